@@ -1,0 +1,64 @@
+# `make` prints the targets. GO, ARGS, RACE, FUZZTIME and BENCHARGS may be given: make run ARGS="--no-tunnel my_endpoint".
+#
+# HUBHOOK_TEST_REQUIRE=strace,chromium (names separated by commas) makes a test fail that would otherwise be skipped because that
+# program is missing or may not be used; CI sets it. Without it, `make test` ends with a line for each test that was skipped.
+
+GO        ?= go
+ARGS      ?=
+FUZZTIME  ?= 30s
+BENCHARGS ?=
+
+# -race needs cgo, and Go turns cgo off by itself where it finds no C compiler. RACE=0 does without, RACE=1 insists.
+RACE = $(shell $(GO) env CGO_ENABLED)
+
+# What the binary says it is; outside a git clone it falls back to what Go recorded in it.
+VERSION  = $(shell git describe --tags --always --dirty 2>/dev/null)
+LDFLAGS  = $(if $(VERSION),-X github.com/hubhook/hubhook/internal/cli.version=$(VERSION))
+SKIPPED := $(CURDIR)/bin/skipped-tests
+
+.DEFAULT_GOAL := help
+.PHONY: help run build test lint vulncheck fuzz bench clean
+
+help: ## print this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+run: ## serve: local URL, public URL, deliveries as they come (ARGS="...")
+	@$(GO) run . serve $(ARGS)
+
+build: ## build bin/hubhook, a static binary
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/hubhook .
+
+test: ## run all tests; those that want a program which is missing are skipped, and named
+	@mkdir -p bin && rm -f '$(SKIPPED)'
+	@race=-race; \
+	if [ '$(RACE)' = 0 ]; then race=; echo 'make test: without -race, which needs cgo and a C compiler'; fi; \
+	echo "$(GO) test $$race -shuffle=on -timeout 5m ./..."; \
+	HUBHOOK_TEST_SKIPPED='$(SKIPPED)' $(GO) test $$race -shuffle=on -timeout 5m ./...; status=$$?; \
+	if [ -s '$(SKIPPED)' ]; then echo 'make test: NOT TESTED on this machine:'; sort -u '$(SKIPPED)'; fi; \
+	exit $$status
+
+lint: ## gofmt, go vet, staticcheck, a tidy go.mod, and the walls between packages
+	@unformatted=$$("$$($(GO) env GOROOT)/bin/gofmt" -l .) || exit 1; \
+	if [ -n "$$unformatted" ]; then echo "not formatted; run gofmt -w on:" >&2; echo "$$unformatted" >&2; exit 1; fi
+	$(GO) vet ./...
+	$(GO) tool staticcheck ./...
+	$(GO) run ./internal/walls
+	$(GO) mod tidy -diff
+
+vulncheck: ## look the dependencies up in Go's vulnerability database (needs the internet)
+	$(GO) tool govulncheck ./...
+
+fuzz: ## run each fuzz target for FUZZTIME
+	@listed=$$($(GO) test -list '^Fuzz' ./...) || { echo "$$listed" >&2; exit 1; }; \
+	targets=$$(echo "$$listed" | awk '/^Fuzz/ { name[n++] = $$1 } $$1 == "ok" { for (i = 0; i < n; i++) print $$2 "," name[i]; n = 0 }'); \
+	if [ -z "$$targets" ]; then echo 'make fuzz: no fuzz target found' >&2; exit 1; fi; \
+	for target in $$targets; do \
+		echo "$(GO) test -run '^$$' -fuzz '^$${target#*,}$$' -fuzztime $(FUZZTIME) $${target%,*}"; \
+		$(GO) test -run '^$$' -fuzz "^$${target#*,}$$" -fuzztime $(FUZZTIME) "$${target%,*}" || exit 1; \
+	done
+
+bench: ## measure against a bare net/http server, in ratios (BENCHARGS="...")
+	$(GO) run ./internal/bench $(BENCHARGS)
+
+clean: ## remove what build and test left in bin/
+	rm -rf bin
