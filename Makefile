@@ -1,10 +1,11 @@
-# `make` prints the targets. GO, ARGS, RACE, FUZZTIME and BENCHARGS may be given: make run ARGS="--no-tunnel my_endpoint".
+# `make` prints the targets. The variables below may be given: make run ARGS="--no-tunnel my_endpoint", make test PKGS=./queue/...
 #
 # HUBHOOK_TEST_REQUIRE=strace,chromium (names separated by commas) makes a test fail that would otherwise be skipped because that
 # program is missing or may not be used; CI sets it. Without it, `make test` ends with a line for each test that was skipped.
 
 GO        ?= go
 ARGS      ?=
+PKGS      ?= ./...
 FUZZTIME  ?= 30s
 BENCHARGS ?=
 
@@ -32,8 +33,8 @@ test: ## run all tests; those that want a program which is missing are skipped, 
 	@mkdir -p bin && rm -f '$(SKIPPED)'
 	@race=-race; \
 	if [ '$(RACE)' = 0 ]; then race=; echo 'make test: without -race, which needs cgo and a C compiler'; fi; \
-	echo "$(GO) test $$race -shuffle=on -timeout 5m ./..."; \
-	HUBHOOK_TEST_SKIPPED='$(SKIPPED)' $(GO) test $$race -shuffle=on -timeout 5m ./...; status=$$?; \
+	echo "$(GO) test $$race -shuffle=on -timeout 5m $(PKGS)"; \
+	HUBHOOK_TEST_SKIPPED='$(SKIPPED)' $(GO) test $$race -shuffle=on -timeout 5m $(PKGS); status=$$?; \
 	if [ -s '$(SKIPPED)' ]; then echo 'make test: NOT TESTED on this machine:'; sort -u '$(SKIPPED)'; fi; \
 	exit $$status
 
@@ -49,7 +50,7 @@ vulncheck: ## look the dependencies up in Go's vulnerability database (needs the
 	$(GO) tool govulncheck ./...
 
 fuzz: ## run each fuzz target for FUZZTIME
-	@listed=$$($(GO) test -list '^Fuzz' ./...) || { echo "$$listed" >&2; exit 1; }; \
+	@listed=$$($(GO) test -list '^Fuzz' $(PKGS)) || { echo "$$listed" >&2; exit 1; }; \
 	targets=$$(echo "$$listed" | awk '/^Fuzz/ { name[n++] = $$1 } $$1 == "ok" { for (i = 0; i < n; i++) print $$2 "," name[i]; n = 0 }'); \
 	if [ -z "$$targets" ]; then echo 'make fuzz: no fuzz target found' >&2; exit 1; fi; \
 	for target in $$targets; do \
