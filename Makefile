@@ -23,8 +23,9 @@ SKIPPED := $(CURDIR)/bin/skipped-tests
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-run: ## serve: local URL, public URL, deliveries as they come (ARGS="...")
-	@$(GO) run . serve $(ARGS)
+# Not with go run, which makes an error of Ctrl-C however cleanly the program stops.
+run: build ## serve: local URL, public URL, deliveries as they come (ARGS="...")
+	@bin/hubhook serve $(ARGS)
 
 build: ## build bin/hubhook, a static binary
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/hubhook .
