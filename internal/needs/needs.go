@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -37,11 +38,16 @@ func Missing(tb testing.TB, name, why string) {
 		tb.Fatalf("HUBHOOK_TEST_REQUIRE has %s: %s", name, why)
 	}
 	if file := os.Getenv("HUBHOOK_TEST_SKIPPED"); file != "" {
-		if err := appendLine(file, fmt.Sprintf("  %s: %s", tb.Name(), why)); err != nil {
+		if err := appendLine(file, fmt.Sprintf("  %s: %s: %s", testedPackage(), tb.Name(), why)); err != nil {
 			tb.Fatalf("note that this test is skipped (%s): %v", why, err)
 		}
 	}
 	tb.Skip(why)
+}
+
+// testedPackage returns the name that go test gave the test binary: the last element of the package's path.
+func testedPackage() string {
+	return strings.TrimSuffix(strings.TrimSuffix(filepath.Base(os.Args[0]), ".exe"), ".test")
 }
 
 // appendLine adds line to file in one write, since tests of several packages do so at once.

@@ -75,7 +75,7 @@ func TestProgramMissingSkipsAndIsNoted(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	line := "  TestPretend: absent is not on PATH; install it to run this test\n"
+	line := "  needs: TestPretend: absent is not on PATH; install it to run this test\n"
 	if want := line + line; string(got) != want {
 		t.Errorf("noted %q, want %q", got, want)
 	}
