@@ -54,8 +54,8 @@ type ngrokMeaning struct {
 	// cause may contain one %s, for where the token came from.
 	cause string
 	fix   string
-	// ours says that our own earlier connection, not yet known to be dead, can be the reason, so that waiting helps.
-	ours bool
+	// passes says that it can pass by itself: our own earlier session, not yet known to be dead, can be the reason.
+	passes bool
 }
 
 const (
@@ -67,15 +67,15 @@ const (
 var ngrokMeanings = map[string]ngrokMeaning{
 	"ERR_NGROK_105":  {cause: "what %s has is not an ngrok authtoken", fix: "copy the authtoken again from " + ngrokTokenPage + " (an API key does not work)"},
 	"ERR_NGROK_107":  {cause: "the authtoken from %s is not valid any more", fix: "copy the current one from " + ngrokTokenPage},
-	"ERR_NGROK_108":  {cause: "your ngrok account has as many agents connected as it may have", fix: "stop another ngrok or hubhook; " + ngrokAgentsPage + " lists them", ours: true},
+	"ERR_NGROK_108":  {cause: "your ngrok account has as many agents connected as it may have", fix: "stop another ngrok or hubhook; " + ngrokAgentsPage + " lists them", passes: true},
 	"ERR_NGROK_121":  {cause: "ngrok does not serve clients this old any more", fix: "upgrade hubhook"},
 	"ERR_NGROK_313":  {cause: "your ngrok account may not use a domain of its own choice", fix: "leave --url and NGROK_DOMAIN out to use the domain that your account has"},
 	"ERR_NGROK_319":  {cause: "that domain is not reserved for your ngrok account", fix: "leave --url and NGROK_DOMAIN out, or reserve it at https://dashboard.ngrok.com/domains"},
 	"ERR_NGROK_320":  {cause: "that domain belongs to another ngrok account", fix: "leave --url and NGROK_DOMAIN out to use the domain that your account has"},
-	"ERR_NGROK_334":  {cause: "the public URL is already online from somewhere else", fix: "stop the other copy that uses it; https://dashboard.ngrok.com/endpoints names it", ours: true},
+	"ERR_NGROK_334":  {cause: "the public URL is already online from somewhere else", fix: "stop the other copy that uses it; https://dashboard.ngrok.com/endpoints names it", passes: true},
 	"ERR_NGROK_725":  {cause: "your ngrok account's bandwidth of this month is used up", fix: "use another way in: --tunnel ssh or --tunnel cloudflared"},
 	"ERR_NGROK_727":  {cause: "your ngrok account's requests of this month are used up", fix: "use another way in: --tunnel ssh or --tunnel cloudflared"},
-	"ERR_NGROK_3200": {cause: "nothing is connected behind the public URL", fix: "check that hubhook is running"},
+	"ERR_NGROK_3200": {cause: "nothing is connected behind the public URL", fix: "check that hubhook is running", passes: true},
 	"ERR_NGROK_4018": {cause: "ngrok got no authtoken", fix: "sign up at https://dashboard.ngrok.com/signup, copy the authtoken and set NGROK_AUTHTOKEN"},
 }
 
@@ -92,8 +92,14 @@ func codeIn(text string) string {
 	return ""
 }
 
-// waitHelps reports whether the code can be the echo of our own earlier connection.
-func waitHelps(code string) bool { return ngrokMeanings[code].ours }
+// waitHelps reports whether what the code says can pass by itself.
+func waitHelps(code string) bool { return ngrokMeanings[code].passes }
+
+// isFinal reports whether the code is one that trying again does not mend.
+func isFinal(code string) bool {
+	meaning, known := ngrokMeanings[code]
+	return known && !meaning.passes
+}
 
 // serviceError turns what the ngrok service said, with a code in it, into an Error.
 func serviceError(text string, token credential, hide redactor) *Error {
@@ -117,7 +123,7 @@ func serviceError(text string, token credential, hide redactor) *Error {
 	if code == "ERR_NGROK_4018" {
 		e.Err = ErrNoCredential
 	}
-	e.Temporary = meaning.ours
+	e.Temporary = meaning.passes
 	return e
 }
 

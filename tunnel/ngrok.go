@@ -44,11 +44,12 @@ type NgrokConfig struct {
 // Ngrok opens tunnels through the ngrok service.
 type Ngrok struct {
 	config NgrokConfig
+	timing timing
 }
 
 // NewNgrok returns a provider. Nothing is read and nothing is connected to before Open.
 func NewNgrok(config NgrokConfig) *Ngrok {
-	return &Ngrok{config: config}
+	return &Ngrok{config: config, timing: defaultTiming}
 }
 
 // Name returns "ngrok".
@@ -62,5 +63,5 @@ func (n *Ngrok) Open(ctx context.Context) (Tunnel, error) {
 	if err != nil {
 		return nil, err
 	}
-	return openNgrokTunnel(ctx, n.config, settings)
+	return openNgrokTunnel(ctx, n.config, settings, n.timing)
 }
