@@ -1,0 +1,236 @@
+package inspector
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+
+	jsonv2 "github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
+	"github.com/gorilla/mux"
+
+	"github.com/hubhook/hubhook/queue"
+)
+
+const (
+	maxBody    = 16<<20 + 64<<10 // of a replay: a payload of the default limit with its envelope, in bytes
+	maxTrigger = 1 << 20         // of the other requests, in bytes
+
+	discardReason = "discarded by hand"
+)
+
+func (in *Inspector) list(w http.ResponseWriter, r *http.Request) {
+	filter, err := parseFilter(r.URL.Query())
+	if err != nil {
+		writeError(w, http.StatusBadRequest, err.Error())
+		return
+	}
+	deliveries, next, err := in.config.Queue.List(r.Context(), filter)
+	if err != nil {
+		fail(w, "listing deliveries", err)
+		return
+	}
+	page := List{Deliveries: make([]Delivery, len(deliveries))}
+	for i, d := range deliveries {
+		page.Deliveries[i] = FromQueue(d)
+	}
+	if next != "" {
+		page.Next = &next
+	}
+	writeJSON(w, http.StatusOK, page)
+}
+
+func (in *Inspector) get(w http.ResponseWriter, r *http.Request) {
+	id := mux.Vars(r)["id"]
+	record, err := in.config.Queue.Get(r.Context(), id)
+	if err != nil {
+		fail(w, fmt.Sprintf("reading delivery %q", id), err)
+		return
+	}
+	writeJSON(w, http.StatusOK, FromRecord(record))
+}
+
+func (in *Inspector) replay(w http.ResponseWriter, r *http.Request) {
+	id := mux.Vars(r)["id"]
+	var request struct {
+		Body jsontext.Value `json:"body"`
+	}
+	if err := decode(w, r, maxBody, &request); err != nil {
+		fail(w, fmt.Sprintf("replaying delivery %q", id), err)
+		return
+	}
+	if request.Body != nil && request.Body.Kind() != '{' {
+		writeError(w, http.StatusUnprocessableEntity, "body: want an object, have "+kindName(request.Body.Kind()))
+		return
+	}
+	newID, err := in.config.Replay(r.Context(), id, request.Body)
+	if err != nil {
+		fail(w, fmt.Sprintf("replaying delivery %q", id), err)
+		return
+	}
+	writeJSON(w, http.StatusAccepted, Accepted{Delivery: newID})
+}
+
+func (in *Inspector) discard(w http.ResponseWriter, r *http.Request) {
+	id := mux.Vars(r)["id"]
+	err := decode(w, r, maxTrigger, &struct{}{})
+	if err == nil {
+		err = in.config.Queue.Discard(r.Context(), id, discardReason)
+	}
+	if err != nil {
+		fail(w, fmt.Sprintf("discarding delivery %q", id), err)
+		return
+	}
+	writeJSON(w, http.StatusOK, Discarded{Delivery: id, State: queue.Discarded})
+}
+
+func (in *Inspector) trigger(w http.ResponseWriter, r *http.Request) {
+	var t Trigger
+	if err := decode(w, r, maxTrigger, &t); err != nil {
+		fail(w, "triggering a sample event", err)
+		return
+	}
+	if t.Scope == "" && t.From == "" {
+		writeError(w, http.StatusUnprocessableEntity, `scope is missing; give one, such as "repo.content", or the ID of a delivery in "from"`)
+		return
+	}
+	id, err := in.config.Trigger(r.Context(), t)
+	if err != nil {
+		fail(w, "triggering a sample event", err)
+		return
+	}
+	writeJSON(w, http.StatusAccepted, Accepted{Delivery: id})
+}
+
+func (in *Inspector) status(w http.ResponseWriter, r *http.Request) {
+	status, err := in.config.Status(r.Context())
+	if err != nil {
+		fail(w, "reading the status", err)
+		return
+	}
+	counts, err := in.config.Queue.Counts(r.Context())
+	if err != nil {
+		fail(w, "counting deliveries", err)
+		return
+	}
+	status.count(counts)
+	if status.Endpoints == nil {
+		status.Endpoints = []Endpoint{}
+	}
+	writeJSON(w, http.StatusOK, status)
+}
+
+// decode reads r's body of at most limit bytes as one JSON object into v, strictly. An empty body counts as {}.
+func decode(w http.ResponseWriter, r *http.Request, limit int64, v any) error {
+	if r.ContentLength > limit {
+		return tooLarge(limit)
+	}
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, limit))
+	if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
+		return tooLarge(limit)
+	}
+	if err != nil {
+		return &Refusal{http.StatusBadRequest, fmt.Errorf("the request body ended early: %w", err)}
+	}
+	if len(strings.TrimSpace(string(body))) == 0 {
+		return nil
+	}
+	err = jsonv2.Unmarshal(body, v, jsonv2.RejectUnknownMembers(true))
+	if syntactic, ok := errors.AsType[*jsontext.SyntacticError](err); ok {
+		return &Refusal{http.StatusBadRequest, fmt.Errorf("the request body is not JSON: %w at byte %d", syntactic.Err, syntactic.ByteOffset)}
+	}
+	if semantic, ok := errors.AsType[*jsonv2.SemanticError](err); ok {
+		return &Refusal{http.StatusUnprocessableEntity, misfit(semantic)}
+	}
+	if err != nil {
+		return &Refusal{http.StatusBadRequest, fmt.Errorf("the request body is not JSON: %w", err)}
+	}
+	return nil
+}
+
+// misfit says in the caller's terms why a JSON value is not what was asked for.
+func misfit(e *jsonv2.SemanticError) error {
+	var path []string
+	for token := range e.JSONPointer.Tokens() {
+		path = append(path, token)
+	}
+	where := strings.Join(path, ".")
+	if e.Err == jsonv2.ErrUnknownName {
+		return fmt.Errorf("unknown field %q", where)
+	}
+	want := "another value"
+	if e.GoType != nil {
+		switch e.GoType.Kind().String() {
+		case "struct", "map":
+			want = "an object"
+		case "string":
+			want = "a string"
+		}
+	}
+	if where == "" {
+		where = "the request body"
+	}
+	return fmt.Errorf("%s: want %s, have %s", where, want, kindName(e.JSONKind))
+}
+
+func kindName(k jsontext.Kind) string {
+	switch k {
+	case '{':
+		return "an object"
+	case '[':
+		return "an array"
+	case '"':
+		return "a string"
+	case '0':
+		return "a number"
+	case 't', 'f':
+		return "a boolean"
+	case 'n':
+		return "null"
+	}
+	return "something else"
+}
+
+func tooLarge(limit int64) error {
+	return &Refusal{http.StatusRequestEntityTooLarge, fmt.Errorf("the request body has more than %d bytes", limit)}
+}
+
+// fail answers with what err means to the caller. The text of an unexpected one is told too: who has the token may read the log.
+func fail(w http.ResponseWriter, act string, err error) {
+	status := http.StatusInternalServerError
+	refusal, refused := errors.AsType[*Refusal](err)
+	switch {
+	case refused && refusal.Status >= 400 && refusal.Status < 500:
+		status = refusal.Status
+	case errors.Is(err, queue.ErrNotFound):
+		status = http.StatusNotFound
+	case errors.Is(err, queue.ErrFinished):
+		status = http.StatusConflict
+	case errors.Is(err, queue.ErrFull), errors.Is(err, queue.ErrStopping), errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
+		status = http.StatusServiceUnavailable
+		w.Header().Set("Retry-After", "5")
+	}
+	writeError(w, status, act+": "+err.Error())
+}
+
+// writeJSON sends v, encoded before anything is written so that an answer is whole or an error.
+func writeJSON(w http.ResponseWriter, status int, v any) {
+	data, err := json.Marshal(v)
+	if err != nil {
+		status = http.StatusInternalServerError
+		data, _ = json.Marshal(map[string]string{"error": "encoding the answer: " + err.Error()}) // strings always encode
+	}
+	w.Header().Set("Content-Type", "application/json; charset=utf-8")
+	w.WriteHeader(status)
+	w.Write(append(data, '\n')) // who has gone away needs no answer
+}
+
+func writeError(w http.ResponseWriter, status int, text string) {
+	writeJSON(w, status, struct {
+		Error string `json:"error"`
+	}{text})
+}

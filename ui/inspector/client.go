@@ -1,0 +1,244 @@
+package inspector
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/hubhook/hubhook/queue"
+)
+
+const (
+	maxAnswer = 256 << 20 // of one answer, in bytes; a body of 16 MiB takes up to six times that as JSON
+	maxLine   = 8 << 20   // of the stream, in bytes
+
+	answerTimeout = 30 * time.Second
+)
+
+// ErrNotRunning: nothing answers at the address, or no address is known. Test with errors.Is.
+var ErrNotRunning = errors.New("no hubhook is running")
+
+// StatusError is an answer other than success.
+type StatusError struct {
+	Status  int    // of HTTP
+	Message string // what the inspector said
+}
+
+func (e *StatusError) Error() string { return fmt.Sprintf("%s (status %d)", e.Message, e.Status) }
+
+// Client uses the API of a running inspector. Its methods may be called at the same time; their errors are a *StatusError
+// where the inspector refused, and ErrNotRunning where there is none. The token is in no error.
+type Client struct {
+	base  *url.URL
+	token string
+	http  *http.Client
+	err   error // of the address; every method returns it
+
+	silence time.Duration // of a stream, until it counts as dead
+}
+
+// NewClient returns a client of the inspector at address, such as http://127.0.0.1:7861. The URL that hubhook prints will do
+// too; the token in it counts if token is empty. A wrong address is the error of the first call.
+func NewClient(address, token string) *Client {
+	c := &Client{
+		token: token,
+		http: &http.Client{
+			// No proxy: the address is this machine's.
+			Transport:     &http.Transport{ResponseHeaderTimeout: answerTimeout, MaxIdleConnsPerHost: 4, IdleConnTimeout: answerTimeout},
+			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+		},
+		silence: 3 * defaultPace.heartbeat,
+	}
+	base, err := url.Parse(address)
+	switch {
+	case err != nil:
+		// The text of a parse error repeats the URL, and the token with it.
+		c.err = errors.New("the inspector's address is not a URL; want one such as http://127.0.0.1:7861")
+	case base.Scheme != "http" && base.Scheme != "https" || base.Host == "":
+		c.err = fmt.Errorf("the inspector's address %s is not a URL of http; want one such as http://127.0.0.1:7861", base.Redacted())
+	default:
+		if c.token == "" {
+			c.token = base.Query().Get("token")
+		}
+		c.base = &url.URL{Scheme: base.Scheme, Host: base.Host}
+	}
+	return c
+}
+
+// List returns one page of the deliveries that f picks, newest first. List.Next goes into Filter.Before for the next page.
+func (c *Client) List(ctx context.Context, f queue.Filter) (List, error) {
+	var list List
+	err := c.call(ctx, http.MethodGet, "/api/deliveries", values(f), nil, &list)
+	return list, err
+}
+
+// Get returns one delivery with headers, body and attempts.
+func (c *Client) Get(ctx context.Context, id string) (Record, error) {
+	var record Record
+	err := c.call(ctx, http.MethodGet, deliveryPath(id), nil, nil, &record)
+	return record, err
+}
+
+// Replay repeats a delivery and returns the new one's ID. body is a JSON object that replaces the stored bytes, nil means the same bytes.
+func (c *Client) Replay(ctx context.Context, id string, body []byte) (string, error) {
+	var request bytes.Buffer
+	request.WriteString("{")
+	if body != nil {
+		// Not json.Marshal: it would compact the bytes.
+		request.WriteString(`"body":`)
+		request.Write(body)
+	}
+	request.WriteString("}")
+	var accepted Accepted
+	err := c.call(ctx, http.MethodPost, deliveryPath(id)+"/replay", nil, request.Bytes(), &accepted)
+	return accepted.Delivery, err
+}
+
+// Discard ends an unfinished delivery.
+func (c *Client) Discard(ctx context.Context, id string) error {
+	return c.call(ctx, http.MethodPost, deliveryPath(id)+"/discard", nil, []byte("{}"), &Discarded{})
+}
+
+// Trigger sends a sample event and returns the delivery's ID.
+func (c *Client) Trigger(ctx context.Context, t Trigger) (string, error) {
+	request, err := json.Marshal(t)
+	if err != nil {
+		return "", fmt.Errorf("encoding the trigger: %w", err)
+	}
+	var accepted Accepted
+	err = c.call(ctx, http.MethodPost, "/api/trigger", nil, request, &accepted)
+	return accepted.Delivery, err
+}
+
+// Status returns how the running hubhook stands.
+func (c *Client) Status(ctx context.Context) (Status, error) {
+	var status Status
+	err := c.call(ctx, http.MethodGet, "/api/status", nil, nil, &status)
+	return status, err
+}
+
+// StreamEvent is one event of a stream.
+type StreamEvent struct {
+	// Name is delivery, attempt, rejected, tunnel, webhook or missed, or open, once, before all others: from then on
+	// nothing is missed without being said.
+	Name string
+	ID   uint64          // one more than that of the event before; 0 for open and missed
+	Data json.RawMessage // Delivery, AttemptEvent and Missed are the types of the first two and the sixth; nil for open
+}
+
+// Stream calls f for each event, one after the other, until ctx ends, the inspector ends the stream or the connection is
+// lost. It always returns an error, context.Cause(ctx) in the first case and io.EOF in the second.
+func (c *Client) Stream(ctx context.Context, f func(StreamEvent)) error {
+	reading, stop := context.WithCancelCause(ctx)
+	defer stop(nil)
+	response, err := c.send(reading, http.MethodGet, "/api/stream", nil, nil)
+	if err != nil {
+		return err
+	}
+	defer response.Body.Close()
+	f(StreamEvent{Name: "open"})
+
+	silence := time.AfterFunc(c.silence, func() { stop(fmt.Errorf("the inspector has sent nothing for %v", c.silence)) })
+	defer silence.Stop()
+	lines := bufio.NewScanner(response.Body)
+	lines.Buffer(nil, maxLine)
+	var e StreamEvent
+	for lines.Scan() {
+		silence.Reset(c.silence)
+		field, value, _ := strings.Cut(lines.Text(), ":")
+		value = strings.TrimPrefix(value, " ")
+		switch field {
+		case "event":
+			e.Name = value
+		case "id":
+			if e.ID, err = strconv.ParseUint(value, 10, 64); err != nil {
+				return fmt.Errorf("reading the stream: its id %q is not a number", value)
+			}
+		case "data":
+			e.Data = json.RawMessage(value)
+		case "":
+			if lines.Text() == "" && e.Name != "" {
+				f(e)
+			}
+			if lines.Text() == "" {
+				e = StreamEvent{}
+			}
+		}
+	}
+	if cause := context.Cause(reading); cause != nil {
+		if ctx.Err() != nil {
+			return cause
+		}
+		return fmt.Errorf("reading the stream: %w", cause)
+	}
+	if err := lines.Err(); err != nil {
+		return fmt.Errorf("reading the stream: %w", err)
+	}
+	return io.EOF
+}
+
+// call sends one request and decodes the answer into v.
+func (c *Client) call(ctx context.Context, method, path string, query url.Values, body []byte, v any) error {
+	response, err := c.send(ctx, method, path, query, body)
+	if err != nil {
+		return err
+	}
+	defer response.Body.Close()
+	if err := json.NewDecoder(io.LimitReader(response.Body, maxAnswer)).Decode(v); err != nil {
+		return fmt.Errorf("%s %s: reading the answer: %w", method, path, err)
+	}
+	return nil
+}
+
+// send sends one request and returns the answer if it is a success.
+func (c *Client) send(ctx context.Context, method, path string, query url.Values, body []byte) (*http.Response, error) {
+	if c.err != nil {
+		return nil, c.err
+	}
+	target := c.base.String() + path
+	if len(query) > 0 {
+		target += "?" + query.Encode()
+	}
+	request, err := http.NewRequestWithContext(ctx, method, target, bytes.NewReader(body))
+	if err != nil {
+		return nil, fmt.Errorf("%s %s: %w", method, path, err)
+	}
+	request.Header.Set("Authorization", "Bearer "+c.token)
+	if body != nil {
+		request.Header.Set("Content-Type", "application/json")
+	}
+	response, err := c.http.Do(request)
+	if errors.Is(err, syscall.ECONNREFUSED) {
+		return nil, fmt.Errorf("%w at %s: nothing listens there", ErrNotRunning, c.base)
+	}
+	if err != nil {
+		if failed, ok := errors.AsType[*url.Error](err); ok {
+			err = failed.Err // without the URL a second time
+		}
+		return nil, fmt.Errorf("asking the inspector at %s: %w", c.base, err)
+	}
+	if response.StatusCode/100 == 2 {
+		return response, nil
+	}
+	defer response.Body.Close()
+	var refused struct {
+		Error string `json:"error"`
+	}
+	err = json.NewDecoder(io.LimitReader(response.Body, 1<<20)).Decode(&refused)
+	if err != nil || refused.Error == "" {
+		refused.Error = fmt.Sprintf("%s answered %s, not as an inspector does; is this the inspector's address?", c.base, response.Status)
+	}
+	return nil, &StatusError{Status: response.StatusCode, Message: refused.Error}
+}
+
+func deliveryPath(id string) string { return "/api/deliveries/" + url.PathEscape(id) }

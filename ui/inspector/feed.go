@@ -1,0 +1,223 @@
+package inspector
+
+import (
+	"encoding/json"
+	"errors"
+	"sync"
+
+	"github.com/hubhook/hubhook/queue"
+)
+
+const (
+	maxStreams = 64
+
+	// What one stream may lag behind before it loses events.
+	maxBufferedEvents = 1024
+	maxBufferedBytes  = 4 << 20
+
+	watchBuffer = 1024 // changes of the queue, for all streams together
+)
+
+var (
+	errTooManyStreams = errors.New("too many streams are open")
+	errClosed         = errors.New("the inspector is shutting down")
+)
+
+// event is one server-sent event. All streams share data.
+type event struct {
+	seq  uint64
+	name string
+	data []byte // one line of JSON
+}
+
+// feed spreads events to the streams. It watches the queue while there is a stream, and never waits for one.
+type feed struct {
+	queue Queue
+	wait  sync.WaitGroup // the goroutines that watch
+
+	mu       sync.Mutex
+	closed   bool
+	seq      uint64 // of the newest event, those that were lost on the way here included
+	streams  map[*subscription]struct{}
+	watching *watch // nil without a stream
+}
+
+// watch is one period of watching the queue.
+type watch struct {
+	changes *queue.Watcher
+	stop    chan struct{}
+}
+
+// subscription is what one stream has not sent yet. The feed's mutex guards its fields.
+type subscription struct {
+	events []event
+	bytes  int
+	missed uint64        // events left out before events[0]
+	wake   chan struct{} // has one token when there is something to take
+	done   chan struct{} // closed by feed.close
+}
+
+func newFeed(q Queue) *feed {
+	return &feed{queue: q, streams: make(map[*subscription]struct{})}
+}
+
+// subscribe begins a stream; unsubscribe must follow.
+func (f *feed) subscribe() (*subscription, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.closed {
+		return nil, errClosed
+	}
+	if len(f.streams) >= maxStreams {
+		return nil, errTooManyStreams
+	}
+	if f.watching == nil {
+		w := &watch{changes: f.queue.Watch(watchBuffer), stop: make(chan struct{})}
+		f.watching = w
+		f.wait.Go(func() { f.follow(w) })
+	}
+	s := &subscription{wake: make(chan struct{}, 1), done: make(chan struct{})}
+	f.streams[s] = struct{}{}
+	return s, nil
+}
+
+func (f *feed) unsubscribe(s *subscription) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	delete(f.streams, s)
+	if len(f.streams) == 0 {
+		f.stopWatching()
+	}
+}
+
+// stopWatching is called with the mutex held.
+func (f *feed) stopWatching() {
+	if f.watching != nil {
+		close(f.watching.stop)
+		f.watching = nil
+	}
+}
+
+// close ends all streams and returns when the queue is no longer watched.
+func (f *feed) close() {
+	f.mu.Lock()
+	if !f.closed {
+		f.closed = true
+		for s := range f.streams {
+			close(s.done)
+		}
+		f.stopWatching()
+	}
+	f.mu.Unlock()
+	f.wait.Wait()
+}
+
+// follow publishes the queue's changes until w is stopped or the queue ends it.
+func (f *feed) follow(w *watch) {
+	defer w.changes.Close()
+	for {
+		select {
+		case <-w.stop:
+			return
+		case c, ok := <-w.changes.C:
+			if !ok {
+				return
+			}
+			f.change(w, c, uint64(w.changes.Missed()))
+		}
+	}
+}
+
+// change publishes one change of the queue, and before it that missed others were lost.
+func (f *feed) change(w *watch, c queue.Change, missed uint64) {
+	delivery := encode(FromQueue(c.Delivery))
+	var attempt []byte
+	if c.Attempt != nil {
+		a := FromAttempt(*c.Attempt)
+		attempt = encode(AttemptEvent{
+			Delivery:   c.Delivery.ID,
+			Endpoint:   c.Delivery.Endpoint,
+			N:          a.N,
+			Started:    a.Started,
+			DurationMS: a.DurationMS,
+			Error:      a.Error,
+		})
+	}
+
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.watching != w { // stopped meanwhile; a later watch may tell the same
+		return
+	}
+	if missed > 0 {
+		f.seq += missed
+		for s := range f.streams {
+			s.lose(missed)
+		}
+	}
+	f.send("delivery", delivery)
+	if attempt != nil {
+		f.send("attempt", attempt)
+	}
+}
+
+// publish sends v to all streams.
+func (f *feed) publish(name string, v any) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if len(f.streams) == 0 {
+		return
+	}
+	f.send(name, encode(v))
+}
+
+// send is called with the mutex held.
+func (f *feed) send(name string, data []byte) {
+	f.seq++
+	for s := range f.streams {
+		s.add(event{seq: f.seq, name: name, data: data})
+	}
+}
+
+// add appends e. If the stream lags too far behind, all it has not sent is dropped: whoever has missed something fetches
+// the list again, which is newer than what was dropped.
+func (s *subscription) add(e event) {
+	if len(s.events) >= maxBufferedEvents || s.bytes+len(e.data) > maxBufferedBytes {
+		s.lose(0)
+	}
+	s.events = append(s.events, e)
+	s.bytes += len(e.data)
+	s.signal()
+}
+
+// lose drops all that was not sent, and counts it with the missed others.
+func (s *subscription) lose(missed uint64) {
+	s.missed += missed + uint64(len(s.events))
+	s.events, s.bytes = nil, 0
+	s.signal()
+}
+
+func (s *subscription) signal() {
+	select {
+	case s.wake <- struct{}{}:
+	default:
+	}
+}
+
+// take returns what s has to send: the number of events that were left out, then the events that follow them.
+func (f *feed) take(s *subscription) (missed uint64, events []event) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	missed, events = s.missed, s.events
+	s.missed, s.events, s.bytes = 0, nil, 0
+	return missed, events
+}
+
+// encode returns v as one line of JSON. The stream goes on where that fails: the reason takes v's place.
+func encode(v any) []byte {
+	data, err := json.Marshal(v)
+	if err != nil {
+		data, _ = json.Marshal(map[string]string{"error": "encoding the event: " + err.Error()}) // strings always encode
+	}
+	return data
+}

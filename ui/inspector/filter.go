@@ -1,0 +1,114 @@
+package inspector
+
+import (
+	"fmt"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/hubhook/hubhook/queue"
+)
+
+const (
+	defaultLimit = 50
+	maxLimit     = 1000
+)
+
+// parameters are the names that GET /api/deliveries knows in its query.
+var parameters = []string{"endpoint", "state", "scope", "action", "repo", "q", "since", "replayed", "before", "limit"}
+
+// parseFilter reads the query of GET /api/deliveries. A misspelt name is an error, as the answer would be to another question.
+func parseFilter(query url.Values) (queue.Filter, error) {
+	for name, values := range query {
+		if !slices.Contains(parameters, name) {
+			return queue.Filter{}, fmt.Errorf("unknown parameter %q; there are %s", name, strings.Join(parameters, ", "))
+		}
+		if len(values) > 1 {
+			return queue.Filter{}, fmt.Errorf("parameter %q is given %d times", name, len(values))
+		}
+	}
+	f := queue.Filter{
+		Endpoint: query.Get("endpoint"),
+		State:    queue.State(query.Get("state")),
+		Scope:    query.Get("scope"),
+		Action:   query.Get("action"),
+		Repo:     query.Get("repo"),
+		Query:    query.Get("q"),
+		Before:   query.Get("before"),
+		Limit:    defaultLimit,
+	}
+	if f.State != "" && !slices.Contains(queue.States(), f.State) {
+		names := make([]string, 0, len(queue.States()))
+		for _, s := range queue.States() {
+			names = append(names, string(s))
+		}
+		return queue.Filter{}, fmt.Errorf("state: there is no %q; there are %s", f.State, strings.Join(names, ", "))
+	}
+	if text := query.Get("limit"); text != "" {
+		n, err := strconv.Atoi(text)
+		if err != nil || n < 1 || n > maxLimit {
+			return queue.Filter{}, fmt.Errorf("limit: want a number from 1 to %d, have %q", maxLimit, text)
+		}
+		f.Limit = n
+	}
+	if text := query.Get("since"); text != "" {
+		since, err := ParseSince(text, time.Now())
+		if err != nil {
+			return queue.Filter{}, fmt.Errorf("since: %w", err)
+		}
+		f.Since = since
+	}
+	switch text := query.Get("replayed"); text {
+	case "":
+	case "false":
+		f.Unreplayed = true
+	default:
+		return queue.Filter{}, fmt.Errorf("replayed: want false or nothing, have %q", text)
+	}
+	return f, nil
+}
+
+// ParseSince reads a moment: one in RFC 3339, or a duration of Go such as 2h or 90m, which is that long before now.
+func ParseSince(text string, now time.Time) (time.Time, error) {
+	if d, err := time.ParseDuration(text); err == nil {
+		if d < 0 {
+			return time.Time{}, fmt.Errorf("%q lies in the future; leave the sign away", text)
+		}
+		return now.Add(-d), nil
+	}
+	t, err := time.Parse(time.RFC3339, text)
+	if err != nil {
+		return time.Time{}, fmt.Errorf("want a duration such as 2h or a time such as 2026-01-31T08:00:00Z, have %q", text)
+	}
+	return t, nil
+}
+
+// values is the query that asks for f; its opposite is parseFilter.
+func values(f queue.Filter) url.Values {
+	query := url.Values{}
+	for name, value := range map[string]string{
+		"endpoint": f.Endpoint,
+		"state":    string(f.State),
+		"scope":    f.Scope,
+		"action":   f.Action,
+		"repo":     f.Repo,
+		"q":        f.Query,
+		"before":   f.Before,
+	} {
+		if value != "" {
+			query.Set(name, value)
+		}
+	}
+	if !f.Since.IsZero() {
+		query.Set("since", f.Since.UTC().Format(time.RFC3339Nano))
+	}
+	if f.Unreplayed {
+		query.Set("replayed", "false")
+	}
+	if f.Limit != 0 {
+		query.Set("limit", strconv.Itoa(f.Limit))
+	}
+	return query
+}

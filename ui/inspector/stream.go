@@ -1,0 +1,117 @@
+package inspector
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"net/http"
+	"time"
+)
+
+// pace holds the times of a stream.
+type pace struct {
+	heartbeat time.Duration // between comments, so that both ends notice a dead connection
+	flush     time.Duration // at least this long between two writes: under load events go out in batches
+	write     time.Duration // a reader that takes nothing for this long is disconnected
+}
+
+var defaultPace = pace{heartbeat: 15 * time.Second, flush: 50 * time.Millisecond, write: 10 * time.Second}
+
+// stream answers GET /api/stream. Each event has an id, one more than the one before; a gap, an event "missed" or a
+// reconnection means that the list should be fetched again.
+func (in *Inspector) stream(w http.ResponseWriter, r *http.Request) {
+	sub, err := in.feed.subscribe()
+	if err != nil {
+		w.Header().Set("Retry-After", "5")
+		writeError(w, http.StatusServiceUnavailable, err.Error())
+		return
+	}
+	defer in.feed.unsubscribe(sub)
+
+	h := w.Header()
+	h.Set("Content-Type", "text/event-stream")
+	h.Set("X-Accel-Buffering", "no") // for those who reach it through a forwarder of their own
+	if r.Method == http.MethodHead {
+		return
+	}
+	out := &streamWriter{w: w, control: http.NewResponseController(w), limit: in.pace.write}
+	// The server's ReadTimeout counts from the request's start and would end the stream.
+	if err := out.control.SetReadDeadline(time.Time{}); err != nil && !errors.Is(err, http.ErrNotSupported) {
+		writeError(w, http.StatusInternalServerError, "opening the stream: "+err.Error())
+		return
+	}
+
+	// Subscribed first, then answered: whoever has seen the answer misses nothing that happens from then on.
+	out.WriteString("retry: 2000\n: the deliveries as they come\n\n")
+	if r.Header.Get("Last-Event-ID") != "" {
+		out.event("missed", 0, encode(Missed{}))
+	}
+	if out.flush() != nil {
+		return
+	}
+	heartbeat := time.NewTicker(in.pace.heartbeat)
+	defer heartbeat.Stop()
+	pause := time.NewTimer(0)
+	defer pause.Stop()
+	for {
+		// Whatever comes during the pause waits for its end, and then goes out together.
+		select {
+		case <-r.Context().Done():
+			return
+		case <-sub.done:
+			return
+		case <-pause.C:
+		}
+		select {
+		case <-r.Context().Done():
+			return
+		case <-sub.done:
+			return
+		case <-heartbeat.C:
+			out.WriteString(": still here\n\n")
+		case <-sub.wake:
+			missed, events := in.feed.take(sub)
+			if missed > 0 {
+				out.event("missed", 0, encode(Missed{Events: &missed}))
+			}
+			for _, e := range events {
+				out.event(e.name, e.seq, e.data)
+			}
+		}
+		if out.flush() != nil {
+			return
+		}
+		pause.Reset(in.pace.flush)
+	}
+}
+
+// streamWriter collects events and writes them at once.
+type streamWriter struct {
+	bytes.Buffer
+	w       http.ResponseWriter
+	control *http.ResponseController
+	limit   time.Duration
+}
+
+// event adds one event. One with seq 0 has no id.
+func (s *streamWriter) event(name string, seq uint64, data []byte) {
+	if seq != 0 {
+		fmt.Fprintf(s, "id: %d\n", seq)
+	}
+	fmt.Fprintf(s, "event: %s\ndata: %s\n\n", name, data)
+}
+
+// flush sends what was collected. An error means that the reader is gone or takes nothing.
+func (s *streamWriter) flush() error {
+	if err := s.control.SetWriteDeadline(time.Now().Add(s.limit)); err != nil && !errors.Is(err, http.ErrNotSupported) {
+		return err
+	}
+	if _, err := s.w.Write(s.Bytes()); err != nil {
+		return err
+	}
+	s.Reset()
+	if s.Cap() > maxBufferedBytes/4 {
+		s.Buffer = bytes.Buffer{}
+	}
+	return s.control.Flush()
+}
