@@ -46,6 +46,7 @@ func TestCheckAllows(t *testing.T) {
 		file("internal/bench/load/load.go", code, "./queue"),
 		file("internal/bench/main.go", code, "./internal/bench/load"),
 		file("docs/examples/hello/main.go", code, "./server", "./payload", "os.Exit"),
+		file("internal/needs/needs.go", code, "testing", "os.Args"),
 
 		file("queue/queue_test.go", internalTest, "./internal/needs", "./queue/queuetest", "os.Exit", "fmt.Println"),
 		file("server/server_test.go", internalTest, "./tunnel/tunneltest", "./hub/hubtest", "database/sql"),
