@@ -1,0 +1,48 @@
+package ui
+
+import (
+	"context"
+	"fmt"
+	"os"
+)
+
+// CanReadKeys reports whether [Keys] would read from in: whether it is a terminal on a system where single keys can be read. On
+// Windows they can't be, yet.
+func CanReadKeys(in *os.File) bool { return canReadKeys(in) }
+
+// Keys calls press for each key typed on the terminal in, without waiting for Enter and without showing it, until ctx ends; then it
+// returns nil. Ctrl-C, Ctrl-Z and the rest keep their meaning, and the output its line ends. Arrow keys and other keys that send an
+// escape sequence are left out. While the program is in the background, or stopped, keys belong to the shell. The terminal is put
+// back as it was before Keys returns or panics, and while the program is stopped.
+//
+// Keys does nothing where [CanReadKeys] is false. It calls press from its own goroutine, one key after the other.
+func Keys(ctx context.Context, in *os.File, press func(rune)) error {
+	if !CanReadKeys(in) {
+		return nil
+	}
+	if err := readKeys(ctx, in, press); err != nil {
+		return fmt.Errorf("reading keys from the terminal: %w", err)
+	}
+	return nil
+}
+
+const escape = 0x1b
+
+// skipEscape returns what follows the escape sequence that typed begins with.
+func skipEscape(typed []byte) []byte {
+	if len(typed) < 2 {
+		return nil
+	}
+	switch typed[1] {
+	case '[': // parameters, then one final byte
+		for i := 2; i < len(typed); i++ {
+			if typed[i] >= 0x40 {
+				return typed[i+1:]
+			}
+		}
+		return nil
+	case 'O':
+		return typed[min(3, len(typed)):]
+	}
+	return typed[2:]
+}

@@ -1,0 +1,12 @@
+//go:build !(linux || darwin || freebsd || netbsd || openbsd || dragonfly)
+
+package ui
+
+import (
+	"context"
+	"os"
+)
+
+func canReadKeys(*os.File) bool { return false }
+
+func readKeys(context.Context, *os.File, func(rune)) error { return nil }
