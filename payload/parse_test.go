@@ -391,7 +391,7 @@ func TestParseStringsAreOwn(t *testing.T) {
 }
 
 func TestParseDeep(t *testing.T) {
-	const depth = 1 << 20
+	const depth = 1 << 17
 	for _, pair := range [][2]string{{"[", "]"}, {`{"a":`, "}"}, {`[{"repo":`, "}]"}} {
 		inner := strings.Repeat(pair[0], depth) + "1" + strings.Repeat(pair[1], depth)
 		for _, name := range []string{"x", "repo", "updatedConfig", "updatedRefs", "updatedFiles", "comment"} {

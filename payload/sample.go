@@ -143,9 +143,9 @@ func sampleEvent(scope Scope, action Action) (Event, error) {
 		for _, a := range d.actions {
 			actions = append(actions, string(a))
 		}
-		return Event{}, fmt.Errorf("no sample of %s with action %q; %s", scope, action, suggest(string(action), actions))
+		return Event{}, fmt.Errorf("no sample of %s with action %q; %s", scope, action, suggest("", string(action), actions))
 	}
-	return Event{}, fmt.Errorf("no sample of scope %q; %s", scope, suggest(string(scope), scopes))
+	return Event{}, fmt.Errorf("no sample of scope %q; %s", scope, suggest("", string(scope), scopes))
 }
 
 // ParseSet reads arguments of the form path=value for [Sample]. The value may be

@@ -197,23 +197,24 @@ func (s *shape) unknown(path, name string) error {
 	}
 	names := make([]string, len(s.fields))
 	for i, f := range s.fields {
-		names[i] = path + f.name
+		names[i] = f.name
 	}
-	return fmt.Errorf("%s%s: no such field; %s", path, name, suggest(path+name, names))
+	return fmt.Errorf("%s%s: no such field; %s", path, name, suggest(path, name, names))
 }
 
-// suggest names the one of the known words that was probably meant, or all of them.
-func suggest(word string, known []string) string {
+// suggest names the one of the known words that was probably meant, or all of
+// them, each with the prefix.
+func suggest(prefix, word string, known []string) string {
 	best, distance := "", math.MaxInt
 	for _, k := range known {
-		if d := editDistance(strings.ToLower(word), k); d < distance {
+		if d := editDistance(strings.ToLower(word), strings.ToLower(k)); d < distance {
 			best, distance = k, d
 		}
 	}
-	if distance <= 2 {
-		return "did you mean " + best + "?"
+	if distance <= min(2, (len(word)+1)/2) {
+		return "did you mean " + prefix + best + "?"
 	}
-	return "known are " + strings.Join(known, ", ")
+	return "known are " + prefix + strings.Join(known, ", "+prefix)
 }
 
 // editDistance counts the bytes to insert, delete or replace to get from a to b.
