@@ -132,6 +132,11 @@ func openNgrokTunnel(ctx context.Context, config NgrokConfig, settings ngrokSett
 		}
 		return nil, failed
 	}
+	if first != nil {
+		t.serveOn(first)
+	} else {
+		t.publish(Connecting, failed)
+	}
 	go t.run(first, failed)
 	return t, nil
 }
@@ -167,13 +172,8 @@ func (t *ngrokTunnel) run(l *link, failed *Error) {
 	defer t.takeDown()
 	defer t.stopTrying()
 
-	phase := Reconnecting
-	if l != nil {
-		t.serveOn(l)
-	} else {
-		phase = Connecting
-		t.publish(phase, failed)
-		l, failed = t.reopen(failed, phase, 1)
+	if l == nil {
+		l, failed = t.reopen(failed, Connecting, 1)
 	}
 	for l != nil {
 		why := t.serve(l)
@@ -186,7 +186,7 @@ func (t *ngrokTunnel) run(l *link, failed *Error) {
 		if errors.Is(why, errMoved) {
 			t.replaceLater(l)
 		} else {
-			t.publish(phase, why)
+			t.publish(Reconnecting, why)
 			l.drop()
 		}
 		if isFinal(why.Code) {
@@ -197,7 +197,7 @@ func (t *ngrokTunnel) run(l *link, failed *Error) {
 		if time.Since(l.online) < t.timing.steady && !errors.Is(why, errMoved) {
 			try = 1
 		}
-		l, failed = t.reopen(why, phase, try)
+		l, failed = t.reopen(why, Reconnecting, try)
 	}
 	t.stop(failed)
 }

@@ -1,0 +1,854 @@
+package tunnel_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/hubhook/hubhook/tunnel"
+	"github.com/hubhook/hubhook/tunnel/tunneltest"
+)
+
+const secondsOfATest = 20 * time.Second
+
+// environment is a Getenv with nothing in it but these pairs.
+func environment(pairs ...string) func(string) string {
+	return func(name string) string {
+		for i := 0; i+1 < len(pairs); i += 2 {
+			if pairs[i] == name {
+				return pairs[i+1]
+			}
+		}
+		return ""
+	}
+}
+
+// configFor is a configuration that leads to the edge through an ngrok.yml with the token.
+func configFor(t *testing.T, edge *tunneltest.Edge, token string) tunnel.NgrokConfig {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "ngrok.yml")
+	if err := edge.WriteConfig(path, token); err != nil {
+		t.Fatal(err)
+	}
+	return tunnel.NgrokConfig{ConfigFile: path, Getenv: environment()}
+}
+
+func within(t *testing.T, d time.Duration) context.Context {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), d)
+	t.Cleanup(cancel)
+	return ctx
+}
+
+// opened is a tunnel with a server on it.
+type opened struct {
+	tunnel.Tunnel
+	t      *testing.T
+	edge   *tunneltest.Edge
+	server *http.Server
+	client *http.Client
+	served chan error       // what Serve returned; closed after that
+	seen   *strings.Builder // the states so far
+}
+
+// open opens a tunnel and serves h on it until the test ends.
+func open(t *testing.T, edge *tunneltest.Edge, config tunnel.NgrokConfig, h http.Handler) *opened {
+	t.Helper()
+	tun, err := tunnel.NewNgrok(config).Open(within(t, secondsOfATest))
+	if err != nil {
+		t.Fatalf("open: %v", err)
+	}
+	o := &opened{Tunnel: tun, t: t, edge: edge, server: &http.Server{Handler: h}, client: edge.Client(), served: make(chan error, 1), seen: new(strings.Builder)}
+	go func() {
+		defer close(o.served)
+		o.served <- o.server.Serve(tun)
+	}()
+	t.Cleanup(func() {
+		o.client.CloseIdleConnections()
+		o.server.Close()
+		if err := tun.Close(); err != nil {
+			t.Error(err)
+		}
+		for range o.served {
+		}
+		for range tun.States() {
+		}
+	})
+	return o
+}
+
+// wait reads states until one has the phase.
+func (o *opened) wait(phase tunnel.Phase) tunnel.State {
+	o.t.Helper()
+	timeout := time.After(secondsOfATest)
+	for {
+		select {
+		case s, ok := <-o.States():
+			if !ok {
+				o.t.Fatalf("the states ended without %v; there were:\n%s", phase, o.seen)
+			}
+			fmt.Fprintln(o.seen, s)
+			if s.Phase == phase {
+				return s
+			}
+		case <-timeout:
+			o.t.Fatalf("no state %v; there were:\n%s", phase, o.seen)
+		}
+	}
+}
+
+// post sends body to the public URL and returns the answer's status and body.
+func (o *opened) post(publicURL, body string) (int, string, error) {
+	resp, err := o.client.Post(publicURL+"/webhooks/inbox", "application/json", strings.NewReader(body))
+	if err != nil {
+		return 0, "", err
+	}
+	defer resp.Body.Close()
+	answer, err := io.ReadAll(resp.Body)
+	return resp.StatusCode, string(answer), err
+}
+
+// flows fails the test where a request through the public URL is not answered by the handler.
+func (o *opened) flows() {
+	o.t.Helper()
+	status, answer, err := o.post(o.URL(), "ping")
+	if err != nil || status != http.StatusOK || answer != "ping" {
+		o.t.Fatalf("through %s: %d %q %v", o.URL(), status, answer, err)
+	}
+}
+
+// echo answers with the body.
+var echo = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	if _, err := io.Copy(w, r.Body); err != nil {
+		panic(http.ErrAbortHandler)
+	}
+})
+
+func TestRequestsGoThrough(t *testing.T) {
+	t.Parallel()
+	edge := tunneltest.NewEdge(t, tunneltest.Options{})
+	requests := make(chan *http.Request, 1)
+	o := open(t, edge, configFor(t, edge, tunneltest.DefaultToken), http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		requests <- r
+		echo(w, r)
+	}))
+	if s := o.wait(tunnel.Online); s.URL != "https://"+tunneltest.DefaultDomain || s.Err != nil {
+		t.Errorf("state: %v", s)
+	}
+	if got := o.Addr(); got.Network() != "tcp" || got.String() != tunneltest.DefaultDomain {
+		t.Errorf("Addr: %s %s", got.Network(), got)
+	}
+	o.flows()
+	r := <-requests
+	if host, port, err := net.SplitHostPort(r.RemoteAddr); err != nil || net.ParseIP(host) == nil || port == "0" {
+		t.Errorf("RemoteAddr %q is not the client's", r.RemoteAddr)
+	}
+	if r.Host != tunneltest.DefaultDomain || r.Header.Get("X-Forwarded-Proto") != "https" || r.Header.Get("X-Forwarded-For") != "127.0.0.1" || r.Header.Get("X-Forwarded-Host") != r.Host {
+		t.Errorf("host %q, headers %v", r.Host, r.Header)
+	}
+	big := strings.Repeat("0123456789abcdef", 15<<20/16)
+	status, answer, err := o.post(o.URL(), big)
+	<-requests
+	if err != nil || status != http.StatusOK || answer != big {
+		t.Errorf("15 MiB: status %d, %d bytes back, %v", status, len(answer), err)
+	}
+}
+
+func TestManyAtOnce(t *testing.T) {
+	t.Parallel()
+	edge := tunneltest.NewEdge(t, tunneltest.Options{})
+	o := open(t, edge, configFor(t, edge, tunneltest.DefaultToken), echo)
+	var wg sync.WaitGroup
+	for i := range 64 {
+		wg.Go(func() {
+			for j := range 10 {
+				body := fmt.Sprintf("request %d of client %d", j, i)
+				if status, answer, err := o.post(o.URL(), body); err != nil || status != http.StatusOK || answer != body {
+					t.Errorf("%s: %d %q %v", body, status, answer, err)
+				}
+			}
+		})
+	}
+	wg.Wait()
+}
+
+func TestWantedURL(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		name, config, env, want string
+	}{
+		{"config", "https://mine.example.com", "", "https://mine.example.com"},
+		{"bare domain", "mine.example.com", "", "https://mine.example.com"},
+		{"environment", "", "mine.example.com", "https://mine.example.com"},
+		{"config before environment", "first.example.com", "second.example.com", "https://first.example.com"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			edge := tunneltest.NewEdge(t, tunneltest.Options{})
+			config := configFor(t, edge, tunneltest.DefaultToken)
+			config.URL, config.Getenv = test.config, environment("NGROK_DOMAIN", test.env)
+			o := open(t, edge, config, echo)
+			if o.URL() != test.want {
+				t.Errorf("URL %q, want %q", o.URL(), test.want)
+			}
+			o.flows()
+			edge.Drop()
+			o.wait(tunnel.Reconnecting)
+			if s := o.wait(tunnel.Online); s.URL != test.want {
+				t.Errorf("after a lost session: %v", s)
+			}
+			o.flows()
+			if now, total := edge.Sessions(); now != 1 || total != 2 {
+				t.Errorf("%d sessions, %d so far; a wanted URL needs no third", now, total)
+			}
+		})
+	}
+}
+
+// TestRefused has the failures of the start: what is said, by whom, and how soon.
+func TestRefused(t *testing.T) {
+	t.Parallel()
+	const wrong = "2nobodyKnowsThisToken_0123456789"
+	closedPort := func(t *testing.T) string {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer l.Close()
+		return l.Addr().String()
+	}
+	tests := []struct {
+		name      string
+		token     string
+		change    func(*testing.T, *tunneltest.Edge, *tunnel.NgrokConfig)
+		code      string
+		source    string // "FILE" for ngrok.yml
+		cause     string
+		fix       string
+		temporary bool
+		soon      bool // at once rather than after the tries of 12 s
+	}{
+		{
+			name: "wrong token in the file", token: wrong,
+			code: "ERR_NGROK_107", source: "FILE", cause: "not valid any more", fix: "your-authtoken", soon: true,
+		},
+		{
+			name: "wrong token in the environment", token: tunneltest.DefaultToken,
+			change: func(_ *testing.T, _ *tunneltest.Edge, c *tunnel.NgrokConfig) {
+				c.Getenv = environment("NGROK_AUTHTOKEN", wrong)
+			},
+			code: "ERR_NGROK_107", source: "NGROK_AUTHTOKEN", cause: "from NGROK_AUTHTOKEN", fix: "your-authtoken", soon: true,
+		},
+		{
+			name: "something else than a token in a flag", token: tunneltest.DefaultToken,
+			change: func(_ *testing.T, _ *tunneltest.Edge, c *tunnel.NgrokConfig) {
+				c.Authtoken, c.AuthtokenSource = "ngrok config add-authtoken "+wrong, "--ngrok-authtoken"
+			},
+			code: "ERR_NGROK_105", source: "--ngrok-authtoken", cause: "not an ngrok authtoken", fix: "your-authtoken", soon: true,
+		},
+		{
+			name: "token that the service takes for none", token: wrong,
+			change: func(_ *testing.T, e *tunneltest.Edge, _ *tunnel.NgrokConfig) {
+				e.FailAuth("ERR_NGROK_4018", "no account", -1)
+			},
+			code: "ERR_NGROK_4018", cause: "no authtoken", fix: "NGROK_AUTHTOKEN", soon: true,
+		},
+		{
+			name: "domain of somebody else", token: tunneltest.DefaultToken,
+			change: func(_ *testing.T, e *tunneltest.Edge, c *tunnel.NgrokConfig) {
+				e.FailBind("ERR_NGROK_320", "not yours", -1)
+				c.URL = "theirs.example.com"
+			},
+			code: "ERR_NGROK_320", cause: "another ngrok account", fix: "--url", soon: true,
+		},
+		{
+			name: "code that is not known here", token: tunneltest.DefaultToken,
+			change: func(_ *testing.T, e *tunneltest.Edge, _ *tunnel.NgrokConfig) {
+				e.FailAuth("ERR_NGROK_9999", "The moon is in the wrong house.", -1)
+			},
+			code: "ERR_NGROK_9999", cause: "The moon is in the wrong house.", fix: "https://ngrok.com/docs/errors/err_ngrok_9999", soon: true,
+		},
+		{
+			name: "wrong CA", token: tunneltest.DefaultToken,
+			change: func(t *testing.T, e *tunneltest.Edge, c *tunnel.NgrokConfig) {
+				rewrite(t, c.ConfigFile, e.CAFile(), tunneltest.NewEdge(t, tunneltest.Options{}).CAFile())
+			},
+			cause: "not signed by an authority that is trusted here", fix: "connect_cas", soon: true,
+		},
+		{
+			name: "nothing listens", token: tunneltest.DefaultToken,
+			change: func(t *testing.T, e *tunneltest.Edge, c *tunnel.NgrokConfig) {
+				rewrite(t, c.ConfigFile, e.Addr(), closedPort(t))
+			},
+			cause: "cannot be reached: dial tcp 127.0.0.1:", fix: "check your network", temporary: true,
+		},
+		{
+			name: "edge that resets connections", token: tunneltest.DefaultToken,
+			change: func(_ *testing.T, e *tunneltest.Edge, _ *tunnel.NgrokConfig) {
+				e.RefuseUntil(func() bool { return false })
+			},
+			cause: "does not complete a TLS handshake", fix: "check the network", temporary: true,
+		},
+		{
+			name: "edge that never answers", token: tunneltest.DefaultToken,
+			change: func(_ *testing.T, e *tunneltest.Edge, _ *tunnel.NgrokConfig) { e.Hang(true) },
+			cause:  "does not complete a TLS handshake", fix: "check the network", temporary: true,
+		},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			edge := tunneltest.NewEdge(t, tunneltest.Options{})
+			config := configFor(t, edge, test.token)
+			var logged lockedBuffer
+			config.Logger = slog.New(slog.NewTextHandler(&logged, &slog.HandlerOptions{Level: slog.LevelDebug}))
+			var tries []string
+			config.Connecting = func(try int, err error) { tries = append(tries, fmt.Sprint(try, " ", err)) }
+			if test.change != nil {
+				test.change(t, edge, &config)
+			}
+			began := time.Now()
+			tun, err := tunnel.NewNgrok(config).Open(within(t, secondsOfATest))
+			took := time.Since(began)
+			if err == nil {
+				tun.Close()
+				t.Fatal("the tunnel opened")
+			}
+			if took > 15*time.Second || test.soon && took > 5*time.Second {
+				t.Errorf("said after %v", took)
+			}
+			var e *tunnel.Error
+			if !errors.As(err, &e) {
+				t.Fatalf("%T is not an *Error: %v", err, err)
+			}
+			wantSource := test.source
+			if wantSource == "FILE" {
+				wantSource = config.ConfigFile
+			}
+			if e.Code != test.code || e.Source != wantSource || !strings.Contains(e.Cause, test.cause) || !strings.Contains(e.Hint(), test.fix) || e.Temporary != test.temporary {
+				t.Errorf("%#v", e)
+			}
+			if want := "open the ngrok tunnel: "; !strings.HasPrefix(err.Error(), want) || !strings.Contains(err.Error(), test.code) || strings.Contains(err.Error()+e.Hint(), "\n") {
+				t.Errorf("not a line that begins with %q and has the code: %q", want, err)
+			}
+			if test.temporary && !test.soon && len(tries) < 1 {
+				t.Errorf("tries: %q", tries)
+			}
+			all := fmt.Sprintf("%v %s %#v %+v %q %s", err, e.Hint(), e, e.Err, tries, logged.String())
+			if strings.Contains(all, wrong) || strings.Contains(all, tunneltest.DefaultToken) {
+				t.Errorf("a token is shown in:\n%s", all)
+			}
+			if test.soon && logged.Len() == 0 {
+				t.Error("the SDK logged nothing, so that the search for a token in it proves nothing")
+			}
+			for line := range strings.Lines(logged.String()) {
+				if !strings.Contains(line, "level=DEBUG") {
+					t.Errorf("not at debug level: %s", line)
+				}
+			}
+		})
+	}
+}
+
+func rewrite(t *testing.T, path, old, new string) {
+	t.Helper()
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	changed := bytes.ReplaceAll(text, []byte(old), []byte(new))
+	if bytes.Equal(changed, text) {
+		t.Fatalf("%s does not have %q", path, old)
+	}
+	if err := os.WriteFile(path, changed, 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+type lockedBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (l *lockedBuffer) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *lockedBuffer) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
+}
+
+func (l *lockedBuffer) Len() int { return len(l.String()) }
+
+func TestNoCredential(t *testing.T) {
+	t.Parallel()
+	edge := tunneltest.NewEdge(t, tunneltest.Options{})
+	for name, config := range map[string]tunnel.NgrokConfig{
+		"no file":       {Getenv: environment("HOME", t.TempDir())},
+		"no home":       {Getenv: environment()},
+		"only an edge":  configFor(t, edge, ""),
+		"only a domain": {Getenv: environment("HOME", t.TempDir(), "NGROK_DOMAIN", "mine.example.com", "NGROK_AUTHTOKEN", " ")},
+	} {
+		_, err := tunnel.NewNgrok(config).Open(context.Background())
+		if !errors.Is(err, tunnel.ErrNoCredential) {
+			t.Errorf("%s: %v", name, err)
+		}
+		var e *tunnel.Error
+		if !errors.As(err, &e) || !strings.Contains(e.Hint(), "NGROK_AUTHTOKEN") || e.Code != "" {
+			t.Errorf("%s: %#v", name, err)
+		}
+	}
+	if _, total := edge.Sessions(); total != 0 {
+		t.Errorf("%d sessions without a token", total)
+	}
+}
+
+func TestCallerGivesUp(t *testing.T) {
+	t.Parallel()
+	edge := tunneltest.NewEdge(t, tunneltest.Options{})
+	edge.Hang(true)
+	ctx, cancel := context.WithCancel(context.Background())
+	began := time.Now()
+	time.AfterFunc(100*time.Millisecond, cancel)
+	_, err := tunnel.NewNgrok(configFor(t, edge, tunneltest.DefaultToken)).Open(ctx)
+	if !errors.Is(err, context.Canceled) {
+		t.Errorf("%v", err)
+	}
+	if took := time.Since(began); took > 5*time.Second {
+		t.Errorf("Open returned after %v", took)
+	}
+}
+
+// TestOpenContextEnds shows that the context of Open is not the tunnel's life.
+func TestOpenContextEnds(t *testing.T) {
+	t.Parallel()
+	edge := tunneltest.NewEdge(t, tunneltest.Options{})
+	ctx, cancel := context.WithCancel(context.Background())
+	tun, err := tunnel.NewNgrok(configFor(t, edge, tunneltest.DefaultToken)).Open(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer tun.Close()
+	defer tun.Close()
+	cancel()
+	go http.Serve(tun, echo)
+	client := edge.Client()
+	defer client.CloseIdleConnections()
+	for range 3 {
+		resp, err := client.Post(tun.URL(), "text/plain", strings.NewReader("x"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp.Body.Close()
+		if resp.StatusCode != http.StatusOK {
+			t.Fatalf("status %d", resp.StatusCode)
+		}
+	}
+}
+
+func TestComesBack(t *testing.T) {
+	t.Parallel()
+	for _, wanted := range []string{"", "mine.example.com"} {
+		for _, test := range []struct {
+			name   string
+			broken func(*tunneltest.Edge) (back time.Time)
+		}{
+			{"dropped", func(e *tunneltest.Edge) time.Time { e.Drop(); return time.Now() }},
+			{"refused for 3 s", func(e *tunneltest.Edge) time.Time {
+				e.Refuse(3 * time.Second)
+				return time.Now().Add(3 * time.Second)
+			}},
+			{"refused for 7 s", func(e *tunneltest.Edge) time.Time {
+				e.Refuse(7 * time.Second)
+				return time.Now().Add(7 * time.Second)
+			}},
+		} {
+			t.Run(test.name+" "+wanted, func(t *testing.T) {
+				t.Parallel()
+				edge := tunneltest.NewEdge(t, tunneltest.Options{})
+				config := configFor(t, edge, tunneltest.DefaultToken)
+				config.URL = wanted
+				o := open(t, edge, config, echo)
+				o.wait(tunnel.Online)
+				o.flows()
+				before := o.URL()
+				back := test.broken(edge)
+				lost := o.wait(tunnel.Reconnecting)
+				if lost.URL != before || lost.Err == nil {
+					t.Errorf("state: %#v", lost)
+				}
+				s := o.wait(tunnel.Online)
+				if late := time.Since(back); late > 2*time.Second {
+					t.Errorf("online %v after the edge was back; states:\n%s", late, o.seen)
+				}
+				if s.URL != before || o.URL() != before {
+					t.Errorf("URL %s before, %s after", before, o.URL())
+				}
+				o.flows()
+			})
+		}
+	}
+}
+
+// TestOtherURL has an edge that assigns another URL when the session comes back. The SDK keeps saying the old one.
+func TestOtherURL(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		name  string
+		prove func(*tunneltest.Edge) func(context.Context, string) error
+	}{
+		{"not proven", nil},
+		{"proof fails", func(e *tunneltest.Edge) func(context.Context, string) error {
+			return func(ctx context.Context, u string) error {
+				req, err := http.NewRequestWithContext(ctx, http.MethodGet, u, nil)
+				if err != nil {
+					return err
+				}
+				client := e.Client()
+				defer client.CloseIdleConnections()
+				resp, err := client.Do(req)
+				if err != nil {
+					return err
+				}
+				resp.Body.Close()
+				if resp.StatusCode != http.StatusOK {
+					return errors.New(resp.Status)
+				}
+				return nil
+			}
+		}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			edge := tunneltest.NewEdge(t, tunneltest.Options{})
+			config := configFor(t, edge, tunneltest.DefaultToken)
+			if test.prove != nil {
+				config.Prove = test.prove(edge)
+			}
+			o := open(t, edge, config, echo)
+			o.wait(tunnel.Online)
+			edge.AssignDomain("another.ngrok-free.app")
+			edge.Drop()
+			s := o.wait(tunnel.URLChanged)
+			if s.URL != "https://another.ngrok-free.app" || o.URL() != s.URL || s.Err != nil {
+				t.Errorf("%v, URL %s", s, o.URL())
+			}
+			o.flows()
+			if urls := edge.URLs(); len(urls) != 1 {
+				t.Errorf("online: %q", urls)
+			}
+		})
+	}
+}
+
+// TestProvenURL shows that a URL that is proven needs no second session.
+func TestProvenURL(t *testing.T) {
+	t.Parallel()
+	edge := tunneltest.NewEdge(t, tunneltest.Options{})
+	config := configFor(t, edge, tunneltest.DefaultToken)
+	asked := make(chan string, 8)
+	config.Prove = func(_ context.Context, u string) error { asked <- u; return nil }
+	o := open(t, edge, config, echo)
+	o.wait(tunnel.Online)
+	edge.Drop()
+	o.wait(tunnel.Reconnecting)
+	o.wait(tunnel.Online)
+	if u := <-asked; u != o.URL() {
+		t.Errorf("asked to prove %q", u)
+	}
+	if now, total := edge.Sessions(); now != 1 || total != 2 {
+		t.Errorf("%d sessions, %d so far", now, total)
+	}
+	o.flows()
+}
+
+// TestStoppedEndpoint has an endpoint that somebody stops in ngrok's dashboard: the SDK would come back with one whose requests hang.
+func TestStoppedEndpoint(t *testing.T) {
+	t.Parallel()
+	edge := tunneltest.NewEdge(t, tunneltest.Options{})
+	o := open(t, edge, configFor(t, edge, tunneltest.DefaultToken), echo)
+	o.wait(tunnel.Online)
+	if err := edge.StopEndpoint(o.URL(), "ERR_NGROK_9998", "Stopped by an operator."); err != nil {
+		t.Fatal(err)
+	}
+	s := o.wait(tunnel.Reconnecting)
+	if s.Err == nil || !strings.Contains(s.Err.Error(), "ERR_NGROK_9998: Stopped by an operator.") {
+		t.Errorf("state: %v", s)
+	}
+	o.wait(tunnel.Online)
+	o.flows()
+	edge.Drop()
+	o.wait(tunnel.Reconnecting)
+	o.wait(tunnel.Online)
+	o.flows()
+}
+
+// TestUsedUp has a refusal while the tunnel is online that no retry can mend.
+func TestUsedUp(t *testing.T) {
+	t.Parallel()
+	edge := tunneltest.NewEdge(t, tunneltest.Options{})
+	o := open(t, edge, configFor(t, edge, tunneltest.DefaultToken), echo)
+	o.wait(tunnel.Online)
+	edge.FailAuth("ERR_NGROK_725", "Enough.", -1)
+	edge.Drop()
+	s := o.wait(tunnel.Stopped)
+	var e *tunnel.Error
+	if !errors.As(s.Err, &e) || e.Code != "ERR_NGROK_725" || !strings.Contains(e.Hint(), "--tunnel") {
+		t.Errorf("state: %#v", s)
+	}
+	if err := <-o.served; !errors.Is(err, s.Err) {
+		t.Errorf("Serve: %v", err)
+	}
+}
+
+// TestTokenRevoked has a token that stops to be valid while the tunnel is online; nothing may show it.
+func TestTokenRevoked(t *testing.T) {
+	t.Parallel()
+	edge := tunneltest.NewEdge(t, tunneltest.Options{})
+	o := open(t, edge, configFor(t, edge, tunneltest.DefaultToken), echo)
+	o.wait(tunnel.Online)
+	edge.FailAuth("ERR_NGROK_107", "Your authtoken: "+tunneltest.DefaultToken, -1)
+	edge.Drop()
+	s := o.wait(tunnel.Stopped)
+	if all := fmt.Sprintf("%v %#v %s", s, s.Err, o.seen); strings.Contains(all, tunneltest.DefaultToken) || !strings.Contains(all, "ERR_NGROK_107") {
+		t.Error(all)
+	}
+}
+
+// TestOwnDyingSession has the refusals that our own session before a crash can be the reason of.
+func TestOwnDyingSession(t *testing.T) {
+	t.Parallel()
+	for _, code := range []string{"ERR_NGROK_108", "ERR_NGROK_334"} {
+		t.Run(code, func(t *testing.T) {
+			t.Parallel()
+			edge := tunneltest.NewEdge(t, tunneltest.Options{})
+			if code == "ERR_NGROK_108" {
+				edge.FailAuth(code, "too many", 3)
+			} else {
+				edge.FailBind(code, "taken", 3)
+			}
+			o := open(t, edge, configFor(t, edge, tunneltest.DefaultToken), echo)
+			s := o.wait(tunnel.Connecting)
+			if s.Err == nil || !strings.Contains(s.Err.Error(), code) || s.URL != "" {
+				t.Errorf("state: %v", s)
+			}
+			if s := o.wait(tunnel.Online); s.URL == "" || s.URL != o.URL() {
+				t.Errorf("state: %v", s)
+			}
+			o.flows()
+		})
+	}
+}
+
+// TestTooManySessions has a real second session in the way, until it ends.
+func TestTooManySessions(t *testing.T) {
+	t.Parallel()
+	edge := tunneltest.NewEdge(t, tunneltest.Options{MaxSessions: 1})
+	first := open(t, edge, configFor(t, edge, tunneltest.DefaultToken), echo)
+	second := open(t, edge, configFor(t, edge, tunneltest.DefaultToken), echo)
+	if s := second.wait(tunnel.Connecting); !strings.Contains(s.String(), "ERR_NGROK_108") {
+		t.Errorf("state: %v", s)
+	}
+	first.Close()
+	first.Close()
+	second.wait(tunnel.Online)
+	second.flows()
+}
+
+func TestShutdownKeepsWhatIsInFlight(t *testing.T) {
+	t.Parallel()
+	edge := tunneltest.NewEdge(t, tunneltest.Options{})
+	arrived, finish := make(chan struct{}), make(chan struct{})
+	o := open(t, edge, configFor(t, edge, tunneltest.DefaultToken), http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		close(arrived)
+		<-finish
+		io.WriteString(w, "done")
+	}))
+	o.wait(tunnel.Online)
+	type result struct {
+		status int
+		body   string
+		err    error
+	}
+	answered := make(chan result, 1)
+	go func() {
+		status, body, err := o.post("https://"+tunneltest.DefaultDomain, "slow")
+		answered <- result{status, body, err}
+	}()
+	<-arrived
+	o.Retire(within(t, 5*time.Second))
+	if urls := edge.URLs(); len(urls) != 0 {
+		t.Errorf("online after Retire: %q", urls)
+	}
+	if status, _, err := o.post("https://"+tunneltest.DefaultDomain, "late"); err != nil || status != http.StatusNotFound {
+		t.Errorf("a request after Retire: %d %v", status, err)
+	}
+	shut := make(chan error, 1)
+	go func() { shut <- o.server.Shutdown(within(t, 10*time.Second)) }()
+	if _, err := o.Accept(); !errors.Is(err, net.ErrClosed) {
+		t.Errorf("Accept: %v", err)
+	}
+	close(finish)
+	if r := <-answered; r.err != nil || r.status != http.StatusOK || r.body != "done" {
+		t.Errorf("in flight: %+v", r)
+	}
+	if err := <-shut; err != nil {
+		t.Errorf("Shutdown: %v", err)
+	}
+	if s := o.wait(tunnel.Stopped); s.Err != nil {
+		t.Errorf("state: %v", s)
+	}
+	if err := edge.WaitFor(within(t, 5*time.Second), func(_ []string, sessions int) bool { return sessions == 0 }); err != nil {
+		t.Error(err)
+	}
+	o.Retire(context.Background()) // returns, too, when all is over
+}
+
+// TestCloseWithNobodyAccepting has connections that nobody takes, which make the SDK's own Close hang.
+func TestCloseWithNobodyAccepting(t *testing.T) {
+	t.Parallel()
+	edge := tunneltest.NewEdge(t, tunneltest.Options{})
+	tun, err := tunnel.NewNgrok(configFor(t, edge, tunneltest.DefaultToken)).Open(within(t, secondsOfATest))
+	if err != nil {
+		t.Fatal(err)
+	}
+	client := edge.Client()
+	defer client.CloseIdleConnections()
+	var wg sync.WaitGroup
+	for range 20 {
+		wg.Go(func() {
+			if resp, err := client.Get(tun.URL()); err == nil {
+				resp.Body.Close()
+			}
+		})
+	}
+	began := time.Now()
+	for range 2 {
+		if err := tun.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+	if took := time.Since(began); took > 5*time.Second {
+		t.Errorf("closed after %v", took)
+	}
+	wg.Wait()
+}
+
+func TestCloseWhileAway(t *testing.T) {
+	t.Parallel()
+	edge := tunneltest.NewEdge(t, tunneltest.Options{})
+	o := open(t, edge, configFor(t, edge, tunneltest.DefaultToken), echo)
+	o.wait(tunnel.Online)
+	edge.RefuseUntil(func() bool { return false })
+	o.wait(tunnel.Reconnecting)
+	began := time.Now()
+	o.Retire(within(t, 5*time.Second))
+	o.server.Shutdown(within(t, 5*time.Second))
+	if err := o.Close(); err != nil {
+		t.Error(err)
+	}
+	if took := time.Since(began); took > 5*time.Second {
+		t.Errorf("closed after %v", took)
+	}
+}
+
+// TestProxy goes through an HTTP proxy that wants a password.
+func TestProxy(t *testing.T) {
+	t.Parallel()
+	edge := tunneltest.NewEdge(t, tunneltest.Options{})
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var asked sync.Map
+	proxy := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_, password, _ := (&http.Request{Header: http.Header{"Authorization": r.Header["Proxy-Authorization"]}}).BasicAuth()
+		if r.Method != http.MethodConnect || password != "pass+word" {
+			http.Error(w, "no", http.StatusProxyAuthRequired)
+			return
+		}
+		asked.Store(r.Host, true)
+		out, err := net.Dial("tcp", r.Host)
+		if err != nil {
+			http.Error(w, err.Error(), http.StatusBadGateway)
+			return
+		}
+		in, _, err := http.NewResponseController(w).Hijack()
+		if err != nil {
+			out.Close()
+			return
+		}
+		io.WriteString(in, "HTTP/1.1 200 OK\r\n\r\n")
+		go func() { io.Copy(out, in); out.Close() }()
+		go func() { io.Copy(in, out); in.Close() }()
+	})}
+	go proxy.Serve(l)
+	defer proxy.Close()
+
+	config := configFor(t, edge, tunneltest.DefaultToken)
+	via := &url.URL{Scheme: "http", Host: l.Addr().String(), User: url.UserPassword("me", "pass+word")}
+	text, err := os.ReadFile(config.ConfigFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(config.ConfigFile, fmt.Appendf(text, "    proxy_url: %q\n", via), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	o := open(t, edge, config, echo)
+	o.flows()
+	if _, ok := asked.Load(edge.Addr()); !ok {
+		t.Error("the proxy was not asked for the edge")
+	}
+}
+
+func TestConfigErrors(t *testing.T) {
+	t.Parallel()
+	const token = "secret_token_in_the_file"
+	for _, test := range []struct {
+		name, file, env, want string
+	}{
+		{"not YAML", "agent: {authtoken: " + token + "\n", "", "is not the YAML that ngrok writes"},
+		{"a list for a token", "authtoken: [" + token + "]\n", "", "line 1"},
+		{"no such CA", "version: 3\nagent:\n  authtoken: " + token + "\n  connect_cas: gone.pem\n", "", "gone.pem"},
+		{"CA that is none", "version: 3\nagent:\n  authtoken: " + token + "\n  connect_cas: ngrok.yml\n", "", "no certificate in PEM form"},
+		{"proxy of another kind", "authtoken: " + token + "\nproxy_url: gopher://proxy\n", "", "gopher"},
+		{"URL with a path", "authtoken: " + token + "\n", "https://mine.example.com/hook", "without a path"},
+		{"connect_url that is none", "authtoken: " + token + "\nconnect_url: 'a b'\n", "", "HOST:PORT"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			path := filepath.Join(t.TempDir(), "ngrok.yml")
+			if err := os.WriteFile(path, []byte(test.file), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			_, err := tunnel.NewNgrok(tunnel.NgrokConfig{ConfigFile: path, Getenv: environment("NGROK_DOMAIN", test.env)}).Open(context.Background())
+			var e *tunnel.Error
+			if !errors.As(err, &e) || !strings.Contains(err.Error(), test.want) || e.Hint() == "" {
+				t.Errorf("%#v", err)
+			}
+			if strings.Contains(fmt.Sprintf("%v %#v", err, err), token) {
+				t.Errorf("the token is shown: %v", err)
+			}
+		})
+	}
+	_, err := tunnel.NewNgrok(tunnel.NgrokConfig{ConfigFile: filepath.Join(t.TempDir(), "gone.yml"), Getenv: environment("NGROK_AUTHTOKEN", token)}).Open(context.Background())
+	if !errors.Is(err, os.ErrNotExist) && (err == nil || !strings.Contains(err.Error(), "gone.yml")) {
+		t.Errorf("a file that was named and is not there: %v", err)
+	}
+}

@@ -1,0 +1,334 @@
+// Package tunneltest has stand-ins for the services that tunnels are opened through. They run in the process and on loopback, and
+// the real clients connect to them.
+//
+// [Edge] speaks the protocol of ngrok's agents (as golang.ngrok.com/ngrok/v2 v2.4.0 has it under internal/tunnel) and has a public
+// side, so that a test sees a webhook's whole way. It can misbehave as the real service does, on command:
+//
+//	edge := tunneltest.NewEdge(t, tunneltest.Options{Tokens: []string{"good_token"}})
+//	edge.WriteConfig(filepath.Join(configHome, "ngrok", "ngrok.yml"), "good_token")
+//	// start what is tested, with XDG_CONFIG_HOME=configHome
+//	edge.Client().Post("https://"+edge.Domain()+"/webhooks/inbox", "application/json", body)
+//	edge.Refuse(3 * time.Second)
+package tunneltest
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"go.yaml.in/yaml/v3"
+)
+
+// DefaultToken is the one that an edge without Options.Tokens takes.
+const DefaultToken = "2abcDEFghiJKLmnoPQRstuVWXyz_1TestTokenOfTheEdge"
+
+// DefaultDomain is what an edge without Options.Domain assigns.
+const DefaultDomain = "stand-in-edge.ngrok-free.app"
+
+// Options say what an Edge is like. The zero value takes DefaultToken, assigns DefaultDomain and honours any other domain.
+type Options struct {
+	// Tokens are the authtokens that are valid. Nil: DefaultToken alone.
+	Tokens []string
+	// Domain is assigned to an endpoint that asks for no URL, as a free account gets its one stable domain. Empty: DefaultDomain.
+	Domain string
+	// Domains are those that an endpoint may ask for besides Domain; any other is refused with ERR_NGROK_319. Nil: any may.
+	Domains []string
+	// MaxSessions is how many agents may be connected at once; one more is refused with ERR_NGROK_108. 0: no limit.
+	MaxSessions int
+}
+
+// Edge is an ngrok edge on loopback: the side that agents connect to, over TLS with a certificate authority of its own, and the
+// public side, which is plain HTTP. All its methods may be called from any goroutine.
+type Edge struct {
+	options Options
+	dir     string // has the CA file
+	pool    *x509.CertPool
+	agents  net.Listener
+	public  net.Listener
+	serving sync.WaitGroup
+
+	mu       sync.Mutex
+	closed   bool
+	conns    map[net.Conn]struct{} // everything to be closed with the edge
+	sessions map[*session]struct{}
+	bound    map[string]*endpoint // by public host
+	assigned map[string]bool      // the tokens of endpoints that asked for no URL
+	domain   string
+	started  int // sessions that were let in so far
+	faults   faults
+	changed  chan struct{} // closed and replaced when sessions or endpoints change
+}
+
+// NewEdge starts an edge that ends with the test, and fails the test where it cannot.
+func NewEdge(t testing.TB, options Options) *Edge {
+	t.Helper()
+	e, err := StartEdge(options)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := e.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return e
+}
+
+// StartEdge starts an edge for a program that is not a test. It has to be closed.
+func StartEdge(options Options) (*Edge, error) {
+	if options.Tokens == nil {
+		options.Tokens = []string{DefaultToken}
+	}
+	if options.Domain == "" {
+		options.Domain = DefaultDomain
+	}
+	dir, err := os.MkdirTemp("", "ngrok-edge-")
+	if err != nil {
+		return nil, fmt.Errorf("start the edge: %w", err)
+	}
+	e := &Edge{
+		options:  options,
+		dir:      dir,
+		conns:    make(map[net.Conn]struct{}),
+		sessions: make(map[*session]struct{}),
+		bound:    make(map[string]*endpoint),
+		assigned: make(map[string]bool),
+		domain:   options.Domain,
+		changed:  make(chan struct{}),
+	}
+	if err := e.listen(); err != nil {
+		e.Close()
+		return nil, fmt.Errorf("start the edge: %w", err)
+	}
+	return e, nil
+}
+
+func (e *Edge) listen() error {
+	authority, err := newAuthority()
+	if err != nil {
+		return err
+	}
+	if err := os.WriteFile(e.CAFile(), authority.pem, 0o600); err != nil {
+		return err
+	}
+	e.pool = x509.NewCertPool()
+	e.pool.AppendCertsFromPEM(authority.pem)
+	config := &tls.Config{Certificates: []tls.Certificate{authority.server}, MinVersion: tls.VersionTLS12}
+	if e.agents, err = net.Listen("tcp", "127.0.0.1:0"); err != nil {
+		return err
+	}
+	if e.public, err = net.Listen("tcp", "127.0.0.1:0"); err != nil {
+		return err
+	}
+	e.serving.Add(2)
+	go e.acceptAll(e.agents, func(conn net.Conn) { e.serveAgent(conn, config) })
+	go e.acceptAll(e.public, e.servePublic)
+	return nil
+}
+
+// acceptAll serves each connection of l on a goroutine that Close waits for.
+func (e *Edge) acceptAll(l net.Listener, serve func(net.Conn)) {
+	defer e.serving.Done()
+	for {
+		conn, err := l.Accept()
+		if err != nil {
+			if errors.Is(err, net.ErrClosed) {
+				return
+			}
+			continue
+		}
+		if !e.track(conn) {
+			conn.Close()
+			return
+		}
+		go func() {
+			defer e.serving.Done()
+			defer e.untrack(conn)
+			serve(conn)
+		}()
+	}
+}
+
+// track makes Close close conn and wait for one Done of serving.
+func (e *Edge) track(conn net.Conn) bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.closed {
+		return false
+	}
+	e.conns[conn] = struct{}{}
+	e.serving.Add(1)
+	return true
+}
+
+func (e *Edge) untrack(conn net.Conn) {
+	e.mu.Lock()
+	delete(e.conns, conn)
+	e.mu.Unlock()
+	conn.Close()
+}
+
+// Close ends the edge and all that is connected to it.
+func (e *Edge) Close() error {
+	e.mu.Lock()
+	e.closed = true
+	conns := e.conns
+	e.conns = nil
+	e.faults = faults{}
+	e.wakeLocked()
+	e.mu.Unlock()
+	for _, l := range []net.Listener{e.agents, e.public} {
+		if l != nil {
+			l.Close()
+		}
+	}
+	for conn := range conns {
+		conn.Close()
+	}
+	e.serving.Wait()
+	return os.RemoveAll(e.dir)
+}
+
+// Addr is the host:port that agents connect to: connect_url of ngrok.yml, [golang.ngrok.com/ngrok/v2.WithAgentConnectURL].
+func (e *Edge) Addr() string { return e.agents.Addr().String() }
+
+// CAFile is the path of the edge's certificate authority in PEM form: connect_cas of ngrok.yml.
+func (e *Edge) CAFile() string { return filepath.Join(e.dir, "ca.pem") }
+
+// CAs is the same for [golang.ngrok.com/ngrok/v2.WithAgentConnectCAs].
+func (e *Edge) CAs() *x509.CertPool { return e.pool }
+
+// Domain is what the edge assigns to an endpoint that asks for no URL.
+func (e *Edge) Domain() string {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.domain
+}
+
+// WriteConfig writes an ngrok.yml of version 3 with which ngrok's clients connect to this edge, and makes the folders on the way to
+// it. An empty token is left out.
+func (e *Edge) WriteConfig(path, token string) error {
+	type agent struct {
+		Authtoken  string `yaml:"authtoken,omitempty"`
+		ConnectURL string `yaml:"connect_url"`
+		ConnectCAs string `yaml:"connect_cas"`
+	}
+	text, err := yaml.Marshal(struct {
+		Version string `yaml:"version"`
+		Agent   agent  `yaml:"agent"`
+	}{"3", agent{token, e.Addr(), e.CAFile()}})
+	if err != nil {
+		return fmt.Errorf("write the edge's ngrok.yml: %w", err)
+	}
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		return fmt.Errorf("write the edge's ngrok.yml: %w", err)
+	}
+	if err := os.WriteFile(path, text, 0o600); err != nil {
+		return fmt.Errorf("write the edge's ngrok.yml: %w", err)
+	}
+	return nil
+}
+
+// PublicAddr is the host:port of the public side. It takes plain HTTP and finds the endpoint by the Host header; where that is an
+// address of this machine, the only endpoint gets the request.
+func (e *Edge) PublicAddr() string { return e.public.Addr().String() }
+
+// Client returns a client for which every host is the edge's public side: it can be given the public URLs as they stand. There is
+// no TLS on that side, https or not.
+func (e *Edge) Client() *http.Client {
+	dial := func(ctx context.Context, network, _ string) (net.Conn, error) {
+		var d net.Dialer
+		return d.DialContext(ctx, network, e.PublicAddr())
+	}
+	return &http.Client{Transport: &http.Transport{
+		DialContext:         dial,
+		DialTLSContext:      dial,
+		MaxIdleConnsPerHost: 256,
+		IdleConnTimeout:     30 * time.Second,
+		DisableCompression:  true,
+	}}
+}
+
+// Sessions is how many agents are connected now, and how many have been since the start.
+func (e *Edge) Sessions() (now, total int) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return len(e.sessions), e.started
+}
+
+// URLs are the public URLs that are online, sorted.
+func (e *Edge) URLs() []string {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.urlsLocked()
+}
+
+func (e *Edge) urlsLocked() []string {
+	urls := make([]string, 0, len(e.bound))
+	for _, p := range e.bound {
+		urls = append(urls, p.url)
+	}
+	slices.Sort(urls)
+	return urls
+}
+
+// WaitFor waits until ok says yes to the URLs that are online and the number of agents that are connected. Its error is the context's.
+func (e *Edge) WaitFor(ctx context.Context, ok func(urls []string, sessions int) bool) error {
+	for {
+		e.mu.Lock()
+		urls, sessions, changed := e.urlsLocked(), len(e.sessions), e.changed
+		e.mu.Unlock()
+		if ok(urls, sessions) {
+			return nil
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return fmt.Errorf("wait for the edge, which has %d sessions and %q online: %w", sessions, urls, ctx.Err())
+		}
+	}
+}
+
+// wakeLocked makes everyone look again who waits for something of the edge.
+func (e *Edge) wakeLocked() {
+	close(e.changed)
+	e.changed = make(chan struct{})
+}
+
+// lookUp finds the endpoint of a public request.
+func (e *Edge) lookUp(host string) *endpoint {
+	if name, _, err := net.SplitHostPort(host); err == nil {
+		host = name
+	}
+	host = strings.ToLower(strings.Trim(host, "[]"))
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if p := e.bound[host]; p != nil {
+		return p
+	}
+	if len(e.bound) == 1 && (host == "localhost" || net.ParseIP(host) != nil) {
+		for _, p := range e.bound {
+			return p
+		}
+	}
+	return nil
+}
+
+// errorBody is what ngrok shows instead of an answer, for programs.
+func errorBody(code, text string) []byte {
+	var b bytes.Buffer
+	fmt.Fprintf(&b, "%s\n\n%s\n", text, code)
+	return b.Bytes()
+}

@@ -1,0 +1,384 @@
+package tunneltest
+
+import (
+	"crypto/tls"
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/url"
+	"regexp"
+	"slices"
+	"strings"
+	"sync/atomic"
+
+	"golang.ngrok.com/muxado/v2"
+)
+
+// The stream types of the agent protocol.
+const (
+	streamAuth       muxado.StreamType = 0
+	streamBind       muxado.StreamType = 1
+	streamUnbind     muxado.StreamType = 2
+	streamProxy      muxado.StreamType = 3
+	streamSrvInfo    muxado.StreamType = 8
+	streamStopTunnel muxado.StreamType = 9
+	streamHeartbeat  muxado.StreamType = 0xFFFFFFFF
+)
+
+const region = "loopback"
+
+type authRequest struct {
+	ClientID string `json:"ClientId"`
+	Extra    struct {
+		Authtoken string
+	}
+}
+
+type authResponse struct {
+	Version  string
+	ClientID string `json:"ClientId"`
+	Error    string
+	Extra    authResponseExtra
+}
+
+type authResponseExtra struct {
+	Version        string
+	Region         string
+	Cookie         string
+	AccountName    string
+	PlanName       string
+	AgentSessionID string
+}
+
+type bindRequest struct {
+	ID    string `json:"Id"`
+	Proto string
+	Opts  struct {
+		URL      string
+		Domain   string
+		Hostname string
+	}
+	Extra struct {
+		Token          string
+		PoolingEnabled bool
+	}
+}
+
+type bindOptions struct {
+	URL      string
+	Hostname string
+}
+
+type bindResponse struct {
+	ID    string `json:"Id"`
+	URL   string
+	Proto string
+	Opts  bindOptions
+	Error string
+	Extra struct {
+		Token    string
+		TunnelID string
+	}
+}
+
+type unbindRequest struct {
+	ID string `json:"Id"`
+}
+
+type unbindResponse struct{ Error string }
+
+type srvInfoResponse struct{ Region string }
+
+type stopTunnel struct {
+	ID        string `json:"Id"`
+	Message   string
+	ErrorCode string
+}
+
+type proxyHeader struct {
+	ID             string `json:"Id"`
+	ClientAddr     string
+	Proto          string
+	EdgeType       string
+	PassthroughTLS bool
+}
+
+// session is one agent's connection.
+type session struct {
+	edge      *Edge
+	transport net.Conn
+	mux       muxado.TypedStreamSession
+	gone      chan struct{} // closed with the connection
+
+	// Under the edge's lock.
+	id string // empty before the agent has logged in
+}
+
+// endpoint is a public URL that is bound to a session.
+type endpoint struct {
+	session *session
+	id      string
+	url     string
+	scheme  string
+}
+
+var lastID atomic.Int64
+
+func newID(kind string) string { return fmt.Sprintf("%s_%08d", kind, lastID.Add(1)) }
+
+// serveAgent speaks with an agent until its connection ends.
+func (e *Edge) serveAgent(transport net.Conn, config *tls.Config) {
+	e.mu.Lock()
+	refusing := e.faults.refusing
+	e.mu.Unlock()
+	if refusing != nil {
+		if refusing() {
+			if tcp, ok := transport.(*net.TCPConn); ok {
+				tcp.SetLinger(0)
+			}
+			return // its caller closes it: a reset
+		}
+		e.set(func(f *faults) { f.refusing = nil })
+	}
+	gone := make(chan struct{})
+	if !e.waitWhile(func(f faults) bool { return f.hanging }, gone) {
+		return
+	}
+	s := &session{edge: e, transport: transport, gone: gone}
+	s.mux = muxado.NewTypedStreamSession(muxado.Server(tls.Server(transport, config), nil))
+	defer s.end()
+	for {
+		stream, err := s.mux.AcceptTypedStream()
+		if err != nil {
+			return
+		}
+		e.serving.Add(1)
+		go func() {
+			defer e.serving.Done()
+			defer stream.Close()
+			s.answer(stream)
+		}()
+	}
+}
+
+// end forgets the session.
+func (s *session) end() {
+	close(s.gone)
+	s.mux.Close()
+	e := s.edge
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	delete(e.sessions, s)
+	for host, p := range e.bound {
+		if p.session == s {
+			delete(e.bound, host)
+		}
+	}
+	e.wakeLocked()
+}
+
+// answer answers one request of the agent. An agent that does not keep to the protocol loses its connection.
+func (s *session) answer(stream muxado.TypedStream) {
+	if stream.StreamType() == streamHeartbeat {
+		s.beat(stream)
+		return
+	}
+	if !s.edge.waitWhile(func(f faults) bool { return f.hanging }, s.gone) {
+		return
+	}
+	var err error
+	switch stream.StreamType() {
+	case streamAuth:
+		err = respond(stream, s.auth)
+	case streamBind:
+		err = respond(stream, s.bind)
+	case streamUnbind:
+		err = respond(stream, s.unbind)
+	case streamSrvInfo:
+		err = respond(stream, func(struct{}) srvInfoResponse { return srvInfoResponse{region} })
+	default:
+		err = fmt.Errorf("stream type %d is not known", stream.StreamType())
+	}
+	if err != nil {
+		s.transport.Close()
+	}
+}
+
+// respond reads a request from the stream and writes what answer makes of it.
+func respond[Q, A any](stream io.ReadWriter, answer func(Q) A) error {
+	var q Q
+	if err := json.NewDecoder(stream).Decode(&q); err != nil {
+		return err
+	}
+	text, err := json.Marshal(answer(q))
+	if err != nil {
+		return err
+	}
+	_, err = stream.Write(text)
+	return err
+}
+
+// beat echoes heartbeats.
+func (s *session) beat(stream io.ReadWriter) {
+	var id [4]byte
+	for {
+		if _, err := io.ReadFull(stream, id[:]); err != nil {
+			return
+		}
+		if !s.edge.waitWhile(func(f faults) bool { return f.frozen || f.hanging }, s.gone) {
+			return
+		}
+		if _, err := stream.Write(id[:]); err != nil {
+			return
+		}
+	}
+}
+
+var tokenForm = regexp.MustCompile(`^[A-Za-z0-9_-]+$`)
+
+func (s *session) auth(q authRequest) authResponse {
+	e := s.edge
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	a := authResponse{Version: "3", ClientID: q.ClientID}
+	token := q.Extra.Authtoken
+	text, fail := e.faults.auth.take()
+	switch {
+	case fail:
+		a.Error = text
+	case token == "":
+		a.Error = serviceText("An agent needs an authtoken of a verified account.", "ERR_NGROK_4018")
+	case slices.Contains(e.options.Tokens, token):
+		if e.options.MaxSessions > 0 && len(e.sessions) >= e.options.MaxSessions {
+			a.Error = serviceText(fmt.Sprintf("The account is limited to %d simultaneous agent sessions.", e.options.MaxSessions), "ERR_NGROK_108")
+		}
+	case !tokenForm.MatchString(token):
+		a.Error = serviceText("That is not what an authtoken looks like.\nYour authtoken: "+token, "ERR_NGROK_105")
+	default:
+		// The real service repeats the token, too.
+		a.Error = serviceText("That authtoken looks right but is not valid; it may have been reset or revoked.\nYour authtoken: "+token, "ERR_NGROK_107")
+	}
+	if a.Error != "" {
+		return a
+	}
+	if a.ClientID == "" {
+		a.ClientID = newID("client")
+	}
+	s.id = a.ClientID
+	e.sessions[s] = struct{}{}
+	e.started++
+	e.wakeLocked()
+	a.Extra = authResponseExtra{
+		Version:        "stand-in",
+		Region:         region,
+		Cookie:         newID("cookie"),
+		AccountName:    "Stand-in",
+		PlanName:       "Free",
+		AgentSessionID: newID("ts"),
+	}
+	return a
+}
+
+func (s *session) bind(q bindRequest) bindResponse {
+	e := s.edge
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	a := bindResponse{ID: q.ID, Proto: q.Proto}
+	if s.id == "" {
+		a.Error = "The session has not been authenticated."
+		return a
+	}
+	if text, fail := e.faults.bind.take(); fail {
+		a.Error = text
+		return a
+	}
+	if q.Proto != "http" && q.Proto != "https" {
+		a.Error = fmt.Sprintf("The stand-in edge has no endpoints of protocol %q.", q.Proto)
+		return a
+	}
+	host := wantedHost(q)
+	// An agent that comes back asks for what it was assigned, and its token tells that it was.
+	assigned := host == "" || e.assigned[q.Extra.Token]
+	if assigned {
+		host = e.domain
+	}
+	if !assigned && host != e.domain && e.options.Domains != nil && !slices.Contains(e.options.Domains, host) {
+		a.Error = serviceText(fmt.Sprintf("The domain %q is not reserved for this account.", host), "ERR_NGROK_319")
+		return a
+	}
+	// An agent that comes back takes over from its own session.
+	if other := e.bound[host]; other != nil && other.session != s && other.session.id != s.id {
+		a.Error = serviceText(fmt.Sprintf("The endpoint %q is already online.", other.url), "ERR_NGROK_334")
+		return a
+	}
+	if a.ID == "" {
+		a.ID = newID("bind")
+	}
+	a.URL = q.Proto + "://" + host
+	a.Opts = bindOptions{URL: a.URL, Hostname: host}
+	a.Extra.Token = newID("token")
+	a.Extra.TunnelID = newID("tn")
+	if assigned {
+		e.assigned[a.Extra.Token] = true
+	}
+	e.bound[host] = &endpoint{session: s, id: a.ID, url: a.URL, scheme: q.Proto}
+	e.wakeLocked()
+	return a
+}
+
+// wantedHost is the public host that an agent asks for, or empty.
+func wantedHost(q bindRequest) string {
+	if u, err := url.Parse(q.Opts.URL); err == nil && u.Hostname() != "" {
+		return strings.ToLower(u.Hostname())
+	}
+	if q.Opts.Hostname != "" {
+		return strings.ToLower(q.Opts.Hostname)
+	}
+	return strings.ToLower(q.Opts.Domain)
+}
+
+func (s *session) unbind(q unbindRequest) unbindResponse {
+	e := s.edge
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for host, p := range e.bound {
+		if p.session == s && p.id == q.ID {
+			delete(e.bound, host)
+			e.wakeLocked()
+			return unbindResponse{}
+		}
+	}
+	return unbindResponse{Error: "The endpoint is not bound."}
+}
+
+func (s *session) stopEndpoint(p *endpoint, code, message string) error {
+	stream, err := s.mux.OpenTypedStream(streamStopTunnel)
+	if err != nil {
+		return fmt.Errorf("stop the endpoint %s: %w", p.url, err)
+	}
+	defer stream.Close()
+	if err := json.NewEncoder(stream).Encode(stopTunnel{p.id, message, code}); err != nil {
+		return fmt.Errorf("stop the endpoint %s: %w", p.url, err)
+	}
+	return nil
+}
+
+// open begins a connection from client to the endpoint.
+func (p *endpoint) open(client net.Addr) (muxado.Stream, error) {
+	header, err := json.Marshal(proxyHeader{ID: p.id, ClientAddr: client.String(), Proto: p.scheme, EdgeType: "3"})
+	if err != nil {
+		return nil, err
+	}
+	stream, err := p.session.mux.OpenTypedStream(streamProxy)
+	if err != nil {
+		return nil, err
+	}
+	frame := binary.LittleEndian.AppendUint64(nil, uint64(len(header)))
+	if _, err := stream.Write(append(frame, header...)); err != nil {
+		return nil, errors.Join(err, stream.Close())
+	}
+	return stream, nil
+}
