@@ -16,7 +16,7 @@ import (
 //
 // ok is false when there is no such field; one that is null is there. The result
 // is a part of Raw: don't change it. Lookup reads all of Raw up to the field each
-// time, which for a payload of usual size takes about a microsecond.
+// time, which for a payload of usual size takes a few microseconds.
 func (p *Payload) Lookup(path string) (value json.RawMessage, ok bool) {
 	value = p.Raw()
 	if value == nil {
