@@ -30,6 +30,10 @@ func (in *Inspector) list(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	deliveries, next, err := in.config.Queue.List(r.Context(), filter)
+	if err != nil && in.wrongCursor(r.Context(), filter) {
+		writeError(w, http.StatusBadRequest, "before: "+err.Error())
+		return
+	}
 	if err != nil {
 		fail(w, "listing deliveries", err)
 		return
@@ -42,6 +46,17 @@ func (in *Inspector) list(w http.ResponseWriter, r *http.Request) {
 		page.Next = &next
 	}
 	writeJSON(w, http.StatusOK, page)
+}
+
+// wrongCursor reports whether it was the cursor that made listing by f fail. Cursors are the queue's own, and its error for
+// one that is none has no type: without the cursor the same question works.
+func (in *Inspector) wrongCursor(ctx context.Context, f queue.Filter) bool {
+	if f.Before == "" {
+		return false
+	}
+	f.Before, f.Limit = "", 1
+	_, _, err := in.config.Queue.List(ctx, f)
+	return err == nil
 }
 
 func (in *Inspector) get(w http.ResponseWriter, r *http.Request) {
@@ -199,13 +214,14 @@ func tooLarge(limit int64) error {
 	return &Refusal{http.StatusRequestEntityTooLarge, fmt.Errorf("the request body has more than %d bytes", limit)}
 }
 
-// fail answers with what err means to the caller. The text of an unexpected one is told too: who has the token may read the log.
+// fail answers with what err means to the caller. An unexpected one is told in full: whoever has the token may know it.
 func fail(w http.ResponseWriter, act string, err error) {
+	if refusal, ok := errors.AsType[*Refusal](err); ok && refusal.Status >= 400 && refusal.Status < 500 {
+		writeError(w, refusal.Status, err.Error())
+		return
+	}
 	status := http.StatusInternalServerError
-	refusal, refused := errors.AsType[*Refusal](err)
 	switch {
-	case refused && refusal.Status >= 400 && refusal.Status < 500:
-		status = refusal.Status
 	case errors.Is(err, queue.ErrNotFound):
 		status = http.StatusNotFound
 	case errors.Is(err, queue.ErrFinished):

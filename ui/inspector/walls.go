@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"strconv"
 	"strings"
 )
 
@@ -23,7 +24,10 @@ func Token() string {
 // elsewhere whose name was made to resolve to 127.0.0.1 sends its own name.
 func loopbackHost(host string) bool {
 	name := host
-	if h, _, err := net.SplitHostPort(host); err == nil {
+	if h, port, err := net.SplitHostPort(host); err == nil {
+		if _, err := strconv.ParseUint(port, 10, 16); err != nil {
+			return false
+		}
 		name = h
 	} else {
 		name = strings.TrimSuffix(strings.TrimPrefix(name, "["), "]")
