@@ -1,0 +1,311 @@
+package queue
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"runtime/debug"
+	"time"
+)
+
+// mayStart reports whether a delivery that arrives now can run at once.
+func (q *Queue) mayStart(l *line, now time.Time) bool {
+	return l.busy < l.Concurrency && !q.heldBack(now) && (len(l.due) == 0 || l.due[0].at > now.UnixNano())
+}
+
+// heldBack reports whether nothing ordinary may start now: work stops, nothing can be stored, or one is to be alone.
+func (q *Queue) heldBack(now time.Time) bool {
+	if q.stopping || q.outage {
+		return true
+	}
+	if q.alone != nil {
+		if q.aloneTill.IsZero() || now.Before(q.aloneTill) {
+			return true
+		}
+		q.alone = nil
+	}
+	return len(q.suspects) > 0 && q.suspects[0].at <= now.UnixNano() && (q.holdTill.IsZero() || now.Before(q.holdTill))
+}
+
+// dispatch starts what is due, as far as handlers are free. What it starts runs once its start is stored; the caller sees
+// to that.
+func (q *Queue) dispatch() {
+	if !q.started || q.stopping || q.outage {
+		return
+	}
+	now := q.cfg.Now()
+	q.dispatchSuspect(now)
+	if q.heldBack(now) {
+		return
+	}
+	for _, l := range q.lines {
+		for l.busy < l.Concurrency && len(l.due) > 0 && l.due[0].at <= now.UnixNano() {
+			q.launch(l.due.pop(), now)
+		}
+	}
+}
+
+// dispatchSuspect starts one that was interrupted so often that it may be what kills the process, if nothing else runs.
+// Otherwise it keeps others from starting for a while; if that is not enough (a handler may run for hours), it gives way
+// and tries later.
+func (q *Queue) dispatchSuspect(now time.Time) {
+	if len(q.suspects) == 0 || q.suspects[0].at > now.UnixNano() || q.alone != nil && now.Before(q.aloneTill) {
+		return
+	}
+	switch {
+	case q.active == 0:
+		q.holdTill = time.Time{}
+		e := q.suspects.pop()
+		q.aloneTill = time.Time{}
+		q.alone = q.launch(e, now)
+	case q.holdTill.IsZero():
+		q.holdTill = now.Add(aloneFor)
+	case !now.Before(q.holdTill):
+		q.holdTill = time.Time{}
+		e := q.suspects.pop()
+		e.at = now.Add(time.Minute).UnixNano()
+		q.suspects.push(e)
+	}
+}
+
+// launch takes a handler for an entry and asks for its start to be stored.
+func (q *Queue) launch(e entry, now time.Time) *task {
+	t := e.task
+	if t == nil {
+		t = &task{}
+		t.id, t.ID, t.Endpoint = e.id, e.id.String(), e.line.Name
+		t.Attempts, t.failures, t.interruptions = int(e.attempts), int(e.failures), int(e.interruptions)
+	}
+	q.letGo(t)
+	if t.wait == nil {
+		t.wait = newWait()
+	}
+	if w := q.waits[e.id]; w != nil {
+		t.wait = w
+		delete(q.waits, e.id)
+	}
+	if !e.retrying {
+		q.waiting--
+	}
+	t.line = e.line
+	t.State, t.started, t.RunAt = Running, now, time.Time{}
+	t.late = true
+	t.Attempts++
+	t.line.busy++
+	q.active++
+	q.running[t.id] = t
+	q.next.launches = append(q.next.launches, &launch{start: start{id: t.id, at: now}, entry: e, task: t})
+	return t
+}
+
+// setAlarm sets the time when dispatch is next to look for work.
+func (q *Queue) setAlarm() {
+	if !q.started || q.stopping {
+		return
+	}
+	now := q.cfg.Now()
+	at := q.sweepAt
+	earlier := func(t time.Time) {
+		if t.Before(at) {
+			at = t
+		}
+	}
+	look := func(h dueHeap) {
+		if len(h) > 0 && h[0].at > now.UnixNano() {
+			earlier(time.Unix(0, h[0].at))
+		}
+	}
+	for _, l := range q.lines {
+		look(l.due)
+	}
+	look(q.suspects)
+	if q.alone != nil && !q.aloneTill.IsZero() {
+		earlier(q.aloneTill)
+	}
+	if !q.holdTill.IsZero() {
+		earlier(q.holdTill)
+	}
+	if q.outage {
+		earlier(now.Add(outageRetry))
+	}
+	if q.alarmAt.IsZero() || at.Before(q.alarmAt) {
+		q.alarmAt = at
+		q.alarm.Reset(max(0, at.Sub(now)))
+	}
+}
+
+// run makes one attempt. It is not among the goroutines that Close waits for: Drain gives up on a handler that does not
+// return.
+func (q *Queue) run(t *task) {
+	ctx, cancel := context.WithCancelCause(q.life)
+	defer cancel(nil)
+	var out Outcome
+	if c, err := q.claim(ctx, t, cancel); err != nil {
+		out.Error = fmt.Sprintf("read the delivery back: %v", err)
+	} else if c == nil {
+		return
+	} else if t.line.Handle != nil {
+		out = handle(ctx, t.line.Handle, c)
+	}
+	q.finish(ctx, t, out)
+}
+
+// claim makes a task ready for its handler, and reads it back where its content is not at hand. It returns nil if Drain
+// has given the task up.
+func (q *Queue) claim(ctx context.Context, t *task, cancel context.CancelCauseFunc) (*Claim, error) {
+	var back *stored
+	if !t.loaded {
+		var err error
+		if back, err = q.eng.load(ctx, t.id); err != nil {
+			return nil, err
+		}
+	}
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if t.ended {
+		return nil, nil
+	}
+	t.cancel = cancel
+	if t.gone {
+		cancel(errDiscarded)
+	}
+	if back != nil {
+		back.State, back.Reason = t.State, t.Reason // may have been discarded since
+		t.stored, t.loaded = *back, true
+	}
+	if t.late && q.watched() {
+		q.announce(Change{Delivery: t.Delivery, Attempt: &Attempt{N: t.Attempts, Started: t.started}})
+	}
+	return &Claim{Delivery: t.Delivery, Attempt: t.Attempts, Header: t.header, Body: t.body, Value: t.value}, nil
+}
+
+// handle calls a handler and makes a panic a failed attempt.
+func handle(ctx context.Context, h func(context.Context, *Claim) Outcome, c *Claim) (out Outcome) {
+	returned := false
+	defer func() {
+		if returned {
+			return
+		}
+		// A nil value here is runtime.Goexit, by a handler that calls a test's FailNow, say.
+		v := recover()
+		out = Outcome{Error: fmt.Sprintf("panic: %v", v), Stack: string(debug.Stack())}
+		if v == nil {
+			out.Error = "the handler ended its goroutine without returning"
+		}
+	}()
+	out = h(ctx, c)
+	returned = true
+	return out
+}
+
+// finish records how an attempt ended, frees its handler and starts what waits for it.
+func (q *Queue) finish(ctx context.Context, t *task, out Outcome) {
+	now := q.cfg.Now()
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if t.ended { // given up by Drain
+		return
+	}
+	t.ended = true
+	k := q.judge(t, out, now, errors.Is(context.Cause(ctx), ErrStopping))
+	q.conclude(t, k, Report{State: t.State, Reason: t.Reason, Result: out.Result})
+	if q.next.urgent() && !q.committing {
+		q.lead()
+	} else if !q.committing {
+		q.setLinger()
+	}
+}
+
+// judge moves a task to the state that follows from the outcome of its attempt.
+func (q *Queue) judge(t *task, out Outcome, now time.Time, stopped bool) *closing {
+	k := &closing{task: t}
+	k.id, k.endpoint, k.from = t.id, t.Endpoint, Running
+	k.attempt = Attempt{
+		N: t.Attempts, Started: t.started, Ended: true, Duration: max(0, now.Sub(t.started)),
+		Error: cut(out.Error, maxError), Stack: cut(out.Stack, maxError), Output: out.Output, Result: out.Result,
+	}
+	t.Duration = k.attempt.Duration
+	switch {
+	case t.gone:
+		k.from = Discarded
+	case out.Error == "" && out.Skip != "":
+		t.State, t.Reason = Skipped, cut(out.Skip, maxName)
+		t.Attempts--
+		k.attempt.N = 0
+	case out.Error == "":
+		t.State, t.Reason = Done, ""
+	case stopped:
+		t.State, t.Reason, t.RunAt = Waiting, "", t.Received
+		k.attempt.Error = handedBackText
+	default:
+		t.failures++
+		t.Reason = cut(out.Error, maxName)
+		if out.Final || t.failures >= t.line.Attempts {
+			t.State = Dead
+		} else {
+			t.State, t.RunAt = Retrying, now.Add(q.backoff(t))
+		}
+	}
+	k.to, k.reason, k.failures, k.attempts, k.runAt = t.State, t.Reason, t.failures, t.Attempts, t.RunAt
+	return k
+}
+
+// backoff is how long a delivery waits after its last failure.
+func (q *Queue) backoff(t *task) time.Duration {
+	l := t.line
+	wait := float64(l.FirstWait) * math.Pow(2, float64(t.failures-1))
+	wait = min(wait, float64(l.MaxWait))
+	return time.Duration(wait/2 + wait/2*q.cfg.Rand())
+}
+
+// conclude puts the end of an attempt among what is to be stored and lets go of what the attempt held.
+func (q *Queue) conclude(t *task, k *closing, r Report) {
+	q.next.closings = append(q.next.closings, k)
+	if !t.gone {
+		t.wait.end(r)
+	}
+	q.freeSlot(t)
+	if t.State == Retrying && !q.stopping {
+		e := entry{due: dueOf(t), line: t.line}
+		next := &task{stored: t.stored, value: t.value, loaded: t.loaded}
+		if t.loaded && q.hold(next) {
+			e.task = next
+		}
+		if e.interruptions >= aloneAfter {
+			q.suspects.push(e)
+		} else {
+			t.line.due.push(e)
+		}
+	}
+	q.dispatch()
+	q.setAlarm()
+}
+
+// dueOf returns what is kept in memory of a retrying delivery whatever its size.
+func dueOf(t *task) due {
+	return due{
+		at: t.RunAt.UnixNano(), id: t.id, retrying: true,
+		attempts: int32(t.Attempts), failures: int32(t.failures), interruptions: int32(t.interruptions),
+	}
+}
+
+// sweepOnce removes some of what need not be kept. Its caller has the right to commit, and holds mu.
+func (q *Queue) sweepOnce() {
+	now := q.cfg.Now()
+	windows := make(map[string]time.Duration, len(q.lines))
+	for name, l := range q.lines {
+		windows[name] = l.DedupeWindow
+	}
+	q.mu.Unlock()
+	more, err := q.eng.sweep(retention{
+		before: now.Add(-q.cfg.Keep), count: q.cfg.KeepCount, rows: sweepRows,
+		dedupe: func(endpoint string) time.Time { return now.Add(-windows[endpoint]) },
+	})
+	q.mu.Lock()
+	if err != nil {
+		q.cfg.Warn(fmt.Errorf("remove deliveries that need not be kept: %w; it is tried again later", err))
+		more = false
+	}
+	q.sweeping = more && !q.stopping
+}

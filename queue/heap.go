@@ -1,0 +1,78 @@
+package queue
+
+import (
+	"bytes"
+	"slices"
+
+	"github.com/oklog/ulid/v2"
+)
+
+// entry is a delivery in a dueHeap.
+type entry struct {
+	due
+	line *line
+	task *task // nil if it is not held in memory
+}
+
+func (e *entry) before(o *entry) bool {
+	if e.at != o.at {
+		return e.at < o.at
+	}
+	return bytes.Compare(e.id[:], o.id[:]) < 0
+}
+
+// dueHeap holds deliveries that wait for their next attempt; the one that is due first is at index 0.
+type dueHeap []entry
+
+func (h *dueHeap) push(e entry) {
+	*h = append(*h, e)
+	h.up(len(*h) - 1)
+}
+
+func (h *dueHeap) pop() entry { return h.remove(0) }
+
+func (h *dueHeap) remove(i int) entry {
+	s := *h
+	last := len(s) - 1
+	e := s[i]
+	s[i] = s[last]
+	s[last] = entry{}
+	*h = s[:last]
+	if i < last {
+		h.down(i)
+		h.up(i)
+	}
+	return e
+}
+
+// find returns the index of a delivery, -1 if it is not there.
+func (h dueHeap) find(id ulid.ULID) int {
+	return slices.IndexFunc(h, func(e entry) bool { return e.id == id })
+}
+
+func (h dueHeap) up(i int) {
+	for i > 0 {
+		parent := (i - 1) / 2
+		if !h[i].before(&h[parent]) {
+			return
+		}
+		h[i], h[parent] = h[parent], h[i]
+		i = parent
+	}
+}
+
+func (h dueHeap) down(i int) {
+	for {
+		least := i
+		for child := 2*i + 1; child <= 2*i+2 && child < len(h); child++ {
+			if h[child].before(&h[least]) {
+				least = child
+			}
+		}
+		if least == i {
+			return
+		}
+		h[i], h[least] = h[least], h[i]
+		i = least
+	}
+}

@@ -1,0 +1,432 @@
+// Package queue keeps deliveries until they have been handled. A delivery is on disk, synced, before Accept returns, and
+// it is handled at least once: after a crash it runs again.
+//
+// Open takes a data directory, Start begins to hand deliveries to the handlers of the endpoints, Accept stores one. Drain
+// and Close end it.
+package queue
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/gofrs/flock"
+	"github.com/oklog/ulid/v2"
+)
+
+// The rule for deliveries whose process died while they ran.
+const (
+	aloneAfter      = 2 // interruptions from which a delivery is started alone
+	deadAfter       = 5 // interruptions from which it is dead
+	diedReason      = "the process died while it ran"
+	interruptedText = "interrupted: the process ended while it ran"
+	handedBackText  = "handed back: the process was shut down while it ran"
+)
+
+// aloneFor is how long one that is started alone must live before others start beside it.
+const aloneFor = 5 * time.Second
+
+const (
+	lingerFor   = 2 * time.Millisecond   // how long outcomes may wait for the company of a commit
+	outageRetry = 250 * time.Millisecond // between tries to write while nothing can be stored
+	sweepEvery  = 10 * time.Second
+	sweepRows   = 200             // looked at or removed between two commits
+	batchRows   = 512             // changes in one commit
+	batchBytes  = 8 << 20         // headers and bodies in one commit
+	holdBytes   = 8 << 20         // bodies of waiting deliveries kept in memory
+	drainGrace  = 2 * time.Second // what a cancelled handler has to return
+	maxName     = 512             // bytes of a scope, action, repo type or name, Webhook-Id and reason in lists
+	maxError    = 64 << 10        // bytes of an attempt's error and of its stack
+)
+
+// Config says how a Queue is to be.
+type Config struct {
+	// Dir is the data directory. It holds hubhook.db and hubhook.lock and is made, for this user alone, if it is missing.
+	Dir string
+	// Keep is how long finished deliveries are kept, from when they were received. Default 168 hours.
+	Keep time.Duration
+	// KeepCount is how many finished deliveries are kept, dead ones not counted; the oldest go first. Default 100,000.
+	KeepCount int
+	// MaxWaiting is how many deliveries may wait to be started; more are refused with ErrFull. Default 100,000.
+	MaxWaiting int
+	// Now is the clock. Default time.Now.
+	Now func() time.Time
+	// Rand returns a number in [0,1) for the jitter of retries. Default that of math/rand/v2. It must be safe for concurrent use.
+	Rand func() float64
+	// Warn is told what went wrong in the background, where no caller is left to be told: outcomes that can't be written
+	// yet, deliveries that can't be removed. It must neither block nor call the Queue. Default: a warning of log/slog's default logger.
+	Warn func(error)
+}
+
+// Endpoint is what a queue must know of a served endpoint.
+type Endpoint struct {
+	// Name is that of Arrival.Endpoint.
+	Name string
+	// Handle makes one attempt. Its context ends when the delivery is discarded or the queue is drained. A panic is a
+	// failed attempt. Without Handle, a delivery is stored as done at once.
+	Handle func(ctx context.Context, c *Claim) Outcome
+	// Concurrency is how many handlers may run at once. Default 16.
+	Concurrency int
+	// Attempts is how many attempts are made, the first one counted, before the delivery is dead. Default 1.
+	Attempts int
+	// FirstWait is the time before the second attempt; it doubles with each further one, up to MaxWait. Each wait is drawn
+	// from the upper half of that time. Default 1 s.
+	FirstWait time.Duration
+	// MaxWait bounds the time between two attempts. Default 5 minutes.
+	MaxWait time.Duration
+	// DedupeWindow is how long after its arrival a finished delivery, unless it is dead or discarded, still makes another
+	// one with its Webhook-Id a duplicate. An unfinished one always does. Default 0.
+	DedupeWindow time.Duration
+}
+
+// Queue is a durable queue of deliveries. Its methods are safe for concurrent use.
+type Queue struct {
+	cfg     Config
+	eng     engine
+	lock    *flock.Flock
+	life    context.Context // parent of all handlers' contexts
+	endLife context.CancelCauseFunc
+	tasks   sync.WaitGroup // the goroutines that the queue owns, handlers excepted
+	quit    chan struct{}  // closed by Close: the committer ends
+	wake    chan struct{}  // hands the right to commit to the committer
+	linger  *time.Timer    // outcomes have waited long enough
+	alarm   *time.Timer    // the next retry is due, or another reason to look for work
+
+	mu         sync.Mutex
+	ids        idSource
+	started    bool
+	stopping   bool
+	closed     bool
+	lines      map[string]*line
+	running    map[ulid.ULID]*task // until the end of the attempt is stored
+	waits      map[ulid.ULID]*wait // of deliveries that wait for their first attempt, or whose duplicates do
+	waiting    int                 // deliveries in state waiting, those about to be stored included
+	held       int                 // bytes of bodies kept for waiting deliveries
+	next       *commit             // what the next commit takes along
+	committing bool                // someone has the right to use the engine's commit and sweep
+	free       *sync.Cond          // committing has become false
+	lingering  bool                // linger runs
+	alarmAt    time.Time           // zero when alarm does not run
+	outage     bool                // nothing can be stored; nothing starts
+	outageSaid bool
+	sweepAt    time.Time // when to look for what need not be kept
+	sweeping   bool
+	active     int           // handlers that run or are about to
+	drained    chan struct{} // made by Drain, closed when active is 0
+	suspects   dueHeap       // those to be started alone
+	alone      *task         // the suspect beside which nothing may start yet
+	aloneTill  time.Time
+	holdTill   time.Time // a suspect waits until then for the others to end, and they for it
+	watchers   map[*Watcher]struct{}
+}
+
+// line is the queue of one endpoint.
+type line struct {
+	Endpoint
+	busy int // handlers that run or are about to
+	due  dueHeap
+}
+
+// task is a delivery in memory: one that is being stored, that waits with its content at hand, or that runs.
+type task struct {
+	stored
+	value  any
+	line   *line
+	wait   *wait
+	loaded bool // header and body are at hand
+	late   bool // it had to wait to be started
+	size   int  // of the body, where it counts in Queue.held
+	cancel context.CancelCauseFunc
+	ended  bool // its outcome is known, and no longer changes
+	gone   bool // discarded while it runs
+}
+
+// wait is the end of a delivery's first attempt, as those see it who wait for it.
+type wait struct {
+	done   chan struct{}
+	report Report // set before done is closed
+}
+
+func newWait() *wait { return &wait{done: make(chan struct{})} }
+
+func (w *wait) end(r Report) {
+	w.report = r
+	close(w.done)
+}
+
+// Receipt says what became of an arrival.
+type Receipt struct {
+	ID        string // that of the first one for a duplicate
+	State     State  // when it was stored; for a duplicate that of the first one
+	Duplicate bool
+	wait      *wait
+}
+
+// Done is closed when the first attempt has ended, or when the delivery has ended without one. For the duplicate of an
+// unfinished delivery, it is closed when an attempt of that one ends.
+func (r *Receipt) Done() <-chan struct{} { return r.wait.done }
+
+// Report says how the attempt ended. It must be called only after Done is closed.
+func (r *Receipt) Report() Report {
+	<-r.wait.done
+	return r.wait.report
+}
+
+// Open takes the data directory and opens the queue in it, a new one if there is none. Deliveries that were running when
+// an earlier process died are ready to run again when it returns. If another process has the directory, the error is a
+// *LockedError.
+func Open(ctx context.Context, c Config) (*Queue, error) {
+	lock, err := lockDir(c.Dir)
+	if err != nil {
+		return nil, err
+	}
+	c = c.withDefaults()
+	eng, err := openSQLite(ctx, filepath.Join(c.Dir, "hubhook.db"), sqliteConfig{now: c.Now, warn: c.Warn})
+	if err != nil {
+		return nil, errors.Join(err, lock.Close())
+	}
+	return newQueue(c, eng, lock), nil
+}
+
+func (c Config) withDefaults() Config {
+	if c.Keep <= 0 {
+		c.Keep = 168 * time.Hour
+	}
+	if c.KeepCount <= 0 {
+		c.KeepCount = 100_000
+	}
+	if c.MaxWaiting <= 0 {
+		c.MaxWaiting = 100_000
+	}
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	if c.Rand == nil {
+		c.Rand = rand.Float64
+	}
+	if c.Warn == nil {
+		c.Warn = func(err error) { slog.Warn(err.Error()) }
+	}
+	return c
+}
+
+func (e Endpoint) withDefaults() Endpoint {
+	if e.Concurrency <= 0 {
+		e.Concurrency = 16
+	}
+	if e.Attempts <= 0 {
+		e.Attempts = 1
+	}
+	if e.FirstWait <= 0 {
+		e.FirstWait = time.Second
+	}
+	if e.MaxWait <= 0 {
+		e.MaxWait = 5 * time.Minute
+	}
+	return e
+}
+
+func newQueue(c Config, eng engine, lock *flock.Flock) *Queue {
+	q := &Queue{
+		cfg:      c,
+		eng:      eng,
+		lock:     lock,
+		quit:     make(chan struct{}),
+		wake:     make(chan struct{}, 1),
+		linger:   time.NewTimer(time.Hour),
+		alarm:    time.NewTimer(time.Hour),
+		ids:      idSource{last: eng.lastKey()},
+		lines:    map[string]*line{},
+		running:  map[ulid.ULID]*task{},
+		waits:    map[ulid.ULID]*wait{},
+		next:     &commit{},
+		watchers: map[*Watcher]struct{}{},
+	}
+	q.linger.Stop()
+	q.alarm.Stop()
+	q.free = sync.NewCond(&q.mu)
+	q.life, q.endLife = context.WithCancelCause(context.Background())
+	q.tasks.Go(q.committer)
+	return q
+}
+
+// Unfinished returns up to limit of the deliveries that an earlier run left unfinished, oldest first, and how many they
+// are in all. It is meant for the time before Start.
+func (q *Queue) Unfinished(ctx context.Context, limit int) ([]Delivery, int, error) {
+	if err := q.flush(ctx); err != nil {
+		return nil, 0, err
+	}
+	return q.eng.unfinished(ctx, limit)
+}
+
+// DiscardUnfinished discards all unfinished deliveries and returns how many they were. It is an error after Start.
+func (q *Queue) DiscardUnfinished(ctx context.Context, reason string) (int, error) {
+	if err := ctx.Err(); err != nil {
+		return 0, err
+	}
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.started {
+		return 0, errors.New("discard all unfinished deliveries: the queue is started already")
+	}
+	if q.stopping {
+		return 0, ErrStopping
+	}
+	n, err := q.eng.discardAll(cut(reason, maxName))
+	if err != nil {
+		return 0, fmt.Errorf("discard all unfinished deliveries: %w", err)
+	}
+	return n, nil
+}
+
+// Start begins to hand deliveries to the endpoints' handlers, those of an earlier run first. Deliveries of endpoints that
+// are not among them stay as they are.
+func (q *Queue) Start(endpoints []Endpoint) error {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	switch {
+	case q.stopping:
+		return ErrStopping
+	case q.started:
+		return errors.New("start the queue: it is started already")
+	}
+	lines := make(map[string]*line, len(endpoints))
+	var suspects dueHeap
+	for _, e := range endpoints {
+		if e.Name == "" {
+			return errors.New("start the queue: an endpoint has no name")
+		}
+		if lines[e.Name] != nil {
+			return fmt.Errorf("start the queue: endpoint %s is there twice", e.Name)
+		}
+		l := &line{Endpoint: e.withDefaults()}
+		lines[e.Name] = l
+		left, err := q.eng.backlog(q.life, e.Name)
+		if err != nil {
+			return fmt.Errorf("read the deliveries left to endpoint %s: %w", e.Name, err)
+		}
+		for _, d := range left {
+			if d.interruptions >= aloneAfter {
+				suspects.push(entry{due: d, line: l})
+			} else {
+				l.due.push(entry{due: d, line: l})
+			}
+		}
+	}
+	counts, err := q.eng.counts(q.life)
+	if err != nil {
+		return fmt.Errorf("start the queue: %w", err)
+	}
+	for _, states := range counts {
+		q.waiting += int(states[Waiting])
+	}
+	q.lines, q.suspects, q.started = lines, suspects, true
+	q.sweepAt = q.cfg.Now().Add(sweepEvery)
+	q.dispatch()
+	q.setAlarm()
+	q.kick()
+	return nil
+}
+
+// Accept stores a delivery and returns once it is on disk, or, for a duplicate, once the first one is. Its handler starts
+// at once if one is free. The errors are ErrStopping, ErrFull, ctx's, and what kept the delivery from being stored; only
+// after ctx's error may it have been stored all the same.
+func (q *Queue) Accept(ctx context.Context, a Arrival) (*Receipt, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	body, encoding := packBody(a.Body)
+	ar := &arrival{
+		header:   packHeader(a.Header),
+		body:     body,
+		encoding: encoding,
+		stack:    cut(a.Stack, maxError),
+	}
+	if a.ReplayOf == "" {
+		ar.dedupe = a.WebhookID
+	} else {
+		var ok bool
+		if ar.replayOf, ok = parseID(a.ReplayOf); !ok {
+			return nil, fmt.Errorf("replay %s: %w", a.ReplayOf, ErrNotFound)
+		}
+	}
+	j := &joiner{arrival: ar, ready: make(chan struct{})}
+	t := &task{value: a.Value, loaded: true, wait: newWait()}
+	t.header, t.body = a.Header, a.Body
+	t.Delivery = Delivery{
+		Endpoint: a.Endpoint, WebhookID: cut(a.WebhookID, maxName), ReplayOf: a.ReplayOf, Synthetic: a.Synthetic,
+		Scope: cut(a.Scope, maxName), Action: cut(a.Action, maxName),
+		RepoType: cut(a.RepoType, maxName), RepoName: cut(a.RepoName, maxName),
+	}
+	j.task = t
+
+	q.mu.Lock()
+	if err := q.admit(j, a.Dead); err != nil {
+		q.mu.Unlock()
+		return nil, err
+	}
+	q.next.join(j)
+	if q.committing {
+		q.mu.Unlock()
+		select {
+		case <-j.ready:
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	} else {
+		q.lead()
+		q.mu.Unlock()
+	}
+	if j.err != nil {
+		return nil, j.err
+	}
+	return &j.receipt, nil
+}
+
+// admit decides how an arrival is to be stored and takes what it needs: an id, and a free handler or a place among the
+// waiting ones.
+func (q *Queue) admit(j *joiner, dead string) error {
+	t := j.task
+	switch {
+	case q.stopping:
+		return ErrStopping
+	case !q.started:
+		return errors.New("accept a delivery: the queue is not started")
+	}
+	t.line = q.lines[t.Endpoint]
+	if t.line == nil {
+		return fmt.Errorf("accept a delivery: endpoint %q is not served", t.Endpoint)
+	}
+	now := q.cfg.Now()
+	if j.dedupe != "" && t.line.DedupeWindow > 0 {
+		j.since = now.Add(-t.line.DedupeWindow)
+	}
+	switch {
+	case dead != "":
+		t.State, t.Reason = Dead, cut(dead, maxName)
+	case t.line.Handle == nil:
+		t.State = Done
+	case q.mayStart(t.line, now):
+		t.State, t.Attempts, t.started = Running, 1, now
+		t.line.busy++
+		q.active++
+	default:
+		if q.waiting >= q.cfg.MaxWaiting {
+			return ErrFull
+		}
+		t.State = Waiting
+		q.waiting++
+	}
+	t.id = q.ids.next(now)
+	t.ID, t.Received = t.id.String(), now
+	if t.State == Running {
+		q.running[t.id] = t
+	}
+	j.d = t.stored
+	return nil
+}

@@ -1,0 +1,72 @@
+package queue
+
+import (
+	"context"
+	"fmt"
+)
+
+// List returns deliveries, newest first, and a cursor for what comes after them, "" if nothing does.
+func (q *Queue) List(ctx context.Context, f Filter) (ds []Delivery, next string, err error) {
+	if f.Limit <= 0 {
+		f.Limit = 50
+	}
+	f.Limit = min(f.Limit, 1000)
+	if f.Before != "" {
+		if _, ok := parseID(f.Before); !ok {
+			return nil, "", fmt.Errorf("list deliveries: %q is no cursor; use one that a list returned", f.Before)
+		}
+	}
+	if err := q.flush(ctx); err != nil {
+		return nil, "", err
+	}
+	return q.eng.list(ctx, f)
+}
+
+// Get returns one delivery with all that is kept of it. The error is ErrNotFound if there is none.
+func (q *Queue) Get(ctx context.Context, id string) (*Record, error) {
+	key, ok := parseID(id)
+	if !ok {
+		return nil, ErrNotFound
+	}
+	if err := q.flush(ctx); err != nil {
+		return nil, err
+	}
+	return q.eng.get(ctx, key)
+}
+
+// Counts returns how many deliveries are stored, by endpoint and state. Counts of zero may be left out.
+func (q *Queue) Counts(ctx context.Context) (Counts, error) {
+	if err := q.flush(ctx); err != nil {
+		return nil, err
+	}
+	return q.eng.counts(ctx)
+}
+
+// Discard makes an unfinished delivery a discarded one and returns once that is stored. The context of a running handler
+// is cancelled, and its outcome no longer changes the state. The errors are ErrNotFound, ErrFinished, and what kept it from
+// being stored.
+func (q *Queue) Discard(ctx context.Context, id, reason string) error {
+	key, ok := parseID(id)
+	if !ok {
+		return ErrNotFound
+	}
+	d := &drop{discarding: discarding{id: key, reason: cut(reason, maxName)}, ready: make(chan struct{})}
+	q.mu.Lock()
+	if q.closed {
+		q.mu.Unlock()
+		return errClosed
+	}
+	q.next.drops = append(q.next.drops, d)
+	if !q.committing {
+		q.lead()
+		q.mu.Unlock()
+		return d.err
+	}
+	q.mu.Unlock()
+	select {
+	case <-d.ready:
+		return d.err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}

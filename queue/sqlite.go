@@ -1,0 +1,836 @@
+package queue
+
+import (
+	"context"
+	"crypto/sha256"
+	"database/sql"
+	"database/sql/driver"
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"math"
+	"net/url"
+	"os"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/oklog/ulid/v2"
+	"modernc.org/sqlite"
+	sqlite3 "modernc.org/sqlite/lib"
+)
+
+const (
+	// passiveBytes is how much is written, by estimate, before another connection moves it from the write-ahead log into
+	// the database. It bounds how much the writer has left to do itself.
+	passiveBytes = 4 << 20
+	// walBytes is the size of the write-ahead log from which the writer empties it between two commits. A log that has
+	// been this long is written over from its beginning, which also makes a sync cheaper than one that makes a file grow.
+	walBytes = 16 << 20
+	// walFrame is what a page takes in the log.
+	walFrame = 4096 + 24
+)
+
+type sqliteConfig struct {
+	now  func() time.Time
+	warn func(error)
+	vfs  string // name of a registered VFS, for tests; "" for the system's
+	// synchronous is for the test that shows that FULL is needed; "" for FULL.
+	synchronous string
+}
+
+// sqliteEngine is the engine on one SQLite file, which this process alone owns. One connection writes, outside of
+// database/sql, whose pool costs a lone delivery as much as the insert does.
+type sqliteEngine struct {
+	cfg  sqliteConfig
+	path string
+
+	// Of the goroutine that has the right to commit.
+	w         *writer
+	summary   summary
+	direct    map[int64]struct{} // running deliveries that did not wait, and so are in no index
+	commits   int                // since summary.Low was last brought up to date
+	broken    error              // a sync failed: what is on disk is unknown until the file is opened anew
+	forgotten []ulid.ULID
+	webhookAt int64 // how far sweep is in the table webhook
+	unwritten int   // bytes, by estimate, since the last kick of the checkpointer
+
+	mu        sync.Mutex
+	readers   *sql.DB // nil until they are needed
+	endpoints map[string]int64
+	names     map[int64]string
+	shown     map[int64]*[stateCount]int64 // counts as of the last commit
+	low       int64
+	closed    bool
+
+	damaged atomic.Pointer[error]
+	restart atomic.Bool   // the log is so long that the writer should empty it
+	ckpt    sync.Mutex    // held during a checkpoint
+	kick    chan struct{} // asks for a checkpoint
+	life    context.Context
+	end     context.CancelFunc
+	tasks   sync.WaitGroup
+}
+
+// summary is what is kept beside the deliveries, in the same transactions, so that opening need not count them.
+type summary struct {
+	Last   int64                        `json:"last"`  // the greatest key ever
+	Low    int64                        `json:"low"`   // no delivery before it runs without having waited
+	Clean  bool                         `json:"clean"` // closed in order
+	Counts map[int64]*[stateCount]int64 `json:"counts"`
+}
+
+// writer is the connection that writes, with its statements.
+type writer struct {
+	conn  driver.Conn
+	level string // its PRAGMA synchronous
+
+	begin, commit, rollback                        *statement
+	insert, content, webhook, attempt              *statement
+	finish, start, discard                         *statement
+	first, replaceWebhook, row, duplicate, replays *statement
+	summary                                        *statement
+}
+
+// openSQLite opens the database at path, makes it if there is none, brings its schema up to date, and has what was
+// running when an earlier process died wait to run again.
+func openSQLite(ctx context.Context, path string, cfg sqliteConfig) (_ *sqliteEngine, err error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	if cfg.synchronous == "" {
+		cfg.synchronous = "FULL"
+	}
+	e := &sqliteEngine{cfg: cfg, path: path, direct: map[int64]struct{}{}, kick: make(chan struct{}, 1), webhookAt: math.MinInt64}
+	e.life, e.end = context.WithCancel(context.Background())
+	defer func() {
+		if err != nil {
+			err = e.openError(err)
+			if e.w != nil {
+				err = errors.Join(err, e.w.conn.Close())
+			}
+			e.end()
+		}
+	}()
+	// SQLite would make the file with the umask's mode.
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	if err := f.Close(); err != nil {
+		return nil, err
+	}
+	if _, err := sqlite.Fdatasync(true); err != nil && !errors.Is(err, sqlite.ErrFdatasyncUnavailable) {
+		return nil, err
+	}
+	if err := e.connect(); err != nil {
+		return nil, err
+	}
+	if err := e.readSummary(); err != nil {
+		return nil, err
+	}
+	unclean := !e.summary.Clean
+	if err := e.recoverInterrupted(); err != nil {
+		return nil, err
+	}
+	e.tasks.Go(e.checkpointer)
+	if unclean {
+		e.tasks.Go(e.check)
+	}
+	return e, nil
+}
+
+// openError says which file could not be opened, why, and what to do.
+func (e *sqliteEngine) openError(err error) error {
+	advice := dirAdvice(err)
+	switch sqliteCode(err) & 0xff {
+	case sqlite3.SQLITE_NOTADB:
+		advice = "the file is not a database of hubhook; move it away, or choose another data directory"
+	case sqlite3.SQLITE_CORRUPT:
+		advice = "the database is damaged; stop hubhook and run `hubhook deliveries recover`"
+	case sqlite3.SQLITE_FULL:
+		advice = "the disk is full; free some space"
+	case sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM, sqlite3.SQLITE_CANTOPEN:
+		advice = "give this user the right to write to the file and its directory, or choose another data directory"
+	case sqlite3.SQLITE_BUSY:
+		advice = "another program has the file open; end it"
+	}
+	var newer *newerSchemaError
+	if errors.As(err, &newer) {
+		advice = "use that version of hubhook or a later one, or choose another data directory"
+	}
+	return fmt.Errorf("open database %s: %w; %s", e.path, cause(err), advice)
+}
+
+type newerSchemaError struct{ have, know int }
+
+func (e *newerSchemaError) Error() string {
+	return fmt.Sprintf("it was written by a later version of hubhook (schema %d, this one knows %d)", e.have, e.know)
+}
+
+func sqliteCode(err error) int {
+	var se *sqlite.Error
+	if errors.As(err, &se) {
+		return se.Code()
+	}
+	return 0
+}
+
+// dsn returns the name of the database for the driver.
+func (e *sqliteEngine) dsn(query url.Values) string {
+	if e.cfg.vfs != "" {
+		query.Set("vfs", e.cfg.vfs)
+	}
+	u := url.URL{Scheme: "file", Path: filepath.ToSlash(e.path), RawQuery: query.Encode()}
+	if !filepath.IsAbs(e.path) {
+		u = url.URL{Scheme: "file", Opaque: (&url.URL{Path: filepath.ToSlash(e.path)}).EscapedPath(), RawQuery: query.Encode()}
+	}
+	return u.String()
+}
+
+// connect opens the writing connection and brings the schema up to date.
+func (e *sqliteEngine) connect() error {
+	conn, err := (&sqlite.Driver{}).Open(e.dsn(url.Values{"_error_rc": {"1"}}))
+	if err != nil {
+		return err
+	}
+	e.w = &writer{conn: conn}
+	for _, q := range []string{
+		"PRAGMA busy_timeout = 5000",
+		"PRAGMA auto_vacuum = INCREMENTAL", // without effect unless it comes before the first table
+		"PRAGMA journal_mode = WAL",
+		"PRAGMA synchronous = " + e.cfg.synchronous,
+		"PRAGMA wal_autocheckpoint = 0",
+		"PRAGMA fullfsync = 1", // without it, macOS syncs to the drive's cache
+		"PRAGMA checkpoint_fullfsync = 1",
+		"PRAGMA cache_size = -8000",
+	} {
+		if err := e.w.exec(q); err != nil {
+			return err
+		}
+	}
+	e.w.level = e.cfg.synchronous
+	if err := e.w.migrate(migrations); err != nil {
+		return err
+	}
+	return e.w.prepare()
+}
+
+// migrate brings the schema up to date, each step in a transaction of its own.
+func (w *writer) migrate(steps []string) error {
+	row, err := w.queryRow("PRAGMA user_version")
+	if err != nil {
+		return err
+	}
+	have := int(row[0].(int64))
+	if have > len(steps) {
+		return &newerSchemaError{have: have, know: len(steps)}
+	}
+	for i, step := range steps[have:] {
+		q := fmt.Sprintf("BEGIN IMMEDIATE; %s; PRAGMA user_version = %d; COMMIT", step, have+i+1)
+		if err := w.exec(q); err != nil {
+			return errors.Join(fmt.Errorf("bring the schema to version %d: %w", have+i+1, err), w.undo())
+		}
+	}
+	return nil
+}
+
+func (w *writer) prepare() error {
+	for _, s := range []struct {
+		to    **statement
+		query string
+	}{
+		{&w.begin, "BEGIN IMMEDIATE"},
+		{&w.commit, "COMMIT"},
+		{&w.rollback, "ROLLBACK"},
+		{&w.insert, `INSERT INTO delivery (id, endpoint, state, received, attempts, synthetic, started, run_at, replay_of,
+			scope, action, repo_type, repo_name, webhook_id, reason) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)`},
+		{&w.content, "INSERT INTO content (id, header, body, encoding) VALUES (?,?,?,?)"},
+		{&w.webhook, "INSERT INTO webhook (id, delivery) VALUES (?,?) ON CONFLICT DO NOTHING"},
+		{&w.first, "SELECT " + columns + " FROM webhook w JOIN delivery d ON d.id = w.delivery WHERE w.id = ?"},
+		{&w.row, "SELECT " + columns + " FROM delivery d WHERE d.id = ?"},
+		{&w.replaceWebhook, "UPDATE webhook SET delivery = ? WHERE id = ?"},
+		{&w.duplicate, "UPDATE delivery SET duplicates = duplicates + 1 WHERE id = ?"},
+		{&w.replays, "UPDATE delivery SET replays = replays + 1 WHERE id = ?"},
+		{&w.attempt, `INSERT INTO attempt (delivery, n, started, duration, error, stack, output, result)
+			VALUES (?,?,?,?,?,?,?,?)`},
+		{&w.finish, `UPDATE delivery SET state = ?, reason = ?, failures = ?, attempts = ?, duration = ?, run_at = ?
+			WHERE id = ?`},
+		{&w.start, "UPDATE delivery SET state = 1, attempts = attempts + 1, started = ? WHERE id = ?"},
+		{&w.discard, "UPDATE delivery SET state = 7, reason = ?, run_at = NULL WHERE id = ?"},
+		{&w.summary, "INSERT OR REPLACE INTO summary (id, value) VALUES (1, ?)"},
+	} {
+		var err error
+		if *s.to, err = prepare(w.conn, s.query); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// undo ends a transaction that failed. SQLite has ended some of them itself by then.
+func (w *writer) undo() error {
+	if err := w.exec("ROLLBACK"); err != nil && sqliteCode(err) != sqlite3.SQLITE_ERROR {
+		return err
+	}
+	return nil
+}
+
+// setLevel sets what a commit waits for. Changing it costs about a microsecond.
+func (w *writer) setLevel(level string) error {
+	if w.level == level {
+		return nil
+	}
+	if err := w.exec("PRAGMA synchronous = " + level); err != nil {
+		return err
+	}
+	w.level = level
+	return nil
+}
+
+func (e *sqliteEngine) readSummary() error {
+	e.summary = summary{Clean: true, Counts: map[int64]*[stateCount]int64{}}
+	e.endpoints, e.names = map[string]int64{}, map[int64]string{}
+	rows, err := e.w.query("SELECT value FROM summary")
+	if err != nil {
+		return err
+	}
+	for _, row := range rows {
+		if err := json.Unmarshal(row[0].([]byte), &e.summary); err != nil {
+			return fmt.Errorf("read the summary: %w", err)
+		}
+	}
+	rows, err = e.w.query("SELECT id, name FROM endpoint")
+	if err != nil {
+		return err
+	}
+	for _, row := range rows {
+		e.endpoints[row[1].(string)], e.names[row[0].(int64)] = row[0].(int64), row[1].(string)
+	}
+	for id := range e.names {
+		e.countsOf(id)
+	}
+	e.publish()
+	return nil
+}
+
+// countsOf returns the counts of an endpoint, to be changed.
+func (e *sqliteEngine) countsOf(endpoint int64) *[stateCount]int64 {
+	n := e.summary.Counts[endpoint]
+	if n == nil {
+		n = new([stateCount]int64)
+		e.summary.Counts[endpoint] = n
+	}
+	return n
+}
+
+// publish makes the counts of the last commit those that readers get.
+func (e *sqliteEngine) publish() {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.shown == nil || len(e.shown) != len(e.summary.Counts) {
+		e.shown = make(map[int64]*[stateCount]int64, len(e.summary.Counts))
+	}
+	for id, n := range e.summary.Counts {
+		if e.shown[id] == nil {
+			e.shown[id] = new([stateCount]int64)
+		}
+		*e.shown[id] = *n
+	}
+	e.low = e.summary.Low
+}
+
+// recoverInterrupted makes what was running when the last process died wait to run at once, or dead if that has happened
+// too often. In the file, the summary is no longer that of an orderly end from here on.
+func (e *sqliteEngine) recoverInterrupted() error {
+	w := e.w
+	running, err := w.query(`SELECT id, endpoint, attempts, interruptions, started FROM delivery
+		WHERE state = 1 AND run_at IS NOT NULL
+		UNION SELECT id, endpoint, attempts, interruptions, started FROM delivery WHERE state = 1 AND id >= ?`, e.summary.Low)
+	if err != nil {
+		return err
+	}
+	return e.transact("NORMAL", func() error {
+		e.summary.Clean = false
+		for _, row := range running {
+			id, endpoint, n, interruptions := row[0].(int64), row[1].(int64), row[2].(int64), row[3].(int64)+1
+			started, _ := row[4].(int64)
+			counts := e.countsOf(endpoint)
+			counts[stateRunning]--
+			state, reason, runAt := int64(stateWaiting), any(nil), any(int64(0))
+			if interruptions >= deadAfter {
+				state, reason, runAt = stateDead, diedReason, nil
+			}
+			counts[state]++
+			if err := w.exec("UPDATE delivery SET state = ?, reason = ?, run_at = ?, interruptions = ? WHERE id = ?",
+				state, reason, runAt, interruptions, id); err != nil {
+				return err
+			}
+			if err := w.attempt.exec(id, n, started, int64(0), interruptedText, nil, nil, nil); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// transact runs change in a transaction that also stores the summary, and waits for what level says. If it fails, the
+// summary is as it was.
+func (e *sqliteEngine) transact(level string, change func() error) (err error) {
+	before := e.summary
+	before.Counts = make(map[int64]*[stateCount]int64, len(e.summary.Counts))
+	for id, n := range e.summary.Counts {
+		c := *n
+		before.Counts[id] = &c
+	}
+	if err := e.w.setLevel(level); err != nil {
+		return err
+	}
+	if err := e.w.begin.exec(); err != nil {
+		return err
+	}
+	defer func() {
+		if err == nil {
+			return
+		}
+		e.summary = before
+		if sqliteCode(err) == sqlite3.SQLITE_IOERR_FSYNC {
+			e.broken = err
+		}
+		if undo := e.w.undo(); undo != nil {
+			e.broken = err
+			err = errors.Join(err, undo)
+		}
+	}()
+	if err := change(); err != nil {
+		return err
+	}
+	if err := e.w.summary.exec(e.summary.encode()); err != nil {
+		return err
+	}
+	if err := e.w.commit.exec(); err != nil {
+		return err
+	}
+	e.publish()
+	return nil
+}
+
+// commit implements engine. Arrivals are synced; starts and outcomes alone are not, since the death of the process loses
+// no page that was written, and after a power cut they would merely happen again.
+func (e *sqliteEngine) commit(b *batch) error {
+	if b.empty() {
+		return nil
+	}
+	if p := e.damaged.Load(); p != nil {
+		return *p
+	}
+	if err := e.reopen(); err != nil {
+		return err
+	}
+	e.emptyLog()
+	level := e.cfg.synchronous
+	if len(b.arrivals)+len(b.discards) == 0 {
+		level = "NORMAL"
+	}
+	made := len(e.names)
+	err := e.transact(level, func() error { return e.apply(b) })
+	if err != nil {
+		e.unmake(made)
+		return e.commitError(err)
+	}
+	for _, k := range b.ends {
+		delete(e.direct, idKey(k.id))
+	}
+	for _, a := range b.arrivals {
+		if a.first == nil && a.d.State == Running {
+			e.direct[idKey(a.d.id)] = struct{}{}
+		}
+	}
+	e.noteWritten(b)
+	return nil
+}
+
+func (e *sqliteEngine) commitError(err error) error {
+	switch sqliteCode(err) & 0xff {
+	case sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB:
+		return e.setDamaged(err)
+	case sqlite3.SQLITE_FULL:
+		return fmt.Errorf("write to %s: %w; free some space", e.path, err)
+	}
+	return fmt.Errorf("write to %s: %w", e.path, err)
+}
+
+func (e *sqliteEngine) setDamaged(err error) error {
+	err = &damagedError{path: e.path, err: err}
+	e.damaged.Store(&err)
+	return err
+}
+
+// damagedError says that the database can no longer be trusted.
+type damagedError struct {
+	path string
+	err  error
+}
+
+func (e *damagedError) Error() string {
+	return fmt.Sprintf("database %s is damaged: %v; stop hubhook and run `hubhook deliveries recover`", e.path, e.err)
+}
+
+func (e *damagedError) Unwrap() error { return e.err }
+
+func (e *sqliteEngine) outage(err error) bool {
+	var damaged *damagedError
+	if errors.As(err, &damaged) {
+		return true
+	}
+	switch sqliteCode(err) & 0xff {
+	case sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM,
+		sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_NOMEM, sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED,
+		sqlite3.SQLITE_PROTOCOL:
+		return true
+	}
+	return e.broken != nil
+}
+
+// forget implements engine. Only where a sync failed may the log hold a commit that was refused.
+func (e *sqliteEngine) forget(ids []ulid.ULID) {
+	if e.broken != nil {
+		e.forgotten = append(e.forgotten, ids...)
+	}
+}
+
+// reopen opens the file anew after a failed sync: what the system still holds of it may not be what is on disk.
+func (e *sqliteEngine) reopen() error {
+	if e.broken == nil {
+		return nil
+	}
+	e.ckpt.Lock()
+	defer e.ckpt.Unlock()
+	e.mu.Lock()
+	readers := e.readers
+	e.readers = nil
+	e.mu.Unlock()
+	if readers != nil {
+		if err := readers.Close(); err != nil {
+			return fmt.Errorf("reopen %s after a failed sync: %w", e.path, err)
+		}
+	}
+	if e.w != nil {
+		// An error of closing tells nothing new: the connection is given up because it failed.
+		_ = e.w.conn.Close()
+		e.w = nil
+	}
+	if err := e.connect(); err != nil {
+		if e.w != nil {
+			err = errors.Join(err, e.w.conn.Close())
+			e.w = nil
+		}
+		return fmt.Errorf("reopen %s after a failed sync: %w", e.path, err)
+	}
+	e.broken = nil
+	if err := e.readSummary(); err != nil {
+		e.broken = err
+		return err
+	}
+	return e.transact(e.cfg.synchronous, func() error {
+		for _, id := range e.forgotten {
+			key := idKey(id)
+			row, err := e.w.row.queryRow(key)
+			if err != nil {
+				return err
+			}
+			if row == nil {
+				continue
+			}
+			e.countsOf(row[colEndpoint].(int64))[row[colState].(int64)]--
+			if err := e.w.remove(key); err != nil {
+				return err
+			}
+		}
+		e.forgotten = nil
+		return nil
+	})
+}
+
+// remove deletes a delivery and all that is kept of it.
+func (w *writer) remove(key int64) error {
+	for _, q := range []string{
+		"DELETE FROM delivery WHERE id = ?", "DELETE FROM content WHERE id = ?", "DELETE FROM attempt WHERE delivery = ?",
+	} {
+		if err := w.exec(q, key); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// apply makes the changes of a batch.
+func (e *sqliteEngine) apply(b *batch) error {
+	for _, k := range b.ends {
+		if err := e.applyEnd(k); err != nil {
+			return err
+		}
+	}
+	for _, d := range b.discards {
+		if err := e.applyDiscard(d); err != nil {
+			return err
+		}
+	}
+	for _, s := range b.starts {
+		if err := e.applyStart(s); err != nil {
+			return err
+		}
+	}
+	for _, a := range b.arrivals {
+		if err := e.applyArrival(a); err != nil {
+			return err
+		}
+	}
+	if e.commits++; e.commits >= 64 || len(e.direct) == 0 {
+		e.commits = 0
+		low := e.summary.Last + 1
+		for key := range e.direct {
+			low = min(low, key)
+		}
+		for _, a := range b.arrivals {
+			low = min(low, idKey(a.d.id))
+		}
+		e.summary.Low = low
+	}
+	return nil
+}
+
+func (e *sqliteEngine) applyArrival(a *arrival) error {
+	w, d, key := e.w, &a.d, idKey(a.d.id)
+	a.first = nil
+	endpoint, err := e.endpoint(d.Endpoint)
+	if err != nil {
+		return err
+	}
+	if a.dedupe != "" {
+		if dup, err := e.findFirst(a, endpoint); err != nil || dup {
+			return err
+		}
+	}
+	state := stateNumber(d.State)
+	var started, runAt, replayOf any
+	switch d.State {
+	case Running:
+		started = d.started.UnixNano()
+	case Waiting:
+		runAt = d.Received.UnixNano()
+	}
+	if a.replayOf != (ulid.ULID{}) {
+		replayOf = idKey(a.replayOf)
+		if err := w.replays.exec(replayOf); err != nil {
+			return err
+		}
+	}
+	if err := w.insert.exec(key, endpoint, state, d.Received.UnixNano(), int64(d.Attempts), d.Synthetic, started, runAt,
+		replayOf, text(d.Scope), text(d.Action), text(d.RepoType), text(d.RepoName), text(d.WebhookID), text(d.Reason)); err != nil {
+		return err
+	}
+	if err := w.content.exec(key, a.header, a.body, a.encoding); err != nil {
+		return err
+	}
+	if a.stack != "" {
+		if err := w.attempt.exec(key, int64(1), d.Received.UnixNano(), int64(0), text(d.Reason), a.stack, nil, nil); err != nil {
+			return err
+		}
+	}
+	e.countsOf(endpoint)[state]++
+	e.summary.Last = max(e.summary.Last, key)
+	return nil
+}
+
+// findFirst looks for the delivery that an arrival is a duplicate of, and counts it there. Without one, the arrival
+// becomes the one that later ones are duplicates of.
+func (e *sqliteEngine) findFirst(a *arrival, endpoint int64) (found bool, err error) {
+	w, hash := e.w, webhookHash(a.d.Endpoint, a.dedupe)
+	key := idKey(a.d.id)
+	if n, err := w.webhook.changes(hash, key); err != nil || n > 0 {
+		return false, err
+	}
+	row, err := w.first.queryRow(hash)
+	if err != nil {
+		return false, err
+	}
+	if row != nil {
+		first := e.delivery(row)
+		if row[colEndpoint].(int64) != endpoint || first.WebhookID != a.d.WebhookID {
+			return false, nil // two ids with one hash: the earlier one keeps it
+		}
+		counts := first.State != Dead && first.State != Discarded && !a.since.IsZero() && !first.Received.Before(a.since)
+		if !first.State.Finished() || counts {
+			first.Duplicates++
+			a.first = &first
+			return true, w.duplicate.exec(row[colID])
+		}
+	}
+	return false, w.replaceWebhook.exec(key, hash)
+}
+
+// webhookHash is what stands for a Webhook-Id of an endpoint in an index, however long it is.
+func webhookHash(endpoint, webhookID string) int64 {
+	h := sha256.New()
+	h.Write([]byte(endpoint))
+	h.Write([]byte{0})
+	h.Write([]byte(webhookID))
+	var sum [sha256.Size]byte
+	return int64(binary.BigEndian.Uint64(h.Sum(sum[:0])))
+}
+
+func (e *sqliteEngine) applyStart(s *start) error {
+	row, err := e.w.row.queryRow(idKey(s.id))
+	if err != nil {
+		return err
+	}
+	if row == nil {
+		return ErrNotFound
+	}
+	counts := e.countsOf(row[colEndpoint].(int64))
+	counts[row[colState].(int64)]--
+	counts[stateRunning]++
+	return e.w.start.exec(s.at.UnixNano(), idKey(s.id))
+}
+
+func (e *sqliteEngine) applyEnd(k *ending) error {
+	key := idKey(k.id)
+	var runAt any
+	if !k.runAt.IsZero() && !k.to.Finished() {
+		runAt = k.runAt.UnixNano()
+	}
+	if err := e.w.finish.exec(stateNumber(k.to), text(k.reason), int64(k.failures), int64(k.attempts), int64(k.attempt.Duration),
+		runAt, key); err != nil {
+		return err
+	}
+	if k.from != k.to {
+		endpoint, err := e.endpoint(k.endpoint)
+		if err != nil {
+			return err
+		}
+		counts := e.countsOf(endpoint)
+		counts[stateNumber(k.from)]--
+		counts[stateNumber(k.to)]++
+	}
+	if k.attempt.N == 0 {
+		return nil
+	}
+	at := &k.attempt
+	return e.w.attempt.exec(key, int64(at.N), at.Started.UnixNano(), int64(at.Duration), text(at.Error), text(at.Stack),
+		blob(at.Output), blob(at.Result))
+}
+
+func (e *sqliteEngine) applyDiscard(d *discarding) error {
+	key := idKey(d.id)
+	d.from, d.d = "", nil
+	row, err := e.w.row.queryRow(key)
+	if err != nil || row == nil {
+		return err
+	}
+	del := e.delivery(row)
+	d.from, d.d = del.State, &del
+	if del.State.Finished() {
+		return nil
+	}
+	counts := e.countsOf(row[colEndpoint].(int64))
+	counts[row[colState].(int64)]--
+	counts[stateDiscarded]++
+	del.State, del.Reason, del.RunAt = Discarded, d.reason, time.Time{}
+	return e.w.discard.exec(text(d.reason), key)
+}
+
+// endpoint returns the number that stands for an endpoint, a new one if need be.
+func (e *sqliteEngine) endpoint(name string) (int64, error) {
+	e.mu.Lock()
+	id, ok := e.endpoints[name]
+	e.mu.Unlock()
+	if ok {
+		return id, nil
+	}
+	for have := range maps.Keys(e.names) {
+		id = max(id, have)
+	}
+	id++
+	if err := e.w.exec("INSERT INTO endpoint (id, name) VALUES (?, ?)", id, name); err != nil {
+		return 0, err
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.endpoints[name], e.names[id] = id, name
+	return id, nil
+}
+
+// unmake takes back the endpoints that a failed transaction made, so that there are made again.
+func (e *sqliteEngine) unmake(made int) {
+	if len(e.names) == made {
+		return
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for id, name := range e.names {
+		if id > int64(made) {
+			delete(e.names, id)
+			delete(e.endpoints, name)
+		}
+	}
+}
+
+func (e *sqliteEngine) lastKey() int64 { return e.summary.Last }
+
+func (e *sqliteEngine) discardAll(reason string) (int, error) {
+	n := 0
+	err := e.transact(e.cfg.synchronous, func() error {
+		if err := e.w.exec("UPDATE delivery SET state = 7, reason = ?, run_at = NULL WHERE run_at IS NOT NULL", text(reason)); err != nil {
+			return err
+		}
+		for _, c := range e.summary.Counts {
+			for _, s := range []int{stateWaiting, stateRetrying} {
+				n += int(c[s])
+				c[stateDiscarded] += c[s]
+				c[s] = 0
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return 0, e.commitError(err)
+	}
+	return n, nil
+}
+
+func (s *summary) encode() []byte {
+	b, err := json.Marshal(s)
+	if err != nil {
+		panic(err) // numbers only
+	}
+	return b
+}
+
+// close implements engine.
+func (e *sqliteEngine) close() error {
+	e.mu.Lock()
+	e.closed = true
+	readers := e.readers
+	e.readers = nil
+	e.mu.Unlock()
+	e.end()
+	e.tasks.Wait()
+	var err error
+	if readers != nil {
+		err = readers.Close()
+	}
+	if e.w == nil {
+		return err
+	}
+	if e.broken == nil && e.damaged.Load() == nil {
+		err = errors.Join(err, e.transact(e.cfg.synchronous, func() error {
+			e.summary.Clean = true
+			return nil
+		}))
+	}
+	return errors.Join(err, e.w.conn.Close())
+}

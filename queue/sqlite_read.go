@@ -1,0 +1,362 @@
+package queue
+
+import (
+	"context"
+	"database/sql"
+	"database/sql/driver"
+	"errors"
+	"fmt"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/oklog/ulid/v2"
+	"modernc.org/sqlite"
+)
+
+// columns are those of a Delivery, in the order of the col constants.
+const columns = `d.id, d.endpoint, d.state, d.received, d.attempts, d.failures, d.interruptions, d.duplicates, d.replays,
+	d.synthetic, d.started, d.duration, d.run_at, d.replay_of, d.merged_into, d.scope, d.action, d.repo_type, d.repo_name,
+	d.webhook_id, d.reason`
+
+const (
+	colID = iota
+	colEndpoint
+	colState
+	colReceived
+	colAttempts
+	colFailures
+	colInterruptions
+	colDuplicates
+	colReplays
+	colSynthetic
+	colStarted
+	colDuration
+	colRunAt
+	colReplayOf
+	colMergedInto
+	colScope
+	colAction
+	colRepoType
+	colRepoName
+	colWebhookID
+	colReason
+	colCount
+)
+
+func init() {
+	// For searches by a part of an id, of which the database knows the key alone.
+	sqlite.MustRegisterDeterministicScalarFunction("delivery_id", 1, func(_ *sqlite.FunctionContext, args []driver.Value) (driver.Value, error) {
+		key, ok := args[0].(int64)
+		if !ok {
+			return nil, fmt.Errorf("delivery_id: %T is no key", args[0])
+		}
+		return idFromKey(key).String(), nil
+	})
+}
+
+// reader returns the connections for reading, which are opened when they are first needed.
+func (e *sqliteEngine) reader() (*sql.DB, error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.closed {
+		return nil, errClosed
+	}
+	if e.readers == nil {
+		db, err := sql.Open("sqlite", e.dsn(url.Values{
+			"mode": {"ro"}, "_pragma": {"busy_timeout(5000)", "query_only(1)", "cache_size(-2000)"},
+		}))
+		if err != nil {
+			return nil, err
+		}
+		db.SetMaxOpenConns(4)
+		db.SetMaxIdleConns(2)
+		db.SetConnMaxIdleTime(30 * time.Second)
+		e.readers = db
+	}
+	return e.readers, nil
+}
+
+func (e *sqliteEngine) readError(doing string, err error) error {
+	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) || errors.Is(err, ErrNotFound) {
+		return err
+	}
+	return fmt.Errorf("%s from %s: %w", doing, e.path, err)
+}
+
+// delivery makes a Delivery of a row of columns.
+func (e *sqliteEngine) delivery(row []driver.Value) Delivery {
+	number := func(i int) int64 { n, _ := row[i].(int64); return n }
+	str := func(i int) string { s, _ := row[i].(string); return s }
+	e.mu.Lock()
+	endpoint := e.names[number(colEndpoint)]
+	e.mu.Unlock()
+	d := Delivery{
+		ID:       idFromKey(number(colID)).String(),
+		Endpoint: endpoint, State: stateNames[number(colState)], Reason: str(colReason),
+		WebhookID: str(colWebhookID), Synthetic: number(colSynthetic) != 0, Received: time.Unix(0, number(colReceived)),
+		Scope: str(colScope), Action: str(colAction), RepoType: str(colRepoType), RepoName: str(colRepoName),
+		Attempts: int(number(colAttempts)), Duplicates: int(number(colDuplicates)), Replays: int(number(colReplays)),
+		Duration: time.Duration(number(colDuration)),
+	}
+	if row[colReplayOf] != nil {
+		d.ReplayOf = idFromKey(number(colReplayOf)).String()
+	}
+	if row[colMergedInto] != nil {
+		d.MergedInto = idFromKey(number(colMergedInto)).String()
+	}
+	if d.State == Retrying {
+		d.RunAt = time.Unix(0, number(colRunAt))
+	}
+	return d
+}
+
+// deliveries runs a query for columns.
+func (e *sqliteEngine) deliveries(ctx context.Context, query string, args ...any) ([]Delivery, error) {
+	db, err := e.reader()
+	if err != nil {
+		return nil, err
+	}
+	rows, err := db.QueryContext(ctx, query, args...)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var ds []Delivery
+	row, to := newRow()
+	for rows.Next() {
+		if err := rows.Scan(to...); err != nil {
+			return nil, err
+		}
+		ds = append(ds, e.delivery(row))
+	}
+	return ds, rows.Err()
+}
+
+// newRow returns a row of columns and the pointers to scan it.
+func newRow() (row []driver.Value, to []any) {
+	row, to = make([]driver.Value, colCount), make([]any, colCount)
+	for i := range row {
+		to[i] = (*any)(&row[i])
+	}
+	return row, to
+}
+
+func (e *sqliteEngine) backlog(ctx context.Context, endpoint string) ([]due, error) {
+	db, err := e.reader()
+	if err != nil {
+		return nil, err
+	}
+	rows, err := db.QueryContext(ctx, `SELECT d.run_at, d.id, d.attempts, d.failures, d.interruptions, d.state = 2
+		FROM delivery d JOIN endpoint p ON p.id = d.endpoint
+		WHERE p.name = ? AND d.run_at IS NOT NULL ORDER BY d.run_at, d.id`, endpoint)
+	if err != nil {
+		return nil, e.readError("read the backlog", err)
+	}
+	defer rows.Close()
+	var ds []due
+	for rows.Next() {
+		var d due
+		var key int64
+		if err := rows.Scan(&d.at, &key, &d.attempts, &d.failures, &d.interruptions, &d.retrying); err != nil {
+			return nil, e.readError("read the backlog", err)
+		}
+		d.id = idFromKey(key)
+		ds = append(ds, d)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, e.readError("read the backlog", err)
+	}
+	return ds, nil
+}
+
+func (e *sqliteEngine) unfinished(ctx context.Context, limit int) ([]Delivery, int, error) {
+	e.mu.Lock()
+	n, low := 0, e.low
+	for _, c := range e.shown {
+		n += int(c[stateWaiting] + c[stateRunning] + c[stateRetrying])
+	}
+	e.mu.Unlock()
+	ds, err := e.deliveries(ctx, "SELECT "+columns+` FROM delivery d
+		WHERE d.state < 3 AND (d.run_at IS NOT NULL OR d.id >= ?) ORDER BY d.id LIMIT ?`, low, limit)
+	if err != nil {
+		return nil, 0, e.readError("read the unfinished deliveries", err)
+	}
+	return ds, n, nil
+}
+
+func (e *sqliteEngine) counts(context.Context) (Counts, error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	all := make(Counts, len(e.shown))
+	for id, c := range e.shown {
+		states := map[State]int64{}
+		for i, n := range c {
+			if n != 0 {
+				states[stateNames[i]] = n
+			}
+		}
+		all[e.names[id]] = states
+	}
+	return all, nil
+}
+
+func (e *sqliteEngine) list(ctx context.Context, f Filter) ([]Delivery, string, error) {
+	where, args, none := e.where(f)
+	if none {
+		return nil, "", nil
+	}
+	query := "SELECT " + columns + " FROM delivery d"
+	if len(where) > 0 {
+		query += " WHERE " + strings.Join(where, " AND ")
+	}
+	// One more than asked for shows whether there are more.
+	ds, err := e.deliveries(ctx, query+" ORDER BY d.id DESC LIMIT ?", append(args, f.Limit+1)...)
+	if err != nil {
+		return nil, "", e.readError("list deliveries", err)
+	}
+	if len(ds) > f.Limit {
+		ds = ds[:f.Limit]
+		return ds, ds[len(ds)-1].ID, nil
+	}
+	return ds, "", nil
+}
+
+// where returns the conditions of a filter, or that nothing can meet them.
+func (e *sqliteEngine) where(f Filter) (where []string, args []any, none bool) {
+	and := func(cond string, values ...any) {
+		where = append(where, cond)
+		args = append(args, values...)
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	endpoint, known := e.endpoints[f.Endpoint]
+	if f.Endpoint != "" {
+		if !known {
+			return nil, nil, true
+		}
+		and("d.endpoint = ?", endpoint)
+	}
+	if f.State != "" {
+		state := stateNumber(f.State)
+		n := int64(0)
+		for id, c := range e.shown {
+			if state >= 0 && (f.Endpoint == "" || id == endpoint) {
+				n += c[state]
+			}
+		}
+		if n == 0 { // spares a search through all
+			return nil, nil, true
+		}
+		and("d.state = ?", state)
+		if state >= stateDead {
+			and("d.state >= 4") // so that SQLite sees that the index of these states serves
+		}
+	}
+	if f.Scope != "" {
+		and("(d.scope = ? OR substr(d.scope, 1, ?) = ?)", f.Scope, len([]rune(f.Scope))+1, f.Scope+".")
+	}
+	if f.Action != "" {
+		and("d.action = ?", f.Action)
+	}
+	if f.Repo != "" {
+		if kind, name, ok := strings.Cut(f.Repo, ":"); ok {
+			and("d.repo_type = ? AND d.repo_name = ?", kind, name)
+		} else {
+			and("d.repo_name = ?", f.Repo)
+		}
+	}
+	if !f.Since.IsZero() {
+		// An id is never behind the clock, so the key bounds the search; it may be ahead after the clock was set back.
+		and("d.id >= ? AND d.received >= ?", keyAt(f.Since), f.Since.UnixNano())
+	}
+	if f.Unreplayed {
+		and("d.replays = 0")
+	}
+	if f.Before != "" {
+		id, _ := parseID(f.Before)
+		and("d.id < ?", idKey(id))
+	}
+	if f.Query != "" {
+		q := strings.ToLower(f.Query)
+		cond := "instr(lower(d.webhook_id), ?) OR instr(lower(d.repo_name), ?) OR instr(lower(d.reason), ?)"
+		values := []any{q, q, q}
+		if maybeID(f.Query) {
+			cond += " OR instr(delivery_id(d.id), ?)"
+			values = append(values, strings.ToUpper(f.Query))
+		}
+		and("("+cond+")", values...)
+	}
+	return where, args, false
+}
+
+// maybeID reports whether q can be a part of an id.
+func maybeID(q string) bool {
+	return len(q) <= ulid.EncodedSize && strings.Trim(strings.ToUpper(q), ulid.Encoding) == ""
+}
+
+func (e *sqliteEngine) load(ctx context.Context, id ulid.ULID) (*stored, error) {
+	db, err := e.reader()
+	if err != nil {
+		return nil, err
+	}
+	s := &stored{id: id}
+	row, to := newRow()
+	var header, body []byte
+	var encoding sql.NullInt64
+	err = db.QueryRowContext(ctx, "SELECT "+columns+`, c.header, c.body, c.encoding
+		FROM delivery d LEFT JOIN content c ON c.id = d.id WHERE d.id = ?`, idKey(id)).Scan(append(to, &header, &body, &encoding)...)
+	if errors.Is(err, sql.ErrNoRows) {
+		return nil, ErrNotFound
+	}
+	if err != nil {
+		return nil, e.readError("read delivery "+id.String(), err)
+	}
+	s.Delivery = e.delivery(row)
+	s.failures, s.interruptions = int(row[colFailures].(int64)), int(row[colInterruptions].(int64))
+	if at, ok := row[colStarted].(int64); ok {
+		s.started = time.Unix(0, at)
+	}
+	if s.header, err = unpackHeader(header); err != nil {
+		return nil, e.readError("read delivery "+id.String(), err)
+	}
+	if s.body, err = unpackBody(body, encoding.Int64); err != nil {
+		return nil, e.readError("read delivery "+id.String(), err)
+	}
+	return s, nil
+}
+
+func (e *sqliteEngine) get(ctx context.Context, id ulid.ULID) (*Record, error) {
+	s, err := e.load(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	r := &Record{Delivery: s.Delivery, Header: s.header, Body: s.body}
+	db, err := e.reader()
+	if err != nil {
+		return nil, err
+	}
+	rows, err := db.QueryContext(ctx, `SELECT n, started, duration, error, stack, output, result
+		FROM attempt WHERE delivery = ? ORDER BY n`, idKey(id))
+	if err != nil {
+		return nil, e.readError("read the attempts of "+id.String(), err)
+	}
+	defer rows.Close()
+	for rows.Next() {
+		a := Attempt{Ended: true}
+		var started int64
+		var msg, stack sql.NullString
+		if err := rows.Scan(&a.N, &started, &a.Duration, &msg, &stack, &a.Output, &a.Result); err != nil {
+			return nil, e.readError("read the attempts of "+id.String(), err)
+		}
+		a.Started, a.Error, a.Stack = time.Unix(0, started), msg.String, stack.String
+		r.AttemptList = append(r.AttemptList, a)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, e.readError("read the attempts of "+id.String(), err)
+	}
+	if n := len(r.AttemptList); s.State == Running && (n == 0 || r.AttemptList[n-1].N < s.Attempts) {
+		r.AttemptList = append(r.AttemptList, Attempt{N: s.Attempts, Started: s.started})
+	}
+	return r, nil
+}
