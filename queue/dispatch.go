@@ -85,7 +85,9 @@ func (q *Queue) launch(e entry, now time.Time) *task {
 		t.wait = w
 		delete(q.waits, e.id)
 	}
+	from := Retrying
 	if !e.retrying {
+		from = Waiting
 		q.waiting--
 	}
 	t.line = e.line
@@ -95,7 +97,7 @@ func (q *Queue) launch(e entry, now time.Time) *task {
 	t.line.busy++
 	q.active++
 	q.running[t.id] = t
-	q.next.launches = append(q.next.launches, &launch{start: start{id: t.id, at: now}, entry: e, task: t})
+	q.next.launches = append(q.next.launches, &launch{start: start{id: t.id, endpoint: t.Endpoint, from: from, at: now}, entry: e, task: t})
 	return t
 }
 

@@ -72,8 +72,10 @@ type arrival struct {
 
 // start is a waiting or retrying delivery whose next attempt begins.
 type start struct {
-	id ulid.ULID
-	at time.Time
+	id       ulid.ULID
+	endpoint string
+	from     State // Waiting or Retrying
+	at       time.Time
 }
 
 // ending is an attempt that ended.

@@ -684,15 +684,12 @@ func webhookHash(endpoint, webhookID string) int64 {
 }
 
 func (e *sqliteEngine) applyStart(s *start) error {
-	row, err := e.w.row.queryRow(idKey(s.id))
+	endpoint, err := e.endpoint(s.endpoint)
 	if err != nil {
 		return err
 	}
-	if row == nil {
-		return ErrNotFound
-	}
-	counts := e.countsOf(row[colEndpoint].(int64))
-	counts[row[colState].(int64)]--
+	counts := e.countsOf(endpoint)
+	counts[stateNumber(s.from)]--
 	counts[stateRunning]++
 	return e.w.start.exec(s.at.UnixNano(), idKey(s.id))
 }
