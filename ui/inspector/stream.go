@@ -101,17 +101,25 @@ func (s *streamWriter) event(name string, seq uint64, data []byte) {
 	fmt.Fprintf(s, "event: %s\ndata: %s\n\n", name, data)
 }
 
+// chunk is written with one deadline, in bytes: a reader that takes a large batch slowly is not one that takes nothing.
+const chunk = 64 << 10
+
 // flush sends what was collected. An error means that the reader is gone or takes nothing.
 func (s *streamWriter) flush() error {
-	if err := s.control.SetWriteDeadline(time.Now().Add(s.limit)); err != nil && !errors.Is(err, http.ErrNotSupported) {
-		return err
-	}
-	if _, err := s.w.Write(s.Bytes()); err != nil {
-		return err
+	for s.Len() > 0 {
+		if err := s.control.SetWriteDeadline(time.Now().Add(s.limit)); err != nil && !errors.Is(err, http.ErrNotSupported) {
+			return err
+		}
+		if _, err := s.w.Write(s.Next(chunk)); err != nil {
+			return err
+		}
+		if err := s.control.Flush(); err != nil {
+			return err
+		}
 	}
 	s.Reset()
 	if s.Cap() > maxBufferedBytes/4 {
 		s.Buffer = bytes.Buffer{}
 	}
-	return s.control.Flush()
+	return nil
 }
