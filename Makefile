@@ -14,7 +14,7 @@ RACE = $(shell $(GO) env CGO_ENABLED)
 
 # What the binary says it is; outside a git clone it falls back to what Go recorded in it.
 VERSION  = $(shell git describe --tags --always --dirty 2>/dev/null)
-LDFLAGS  = $(if $(VERSION),-X github.com/hubhook/hubhook/internal/cli.version=$(VERSION))
+LDFLAGS  = $(if $(VERSION),-X github.com/hubhook/hubhook/server.version=$(VERSION))
 SKIPPED := $(CURDIR)/bin/skipped-tests
 
 .DEFAULT_GOAL := help
