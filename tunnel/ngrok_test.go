@@ -59,8 +59,9 @@ type opened struct {
 	edge   *tunneltest.Edge
 	server *http.Server
 	client *http.Client
-	served chan error       // what Serve returned; closed after that
-	seen   *strings.Builder // the states so far
+	served chan error // what Serve returned; closed after that
+	began  time.Time
+	seen   *strings.Builder // the states so far and when they came
 }
 
 // open opens a tunnel and serves h on it until the test ends.
@@ -70,7 +71,7 @@ func open(t *testing.T, edge *tunneltest.Edge, config tunnel.NgrokConfig, h http
 	if err != nil {
 		t.Fatalf("open: %v", err)
 	}
-	o := &opened{Tunnel: tun, t: t, edge: edge, server: &http.Server{Handler: h}, client: edge.Client(), served: make(chan error, 1), seen: new(strings.Builder)}
+	o := &opened{Tunnel: tun, t: t, edge: edge, server: &http.Server{Handler: h}, client: edge.Client(), served: make(chan error, 1), began: time.Now(), seen: new(strings.Builder)}
 	go func() {
 		defer close(o.served)
 		o.served <- o.server.Serve(tun)
@@ -99,7 +100,7 @@ func (o *opened) wait(phase tunnel.Phase) tunnel.State {
 			if !ok {
 				o.t.Fatalf("the states ended without %v; there were:\n%s", phase, o.seen)
 			}
-			fmt.Fprintln(o.seen, s)
+			fmt.Fprintln(o.seen, time.Since(o.began).Round(time.Millisecond), s)
 			if s.Phase == phase {
 				return s
 			}
@@ -299,7 +300,7 @@ func TestRefused(t *testing.T) {
 			change: func(_ *testing.T, e *tunneltest.Edge, _ *tunnel.NgrokConfig) {
 				e.RefuseUntil(func() bool { return false })
 			},
-			cause: "does not complete a TLS handshake", fix: "check the network", temporary: true,
+			cause: "reset by peer", fix: "check ", temporary: true,
 		},
 		{
 			name: "edge that never answers", token: tunneltest.DefaultToken,
@@ -504,6 +505,25 @@ func TestComesBack(t *testing.T) {
 			})
 		}
 	}
+}
+
+// TestFrozenSession has a connection that dies without a word: only the heartbeats tell.
+func TestFrozenSession(t *testing.T) {
+	t.Parallel()
+	edge := tunneltest.NewEdge(t, tunneltest.Options{})
+	config := configFor(t, edge, tunneltest.DefaultToken)
+	config.URL = "mine.example.com"
+	o := open(t, edge, config, echo)
+	o.wait(tunnel.Online)
+	edge.FreezeHeartbeats(true)
+	frozen := time.Now()
+	o.wait(tunnel.Reconnecting)
+	if noticed := time.Since(frozen); noticed > 12*time.Second {
+		t.Errorf("noticed after %v", noticed)
+	}
+	edge.FreezeHeartbeats(false)
+	o.wait(tunnel.Online)
+	o.flows()
 }
 
 // TestOtherURL has an edge that assigns another URL when the session comes back. The SDK keeps saying the old one.

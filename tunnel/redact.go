@@ -109,7 +109,10 @@ func (l redactingLog) attr(a slog.Attr) slog.Attr {
 		return slog.Attr{Key: a.Key, Value: slog.GroupValue(clean...)}
 	case slog.KindString:
 		return slog.String(a.Key, l.hide.text(v.String()))
-	default:
-		return slog.String(a.Key, l.hide.text(fmt.Sprintf("%+v", v.Any())))
+	}
+	if bytes, ok := v.Any().([]byte); ok {
+		return slog.String(a.Key, l.hide.text(string(bytes)))
+	}
+	return slog.String(a.Key, l.hide.text(fmt.Sprintf("%+v", v.Any())))
 	}
 }
