@@ -115,4 +115,3 @@ func (l redactingLog) attr(a slog.Attr) slog.Attr {
 	}
 	return slog.String(a.Key, l.hide.text(fmt.Sprintf("%+v", v.Any())))
 	}
-}
