@@ -5,7 +5,6 @@ import (
 	"crypto/sha256"
 	_ "embed"
 	"encoding/base64"
-	"encoding/json"
 	"fmt"
 	"html/template"
 	"net/http"
@@ -107,17 +106,15 @@ func homeJSON(v HomeView) homeAnswer {
 }
 
 func writeJSON(w http.ResponseWriter, status int, v any) {
-	var body bytes.Buffer
-	out := json.NewEncoder(&body)
-	out.SetEscapeHTML(false)
-	if err := out.Encode(v); err != nil {
+	body, err := marshal(v)
+	if err != nil {
 		http.Error(w, fmt.Sprintf(`{"error":"writing the answer: %T can't be JSON"}`, v), http.StatusInternalServerError)
 		return
 	}
 	w.Header().Set("Content-Type", "application/json; charset=utf-8")
-	w.Header().Set("Content-Length", strconv.Itoa(body.Len()))
+	w.Header().Set("Content-Length", strconv.Itoa(len(body)))
 	w.WriteHeader(status)
-	w.Write(body.Bytes()) // who has left needs no answer
+	w.Write(body) // who has left needs no answer
 }
 
 // curlExample is a whole request to the first endpoint, for a POSIX shell.

@@ -2,6 +2,7 @@ package ui
 
 import (
 	"bytes"
+	"encoding/json"
 	"fmt"
 	"strconv"
 	"sync"
@@ -10,111 +11,164 @@ import (
 	"unicode/utf16"
 	"unicode/utf8"
 
-	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
 )
 
-// event is one line of JSON: a view under its type and time.
-type event[V any] struct {
-	Type string    `json:"type"`
-	Time time.Time `json:"time"`
-	View V         `json:",inline"`
+// object is a line of JSON under construction. Deliveries and attempts are written by hand: they come by the ten thousand.
+type object struct{ buf []byte }
+
+var objects = sync.Pool{New: func() any { return new(object) }}
+
+func (s *Screen) object(kind string) *object {
+	o := objects.Get().(*object)
+	o.buf = append(o.buf[:0], '{')
+	o.text("type", kind)
+	o.time("time", s.now())
+	return o
 }
 
-type deliveryJSON struct {
-	ID         string    `json:"id"`
-	Endpoint   string    `json:"endpoint"`
-	State      string    `json:"state"`
-	Reason     string    `json:"reason"`
-	WebhookID  string    `json:"webhook_id"`
-	ReplayOf   string    `json:"replay_of"`
-	MergedInto string    `json:"merged_into"`
-	Synthetic  bool      `json:"synthetic"`
-	Duplicate  bool      `json:"duplicate,omitzero"`
-	Received   time.Time `json:"received"`
-	Event      struct {
-		Scope  string `json:"scope"`
-		Action string `json:"action"`
-	} `json:"event"`
-	Repo struct {
-		Type string `json:"type"`
-		Name string `json:"name"`
-	} `json:"repo"`
-	Attempts   int     `json:"attempts"`
-	Duplicates int     `json:"duplicates"`
-	DurationMS float64 `json:"duration_ms"`
+func (o *object) name(name string) {
+	if o.buf[len(o.buf)-1] != '{' {
+		o.buf = append(o.buf, ',')
+	}
+	o.buf = append(o.buf, '"')
+	o.buf = append(o.buf, name...)
+	o.buf = append(o.buf, `":`...)
 }
 
-type attemptJSON struct {
-	Delivery   string    `json:"delivery"`
-	Endpoint   string    `json:"endpoint"`
-	N          int       `json:"n"`
-	State      string    `json:"state"`
-	DurationMS float64   `json:"duration_ms"`
-	Error      string    `json:"error,omitzero"`
-	Reason     string    `json:"reason,omitzero"` // of an end that is no failure
-	Status     int       `json:"status,omitzero"`
-	RetryAt    time.Time `json:"retry_at,omitzero"`
+func (o *object) text(name, value string) {
+	o.name(name)
+	o.buf, _ = jsontext.AppendQuote(o.buf, value) // the error says that bytes which are no UTF-8 were replaced
 }
 
-func (s *Screen) deliveryJSON(d Delivery) {
-	v := deliveryJSON{
-		ID: d.ID, Endpoint: d.Endpoint, State: d.State, Reason: d.Dead, WebhookID: d.WebhookID, ReplayOf: d.ReplayOf,
-		MergedInto: d.MergedInto, Synthetic: d.Synthetic, Duplicate: d.Duplicate, Received: d.Received.UTC(),
-		Attempts: d.Attempts, Duplicates: d.Duplicates, DurationMS: milliseconds(d.Duration),
-	}
-	v.Event.Scope, v.Event.Action = d.Scope, d.Action
-	v.Repo.Type, v.Repo.Name = d.RepoType, d.RepoName
-	if v.State == "" {
-		v.State = "waiting"
-		if d.Dead != "" {
-			v.State = "dead"
-		}
-	}
-	if d.Received.IsZero() {
-		v.Received = s.now().UTC()
-	}
-	putJSON(s, "delivery", v, laneLimit)
+func (o *object) number(name string, value int) {
+	o.name(name)
+	o.buf = strconv.AppendInt(o.buf, int64(value), 10)
 }
 
-func (s *Screen) outcomeJSON(o Outcome) {
-	v := attemptJSON{
-		Delivery: o.ID, Endpoint: o.Endpoint, N: o.Attempt, State: o.State, DurationMS: milliseconds(o.Duration), Status: o.Status,
-	}
-	switch o.State {
-	case "retrying":
-		v.Error, v.RetryAt = o.Reason, o.RetryAt.UTC()
-	case "dead":
-		v.Error = o.Reason
-	default:
-		v.Reason = o.Reason
-	}
-	putJSON(s, "attempt", v, laneLimit)
+func (o *object) truth(name string, value bool) {
+	o.name(name)
+	o.buf = strconv.AppendBool(o.buf, value)
+}
+
+func (o *object) time(name string, value time.Time) {
+	o.name(name)
+	o.buf = append(o.buf, '"')
+	o.buf = value.UTC().AppendFormat(o.buf, time.RFC3339Nano)
+	o.buf = append(o.buf, '"')
 }
 
 // milliseconds keeps microseconds, and nothing finer.
-func milliseconds(d time.Duration) float64 {
-	return float64(d.Microseconds()) / 1000
+func (o *object) milliseconds(name string, d time.Duration) {
+	o.name(name)
+	o.buf = strconv.AppendFloat(o.buf, float64(d.Microseconds())/1000, 'f', -1, 64)
 }
 
-var jsonLines = sync.Pool{New: func() any { return new(bytes.Buffer) }}
+func (o *object) open(name string) {
+	o.name(name)
+	o.buf = append(o.buf, '{')
+}
 
-func putJSON[V any](s *Screen, kind string, view V, limit int) {
-	buf := jsonLines.Get().(*bytes.Buffer)
-	buf.Reset()
-	err := json.MarshalWrite(buf, event[V]{Type: kind, Time: s.now().UTC(), View: view}, jsontext.AllowInvalidUTF8(true))
+func (o *object) close() {
+	o.buf = append(o.buf, '}')
+}
+
+// put ends the object and hands it over.
+func (s *Screen) put(o *object, limit int) {
+	o.close()
+	if needsEscape(o.buf) {
+		o.buf = appendEscaped(nil, o.buf)
+	}
+	o.buf = append(o.buf, '\n')
+	s.out.put(o.buf, 1, limit)
+	if cap(o.buf) <= 4096 {
+		objects.Put(o)
+	}
+}
+
+func (s *Screen) deliveryJSON(d Delivery) {
+	state := d.State
+	switch {
+	case state != "":
+	case d.Dead != "":
+		state = "dead"
+	default:
+		state = "waiting"
+	}
+	received := d.Received
+	if received.IsZero() {
+		received = s.now()
+	}
+	o := s.object("delivery")
+	o.text("id", d.ID)
+	o.text("endpoint", d.Endpoint)
+	o.text("state", state)
+	o.text("reason", d.Dead)
+	o.text("webhook_id", d.WebhookID)
+	o.text("replay_of", d.ReplayOf)
+	o.text("merged_into", d.MergedInto)
+	o.truth("synthetic", d.Synthetic)
+	if d.Duplicate {
+		o.truth("duplicate", true)
+	}
+	o.time("received", received)
+	o.open("event")
+	o.text("scope", d.Scope)
+	o.text("action", d.Action)
+	o.close()
+	o.open("repo")
+	o.text("type", d.RepoType)
+	o.text("name", d.RepoName)
+	o.close()
+	o.number("attempts", d.Attempts)
+	o.number("duplicates", d.Duplicates)
+	o.milliseconds("duration_ms", d.Duration)
+	s.put(o, laneLimit)
+}
+
+func (s *Screen) outcomeJSON(v Outcome) {
+	o := s.object("attempt")
+	o.text("delivery", v.ID)
+	o.text("endpoint", v.Endpoint)
+	o.number("n", v.Attempt)
+	o.text("state", v.State)
+	o.milliseconds("duration_ms", v.Duration)
+	switch {
+	case v.Reason == "":
+	case v.State == "retrying" || v.State == "dead":
+		o.text("error", v.Reason)
+	default:
+		o.text("reason", v.Reason)
+	}
+	if v.Status != 0 {
+		o.number("status", v.Status)
+	}
+	if !v.RetryAt.IsZero() {
+		o.time("retry_at", v.RetryAt)
+	}
+	s.put(o, laneLimit)
+}
+
+// viewJSON prints a view that has JSON names of its own.
+func (s *Screen) viewJSON(kind string, view any, limit int) {
+	fields, err := marshal(view)
 	if err != nil {
 		s.Warn(Notice{Text: "printing a line of type " + kind + ": " + err.Error()})
 		return
 	}
-	line := buf.Bytes()
-	if needsEscape(line) {
-		line = appendEscaped(nil, line)
-	}
-	s.out.put(append(line, '\n'), 1, limit)
-	if buf.Cap() <= 4096 {
-		jsonLines.Put(buf)
-	}
+	o := s.object(kind)
+	o.buf = append(o.buf, ',')
+	o.buf = append(o.buf, bytes.TrimSuffix(bytes.TrimPrefix(fields, []byte("{")), []byte("}\n"))...)
+	s.put(o, limit)
+}
+
+// marshal returns v as one line of JSON, with <, > and & as they are.
+func marshal(v any) ([]byte, error) {
+	var b bytes.Buffer
+	out := json.NewEncoder(&b)
+	out.SetEscapeHTML(false)
+	err := out.Encode(v)
+	return b.Bytes(), err
 }
 
 // needsEscape reports whether text may hold more than printable ASCII.

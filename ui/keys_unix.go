@@ -106,7 +106,7 @@ func readKeys(ctx context.Context, in *os.File, press func(rune)) (err error) {
 				wake.Write([]byte{0}) // room for it is all that is needed, and a full pipe wakes as well
 				return
 			case sig := <-signals:
-				err := m.leaveOrEnter(sig, signals)
+				err := m.leaveOrEnter(sig)
 				if err != nil {
 					select {
 					case trouble <- err:
@@ -194,20 +194,19 @@ func pressAll(typed []byte, press func(rune)) []byte {
 }
 
 // leaveOrEnter follows the shell's job control.
-func (m *keyMode) leaveOrEnter(sig os.Signal, signals chan os.Signal) error {
+func (m *keyMode) leaveOrEnter(sig os.Signal) error {
 	if sig == unix.SIGCONT {
 		return m.enter()
 	}
 	if err := m.leave(); err != nil {
 		return err
 	}
-	// Stop for real: without our hold on the signal it does what it does to every program.
-	signal.Stop(signals)
-	if err := unix.Kill(unix.Getpid(), unix.SIGTSTP); err != nil {
+	// Go keeps its handler for a signal that was once asked for, so that a second SIGTSTP would be lost. SIGTTIN stops a program on
+	// the same terms: not at all if there is no shell that could continue it.
+	if err := unix.Kill(unix.Getpid(), unix.SIGTTIN); err != nil {
 		return fmt.Errorf("stopping: %w", err)
 	}
-	// The signal may reach another thread a moment after Kill has returned, and a program whose shell is gone isn't stopped at all.
+	// The signal may reach another thread a moment after Kill has returned; the terminal is the shell's from then on.
 	time.Sleep(100 * time.Millisecond)
-	signal.Notify(signals, unix.SIGTSTP, unix.SIGCONT)
 	return m.enter()
 }

@@ -14,7 +14,7 @@ const (
 	// laneReserve is kept for what is rarer and matters more: the banner, warnings, the tunnel's state.
 	laneReserve = 64 << 10
 	// laneKeep is the largest buffer that is kept for the next burst.
-	laneKeep = 64 << 10
+	laneKeep = 256 << 10
 	// lanePace is the least time between two writes: under load, lines go out in batches and cost no system call each.
 	lanePace = 10 * time.Millisecond
 )
@@ -32,10 +32,11 @@ type lane struct {
 
 	mu      sync.Mutex
 	pending []byte
-	lines   int    // in pending
+	lines   int    // in pending, those counted by a tally in it included
 	leftOut int    // lines since the last tally
 	spare   []byte // the buffer that was written last
 	idle    chan struct{}
+	torn    bool // the last line was cut off, and the next must not begin in its middle
 	running bool
 	closed  bool
 	err     error // of the last write, nil after one that succeeded
@@ -69,6 +70,7 @@ func (l *lane) put(text []byte, lines, limit int) {
 	}
 	if l.leftOut > 0 {
 		l.pending = l.tally(l.pending, l.leftOut, text)
+		l.lines += l.leftOut
 		l.leftOut = 0
 	} else {
 		l.pending = append(l.pending, text...)
@@ -91,12 +93,17 @@ func (l *lane) run() {
 			l.mu.Unlock()
 			return
 		}
-		if l.leftOut > 0 {
+		if l.leftOut > 0 && l.err == nil {
 			before := len(l.pending)
 			l.pending = l.tally(l.pending, l.leftOut, nil)
 			if len(l.pending) > before {
+				l.lines += l.leftOut
 				l.leftOut = 0
 			}
+		}
+		if l.torn {
+			l.pending = append([]byte{'\n'}, l.pending...)
+			l.torn = false
 		}
 		batch, lines := l.pending, l.lines
 		l.pending, l.lines = l.spare[:0], 0
@@ -123,9 +130,10 @@ func (l *lane) wrote(batch []byte, lines, n int, err error) {
 	l.err = err
 	if err != nil {
 		l.leftOut += lines
-		if n > 0 && n < len(batch) && batch[n-1] != '\n' {
-			// The next line must not begin in the middle of one that was cut off.
-			l.pending = append([]byte{'\n'}, l.pending...)
+		if n = min(n, len(batch)); n > 0 {
+			l.torn = batch[n-1] != '\n'
+		} else {
+			l.torn = batch[0] == '\n' // it was torn already
 		}
 	}
 	l.spare = nil

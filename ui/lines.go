@@ -32,7 +32,7 @@ func (s *Screen) Ready(r Ready) {
 		if r.Endpoints == nil {
 			r.Endpoints = []Endpoint{}
 		}
-		putJSON(s, "ready", r, notable)
+		s.viewJSON("ready", r, notable)
 		return
 	}
 	t := newText(s.outPalette)
@@ -297,7 +297,7 @@ func (s *Screen) Rejected(r Rejected) {
 		return
 	}
 	if s.json {
-		putJSON(s, "rejected", r, laneLimit)
+		s.viewJSON("rejected", r, laneLimit)
 		return
 	}
 	t := newText(s.outPalette)
@@ -316,7 +316,7 @@ func (s *Screen) Rejected(r Rejected) {
 // Tunnel prints what the tunnel does. Trouble is a warning too, with its hint.
 func (s *Screen) Tunnel(v Tunnel) {
 	if s.json && s.out != nil {
-		putJSON(s, "tunnel", v, notable)
+		s.viewJSON("tunnel", v, notable)
 	}
 	way := v.URL
 	if way == "" {
@@ -392,7 +392,7 @@ func (s *Screen) Stopped(v Stopped) {
 		return
 	}
 	if s.json {
-		putJSON(s, "stopped", v, notable)
+		s.viewJSON("stopped", v, notable)
 		return
 	}
 	t := newText(s.outPalette)
