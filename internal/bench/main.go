@@ -1,0 +1,211 @@
+// Command bench measures hubhook against programs that do less, and prints ratios: `make bench`. Both sides of a ratio are measured in
+// the same run, in rounds that take turns, so that they hold on any machine where both are given the same; the numbers beside them don't.
+//
+// Servers are processes of their own: the hubhook binary, the program in bare, and this program in one of its roles. The exit status is 1
+// where something did not work, a delivery that was refused or whose outcome was not recorded included, and 0 otherwise, whether figures
+// meet their targets or not. docs/benchmarks.md says what each figure means.
+package main
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+)
+
+func main() {
+	if len(os.Args) > 1 && os.Args[1] == roleArgument {
+		if err := play(os.Args[2:]); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		return
+	}
+	var s settings
+	flag.BoolVar(&s.short, "short", false, "fewer and shorter rounds: about 20 s, and a wider spread")
+	flag.StringVar(&s.only, "only", "", "measure one thing: "+strings.Join(measurementNames(), ", "))
+	flag.StringVar(&s.profiles, "profile", "", "write CPU profiles of hubhook into this `directory`, in rounds that are not counted")
+	flag.StringVar(&s.dir, "dir", os.TempDir(), "a `directory` on the disk to measure with; the databases are made, and removed, below it")
+	flag.Parse()
+	if flag.NArg() > 0 || s.only != "" && !slices.Contains(measurementNames(), s.only) {
+		fmt.Fprintf(os.Stderr, "bench: there is no measurement %q\n", cmp.Or(s.only, flag.Arg(0)))
+		flag.Usage()
+		os.Exit(2)
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if err := bench(ctx, s, os.Stdout); err != nil {
+		fmt.Fprintf(os.Stderr, "bench: %v\n", err)
+		os.Exit(1)
+	}
+}
+
+// settings are the flags.
+type settings struct {
+	short    bool
+	only     string
+	profiles string
+	dir      string
+}
+
+// lengths say how much is measured.
+type lengths struct {
+	starts   int           // starts of each program
+	rounds   int           // of each pair, for each number of connections
+	round    time.Duration // of one of the pair
+	warmUp   time.Duration // before the rounds of one number of connections
+	openLoop time.Duration // at a fixed rate
+	rest     time.Duration // before memory is read
+	profile  time.Duration
+}
+
+func (s settings) lengths() lengths {
+	if s.short {
+		return lengths{starts: 5, rounds: 3, round: 400 * time.Millisecond, warmUp: 200 * time.Millisecond, openLoop: 2 * time.Second,
+			rest: time.Second, profile: 2 * time.Second}
+	}
+	return lengths{starts: 15, rounds: 15, round: 700 * time.Millisecond, warmUp: time.Second, openLoop: 10 * time.Second,
+		rest: 5 * time.Second, profile: 5 * time.Second}
+}
+
+// A measurement makes the figures of one or several lines.
+type measurement struct {
+	names   []string // for -only; what has several is measured together, and reported as far as it was asked for
+	measure func(*workshop, context.Context) ([]figure, error)
+}
+
+var measurements = []measurement{
+	{[]string{"start"}, (*workshop).measureStart},
+	{[]string{"memory"}, (*workshop).measureMemory},
+	{[]string{"deliveries", "latency"}, (*workshop).measureDeliveries},
+	{[]string{"tunnel"}, (*workshop).measureTunnel},
+}
+
+func measurementNames() []string {
+	var names []string
+	for _, m := range measurements {
+		names = append(names, m.names...)
+	}
+	return names
+}
+
+// A workshop is where one run measures.
+type workshop struct {
+	settings
+	lengths
+	dir     string // of this run, removed at its end
+	payload []byte // what is delivered
+	log     io.Writer
+}
+
+// bench measures what was asked for and prints the table.
+func bench(ctx context.Context, s settings, out io.Writer) (err error) {
+	w := &workshop{settings: s, lengths: s.lengths(), log: os.Stderr}
+	if w.dir, err = os.MkdirTemp(s.dir, "hubhook-bench-"); err != nil {
+		return fmt.Errorf("make a directory to measure in: %w", err)
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(w.dir)) }()
+	if s.profiles != "" {
+		if w.profiles, err = filepath.Abs(s.profiles); err != nil {
+			return err
+		}
+		if err := os.MkdirAll(w.profiles, 0o755); err != nil {
+			return err
+		}
+	}
+	sync, err := syncTime(w.dir)
+	if err != nil {
+		return err
+	}
+	if err := w.readPayload(ctx); err != nil {
+		return err
+	}
+	var figures []figure
+	for _, m := range measurements {
+		if s.only != "" && !slices.Contains(m.names, s.only) {
+			continue
+		}
+		fmt.Fprintf(w.log, "bench: %s...\n", strings.Join(m.names, ", "))
+		made, err := m.measure(w, ctx)
+		if err != nil {
+			return fmt.Errorf("measure %s: %w", strings.Join(m.names, ", "), err)
+		}
+		figures = append(figures, made...)
+	}
+	fmt.Fprintf(out, "%s %s/%s, %d cores, one write and sync takes %s\n\n",
+		runtime.Version(), runtime.GOOS, runtime.GOARCH, runtime.NumCPU(), sync.Round(time.Microsecond))
+	if err := writeTable(out, figures); err != nil {
+		return err
+	}
+	if w.profiles != "" {
+		fmt.Fprintf(out, "\nProfiles are in %s; see go tool pprof -top FILE.\n", w.profiles)
+	} else if slices.ContainsFunc(figures, func(f figure) bool { return f.short }) {
+		fmt.Fprintln(out, "\nWhere a figure falls short, -profile DIR shows what hubhook spends its time on.")
+	}
+	return nil
+}
+
+const module = "github.com/hubhook/hubhook"
+
+// readPayload reads what is delivered.
+func (w *workshop) readPayload(ctx context.Context) error {
+	root, err := exec.CommandContext(ctx, "go", "list", "-m", "-f", "{{.Dir}}", module).Output()
+	if err != nil {
+		return fmt.Errorf("find the source of %s, in which bench has to be run: %w", module, err)
+	}
+	w.payload, err = os.ReadFile(filepath.Join(strings.TrimSpace(string(root)), "payload", "testdata", "synthetic_repo_content_update_main_model.json"))
+	if err != nil {
+		return fmt.Errorf("read the payload to deliver: %w", err)
+	}
+	return nil
+}
+
+// build makes the binary of a package of the module, as `make build` does, and returns its path.
+func (w *workshop) build(ctx context.Context, dir string) (string, error) {
+	binary := filepath.Join(w.dir, path.Base(dir)+".exe") // Windows wants the suffix, others don't mind
+	build := exec.CommandContext(ctx, "go", "build", "-trimpath", "-o", binary, path.Join(module, dir))
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := build.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("build %s: %w\n%s", path.Join(module, dir), err, out)
+	}
+	return binary, nil
+}
+
+// data makes a directory below the run's.
+func (w *workshop) data(name string) (string, error) {
+	return os.MkdirTemp(w.dir, name+"-")
+}
+
+// syncTime is the median of what one write with its sync takes in dir, on which durable deliveries depend.
+func syncTime(dir string) (time.Duration, error) {
+	f, err := os.Create(filepath.Join(dir, "sync"))
+	if err != nil {
+		return 0, fmt.Errorf("time the disk: %w", err)
+	}
+	defer f.Close()
+	page := make([]byte, 4096)
+	var times []time.Duration
+	for range 101 {
+		begin := time.Now()
+		if _, err := f.Write(page); err != nil {
+			return 0, fmt.Errorf("time the disk: %w", err)
+		}
+		if err := f.Sync(); err != nil {
+			return 0, fmt.Errorf("time the disk: %w", err)
+		}
+		times = append(times, time.Since(begin))
+	}
+	return percentile(times, 0.5), nil
+}

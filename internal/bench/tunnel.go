@@ -1,0 +1,82 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"time"
+
+	"github.com/hubhook/hubhook/tunnel/tunneltest"
+)
+
+// tunnelConnections are the public connections that requests through the tunnel are measured with.
+var tunnelConnections = []int{16, mostConnections}
+
+// measureTunnel compares requests a second through hubhook's tunnel with those through ngrok's SDK alone. Both come through one stand-in
+// for ngrok's service, on loopback and in this process.
+func (w *workshop) measureTunnel(ctx context.Context) (figures []figure, err error) {
+	edge, err := tunneltest.StartEdge(tunneltest.Options{})
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, edge.Close()) }()
+	const ours, theirs = "hubhook.example.com", "sdk.example.com"
+	config := filepath.Join(w.dir, "ngrok.yml")
+	if err := edge.WriteConfig(config, tunneltest.DefaultToken); err != nil {
+		return nil, err
+	}
+	addresses := make([]string, 2)
+	for i := range addresses {
+		if addresses[i], err = freeAddr(); err != nil {
+			return nil, err
+		}
+	}
+	hubhook, err := launchRole(ctx, "hubhook tunnel", addresses[0], config, "https://"+ours)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, hubhook.stop()) }()
+	sdk, err := launchRole(ctx, "SDK alone", addresses[1], edge.Addr(), edge.CAFile(), tunneltest.DefaultToken, "https://"+theirs)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, sdk.stop()) }()
+	for _, p := range []*process{hubhook, sdk} {
+		if _, err := p.ready(ctx); err != nil { // they answer once their tunnel is open
+			return nil, err
+		}
+	}
+	rate := func(l *load, connections int) func(time.Duration) (float64, error) {
+		return func(d time.Duration) (float64, error) {
+			answered, elapsed, err := l.closedLoop(ctx, connections, d)
+			return float64(answered) / elapsed.Seconds(), err
+		}
+	}
+	through := newLoad(edge.PublicAddr(), ours, "/webhooks/inbox", "", w.payload)
+	alone := newLoad(edge.PublicAddr(), theirs, "/webhooks/inbox", "", w.payload)
+	for _, connections := range tunnelConnections {
+		measured, err := w.takeTurns(rate(through, connections), rate(alone, connections))
+		if err != nil {
+			return nil, err
+		}
+		figures = append(figures, measured.figure(fmt.Sprintf("through the tunnel, %d connections", connections), target{bound: 0.8}, perSecond))
+		if w.profiles == "" {
+			continue
+		}
+		for _, side := range []struct {
+			name    string
+			process *process
+			load    *load
+		}{{"tunnel", hubhook, through}, {"sdk", sdk, alone}} {
+			file := filepath.Join(w.profiles, fmt.Sprintf("%s-%d.pprof", side.name, connections))
+			if err := side.process.profiled(file, func() error {
+				_, err := rate(side.load, connections)(w.profile)
+				return err
+			}); err != nil {
+				return nil, err
+			}
+		}
+	}
+	return figures, nil
+}
