@@ -18,7 +18,8 @@ type Error struct {
 	Code string
 	// Cause is what went wrong, in a sentence without a full stop.
 	Cause string
-	// Source is where the token came from, "NGROK_AUTHTOKEN" for example. It is empty where no token was involved.
+	// Source is where the token came from that the provider was shown, "NGROK_AUTHTOKEN" for example. It is empty where the
+	// provider was not reached or says that it got none.
 	Source string
 	// Fix is the one thing to do about it.
 	Fix string
@@ -73,8 +74,8 @@ var ngrokMeanings = map[string]ngrokMeaning{
 	"ERR_NGROK_319":  {cause: "that domain is not reserved for your ngrok account", fix: "leave --url and NGROK_DOMAIN out, or reserve it at https://dashboard.ngrok.com/domains"},
 	"ERR_NGROK_320":  {cause: "that domain belongs to another ngrok account", fix: "leave --url and NGROK_DOMAIN out to use the domain that your account has"},
 	"ERR_NGROK_334":  {cause: "the public URL is already online from somewhere else", fix: "stop the other copy that uses it; https://dashboard.ngrok.com/endpoints names it", passes: true},
-	"ERR_NGROK_725":  {cause: "your ngrok account's bandwidth of this month is used up", fix: "use another way in: --tunnel ssh or --tunnel cloudflared"},
-	"ERR_NGROK_727":  {cause: "your ngrok account's requests of this month are used up", fix: "use another way in: --tunnel ssh or --tunnel cloudflared"},
+	"ERR_NGROK_725":  {cause: "your ngrok account's bandwidth of this month is used up", fix: "upgrade at https://dashboard.ngrok.com/billing, or let something else forward to hubhook and name it with --public-url"},
+	"ERR_NGROK_727":  {cause: "your ngrok account's requests of this month are used up", fix: "upgrade at https://dashboard.ngrok.com/billing, or let something else forward to hubhook and name it with --public-url"},
 	"ERR_NGROK_3200": {cause: "nothing is connected behind the public URL", fix: "check that hubhook is running", passes: true},
 	"ERR_NGROK_4018": {cause: "ngrok got no authtoken", fix: "sign up at https://dashboard.ngrok.com/signup, copy the authtoken and set NGROK_AUTHTOKEN"},
 }
@@ -104,7 +105,7 @@ func isFinal(code string) bool {
 // serviceError turns what the ngrok service said, with a code in it, into an Error.
 func serviceError(text string, token credential, hide redactor) *Error {
 	code := codeIn(text)
-	e := &Error{Op: openNgrok, Code: code, Err: errors.New(hide.line(text))}
+	e := &Error{Op: openNgrok, Code: code, Source: token.source, Err: errors.New(hide.line(text))}
 	meaning, known := ngrokMeanings[code]
 	switch {
 	case !known:
@@ -116,12 +117,11 @@ func serviceError(text string, token credential, hide redactor) *Error {
 	case strings.Contains(meaning.cause, "%s"):
 		e.Cause = fmt.Sprintf(meaning.cause, token.source)
 		e.Fix = meaning.fix
-		e.Source = token.source
 	default:
 		e.Cause, e.Fix = meaning.cause, meaning.fix
 	}
 	if code == "ERR_NGROK_4018" {
-		e.Err = ErrNoCredential
+		e.Source, e.Err = "", ErrNoCredential
 	}
 	e.Temporary = meaning.passes
 	return e

@@ -272,14 +272,14 @@ func TestRefused(t *testing.T) {
 				e.FailBind("ERR_NGROK_320", "not yours", -1)
 				c.URL = "theirs.example.com"
 			},
-			code: "ERR_NGROK_320", cause: "another ngrok account", fix: "--url", soon: true,
+			code: "ERR_NGROK_320", source: "FILE", cause: "another ngrok account", fix: "--url", soon: true,
 		},
 		{
 			name: "code that is not known here", token: tunneltest.DefaultToken,
 			change: func(_ *testing.T, e *tunneltest.Edge, _ *tunnel.NgrokConfig) {
 				e.FailAuth("ERR_NGROK_9999", "The moon is in the wrong house.", -1)
 			},
-			code: "ERR_NGROK_9999", cause: "The moon is in the wrong house.", fix: "https://ngrok.com/docs/errors/err_ngrok_9999", soon: true,
+			code: "ERR_NGROK_9999", source: "FILE", cause: "The moon is in the wrong house.", fix: "https://ngrok.com/docs/errors/err_ngrok_9999", soon: true,
 		},
 		{
 			name: "wrong CA", token: tunneltest.DefaultToken,
@@ -629,7 +629,7 @@ func TestUsedUp(t *testing.T) {
 	edge.Drop()
 	s := o.wait(tunnel.Stopped)
 	var e *tunnel.Error
-	if !errors.As(s.Err, &e) || e.Code != "ERR_NGROK_725" || !strings.Contains(e.Hint(), "--tunnel") {
+	if !errors.As(s.Err, &e) || e.Code != "ERR_NGROK_725" || !strings.Contains(e.Hint(), "--public-url") {
 		t.Errorf("state: %#v", s)
 	}
 	if err := <-o.served; !errors.Is(err, s.Err) {

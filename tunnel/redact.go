@@ -114,4 +114,4 @@ func (l redactingLog) attr(a slog.Attr) slog.Attr {
 		return slog.String(a.Key, l.hide.text(string(bytes)))
 	}
 	return slog.String(a.Key, l.hide.text(fmt.Sprintf("%+v", v.Any())))
-	}
+}
