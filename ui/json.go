@@ -58,12 +58,6 @@ func (o *object) time(name string, value time.Time) {
 	o.buf = append(o.buf, '"')
 }
 
-// milliseconds keeps microseconds, and nothing finer.
-func (o *object) milliseconds(name string, d time.Duration) {
-	o.name(name)
-	o.buf = strconv.AppendFloat(o.buf, float64(d.Microseconds())/1000, 'f', -1, 64)
-}
-
 func (o *object) open(name string) {
 	o.name(name)
 	o.buf = append(o.buf, '{')
@@ -122,7 +116,7 @@ func (s *Screen) deliveryJSON(d Delivery) {
 	o.close()
 	o.number("attempts", d.Attempts)
 	o.number("duplicates", d.Duplicates)
-	o.milliseconds("duration_ms", d.Duration)
+	o.number("duration_ms", int(d.Duration.Milliseconds()))
 	s.put(o, laneLimit)
 }
 
@@ -132,7 +126,7 @@ func (s *Screen) outcomeJSON(v Outcome) {
 	o.text("endpoint", v.Endpoint)
 	o.number("n", v.Attempt)
 	o.text("state", v.State)
-	o.milliseconds("duration_ms", v.Duration)
+	o.number("duration_ms", int(v.Duration.Milliseconds()))
 	switch {
 	case v.Reason == "":
 	case v.State == "retrying" || v.State == "dead":

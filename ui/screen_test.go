@@ -342,7 +342,7 @@ func TestJSONLines(t *testing.T) {
 	equal(t, out, `{"type":"ready",`+now+`,"local_url":"http://127.0.0.1:7860","endpoints":[],"secret":true,"version":"1.0.0"}
 {"type":"delivery",`+now+`,"id":"`+firstID+`","endpoint":"trigger_training","state":"waiting","reason":"","webhook_id":"wh-1","replay_of":"`+secondID+`","merged_into":"","synthetic":true,"received":"2026-11-23T11:59:59.123456789Z","event":{"scope":"repo.content","action":"update"},"repo":{"type":"dataset","name":"me/data"},"attempts":0,"duplicates":0,"duration_ms":0}
 {"type":"delivery",`+now+`,"id":"`+secondID+`","endpoint":"inbox","state":"dead","reason":"no scope","webhook_id":"","replay_of":"","merged_into":"","synthetic":false,"received":"2026-11-23T12:00:00.123456789Z","event":{"scope":"","action":""},"repo":{"type":"","name":""},"attempts":0,"duplicates":0,"duration_ms":0}
-{"type":"attempt",`+now+`,"delivery":"`+firstID+`","endpoint":"inbox","n":1,"state":"done","duration_ms":14.5,"status":200}
+{"type":"attempt",`+now+`,"delivery":"`+firstID+`","endpoint":"inbox","n":1,"state":"done","duration_ms":14,"status":200}
 {"type":"attempt",`+now+`,"delivery":"`+firstID+`","endpoint":"inbox","n":2,"state":"retrying","duration_ms":1000,"error":"boom","retry_at":"2026-11-23T12:00:00.123456789Z"}
 {"type":"attempt",`+now+`,"delivery":"`+firstID+`","endpoint":"inbox","n":0,"state":"skipped","duration_ms":0,"reason":"not main"}
 {"type":"rejected",`+now+`,"endpoint":"inbox","status":401,"error":"no secret was sent","fix":"paste it <there>"}
