@@ -1,0 +1,78 @@
+package cli
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/spf13/cobra"
+)
+
+var shells = []string{"bash", "zsh", "fish", "powershell"}
+
+func newCompletion(p *program) *cobra.Command {
+	return &cobra.Command{
+		Use:     "completion bash|zsh|fish|powershell",
+		GroupID: groupOther,
+		Short:   "print a script that completes hubhook's commands with the Tab key",
+		Long: `Print a script that lets your shell complete hubhook's commands, flags, scopes,
+endpoints and delivery IDs when you press Tab.
+
+bash, with the package bash-completion installed; for this shell, or for all to come:
+  source <(hubhook completion bash)
+  hubhook completion bash > ~/.local/share/bash-completion/completions/hubhook
+
+zsh, with "autoload -U compinit; compinit" in ~/.zshrc; for this shell, or for all to come:
+  source <(hubhook completion zsh)
+  hubhook completion zsh > "${fpath[1]}/_hubhook"
+
+fish; for this shell, or for all to come:
+  hubhook completion fish | source
+  hubhook completion fish > ~/.config/fish/completions/hubhook.fish
+
+PowerShell; for this shell, or for all to come:
+  hubhook completion powershell | Out-String | Invoke-Expression
+  hubhook completion powershell >> $PROFILE`,
+		Args: func(cmd *cobra.Command, args []string) error {
+			if len(args) != 1 {
+				return wrongUsage(cmd, "want one shell: %s", strings.Join(shells, ", "))
+			}
+			return nil
+		},
+		ValidArgsFunction: func(_ *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
+			if len(args) > 0 {
+				return nil, cobra.ShellCompDirectiveNoFileComp
+			}
+			return shells, cobra.ShellCompDirectiveNoFileComp
+		},
+		RunE: func(cmd *cobra.Command, args []string) error {
+			root, err := cmd.Root(), error(nil)
+			switch args[0] {
+			case "bash":
+				err = root.GenBashCompletionV2(p.out, true)
+			case "zsh":
+				err = root.GenZshCompletion(p.out)
+			case "fish":
+				err = root.GenFishCompletion(p.out, true)
+			case "powershell":
+				err = root.GenPowerShellCompletionWithDesc(p.out)
+			default:
+				return wrongUsage(cmd, "unknown shell %q: want %s", args[0], strings.Join(shells, ", "))
+			}
+			if err != nil {
+				return fmt.Errorf("completion: write the script: %w", err)
+			}
+			return nil
+		},
+	}
+}
+
+// completeFlag sets how the value of a flag is completed.
+func completeFlag(cmd *cobra.Command, name string, f cobra.CompletionFunc) {
+	if err := cmd.RegisterFlagCompletionFunc(name, f); err != nil {
+		panic("cli: " + err.Error()) // there is no such flag
+	}
+}
+
+func completeDirectories(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
+	return nil, cobra.ShellCompDirectiveFilterDirs
+}

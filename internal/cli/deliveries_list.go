@@ -1,0 +1,227 @@
+package cli
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/spf13/cobra"
+
+	"github.com/hubhook/hubhook/queue"
+	"github.com/hubhook/hubhook/ui"
+	"github.com/hubhook/hubhook/ui/inspector"
+)
+
+const defaultListed = 50
+
+type listing struct {
+	*program
+	where  *where
+	filter queue.Filter
+	state  string
+	since  string
+	limit  int
+	json   bool
+}
+
+func newList(p *program) *cobra.Command {
+	l := &listing{program: p}
+	cmd := &cobra.Command{
+		Use:     "list [flags]",
+		Aliases: []string{"ls"},
+		Short:   "list deliveries, newest first",
+		Long: `List deliveries, newest first. On a terminal long lines are cut; in a pipe or a
+file they are whole. --json prints one object a line.`,
+		Example: `  hubhook deliveries list --state dead --since 2h
+  hubhook deliveries list --repo dataset:me/data
+  hubhook deliveries list --json --limit 0 | jq .state`,
+		Args:              noArguments,
+		ValidArgsFunction: cobra.NoFileCompletions,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := l.run(cmd); err != nil {
+				return fmt.Errorf("deliveries list: %w", err)
+			}
+			return nil
+		},
+	}
+	flags := cmd.Flags()
+	flags.SortFlags = false
+	flags.StringVar(&l.filter.Endpoint, "endpoint", "", "only those of the endpoint `NAME`")
+	flags.StringVar(&l.state, "state", "", "only those in this `STATE`: "+strings.Join(stateNames(), ", "))
+	flags.StringVar(&l.filter.Scope, "scope", "", "only those of this `SCOPE` and narrower ones, such as repo")
+	flags.StringVar(&l.filter.Action, "action", "", "only those with this `ACTION`, such as update")
+	flags.StringVar(&l.filter.Repo, "repo", "", "only those about this `REPO`, me/data or dataset:me/data")
+	flags.StringVar(&l.filter.Query, "search", "", "only those with this `TEXT` in ID, Webhook-Id, repo or reason")
+	flags.StringVar(&l.since, "since", "", "only those that came since this `TIME`, 2h ago or 2026-01-31T08:00:00Z")
+	flags.IntVar(&l.limit, "limit", defaultListed, "at most `N`; 0 lists all")
+	flags.BoolVar(&l.json, "json", false, "print one JSON object a line")
+	l.where = addWhere(cmd)
+	completeFlag(cmd, "endpoint", p.completeEndpoint(l.where))
+	completeFlag(cmd, "state", completeState)
+	completeFlag(cmd, "scope", completeScope)
+	completeFlag(cmd, "action", completeAction)
+	for _, name := range []string{"repo", "search", "since", "limit"} {
+		completeFlag(cmd, name, cobra.NoFileCompletions)
+	}
+	return cmd
+}
+
+func (l *listing) run(cmd *cobra.Command) (err error) {
+	f := l.filter
+	f.State = queue.State(l.state)
+	if l.state != "" && !slices.Contains(queue.States(), f.State) {
+		return &usageError{err: fmt.Errorf("--state: there is no state %q", l.state), hint: "the states are " + strings.Join(stateNames(), ", ")}
+	}
+	if l.limit < 0 {
+		return &usageError{err: errors.New("--limit: want a number above 0, or 0 for all"), hint: "see hubhook deliveries list --help"}
+	}
+	if f.Since, err = since(l.since); err != nil {
+		return err
+	}
+	client, err := l.client(cmd, l.where)
+	if err != nil {
+		return err
+	}
+	deliveries, more, err := list(cmd.Context(), client, f, l.limit)
+	if err != nil {
+		return err
+	}
+	switch {
+	case len(deliveries) == 0 && f != (queue.Filter{}):
+		l.note("No delivery is like that.\n  hint: leave out some of the flags, or see all with: hubhook deliveries list")
+	case len(deliveries) == 0:
+		l.note("No deliveries yet.\n  hint: send a sample event with: hubhook trigger repo.content")
+	}
+	if l.json {
+		for _, d := range deliveries {
+			if err := l.printJSON(d); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	l.table(deliveries)
+	if more {
+		l.note("There are more; --limit N lists as many, --limit 0 all.")
+	}
+	return nil
+}
+
+// cell is a word of a table, and how it is coloured.
+type cell struct {
+	text  string
+	paint func(string) string // nil: plain
+}
+
+func (l *listing) table(deliveries []inspector.Delivery) {
+	if len(deliveries) == 0 {
+		return
+	}
+	var rows [][]cell
+	header := []cell{}
+	for _, title := range []string{"ID", "RECEIVED", "STATE", "ENDPOINT", "EVENT", "REPO", "NOTE"} {
+		header = append(header, cell{title, l.ink.Faint})
+	}
+	rows = append(rows, header)
+	for _, d := range deliveries {
+		state := func(words string) string { return l.ink.State(string(d.State), words) }
+		rows = append(rows, []cell{
+			{d.ID, nil}, {moment(d.Received.Time, l.ink.Width() > 0), l.ink.Faint}, {string(d.State), state}, {ui.Harmless(d.Endpoint, 0), nil},
+			{dash(event(d)), nil}, {dash(repo(d)), l.ink.Strong}, {noteOf(d), nil},
+		})
+	}
+	fmt.Fprint(l.out, layOut(rows, l.ink.Width()))
+}
+
+// layOut writes rows in columns two spaces apart. Lines are cut at width characters, unless it is 0.
+func layOut(rows [][]cell, width int) string {
+	widths := make([]int, len(rows[0]))
+	for _, row := range rows {
+		for i, c := range row {
+			widths[i] = max(widths[i], utf8.RuneCountInString(c.text))
+		}
+	}
+	var b strings.Builder
+	for _, row := range rows {
+		for len(row) > 1 && row[len(row)-1].text == "" {
+			row = row[:len(row)-1] // no spaces at the end of a line
+		}
+		column := 0
+		for i, c := range row {
+			gap := ""
+			if i > 0 {
+				gap = "  "
+			}
+			text := c.text
+			length := utf8.RuneCountInString(text)
+			room := width - column - len(gap)
+			if width > 0 && room < 1 {
+				break
+			}
+			if width > 0 && length > room {
+				text, length = string([]rune(text)[:room-1])+"…", room
+			}
+			painted := text
+			if c.paint != nil {
+				painted = c.paint(text)
+			}
+			b.WriteString(gap + painted)
+			column += len(gap) + length
+			if i < len(row)-1 {
+				pad := widths[i] - length
+				b.WriteString(strings.Repeat(" ", pad))
+				column += pad
+			}
+		}
+		b.WriteString("\n")
+	}
+	return b.String()
+}
+
+// moment writes when something was, in local time; brief leaves out what is plain for something recent.
+func moment(t time.Time, brief bool) string {
+	if brief && time.Since(t) < 20*time.Hour {
+		return t.Local().Format("15:04:05")
+	}
+	if brief {
+		return t.Local().Format("Jan _2 15:04")
+	}
+	return t.Local().Format("2006-01-02T15:04:05Z07:00")
+}
+
+func dash(text string) string {
+	if text == "" {
+		return "-"
+	}
+	return text
+}
+
+// noteOf says what else there is to know of a delivery at a glance.
+func noteOf(d inspector.Delivery) string {
+	var notes []string
+	if d.Synthetic {
+		notes = append(notes, "sample")
+	}
+	if d.ReplayOf != "" {
+		notes = append(notes, "replay of "+d.ReplayOf)
+	}
+	if d.MergedInto != "" {
+		notes = append(notes, "merged into "+d.MergedInto)
+	}
+	if d.Replays > 0 {
+		notes = append(notes, "replayed")
+	}
+	if d.Attempts > 1 {
+		notes = append(notes, fmt.Sprintf("%d attempts", d.Attempts))
+	}
+	if d.Duplicates > 0 {
+		notes = append(notes, fmt.Sprintf("%d duplicates", d.Duplicates))
+	}
+	if d.Reason != "" {
+		notes = append(notes, ui.Harmless(d.Reason, 0))
+	}
+	return strings.Join(notes, "; ")
+}

@@ -1,0 +1,154 @@
+package cli
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/hubhook/hubhook/ui"
+	"github.com/hubhook/hubhook/ui/inspector"
+)
+
+func newShow(p *program) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "show ID [flags]",
+		Short: "show one delivery: headers, body, and every attempt to handle it",
+		Long: `Show one delivery: headers, body, and every attempt to handle it with its error,
+stack, output and result.`,
+		Example: `  hubhook deliveries show 01J9ZK...
+  hubhook deliveries show --body 01J9ZK... > payload.json`,
+		Args: func(cmd *cobra.Command, args []string) error {
+			if len(args) > 1 {
+				return wrongUsage(cmd, "want the ID of one delivery, have %d", len(args))
+			}
+			return wantIDs(cmd, args)
+		},
+	}
+	bodyOnly := cmd.Flags().Bool("body", false, "print the body alone, byte for byte")
+	asJSON := cmd.Flags().Bool("json", false, "print a JSON object")
+	w := addWhere(cmd)
+	one := p.completeDelivery(w)
+	cmd.ValidArgsFunction = func(cmd *cobra.Command, args []string, word string) ([]string, cobra.ShellCompDirective) {
+		if len(args) > 0 {
+			return nil, cobra.ShellCompDirectiveNoFileComp
+		}
+		return one(cmd, args, word)
+	}
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		if cmd.Flags().Changed("body") && cmd.Flags().Changed("json") {
+			return wrongUsage(cmd, "--body and --json don't go together")
+		}
+		client, err := p.client(cmd, w)
+		if err != nil {
+			return fmt.Errorf("deliveries show: %w", err)
+		}
+		record, err := client.Get(cmd.Context(), args[0])
+		switch {
+		case err != nil:
+			return fmt.Errorf("deliveries show: %w", explain(err))
+		case *bodyOnly && !cmd.Flags().Changed("json"):
+			p.out.Write([]byte(record.Body)) // Main reports its error
+		case *asJSON:
+			return p.printJSON(record)
+		default:
+			p.printRecord(record)
+		}
+		return nil
+	}
+	return cmd
+}
+
+func (p *program) printRecord(r inspector.Record) {
+	var b strings.Builder
+	field := func(name, value string) {
+		if value != "" {
+			fmt.Fprintf(&b, "%s%s%s\n", p.ink.Faint(name), strings.Repeat(" ", 13-len(name)), value)
+		}
+	}
+	field("Delivery", p.ink.Strong(r.ID))
+	field("State", p.ink.State(string(r.State), string(r.State)))
+	field("Reason", ui.Harmless(r.Reason, 0))
+	if !r.RunAt.IsZero() {
+		field("Next attempt", moment(r.RunAt.Time, false))
+	}
+	field("Endpoint", ui.Harmless(r.Endpoint, 0))
+	field("Event", event(r.Delivery))
+	field("Repo", repo(r.Delivery))
+	field("Received", moment(r.Received.Time, false))
+	field("Webhook-Id", ui.Harmless(r.WebhookID, 0))
+	field("Replay of", r.ReplayOf)
+	field("Merged into", r.MergedInto)
+	if r.Synthetic {
+		field("Sample", "yes; it did not come from the Hub")
+	}
+	for _, n := range []struct {
+		name  string
+		count int
+	}{{"Duplicates", r.Duplicates}, {"Replays", r.Replays}} {
+		if n.count > 0 {
+			field(n.name, fmt.Sprint(n.count))
+		}
+	}
+	title := func(text string) { fmt.Fprintf(&b, "\n%s\n", p.ink.Strong(text)) }
+	title("Headers")
+	for _, name := range slices.Sorted(maps.Keys(r.Headers)) {
+		for _, value := range r.Headers[name] {
+			fmt.Fprintf(&b, "  %s: %s\n", p.ink.Faint(ui.Harmless(name, 0)), ui.Harmless(value, 0))
+		}
+	}
+	title(fmt.Sprintf("Body (%d bytes)", len(r.Body)))
+	b.WriteString(indent(prettyJSON([]byte(r.Body))))
+	title("Attempts")
+	if len(r.AttemptList) == 0 {
+		b.WriteString("  none\n")
+	}
+	for _, a := range r.AttemptList {
+		b.WriteString(p.attempt(a))
+	}
+	fmt.Fprint(p.out, b.String())
+}
+
+func (p *program) attempt(a inspector.Attempt) string {
+	var b strings.Builder
+	began := a.Started.Local().Format("15:04:05.000")
+	switch {
+	case a.DurationMS == nil:
+		fmt.Fprintf(&b, "  %d  %s  running\n", a.N, began)
+	case a.Error != "":
+		fmt.Fprintf(&b, "  %d  %s  %s in %s: %s\n", a.N, began, p.ink.Bad("failed"), milliseconds(*a.DurationMS), ui.Harmless(a.Error, 0))
+	default:
+		fmt.Fprintf(&b, "  %d  %s  %s in %s\n", a.N, began, p.ink.State("done", "done"), milliseconds(*a.DurationMS))
+	}
+	part := func(name, text string) {
+		if text != "" {
+			fmt.Fprintf(&b, "     %s\n%s", p.ink.Faint(name+":"), indent(indent(text)))
+		}
+	}
+	part("stack", harmlessLines(a.Stack))
+	part("output", harmlessLines(a.Output))
+	if len(a.Result) > 0 && string(a.Result) != "null" {
+		part("result", prettyJSON(a.Result))
+	}
+	return b.String()
+}
+
+func milliseconds(n int64) string { return ui.Duration(time.Duration(n) * time.Millisecond) }
+
+// prettyJSON lays JSON out over lines; what isn't JSON stays as it is, but for what a terminal could obey.
+func prettyJSON(text []byte) string {
+	var b bytes.Buffer
+	if json.Indent(&b, text, "", "  ") != nil {
+		return harmlessLines(string(text))
+	}
+	return string(ui.HarmlessJSON(b.Bytes()))
+}
+
+func indent(text string) string {
+	return "  " + strings.ReplaceAll(strings.TrimRight(text, "\n"), "\n", "\n  ") + "\n"
+}

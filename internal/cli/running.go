@@ -1,0 +1,189 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/http"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/hubhook/hubhook/server"
+	"github.com/hubhook/hubhook/ui/inspector"
+)
+
+// where says which running hubhook a command talks to.
+type where struct {
+	server, data string
+}
+
+// addWhere gives cmd the flags --server and --data.
+func addWhere(cmd *cobra.Command) *where {
+	w := &where{}
+	cmd.Flags().StringVar(&w.server, "server", "", "`URL` of the running hubhook's inspector, as its banner shows it")
+	cmd.Flags().StringVar(&w.data, "data", "", "data `DIR` of the running hubhook (default that of this working directory)")
+	completeFlag(cmd, "server", cobra.NoFileCompletions)
+	completeFlag(cmd, "data", completeDirectories)
+	return w
+}
+
+// client returns a client of the running hubhook that w names, or of the one that was started in this working directory.
+func (p *program) client(cmd *cobra.Command, w *where) (*inspector.Client, error) {
+	byServer := w.server != ""
+	if cmd.Flags().Changed("data") && !cmd.Flags().Changed("server") {
+		byServer = false // HUBHOOK_SERVER does not outweigh a flag
+	}
+	if byServer {
+		return p.clientOf(w)
+	}
+	var address inspector.Address
+	var err error
+	if w.data != "" {
+		address, err = inspector.ReadAddress(w.data)
+	} else {
+		address, err = p.addressHere()
+	}
+	if err != nil {
+		return nil, explain(err)
+	}
+	return inspector.NewClient(address.URL, address.Token), nil
+}
+
+// clientOf returns a client of the inspector at w.server. Its token is in the URL, in HUBHOOK_INSPECTOR_TOKEN, or in the data directory
+// of the hubhook that left this address there.
+func (p *program) clientOf(w *where) (*inspector.Client, error) {
+	text := w.server
+	if !strings.Contains(text, "://") {
+		text = "http://" + text
+	}
+	u, err := url.Parse(text)
+	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
+		// Without the text: there may be a token in it.
+		return nil, &usageError{err: errors.New("--server: not an http URL"), hint: "give the inspector's URL, such as http://127.0.0.1:7861"}
+	}
+	if u.Query().Get("token") != "" {
+		return inspector.NewClient(text, ""), nil
+	}
+	if token, _ := p.LookupEnv(server.Variable("inspector-token")); token != "" {
+		return inspector.NewClient(text, token), nil
+	}
+	for _, a := range p.knownAddresses(w.data) {
+		if sameHost(a.URL, u) {
+			return inspector.NewClient(text, a.Token), nil
+		}
+	}
+	return inspector.NewClient(text, ""), nil // which is refused, and says that it wants the token
+}
+
+func sameHost(address string, u *url.URL) bool {
+	a, err := url.Parse(address)
+	if err != nil || a.Port() != u.Port() {
+		return false
+	}
+	return a.Hostname() == u.Hostname() || u.Hostname() == "localhost"
+}
+
+// knownAddresses returns those of the data directory dir, or of this working directory's ones if dir is "".
+func (p *program) knownAddresses(dir string) []inspector.Address {
+	if dir != "" {
+		a, err := inspector.ReadAddress(dir)
+		if err != nil {
+			return nil
+		}
+		return []inspector.Address{a}
+	}
+	_, live, _ := p.liveHere()
+	addresses := make([]inspector.Address, 0, len(live))
+	for _, l := range live {
+		addresses = append(addresses, l.Address)
+	}
+	return addresses
+}
+
+// liveProgram is a program with hubhook in it that runs, started in this working directory.
+type liveProgram struct {
+	inspector.Address
+	name string // of the program
+	dir  string // its data directory
+}
+
+// liveHere returns the running programs of this working directory, hubhook itself or one that uses the library. The data directories of
+// all of them are in workspace. failed is why another one's address could not be read.
+func (p *program) liveHere() (workspace string, live []liveProgram, failed error) {
+	cwd, err := os.Getwd()
+	if err != nil {
+		return "", nil, fmt.Errorf("find the working directory: %w", err)
+	}
+	if workspace, err = server.WorkspaceDirectory(p.LookupEnv, cwd); err != nil {
+		return "", nil, err
+	}
+	entries, err := os.ReadDir(workspace)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return workspace, nil, fmt.Errorf("look for running programs: %w", err)
+	}
+	for _, e := range entries {
+		dir := filepath.Join(workspace, e.Name())
+		a, err := inspector.ReadAddress(dir)
+		switch {
+		case err == nil:
+			live = append(live, liveProgram{Address: a, name: e.Name(), dir: dir})
+		case !errors.Is(err, inspector.ErrNotRunning):
+			failed = err
+		}
+	}
+	return workspace, live, failed
+}
+
+// addressHere returns the address of the hubhook that was started in this working directory, or else of the one program that was.
+func (p *program) addressHere() (inspector.Address, error) {
+	workspace, live, err := p.liveHere()
+	for _, l := range live {
+		if l.name == "hubhook" || len(live) == 1 {
+			return l.Address, nil
+		}
+	}
+	switch {
+	case len(live) > 1:
+		var hint strings.Builder
+		hint.WriteString("name one of them:")
+		for _, l := range live {
+			fmt.Fprintf(&hint, "\n--data %s", l.dir)
+		}
+		return inspector.Address{}, &advised{err: fmt.Errorf("%d programs run in this working directory", len(live)), hint: hint.String()}
+	case err != nil:
+		return inspector.Address{}, err
+	}
+	return inspector.Address{}, fmt.Errorf("%w that was started in this directory (none of %s has an inspector)", inspector.ErrNotRunning, workspace)
+}
+
+// explain adds to an error of the inspector's client what to do about it.
+func explain(err error) error {
+	hint := ""
+	var status *inspector.StatusError
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, context.Canceled):
+		return errors.New("interrupted")
+	case errors.Is(err, inspector.ErrNotRunning):
+		hint = "start it here with: hubhook serve\nor name the running one with --data DIR or --server URL; one with --inspector off can't be reached"
+	case errors.As(err, &status):
+		switch status.Status {
+		case http.StatusUnauthorized:
+			hint = "give --server the whole URL that the banner shows, with ?token=, or set HUBHOOK_INSPECTOR_TOKEN"
+		case http.StatusNotFound:
+			hint = "see what there is with: hubhook deliveries list"
+		case http.StatusConflict:
+			hint = "see how it stands with: hubhook deliveries show ID"
+		}
+	}
+	if hint == "" {
+		return err
+	}
+	return &advised{err: err, hint: hint}
+}

@@ -1,0 +1,76 @@
+package cli
+
+import (
+	"flag"
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"github.com/hubhook/hubhook/server"
+)
+
+// defaultEndpoint is served where no name is given.
+const defaultEndpoint = "inbox"
+
+func newServe(p *program) *cobra.Command {
+	config := &server.Config{Keys: p.Stdin, Output: p.Stdout, Errors: p.Stderr, Getenv: p.LookupEnv}
+	cmd := &cobra.Command{
+		Use:     "serve [NAME...] [flags]",
+		GroupID: groupReceive,
+		Short:   "serve endpoints; the Hub posts to https://.../webhooks/NAME",
+		Long: `Serve endpoints: open a public URL for this machine, print the endpoints to
+paste into the Hub's settings, store each delivery before it is answered, and
+show it. Ctrl-C stops.
+
+Each NAME is an endpoint, /webhooks/NAME; without one there is a single
+endpoint, inbox. NAME has letters, digits, _, - and ., in segments joined by /.
+
+The public URL is an ngrok tunnel: set NGROK_AUTHTOKEN, or have ngrok set up on
+this machine. Without either hubhook serves locally and says what to do.`,
+		Example: `  hubhook serve trigger_training
+  WEBHOOK_SECRET=... hubhook serve --url me.ngrok.app trigger_training mirror
+  hubhook serve --no-tunnel --host 0.0.0.0 --port 8080     # in production`,
+		ValidArgsFunction: cobra.NoFileCompletions,
+		RunE: func(cmd *cobra.Command, names []string) error {
+			if err := p.serve(cmd, *config, names); err != nil {
+				return fmt.Errorf("serve: %w", err)
+			}
+			return nil
+		},
+	}
+	flags := flag.NewFlagSet("serve", flag.ContinueOnError)
+	config.Flags(flags)
+	cmd.Flags().AddGoFlagSet(flags)
+	completeFlag(cmd, "data", completeDirectories)
+	for _, name := range []string{"port", "host", "secret", "reply-within", "url", "public-url", "ngrok-authtoken", "keep", "keep-count", "max-waiting"} {
+		completeFlag(cmd, name, cobra.NoFileCompletions)
+	}
+	completeFlag(cmd, "tunnel", cobra.FixedCompletions([]string{"ngrok"}, cobra.ShellCompDirectiveNoFileComp))
+	completeFlag(cmd, "inspector", cobra.FixedCompletions([]string{"off"}, cobra.ShellCompDirectiveNoFileComp))
+	return cmd
+}
+
+func (p *program) serve(cmd *cobra.Command, config server.Config, names []string) error {
+	if len(names) == 0 {
+		names = []string{defaultEndpoint}
+	}
+	seen := map[string]bool{}
+	for i, name := range names {
+		name, err := server.EndpointName(name)
+		if err != nil {
+			return &usageError{err: err, hint: "an endpoint's name has letters, digits, _, - and ., in segments joined by /: trigger_training"}
+		}
+		if seen[name] {
+			return &usageError{err: fmt.Errorf("endpoint %s is named twice", name), hint: "name each endpoint once; it takes any number of webhooks"}
+		}
+		seen[name], names[i] = true, name
+	}
+	s, err := server.New(config)
+	if err != nil {
+		return err
+	}
+	for _, name := range names {
+		s.Handle(name, nil)
+	}
+	return s.Run(cmd.Context())
+}

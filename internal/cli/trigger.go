@@ -1,0 +1,387 @@
+package cli
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/hubhook/hubhook/payload"
+	"github.com/hubhook/hubhook/queue"
+	"github.com/hubhook/hubhook/server"
+	"github.com/hubhook/hubhook/ui"
+	"github.com/hubhook/hubhook/ui/inspector"
+)
+
+type trigger struct {
+	*program
+	where    *where
+	endpoint string
+	set      []string
+	from     string
+	to       string
+	secret   string
+	wait     bool
+	print    bool
+	json     bool
+}
+
+func newTrigger(p *program) *cobra.Command {
+	t := &trigger{program: p}
+	cmd := &cobra.Command{
+		Use:     "trigger SCOPE [ACTION] [flags]",
+		GroupID: groupLook,
+		Short:   "send a sample event, as the Hub would",
+		Long: `Send a sample event to the hubhook that runs in this directory. It takes the way
+of the Hub's own deliveries: checked, stored, answered, handled and shown.
+
+The ID of the delivery is printed. Scopes with their actions, the first of which
+is taken if none is given:
+` + samplesText(),
+		Example: `  hubhook trigger repo.content
+  hubhook trigger discussion update --set repo.type=dataset --set repo.name=me/data
+  hubhook trigger repo.content --wait                          until it is handled
+  hubhook trigger repo.content --to http://127.0.0.1:3000/hook past hubhook, to any URL
+  hubhook trigger --from 01J9ZK...                             the body of a real delivery`,
+		Args:              t.arguments,
+		ValidArgsFunction: completeEvent,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := t.run(cmd, args); err != nil {
+				return fmt.Errorf("trigger: %w", err)
+			}
+			return nil
+		},
+	}
+	flags := cmd.Flags()
+	flags.SortFlags = false
+	flags.StringVar(&t.endpoint, "endpoint", "", "`NAME` of the endpoint, if there are several")
+	flags.StringArrayVar(&t.set, "set", nil, "`PATH=VALUE` to change in the sample, such as repo.name=me/data; repeatable")
+	flags.StringVar(&t.from, "from", "", "send the body of the delivery `ID` instead of a sample")
+	flags.StringVar(&t.to, "to", "", "post to this `URL` instead, whatever serves it")
+	flags.StringVar(&t.secret, "secret", "", "with --to, the webhook `SECRET` to send (WEBHOOK_SECRET too)")
+	flags.BoolVar(&t.wait, "wait", false, "wait until the delivery is finished, and say how it ended")
+	flags.BoolVar(&t.print, "print", false, "print the payload and send nothing")
+	flags.BoolVar(&t.json, "json", false, "print a JSON object")
+	t.where = addWhere(cmd)
+	completeFlag(cmd, "endpoint", p.completeEndpoint(t.where))
+	completeFlag(cmd, "from", p.completeDelivery(t.where))
+	for _, name := range []string{"set", "to", "secret"} {
+		completeFlag(cmd, name, cobra.NoFileCompletions)
+	}
+	return cmd
+}
+
+// samplesText lists what can be triggered, one scope a line.
+func samplesText() string {
+	var b strings.Builder
+	var last payload.Scope
+	for _, e := range payload.Samples() {
+		if e.Scope != last {
+			if last != "" {
+				b.WriteString("\n")
+			}
+			fmt.Fprintf(&b, "  %-20s", e.Scope)
+			last = e.Scope
+		}
+		b.WriteString(" " + string(e.Action))
+	}
+	return b.String()
+}
+
+func completeEvent(_ *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
+	var words []string
+	for _, e := range payload.Samples() {
+		switch {
+		case len(args) == 0 && (len(words) == 0 || words[len(words)-1] != string(e.Scope)):
+			words = append(words, string(e.Scope))
+		case len(args) == 1 && args[0] == string(e.Scope):
+			words = append(words, string(e.Action))
+		}
+	}
+	return words, cobra.ShellCompDirectiveNoFileComp
+}
+
+func (t *trigger) arguments(cmd *cobra.Command, args []string) error {
+	if len(args) > 2 {
+		return wrongUsage(cmd, "unexpected argument %q after SCOPE and ACTION", args[2])
+	}
+	return nil
+}
+
+func (t *trigger) run(cmd *cobra.Command, args []string) error {
+	if err := t.check(cmd, args); err != nil {
+		return err
+	}
+	request := inspector.Trigger{Endpoint: t.endpoint, From: t.from}
+	var body []byte
+	if t.from == "" {
+		set, err := payload.ParseSet(t.set)
+		if err != nil {
+			return &usageError{err: fmt.Errorf("--set %w", err), hint: seeTrigger}
+		}
+		request.Scope, request.Set = args[0], set
+		if len(args) == 2 {
+			request.Action = args[1]
+		}
+		// Whatever is wrong with the arguments is found here, before anything that runs is asked.
+		sample, err := payload.Sample(payload.Scope(request.Scope), payload.Action(request.Action), set)
+		if err != nil {
+			return &usageError{err: err, hint: "the scopes with their actions: hubhook trigger --help"}
+		}
+		body = sample.Raw()
+	}
+	if t.from == "" && (t.print || t.to != "") {
+		return t.leave(cmd, body)
+	}
+	client, err := t.client(cmd, t.where)
+	if err != nil {
+		return err
+	}
+	if t.print || t.to != "" {
+		record, err := client.Get(cmd.Context(), t.from)
+		if err != nil {
+			return explain(err)
+		}
+		return t.leave(cmd, []byte(record.Body))
+	}
+	return t.send(cmd.Context(), client, request)
+}
+
+const seeTrigger = "see hubhook trigger --help"
+
+// check refuses flags and arguments that contradict each other.
+func (t *trigger) check(cmd *cobra.Command, args []string) error {
+	problem, hint := "", seeTrigger
+	switch {
+	case t.from != "" && (len(args) > 0 || len(t.set) > 0):
+		problem = "--from sends a delivery's body as it is, so it goes without SCOPE, ACTION and --set"
+	case t.from == "" && len(args) == 0:
+		problem, hint = "want a SCOPE", "one of "+strings.Join(scopes(), ", ")+"; "+seeTrigger
+	case t.to != "" && (t.endpoint != "" || t.wait):
+		problem = "--to posts past hubhook, so it goes without --endpoint and --wait"
+	case t.to == "" && cmd.Flags().Changed("secret"):
+		problem = "--secret goes with --to; to its own endpoints hubhook sends the right one"
+	case t.print && (t.to != "" || t.endpoint != "" || t.wait):
+		problem = "--print sends nothing, so it goes without --to, --endpoint and --wait"
+	default:
+		return nil
+	}
+	return &usageError{err: errors.New(problem), hint: hint}
+}
+
+// leave prints the payload, or posts it to a URL that is not the running hubhook's.
+func (t *trigger) leave(cmd *cobra.Command, body []byte) error {
+	if t.print {
+		t.out.Write(append(body, '\n')) // Main reports its error
+		return nil
+	}
+	return t.post(cmd, body)
+}
+
+// send asks the running hubhook for the event.
+func (t *trigger) send(ctx context.Context, client *inspector.Client, request inspector.Trigger) error {
+	status, err := client.Status(ctx)
+	if err != nil {
+		return explain(err)
+	}
+	names := make([]string, 0, len(status.Endpoints))
+	for _, e := range status.Endpoints {
+		names = append(names, e.Name)
+	}
+	list := strings.Join(names, ", ")
+	if request.Endpoint = strings.Trim(request.Endpoint, "/"); request.Endpoint != "" && !slices.Contains(names, request.Endpoint) {
+		return &usageError{err: fmt.Errorf("--endpoint: the running hubhook has no endpoint %q", request.Endpoint), hint: "it has " + list}
+	}
+	if request.Endpoint == "" && request.From == "" && len(names) > 1 {
+		return &usageError{err: fmt.Errorf("the running hubhook has several endpoints: %s", list), hint: "name one with --endpoint NAME"}
+	}
+	id, err := client.Trigger(ctx, request)
+	if err != nil {
+		return explain(err)
+	}
+	if t.wait {
+		return t.await(ctx, client, id)
+	}
+	if t.json {
+		return t.printJSON(inspector.Accepted{Delivery: id})
+	}
+	fmt.Fprintln(t.out, id)
+	t.note("Sent. See what became of it: hubhook deliveries show %s", id)
+	return nil
+}
+
+// await waits until a delivery is finished and prints how it ended. An end other than done, skipped or merged is an error.
+func (t *trigger) await(ctx context.Context, client *inspector.Client, id string) error {
+	if !t.json {
+		fmt.Fprintln(t.out, id)
+	}
+	d, err := finished(ctx, client, id)
+	if err != nil {
+		return fmt.Errorf("wait for delivery %s: %w", id, explain(err))
+	}
+	if t.json {
+		err = t.printJSON(d)
+	} else {
+		fmt.Fprintln(t.out, t.ink.State(string(d.State), outcome(d)))
+	}
+	if d.State == queue.Dead || d.State == queue.Discarded {
+		return &advised{err: fmt.Errorf("delivery %s is %s: %s", id, d.State, d.Reason), hint: "see all of it with: hubhook deliveries show " + id}
+	}
+	return err
+}
+
+// finished returns a delivery once nothing will move it any more.
+func finished(ctx context.Context, client *inspector.Client, id string) (inspector.Delivery, error) {
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	var d inspector.Delivery
+	var failed error
+	look := func() {
+		var record inspector.Record
+		if record, failed = client.Get(ctx, id); failed == nil {
+			d = record.Delivery
+		}
+	}
+	err := client.Stream(ctx, func(e inspector.StreamEvent) {
+		switch e.Name {
+		case "open", "missed": // it may have ended before, or meanwhile
+			look()
+		case "delivery":
+			var changed inspector.Delivery
+			if failed = json.Unmarshal(e.Data, &changed); failed == nil && changed.ID == id {
+				d = changed
+			}
+		}
+		if failed != nil || d.State.Finished() {
+			stop()
+		}
+	})
+	switch {
+	case failed != nil:
+		return d, failed
+	case d.State.Finished():
+		return d, nil
+	case errors.Is(err, io.EOF):
+		return d, errors.New("hubhook was stopped before it was finished")
+	}
+	return d, err
+}
+
+// outcome says how a finished delivery ended.
+func outcome(d inspector.Delivery) string {
+	text := string(d.State)
+	if d.State == queue.Done {
+		text += " in " + ui.Duration(time.Duration(d.DurationMS)*time.Millisecond)
+	}
+	if d.Attempts > 1 {
+		text += fmt.Sprintf(" after %d attempts", d.Attempts)
+	}
+	if d.Reason != "" && d.State != queue.Done {
+		text += ": " + ui.Harmless(d.Reason, 0)
+	}
+	return text
+}
+
+const (
+	postTimeout = 30 * time.Second // the Hub gives up then too
+	maxReply    = 1 << 20          // of what is shown of an answer, in bytes
+)
+
+// post posts body to the URL of --to as the Hub would, and prints the answer.
+func (t *trigger) post(cmd *cobra.Command, body []byte) error {
+	target, err := url.Parse(t.to)
+	if err != nil || target.Host == "" || target.Scheme != "http" && target.Scheme != "https" {
+		// Without the text: it may hold a secret.
+		return &usageError{err: errors.New("--to: not an http URL"), hint: "write it as http://127.0.0.1:3000/hook"}
+	}
+	secret, err := t.secretToSend(cmd)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(cmd.Context(), postTimeout)
+	defer cancel()
+	request, err := http.NewRequestWithContext(ctx, http.MethodPost, target.String(), bytes.NewReader(body))
+	if err != nil {
+		return &usageError{err: errors.New("--to: not an http URL"), hint: "write it as http://127.0.0.1:3000/hook"}
+	}
+	request.Header.Set("Content-Type", "application/json")
+	request.Header.Set("User-Agent", "hubhook/"+server.Version())
+	request.Header.Set("Webhook-Id", rand.Text())
+	if secret != "" {
+		request.Header.Set("X-Webhook-Secret", secret)
+	}
+	name := (&url.URL{Scheme: target.Scheme, Host: target.Host, Path: target.Path}).String()
+	// A redirect is shown, not followed: a webhook's sender need not follow it either.
+	sender := http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+	began := time.Now()
+	response, err := sender.Do(request)
+	if err != nil {
+		if failed, ok := errors.AsType[*url.Error](err); ok {
+			err = failed.Err // without the URL and its secret
+		}
+		return fmt.Errorf("post to %s: %w", name, err)
+	}
+	defer response.Body.Close()
+	reply, err := io.ReadAll(io.LimitReader(response.Body, maxReply))
+	if err != nil {
+		return fmt.Errorf("post to %s: read the answer: %w", name, err)
+	}
+	if err := t.printReply(response, reply, time.Since(began)); err != nil {
+		return err
+	}
+	if response.StatusCode/100 == 2 {
+		return nil
+	}
+	hint := "the Hub counts every answer but 2xx as a failure"
+	if response.StatusCode == http.StatusUnauthorized || response.StatusCode == http.StatusForbidden {
+		hint = "give the secret that is expected there with --secret or WEBHOOK_SECRET"
+	}
+	return &advised{err: fmt.Errorf("%s answered %s", name, response.Status), hint: hint}
+}
+
+// secretToSend returns the first secret of --secret, HUBHOOK_SECRET or WEBHOOK_SECRET, "" for none.
+func (t *trigger) secretToSend(cmd *cobra.Command) (string, error) {
+	if cmd.Flags().Changed("secret") {
+		if t.secret == "" {
+			return "", &usageError{err: errors.New("--secret: the webhook secret is empty"), hint: "leave the flag out to send none"}
+		}
+		return t.secret, nil
+	}
+	for _, name := range []string{server.Variable("secret"), "WEBHOOK_SECRET"} {
+		if text, _ := t.LookupEnv(name); text != "" {
+			first, _, _ := strings.Cut(text, ",")
+			return strings.TrimSpace(first), nil
+		}
+	}
+	return "", nil
+}
+
+func (t *trigger) printReply(response *http.Response, reply []byte, took time.Duration) error {
+	if t.json {
+		return t.printJSON(struct {
+			Status     int    `json:"status"`
+			Body       string `json:"body"`
+			DurationMS int64  `json:"duration_ms"`
+		}{response.StatusCode, string(reply), took.Milliseconds()})
+	}
+	fmt.Fprintf(t.out, "%s in %s\n", response.Status, ui.Duration(took))
+	if len(reply) > 0 {
+		fmt.Fprintf(t.out, "%s\n", harmlessLines(strings.TrimRight(string(reply), "\n")))
+	}
+	return nil
+}
+
+func scopes() []string {
+	words, _ := completeEvent(nil, nil, "")
+	return words
+}
