@@ -1,0 +1,369 @@
+package server
+
+import (
+	"context"
+	"crypto/sha256"
+	"crypto/subtle"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/hubhook/hubhook/payload"
+	"github.com/hubhook/hubhook/queue"
+	"github.com/hubhook/hubhook/ui"
+)
+
+const (
+	secretHeader   = "X-Webhook-Secret"
+	deliveryHeader = "Hubhook-Delivery"
+	masked         = "[secret]"
+	retryAfter     = "10" // seconds
+)
+
+// secretSet holds digests, so that comparing takes the same time whatever is sent.
+type secretSet struct {
+	digests [][sha256.Size]byte
+	texts   []string
+}
+
+func newSecretSet(secrets []string) secretSet {
+	set := secretSet{texts: secrets}
+	for _, s := range secrets {
+		set.digests = append(set.digests, sha256.Sum256([]byte(s)))
+	}
+	return set
+}
+
+func (s secretSet) defined() bool { return len(s.digests) > 0 }
+
+func (s secretSet) has(given string) bool {
+	digest, found := sha256.Sum256([]byte(given)), 0
+	for i := range s.digests {
+		found |= subtle.ConstantTimeCompare(digest[:], s.digests[i][:])
+	}
+	return found == 1
+}
+
+// hide replaces every secret in text.
+func (s secretSet) hide(text string) string {
+	for _, secret := range s.texts {
+		if strings.Contains(text, secret) {
+			text = strings.ReplaceAll(text, secret, masked)
+		}
+	}
+	return text
+}
+
+// arrival goes with a delivery from admission to its first attempt.
+type arrival struct {
+	payload *payload.Payload
+	waited  atomic.Bool // the sender waits for the outcome
+}
+
+// refusal is a request that is answered with an error; nothing of it is stored.
+type refusal struct {
+	status int
+	text   string // the answer
+	fix    string // what to mend, for the screen
+	unread bool   // the body was not read, so the connection can't be used again
+	cause  string // for metrics
+}
+
+// admit is the front door: it checks a delivery, stores it and answers.
+func (s *Server) admit(w http.ResponseWriter, r *http.Request) {
+	name := strings.TrimPrefix(r.URL.Path, "/webhooks/")
+	e := s.byName[name]
+	if no := s.screenRequest(e, name, r); no != nil {
+		s.refuse(w, name, no)
+		return
+	}
+	body, release, no := s.readBody(w, r)
+	if no != nil {
+		s.refuse(w, name, no)
+		return
+	}
+	defer release()
+
+	p, err := payload.Parse(body)
+	if err != nil && !errors.Is(err, payload.ErrUnusable) {
+		s.refuse(w, name, &refusal{status: http.StatusUnprocessableEntity, text: err.Error(), cause: "bad_json",
+			fix: "the sender has to post one JSON object in UTF-8, as the Hub does"})
+		return
+	}
+	receipt, err := s.store(r.Context(), e, r, body, p, err)
+	if err != nil {
+		s.refuse(w, name, s.storeRefusal(err))
+		return
+	}
+	s.answer(w, r, e, receipt)
+}
+
+// screenRequest checks everything that can be checked before the body is read.
+func (s *Server) screenRequest(e *endpoint, name string, r *http.Request) *refusal {
+	if e == nil {
+		return &refusal{status: http.StatusNotFound, text: fmt.Sprintf("no endpoint is called %q", bounded(name)), unread: true, cause: "unknown_endpoint",
+			fix: "endpoints here: " + strings.Join(s.names(), ", ")}
+	}
+	if r.Method != http.MethodPost {
+		return &refusal{status: http.StatusMethodNotAllowed, text: fmt.Sprintf("method %s is not allowed here; use POST", bounded(r.Method)), unread: true, cause: "wrong_method",
+			fix: "the Hub posts; a browser that opens this URL sends GET"}
+	}
+	if s.secrets.defined() {
+		header, query := r.Header.Get(secretHeader), ""
+		if r.URL.RawQuery != "" {
+			query = r.URL.Query().Get("secret")
+		}
+		switch {
+		case header == "" && query == "":
+			return &refusal{status: http.StatusUnauthorized, text: "no secret was sent", unread: true, cause: "no_secret",
+				fix: "paste it into the webhook's settings on the Hub"}
+		case !s.secrets.has(header) && !s.secrets.has(query):
+			return &refusal{status: http.StatusForbidden, text: "the secret is wrong", unread: true, cause: "wrong_secret",
+				fix: "make the secret in the webhook's settings on the Hub the same as the one configured here"}
+		}
+	}
+	if r.ContentLength > s.config.MaxBody {
+		return s.tooLarge(fmt.Sprintf("the body has %d bytes", r.ContentLength))
+	}
+	return nil
+}
+
+func (s *Server) tooLarge(what string) *refusal {
+	return &refusal{status: http.StatusRequestEntityTooLarge, text: fmt.Sprintf("%s, the limit is %d", what, s.config.MaxBody), unread: true, cause: "too_large",
+		fix: "the Hub's own payloads stay far below that; Config.MaxBody raises the limit"}
+}
+
+// readBody reads the body and counts its bytes as in flight until release is called.
+func (s *Server) readBody(w http.ResponseWriter, r *http.Request) (body []byte, release func(), no *refusal) {
+	// A body of unknown length may grow up to the limit, and counts as that long.
+	size := r.ContentLength
+	if size < 0 {
+		size = s.config.MaxBody
+	}
+	if s.inFlight.Add(size) > s.config.MaxInFlight {
+		s.inFlight.Add(-size)
+		return nil, nil, &refusal{status: http.StatusServiceUnavailable, text: "too many bytes are being received at once", unread: true, cause: "busy",
+			fix: "the Hub tries again; Config.MaxInFlight raises the limit"}
+	}
+	release = func() { s.inFlight.Add(-size) }
+	var err error
+	if r.ContentLength >= 0 {
+		body = make([]byte, r.ContentLength)
+		_, err = io.ReadFull(r.Body, body)
+	} else {
+		body, err = io.ReadAll(http.MaxBytesReader(w, r.Body, s.config.MaxBody))
+	}
+	if err == nil {
+		return body, release, nil
+	}
+	release()
+	var tooLarge *http.MaxBytesError
+	if errors.As(err, &tooLarge) {
+		return nil, nil, s.tooLarge("the body is too large")
+	}
+	return nil, nil, &refusal{status: http.StatusBadRequest, text: "the body ended early or came too slowly: " + err.Error(), unread: true, cause: "cut_body",
+		fix: "the sender or the network broke off; the Hub tries again"}
+}
+
+// store puts a delivery into the queue. unusable is why the payload is no event, nil if it is one.
+func (s *Server) store(ctx context.Context, e *endpoint, r *http.Request, body []byte, p *payload.Payload, unusable error) (*queue.Receipt, error) {
+	q := s.queue.Load()
+	if q == nil || s.stopping.Load() {
+		return nil, queue.ErrStopping
+	}
+	a := newArrival(e.name, r.Header, body, p, unusable)
+	a.Header = s.withoutSecrets(r.Header)
+	a.WebhookID = r.Header.Get("Webhook-Id")
+	_, a.Synthetic = ctx.Value(sampleKey{}).(bool)
+	a.Value.(*arrival).waited.Store(s.config.ReplyWithin > 0 && !a.Synthetic)
+	s.metrics.received(e.name)
+	return q.Accept(ctx, a)
+}
+
+func newArrival(endpoint string, header http.Header, body []byte, p *payload.Payload, unusable error) queue.Arrival {
+	a := queue.Arrival{Endpoint: endpoint, Header: header, Body: body, Value: &arrival{payload: p}}
+	if p != nil {
+		a.Scope, a.Action = string(p.Event.Scope), string(p.Event.Action)
+		a.RepoType, a.RepoName = string(p.Repo.Type), p.Repo.Name
+	}
+	if unusable != nil {
+		a.Dead = unusable.Error()
+	}
+	return a
+}
+
+// credentials are headers that may carry a secret of the sender or of a proxy between.
+var credentials = map[string]bool{secretHeader: true, "Authorization": true, "Proxy-Authorization": true, "Cookie": true}
+
+// withoutSecrets copies h with every secret in it replaced, in whatever header it stands: a proxy may add one with the whole URL.
+func (s *Server) withoutSecrets(h http.Header) http.Header {
+	clean := make(http.Header, len(h))
+	for name, values := range h {
+		if credentials[name] {
+			clean[name] = []string{masked}
+			continue
+		}
+		for i, v := range values {
+			if hidden := s.secrets.hide(v); hidden != v {
+				values = append(append(append([]string(nil), values[:i]...), hidden), values[i+1:]...)
+			}
+		}
+		clean[name] = values
+	}
+	return clean
+}
+
+func (s *Server) storeRefusal(err error) *refusal {
+	no := &refusal{status: http.StatusServiceUnavailable, text: "the delivery could not be stored; try again later", cause: "not_stored", fix: err.Error()}
+	switch {
+	case errors.Is(err, queue.ErrFull):
+		no.text, no.cause = "too many deliveries wait already; try again later", "full"
+		no.fix = fmt.Sprintf("%d deliveries wait; look why they aren't handled, or raise --max-waiting", s.config.MaxWaiting)
+	case errors.Is(err, queue.ErrStopping):
+		no.text, no.cause, no.fix = "shutting down; try again later", "stopping", "the Hub tries again"
+	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
+		no.cause, no.fix = "gone", "the sender hung up before the delivery was stored"
+	default:
+		if hint := hintOf(err); hint != "" {
+			no.fix += "; " + hint
+		}
+	}
+	return no
+}
+
+// verdict is the body of an answer that isn't the handler's own result.
+type verdict struct {
+	Delivery string `json:"delivery"`
+	State    string `json:"state"`
+	Error    string `json:"error,omitempty"`
+	Reason   string `json:"reason,omitempty"`
+}
+
+// answer waits for the handler as long as the configuration says and answers 2xx: the delivery is stored, whatever becomes of it.
+func (s *Server) answer(w http.ResponseWriter, r *http.Request, e *endpoint, receipt *queue.Receipt) {
+	w.Header()[deliveryHeader] = []string{receipt.ID}
+	if receipt.Duplicate {
+		s.metrics.duplicate(e.name)
+		s.screen.Delivery(ui.Delivery{ID: receipt.ID, Endpoint: e.name, Duplicate: true})
+		respond(w, http.StatusOK, verdict{Delivery: receipt.ID, State: "duplicate"})
+		return
+	}
+	if !s.ended(r, receipt) {
+		respond(w, http.StatusAccepted, verdict{Delivery: receipt.ID, State: string(receipt.State)})
+		return
+	}
+	report := receipt.Report()
+	v := verdict{Delivery: receipt.ID, State: string(report.State)}
+	status := answerStatus(report.State)
+	switch report.State {
+	case queue.Done:
+		writeJSON(w, status, resultOrEmpty(report.Result))
+		return
+	case queue.Retrying, queue.Dead:
+		if s.secrets.defined() {
+			v.Error = report.Reason
+		}
+	default:
+		v.Reason = report.Reason
+	}
+	respond(w, status, v)
+}
+
+// ended waits for the first attempt and reports whether it has ended.
+func (s *Server) ended(r *http.Request, receipt *queue.Receipt) bool {
+	select {
+	case <-receipt.Done():
+		return true
+	default:
+	}
+	a := receipt.Value.(*arrival)
+	if !a.waited.Load() {
+		return false
+	}
+	timer := time.NewTimer(s.config.ReplyWithin)
+	defer timer.Stop()
+	select {
+	case <-receipt.Done():
+		return true
+	case <-timer.C:
+	case <-r.Context().Done():
+	}
+	a.waited.Store(false)
+	return false
+}
+
+func answerStatus(state queue.State) int {
+	switch state {
+	case queue.Waiting, queue.Running, queue.Retrying:
+		return http.StatusAccepted
+	}
+	return http.StatusOK
+}
+
+var emptyObject = []byte("{}")
+
+func resultOrEmpty(result []byte) []byte {
+	if len(result) == 0 {
+		return emptyObject
+	}
+	return result
+}
+
+func (s *Server) refuse(w http.ResponseWriter, name string, no *refusal) {
+	s.metrics.refused(no.cause)
+	if no.unread {
+		// Otherwise net/http reads the body before it sends the answer.
+		w.Header().Set("Connection", "close")
+	}
+	switch no.status {
+	case http.StatusMethodNotAllowed:
+		w.Header().Set("Allow", http.MethodPost)
+	case http.StatusServiceUnavailable:
+		w.Header().Set("Retry-After", retryAfter)
+	}
+	seen := ui.Rejected{Endpoint: bounded(name), Status: no.status, Error: no.text, Fix: no.fix}
+	s.screen.Rejected(seen)
+	if s.private != nil {
+		s.private.Rejected(seen)
+	}
+	respondError(w, no.status, no.text)
+}
+
+func respondError(w http.ResponseWriter, status int, text string) {
+	respond(w, status, struct {
+		Error string `json:"error"`
+	}{text})
+}
+
+func respond(w http.ResponseWriter, status int, body any) {
+	b, err := json.Marshal(body)
+	if err != nil { // only strings and numbers come here
+		panic(err)
+	}
+	writeJSON(w, status, b)
+}
+
+var jsonType = []string{"application/json"}
+
+func writeJSON(w http.ResponseWriter, status int, b []byte) {
+	h := w.Header()
+	h["Content-Type"] = jsonType
+	h["Content-Length"] = []string{strconv.Itoa(len(b))}
+	w.WriteHeader(status)
+	w.Write(b) // a sender that has gone misses its answer, and asks again
+}
+
+// bounded cuts what a stranger sent to a length that fits a line.
+func bounded(text string) string {
+	const most = 80
+	if len(text) > most {
+		return strings.ToValidUTF8(text[:most], "") + "…"
+	}
+	return text
+}

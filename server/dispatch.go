@@ -1,0 +1,159 @@
+package server
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"runtime/debug"
+	"time"
+
+	"github.com/hubhook/hubhook/payload"
+	"github.com/hubhook/hubhook/queue"
+	"github.com/hubhook/hubhook/ui"
+)
+
+// Delivery is what a handler can learn about the delivery it works on, besides the payload.
+type Delivery struct {
+	ID        string // of the Hubhook-Delivery header
+	Endpoint  string
+	WebhookID string // the Webhook-Id header, "" without one; the same on the Hub's retries and replays
+	Attempt   int    // from 1
+	Header    http.Header
+	Received  time.Time
+	Merged    []string // IDs of deliveries of the same burst that this one stands for
+	ReplayOf  string   // ID of the delivery that this one repeats, "" if none
+	Synthetic bool     // a sample event, not the Hub's
+}
+
+type claimKey struct{}
+
+// DeliveryFrom returns the delivery that a handler's context belongs to.
+func DeliveryFrom(ctx context.Context) (Delivery, bool) {
+	c, ok := ctx.Value(claimKey{}).(*queue.Claim)
+	if !ok {
+		return Delivery{}, false
+	}
+	return Delivery{
+		ID: c.ID, Endpoint: c.Endpoint, WebhookID: c.WebhookID, Attempt: c.Attempt, Header: c.Header,
+		Received: c.Received, Merged: c.Merged, ReplayOf: c.ReplayOf, Synthetic: c.Synthetic,
+	}, true
+}
+
+// attempt runs e's handler once.
+func (s *Server) attempt(ctx context.Context, e *endpoint, c *queue.Claim) queue.Outcome {
+	var p *payload.Payload
+	if a, ok := c.Value.(*arrival); ok {
+		p = a.payload
+	} else {
+		var err error
+		if p, err = payload.Parse(c.Body); err != nil {
+			return queue.Outcome{Error: err.Error(), Final: true}
+		}
+	}
+	ctx, cancel := context.WithTimeoutCause(context.WithValue(ctx, claimKey{}, c), e.timeout, errTimeout)
+	defer cancel()
+	outcome := runHandler(ctx, e, p)
+	if outcome.Error != "" {
+		if errors.Is(context.Cause(ctx), errTimeout) {
+			outcome.Error = fmt.Sprintf("timed out after %v: %s", e.timeout, outcome.Error)
+		}
+		outcome.Error = s.secrets.hide(outcome.Error)
+		outcome.Stack = s.secrets.hide(outcome.Stack)
+	}
+	return outcome
+}
+
+var errTimeout = errors.New("the endpoint's timeout has passed")
+
+// runHandler calls e's handler and turns whatever happens, a panic included, into an outcome.
+func runHandler(ctx context.Context, e *endpoint, p *payload.Payload) (outcome queue.Outcome) {
+	returned := false
+	defer func() {
+		if returned {
+			return
+		}
+		outcome = queue.Outcome{Stack: string(debug.Stack())}
+		if v := recover(); v != nil {
+			outcome.Error = fmt.Sprintf("panic: %v", v)
+		} else { // runtime.Goexit ends the goroutine without a value
+			outcome.Error = "the handler called runtime.Goexit"
+		}
+	}()
+	outcome = callHandler(ctx, e, p)
+	returned = true
+	return outcome
+}
+
+func callHandler(ctx context.Context, e *endpoint, p *payload.Payload) queue.Outcome {
+	if e.when != nil && !e.when(p) {
+		return queue.Outcome{Skip: "the endpoint's condition (When) said no"}
+	}
+	if e.handler == nil {
+		return queue.Outcome{}
+	}
+	result, err := e.handler(ctx, p)
+	if err != nil {
+		return queue.Outcome{Error: err.Error()}
+	}
+	if result == nil {
+		return queue.Outcome{}
+	}
+	b, err := json.Marshal(result)
+	if err != nil {
+		return queue.Outcome{Final: true, Error: "the handler is done, but what it returned can't be written as JSON: " + err.Error()}
+	}
+	return queue.Outcome{Result: b}
+}
+
+// changed shows what became of a delivery. The queue calls it on the goroutine that does the work, so everything here is quick.
+func (s *Server) changed(c queue.Change) {
+	d := &c.Delivery
+	switch {
+	case c.Attempt == nil && c.New:
+		id := d.ID
+		s.newest.Store(&id)
+		s.screen.Delivery(viewDelivery(d))
+		if d.State.Finished() {
+			s.metrics.ended(d.Endpoint, string(d.State))
+		}
+		if d.State == queue.Done { // an endpoint without a handler
+			s.screen.Outcome(ui.Outcome{ID: d.ID, Endpoint: d.Endpoint, State: string(d.State), Status: http.StatusOK})
+		}
+	case c.Attempt != nil && c.Attempt.Ended:
+		s.metrics.ended(d.Endpoint, string(d.State))
+		s.metrics.handled(d.Endpoint, c.Attempt.Duration)
+		s.screen.Outcome(s.viewOutcome(d, c))
+	case c.Attempt == nil && d.State == queue.Discarded:
+		s.metrics.ended(d.Endpoint, string(d.State))
+		s.screen.Outcome(s.viewOutcome(d, c))
+	}
+}
+
+func viewDelivery(d *queue.Delivery) ui.Delivery {
+	v := ui.Delivery{
+		ID: d.ID, Endpoint: d.Endpoint, State: string(d.State), WebhookID: d.WebhookID, Received: d.Received,
+		Scope: d.Scope, Action: d.Action, RepoType: d.RepoType, RepoName: d.RepoName,
+		Synthetic: d.Synthetic, ReplayOf: d.ReplayOf, Attempts: d.Attempts,
+	}
+	if d.State == queue.Dead {
+		v.Dead = d.Reason
+	}
+	return v
+}
+
+func (s *Server) viewOutcome(d *queue.Delivery, c queue.Change) ui.Outcome {
+	v := ui.Outcome{ID: d.ID, Endpoint: d.Endpoint, State: string(d.State), Attempt: d.Attempts, Reason: d.Reason, RetryAt: d.RunAt}
+	if e := s.byName[d.Endpoint]; e != nil {
+		v.Attempts = s.attempts(e)
+	}
+	if c.Attempt != nil {
+		v.Attempt, v.Duration = c.Attempt.N, c.Attempt.Duration
+	}
+	// An answer waits for the first attempt only.
+	if a, ok := c.Value.(*arrival); ok && v.Attempt <= 1 && a.waited.Load() {
+		v.Status = answerStatus(d.State)
+	}
+	return v
+}

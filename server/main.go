@@ -1,0 +1,75 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"sync"
+	"syscall"
+
+	"github.com/hubhook/hubhook/ui"
+)
+
+// defaultServer collects the endpoints of Handle and Add until Main configures it.
+var defaultServer = &Server{byName: map[string]*endpoint{}}
+
+// Handle registers a handler with the default server; see Server.Handle.
+func Handle(name string, h Handler, opts ...Option) { defaultServer.Handle(name, h, opts...) }
+
+// Add registers a handler with the default server under the function's name; see Server.Add.
+func Add(h Handler, opts ...Option) { defaultServer.Add(h, opts...) }
+
+// Main reads the flags of `hubhook serve` from the command line, runs the default server until Ctrl-C or SIGTERM, and exits: 0 when it has
+// drained, 1 if something failed, 2 if the flags were wrong. A second Ctrl-C ends it at once.
+func Main() {
+	os.Exit(runMain(defaultServer, os.Args))
+}
+
+func runMain(s *Server, args []string) int {
+	config := Config{Keys: os.Stdin}
+	flags := flag.NewFlagSet(args[0], flag.ContinueOnError)
+	config.Flags(flags)
+	switch err := flags.Parse(args[1:]); {
+	case errors.Is(err, flag.ErrHelp):
+		return 0
+	case err != nil:
+		return 2 // flags has printed it
+	case flags.NArg() > 0:
+		PrintError(os.Stderr, &hinted{err: fmt.Errorf("unexpected argument %q", flags.Arg(0)), hint: "this program's endpoints are registered in its code; it takes flags only"})
+		return 2
+	}
+	if err := s.configure(config); err != nil {
+		PrintError(os.Stderr, err)
+		return 2
+	}
+	ctx, stop := UntilSignal(context.Background())
+	defer stop()
+	if err := s.Run(ctx); err != nil {
+		PrintError(os.Stderr, err)
+		return 1
+	}
+	return 0
+}
+
+// UntilSignal returns a context that ends with the first Ctrl-C or SIGTERM. From then on signals have their usual effect again, so that a
+// second one ends the process.
+func UntilSignal(parent context.Context) (ctx context.Context, stop func()) {
+	ctx, cancel := signal.NotifyContext(parent, os.Interrupt, syscall.SIGTERM)
+	var wait sync.WaitGroup
+	wait.Go(func() {
+		<-ctx.Done()
+		cancel()
+	})
+	return ctx, func() { cancel(); wait.Wait() }
+}
+
+// PrintError writes err as hubhook's commands do: one line with what failed and why, then a hint if err has one.
+func PrintError(w io.Writer, err error) {
+	screen := ui.New(ui.Config{Output: io.Discard, Errors: w})
+	screen.Warn(ui.Notice{Text: err.Error(), Hint: hintOf(err)})
+	screen.Close(context.Background())
+}

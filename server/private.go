@@ -1,0 +1,146 @@
+package server
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"os"
+
+	"github.com/hubhook/hubhook/payload"
+	"github.com/hubhook/hubhook/queue"
+	"github.com/hubhook/hubhook/ui/inspector"
+)
+
+// newInspector wires the private face to this server.
+func (s *Server) newInspector(q *queue.Queue, token string) *inspector.Inspector {
+	return inspector.New(inspector.Config{
+		Queue:   q,
+		Token:   token,
+		Replay:  s.replay,
+		Trigger: s.trigger,
+		Status:  s.status,
+		Metrics: s.metrics.handler(),
+	})
+}
+
+// replay stores the delivery id once more, with another body unless body is nil, and returns the new one's ID.
+func (s *Server) replay(ctx context.Context, id string, body []byte) (string, error) {
+	q := s.queue.Load()
+	record, err := q.Get(ctx, id)
+	if err != nil {
+		return "", err
+	}
+	e := s.byName[record.Endpoint]
+	if e == nil {
+		return "", &inspector.Refusal{Status: http.StatusConflict, Err: fmt.Errorf("replay %s: no endpoint is called %q any more", id, record.Endpoint)}
+	}
+	if body == nil {
+		body = record.Body
+	}
+	p, unusable := payload.Parse(body)
+	a := newArrival(e.name, record.Header, body, p, unusable)
+	a.WebhookID, a.ReplayOf, a.Synthetic = record.WebhookID, record.ID, record.Synthetic
+	receipt, err := q.Accept(ctx, a)
+	if err != nil {
+		return "", err
+	}
+	return receipt.ID, nil
+}
+
+// sampleKey marks the context of a request that trigger makes.
+type sampleKey struct{}
+
+// trigger sends a sample event, or a stored delivery's body with changes, through the front door and returns the delivery's ID.
+func (s *Server) trigger(ctx context.Context, t inspector.Trigger) (string, error) {
+	body, err := s.sampleBody(ctx, &t)
+	if err != nil {
+		return "", err
+	}
+	name := t.Endpoint
+	if name == "" {
+		if len(s.endpoints) != 1 {
+			return "", &inspector.Refusal{Status: http.StatusUnprocessableEntity,
+				Err: fmt.Errorf("trigger: name one of the endpoints %v", s.names())}
+		}
+		name = s.endpoints[0].name
+	}
+	ctx = context.WithValue(context.WithoutCancel(ctx), sampleKey{}, true)
+	r, err := http.NewRequestWithContext(ctx, http.MethodPost, "/webhooks/"+name, bytes.NewReader(body))
+	if err != nil {
+		return "", &inspector.Refusal{Status: http.StatusUnprocessableEntity, Err: fmt.Errorf("trigger: %w", err)}
+	}
+	r.Header.Set("Content-Type", "application/json")
+	r.Header.Set("User-Agent", "hubhook/"+Version())
+	if s.secrets.defined() {
+		r.Header.Set(secretHeader, s.secrets.texts[0])
+	}
+	w := &kept{header: http.Header{}}
+	s.public.ServeHTTP(w, r)
+	if id := w.header.Get(deliveryHeader); id != "" {
+		return id, nil
+	}
+	var refused struct{ Error string }
+	if err := json.Unmarshal(w.body.Bytes(), &refused); err != nil {
+		return "", fmt.Errorf("trigger %s: the endpoint answered %d without saying why", name, w.status)
+	}
+	err = fmt.Errorf("trigger %s: %s", name, refused.Error)
+	if w.status < 500 {
+		return "", &inspector.Refusal{Status: w.status, Err: err}
+	}
+	return "", err
+}
+
+// kept is the answer to a request that never left the process.
+type kept struct {
+	header http.Header
+	status int
+	body   bytes.Buffer
+}
+
+func (k *kept) Header() http.Header         { return k.header }
+func (k *kept) WriteHeader(status int)      { k.status = status }
+func (k *kept) Write(b []byte) (int, error) { return k.body.Write(b) }
+
+// sampleBody returns what t asks to be sent. One that starts from a stored delivery goes to the same endpoint if t names none.
+func (s *Server) sampleBody(ctx context.Context, t *inspector.Trigger) ([]byte, error) {
+	if t.From == "" {
+		p, err := payload.Sample(payload.Scope(t.Scope), payload.Action(t.Action), t.Set)
+		if err != nil {
+			return nil, &inspector.Refusal{Status: http.StatusUnprocessableEntity, Err: fmt.Errorf("trigger: %w", err)}
+		}
+		return p.Raw(), nil
+	}
+	record, err := s.queue.Load().Get(ctx, t.From)
+	if err != nil {
+		return nil, err
+	}
+	if t.Endpoint == "" {
+		t.Endpoint = record.Endpoint
+	}
+	return record.Body, nil
+}
+
+func (s *Server) status(context.Context) (inspector.Status, error) {
+	w := s.where.get()
+	st := inspector.Status{
+		Version: Version(),
+		PID:     os.Getpid(),
+		Started: inspector.Time{Time: w.started},
+		Data:    s.config.Data,
+		Addresses: inspector.Addresses{
+			Local:     w.local,
+			Public:    w.public,
+			Inspector: w.inspector,
+		},
+	}
+	if w.tunnel.Provider != "" {
+		t := w.tunnel
+		st.Tunnel = &inspector.Tunnel{Provider: t.Provider, Phase: t.Phase, URL: t.URL, Error: t.Error, Since: inspector.Time{Time: w.tunnelSince}}
+	}
+	for _, e := range s.endpointURLs(s.publicBase()) {
+		st.Endpoints = append(st.Endpoints, inspector.Endpoint{Name: e.Name, URL: e.URL})
+	}
+	return st, nil
+}

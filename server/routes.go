@@ -1,0 +1,121 @@
+package server
+
+import (
+	"net/http"
+	"strings"
+
+	"github.com/gorilla/mux"
+
+	"github.com/hubhook/hubhook/ui"
+)
+
+// routes is the public face. Nothing else is reachable through the tunnel.
+func (s *Server) routes() http.Handler {
+	home := s.config.Home
+	if home == nil {
+		home = ui.Home(s.homeView)
+	}
+	router := mux.NewRouter().SkipClean(true)
+	router.PathPrefix("/webhooks/").HandlerFunc(s.admit)
+	router.Path("/").Handler(only(home, http.MethodGet, http.MethodHead))
+	router.Path("/healthz").Handler(only(http.HandlerFunc(s.healthz), http.MethodGet, http.MethodHead))
+	router.Path("/readyz").Handler(only(http.HandlerFunc(s.readyz), http.MethodGet, http.MethodHead))
+	router.NotFoundHandler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Connection", "close") // whatever body there is stays unread
+		respondError(w, http.StatusNotFound, "nothing is served here; endpoints are under /webhooks/")
+	})
+	return withCleanPath(router)
+}
+
+// withCleanPath folds doubled slashes and cuts trailing ones, so that both name the same endpoint. Redirecting instead would be a failed
+// delivery: the Hub calls only 2xx a success.
+func withCleanPath(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		path := r.URL.Path
+		if strings.Contains(path, "//") || len(path) > 1 && strings.HasSuffix(path, "/") {
+			u := *r.URL
+			u.Path, u.RawPath = foldSlashes(path), ""
+			clean := *r
+			clean.URL = &u
+			r = &clean
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+func foldSlashes(path string) string {
+	segments := strings.FieldsFunc(path, func(r rune) bool { return r == '/' })
+	return "/" + strings.Join(segments, "/")
+}
+
+// only answers 405 to all but the given methods.
+func only(next http.Handler, methods ...string) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		for _, m := range methods {
+			if r.Method == m {
+				next.ServeHTTP(w, r)
+				return
+			}
+		}
+		w.Header().Set("Allow", strings.Join(methods, ", "))
+		w.Header().Set("Connection", "close")
+		respondError(w, http.StatusMethodNotAllowed, "method "+bounded(r.Method)+" is not allowed here; use "+methods[0])
+	})
+}
+
+type health struct {
+	Status string `json:"status"`
+	Reason string `json:"reason,omitempty"`
+}
+
+// healthz says that the process is alive.
+func (s *Server) healthz(w http.ResponseWriter, _ *http.Request) {
+	w.Header().Set("Cache-Control", "no-store")
+	respond(w, http.StatusOK, health{Status: "ok"})
+}
+
+// readyz says whether a delivery would be accepted now.
+func (s *Server) readyz(w http.ResponseWriter, _ *http.Request) {
+	w.Header().Set("Cache-Control", "no-store")
+	reason := ""
+	switch {
+	case s.stopping.Load():
+		reason = "shutting down"
+	case s.queue.Load() == nil:
+		reason = "the queue is not open"
+	}
+	if reason != "" {
+		w.Header().Set("Retry-After", retryAfter)
+		respond(w, http.StatusServiceUnavailable, health{Status: "unavailable", Reason: reason})
+		return
+	}
+	respond(w, http.StatusOK, health{Status: "ready"})
+}
+
+func (s *Server) homeView(r *http.Request) ui.HomeView {
+	p, base := s.where.get(), s.publicBase()
+	if base == "" { // behind a server of one's own only the request knows
+		scheme := "http"
+		if r.TLS != nil {
+			scheme = "https"
+		}
+		base = scheme + "://" + r.Host
+	}
+	return ui.HomeView{Endpoints: s.endpointURLs(base), PublicURL: p.public, SecretSet: s.secrets.defined(), Version: Version()}
+}
+
+func (s *Server) endpointURLs(base string) []ui.Endpoint {
+	list := make([]ui.Endpoint, 0, len(s.endpoints))
+	for _, e := range s.endpoints {
+		list = append(list, ui.Endpoint{Name: e.name, URL: base + "/webhooks/" + e.name})
+	}
+	return list
+}
+
+func (s *Server) names() []string {
+	names := make([]string, 0, len(s.endpoints))
+	for _, e := range s.endpoints {
+		names = append(names, e.name)
+	}
+	return names
+}

@@ -1,0 +1,235 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log"
+	"net"
+	"net/http"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/hubhook/hubhook/queue"
+	"github.com/hubhook/hubhook/tunnel"
+	"github.com/hubhook/hubhook/ui"
+	"github.com/hubhook/hubhook/ui/inspector"
+)
+
+// Run opens the data directory, the listeners, the inspector and the tunnel, prints the banner and serves until ctx ends. Then it stops
+// accepting, lets handlers finish for up to 30 s, hands the rest back to be run at the next start, and returns nil.
+//
+// It returns an error if something that it can't do without fails: the data directory, a listener. A tunnel that can't be opened is shown,
+// and serving goes on. A server runs once.
+func (s *Server) Run(ctx context.Context) error {
+	s.mu.Lock()
+	if s.opened || s.started {
+		s.mu.Unlock()
+		return errors.New("run the server: it was run already, or its Handler is in use")
+	}
+	s.opened = true
+	s.mu.Unlock()
+	s.openScreen()
+	run := &run{Server: s}
+	err := run.open(ctx)
+	if err == nil {
+		err = run.serve(ctx)
+	}
+	return errors.Join(err, run.close(err))
+}
+
+// run is what one Run opens, in the order in which it does.
+type run struct {
+	*Server
+	store           *queue.Queue
+	localListener   net.Listener
+	privateListener net.Listener
+	removeAddress   func() error
+	publicServer    *http.Server
+	privateServer   *http.Server
+	tunnel          tunnel.Tunnel
+	failed          chan error     // a listener's end, when nobody asked for it
+	tasks           sync.WaitGroup // goroutines of this run
+}
+
+// open opens what serving can't do without. The queue comes first: its lock is what keeps a second process out, before it opens a port.
+func (r *run) open(ctx context.Context) (err error) {
+	if r.store, err = r.openQueue(ctx); err != nil {
+		return err
+	}
+	if r.localListener, err = r.config.listenLocal(); err != nil {
+		return err
+	}
+	if r.privateListener, err = r.config.listenInspector(); err != nil {
+		return err
+	}
+	r.where.set(func(p *places) {
+		p.started = time.Now()
+		p.local = baseURL(r.localListener)
+		p.public = r.config.PublicURL
+		if r.config.space != "" && r.config.spaceHost != "" {
+			p.public = "https://" + r.config.spaceHost
+		}
+	})
+	if r.privateListener == nil {
+		return nil
+	}
+	address := inspector.Address{URL: baseURL(r.privateListener), Token: r.config.InspectorToken, PID: os.Getpid()}
+	if address.Token == "" {
+		address.Token = inspector.Token()
+	}
+	r.where.set(func(p *places) { p.inspector = address.URL; p.inspectorPage = address.Page() })
+	r.Server.private = r.newInspector(r.store, address.Token)
+	r.removeAddress, err = inspector.WriteAddress(r.config.Data, address)
+	return err
+}
+
+// serve serves until ctx ends or a listener fails.
+func (r *run) serve(ctx context.Context) error {
+	ctx, quit := context.WithCancel(ctx)
+	defer quit()
+	if err := r.start(ctx, r.store); err != nil {
+		return err
+	}
+	r.failed = make(chan error, 3) // one for each listener
+	r.publicServer = r.httpServer(r.public)
+	// Where a handler may take its time, so may the answer; a stuck client is cut off after that.
+	r.publicServer.WriteTimeout = max(r.config.ReplyWithin, 0) + time.Minute
+	r.listen(r.publicServer, r.localListener)
+	if r.privateListener != nil {
+		r.privateServer = r.httpServer(r.Server.private)
+		r.listen(r.privateServer, r.privateListener)
+	}
+	r.openTunnel(ctx)
+	keys := r.config.Keys != nil && ui.CanReadKeys(r.config.Keys)
+	r.screen.Ready(r.ready(keys))
+	if r.tunnel != nil {
+		r.tasks.Go(r.watchTunnel)
+	}
+	if keys {
+		r.tasks.Go(func() { r.obeyKeys(ctx, quit) })
+	}
+	select {
+	case <-ctx.Done():
+		return nil
+	case err := <-r.failed:
+		return err
+	}
+}
+
+func (r *run) httpServer(h http.Handler) *http.Server {
+	return &http.Server{
+		Handler:           h,
+		ReadHeaderTimeout: 10 * time.Second,
+		ReadTimeout:       time.Minute, // the Hub itself gives up after 30 s
+		IdleTimeout:       2 * time.Minute,
+		MaxHeaderBytes:    64 << 10,
+		ErrorLog:          log.New(screenLog{r.Server}, "", 0),
+	}
+}
+
+// screenLog shows what net/http has to say of a connection.
+type screenLog struct{ *Server }
+
+func (l screenLog) Write(b []byte) (int, error) {
+	l.screen.Warn(ui.Notice{Text: l.secrets.hide(string(b[:len(b)-1]))})
+	return len(b), nil
+}
+
+func (r *run) listen(srv *http.Server, ln net.Listener) {
+	r.tasks.Go(func() {
+		if err := srv.Serve(ln); !errors.Is(err, http.ErrServerClosed) {
+			r.failed <- fmt.Errorf("serve %s: %w", ln.Addr(), err)
+		}
+	})
+}
+
+func (r *run) ready(keys bool) ui.Ready {
+	p := r.where.get()
+	return ui.Ready{
+		LocalURL:     p.local,
+		PublicURL:    p.public,
+		InspectorURL: p.inspectorPage,
+		Endpoints:    r.endpointURLs(r.publicBase()),
+		Secret:       r.secrets.defined(),
+		Data:         r.config.Data,
+		Version:      Version(),
+		Keys:         keys,
+	}
+}
+
+// close ends everything in the order that loses no answer: no new requests through the tunnel, then requests in flight, then handlers,
+// then the tunnel itself and the rest.
+func (r *run) close(cause error) error {
+	ctx, cancel := context.WithTimeout(context.Background(), stopTime)
+	defer cancel()
+	stopped := ui.Stopped{HadTunnel: r.tunnel != nil}
+	if cause != nil {
+		stopped.Reason = cause.Error()
+	}
+	if r.tunnel != nil {
+		r.retireTunnel(ctx)
+	}
+	var errs []error
+	if r.publicServer != nil {
+		// Answers take ReplyWithin at most; who has not sent a whole request by then is cut off.
+		limit, stop := context.WithTimeout(ctx, max(r.config.ReplyWithin, 0)+2*time.Second)
+		if err := r.publicServer.Shutdown(limit); err != nil {
+			r.publicServer.Close()
+		}
+		stop()
+	} else if r.localListener != nil {
+		errs = append(errs, r.localListener.Close())
+	}
+	r.stopping.Store(true)
+	if r.store != nil {
+		errs = append(errs, r.store.Drain(ctx))
+		stopped.Unfinished = r.unfinished()
+	}
+	if r.tunnel != nil {
+		r.tunnel.Close()
+	}
+	if r.Server.private != nil {
+		r.Server.private.Close()
+	}
+	if r.privateServer != nil {
+		limit, stop := context.WithTimeout(context.Background(), time.Second)
+		if err := r.privateServer.Shutdown(limit); err != nil {
+			r.privateServer.Close()
+		}
+		stop()
+	} else if r.privateListener != nil {
+		errs = append(errs, r.privateListener.Close())
+	}
+	r.tasks.Wait()
+	if r.removeAddress != nil {
+		errs = append(errs, r.removeAddress())
+	}
+	if r.store != nil {
+		errs = append(errs, r.store.Close())
+	}
+	if r.publicServer != nil { // it did serve
+		r.screen.Stopped(stopped)
+	}
+	flush, stop := context.WithTimeout(context.Background(), 2*time.Second)
+	defer stop()
+	return errors.Join(append(errs, r.screen.Close(flush))...)
+}
+
+func (r *run) unfinished() int {
+	counts, err := r.store.Counts(context.Background())
+	if err != nil {
+		r.screen.Warn(ui.Notice{Text: "count what is left unfinished: " + err.Error()})
+		return 0
+	}
+	n := 0
+	for _, byState := range counts {
+		for state, count := range byState {
+			if !state.Finished() {
+				n += int(count)
+			}
+		}
+	}
+	return n
+}

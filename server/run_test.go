@@ -1,0 +1,268 @@
+package server
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/hubhook/hubhook/payload"
+	"github.com/hubhook/hubhook/queue"
+	"github.com/hubhook/hubhook/tunnel"
+	"github.com/hubhook/hubhook/tunnel/tunneltest"
+	"github.com/hubhook/hubhook/ui/inspector"
+)
+
+// line is one line of JSON output.
+type line map[string]any
+
+func (l line) text(name string) string { text, _ := l[name].(string); return text }
+
+// running is a server under Run.
+type running struct {
+	*Server
+	lines <-chan line
+	stop  func() error // ends Run and returns what it returned
+}
+
+// start runs a server until the test ends.
+func start(t *testing.T, s *Server) *running {
+	t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- s.Run(ctx) }()
+	stopped := false
+	r := &running{Server: s, lines: s.config.Output.(*lineWriter).lines}
+	r.stop = func() error {
+		if stopped {
+			return nil
+		}
+		stopped = true
+		cancel()
+		select {
+		case err := <-done:
+			return err
+		case <-time.After(20 * time.Second):
+			t.Error("Run did not return within 20 s")
+			return nil
+		}
+	}
+	t.Cleanup(func() {
+		if err := r.stop(); err != nil {
+			t.Errorf("Run: %v", err)
+		}
+	})
+	return r
+}
+
+// wait returns the next line of the given type for which keep, unless it is nil, says yes.
+func (r *running) wait(t *testing.T, kind string, keep func(line) bool) line {
+	t.Helper()
+	deadline := time.After(20 * time.Second)
+	for {
+		select {
+		case l := <-r.lines:
+			if l.text("type") == kind && (keep == nil || keep(l)) {
+				return l
+			}
+		case <-deadline:
+			t.Fatalf("no line of type %s within 20 s", kind)
+		}
+	}
+}
+
+type lineWriter struct {
+	lines chan line
+	in    *io.PipeWriter
+}
+
+func newLineWriter(t *testing.T) *lineWriter {
+	out, in := io.Pipe()
+	w := &lineWriter{lines: make(chan line, 1000), in: in}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for scan := bufio.NewScanner(out); scan.Scan(); {
+			var l line
+			if err := json.Unmarshal(scan.Bytes(), &l); err != nil {
+				t.Errorf("not a JSON line: %s", scan.Bytes())
+			}
+			w.lines <- l
+		}
+	}()
+	t.Cleanup(func() { in.Close(); <-done })
+	return w
+}
+
+func (w *lineWriter) Write(b []byte) (int, error) { return w.in.Write(b) }
+
+func runConfig(t *testing.T) Config {
+	return Config{Addr: "127.0.0.1:0", Inspector: "127.0.0.1:0", JSON: true, Output: newLineWriter(t)}
+}
+
+func TestRunServesAndStops(t *testing.T) {
+	c := runConfig(t)
+	c.Data = t.TempDir()
+	s := newServer(t, c)
+	release := make(chan struct{})
+	s.Handle("slow", func(context.Context, *payload.Payload) (any, error) { <-release; return "finished", nil })
+	r := start(t, s)
+	ready := r.wait(t, "ready", nil)
+	local := ready.text("local_url")
+	if ready.text("public_url") != "" || !strings.HasPrefix(local, "http://127.0.0.1:") || ready["time"] == nil {
+		t.Errorf("ready: %v", ready)
+	}
+
+	address, err := inspector.ReadAddress(c.Data)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if info, err := os.Stat(filepath.Join(c.Data, "inspector.json")); err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("the address file: %v %v", info.Mode(), err)
+	}
+	client := inspector.NewClient(address.URL, address.Token)
+	id, err := client.Trigger(context.Background(), inspector.Trigger{Scope: "repo.content"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if l := r.wait(t, "delivery", nil); l.text("id") != id || l["synthetic"] != true {
+		t.Errorf("delivery line: %v", l)
+	}
+	status, err := client.Status(context.Background())
+	if err != nil || status.Addresses.Local != local || status.Counts[queue.Running] != 1 || len(status.Endpoints) != 1 {
+		t.Errorf("status: %+v, %v", status, err)
+	}
+
+	stopped := make(chan error, 1)
+	go func() { stopped <- r.stop() }()
+	// Once the port is closed the server is on its way out, and its handler may still finish.
+	for deadline := time.Now().Add(10 * time.Second); ; {
+		conn, err := net.Dial("tcp", strings.TrimPrefix(local, "http://"))
+		if err != nil {
+			break
+		}
+		conn.Close()
+		if time.Now().After(deadline) {
+			t.Fatal("the port is still open 10 s after the end was asked for")
+		}
+		time.Sleep(time.Millisecond)
+	}
+	close(release)
+	if err := <-stopped; err != nil {
+		t.Errorf("Run: %v", err)
+	}
+	if l := r.wait(t, "attempt", nil); l.text("delivery") != id || l.text("state") != "done" {
+		t.Errorf("attempt line: %v", l)
+	}
+	if l := r.wait(t, "stopped", nil); l["unfinished"] != 0.0 {
+		t.Errorf("stopped line: %v", l)
+	}
+	if _, err := os.Stat(filepath.Join(c.Data, "inspector.json")); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("the address file is still there: %v", err)
+	}
+}
+
+func TestRunThroughATunnel(t *testing.T) {
+	edge := tunneltest.NewEdge(t, tunneltest.Options{})
+	provider := func(token string) tunnel.Provider {
+		return tunnel.NewNgrok(tunnel.NgrokConfig{Authtoken: token, ConnectURL: edge.Addr(), ConnectCAs: edge.CAs(),
+			Getenv: func(string) string { return "" }, ConfigFile: os.DevNull})
+	}
+	c := runConfig(t)
+	c.Provider = provider(tunneltest.DefaultToken)
+	s := newServer(t, c)
+	s.Handle("train", triggerTraining)
+	r := start(t, s)
+	ready := r.wait(t, "ready", nil)
+	public := ready.text("public_url")
+	if public == "" {
+		t.Fatalf("ready: %v", ready)
+	}
+	send := func() *http.Response {
+		resp, err := edge.Client().Post(public+"/webhooks/train", "application/json", strings.NewReader(push))
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp.Body.Close()
+		return resp
+	}
+	if resp := send(); resp.StatusCode != 200 {
+		t.Errorf("through the tunnel: %s", resp.Status)
+	}
+	for _, path := range []string{"/api/deliveries", "/api/status", "/metrics", "/?token=x"} {
+		resp, err := edge.Client().Get(public + path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		b, _ := io.ReadAll(resp.Body)
+		resp.Body.Close()
+		if strings.Contains(string(b), "deliveries\"") || path != "/?token=x" && resp.StatusCode != 404 {
+			t.Errorf("GET %s through the tunnel: %s %s", path, resp.Status, b)
+		}
+	}
+	edge.Drop()
+	r.wait(t, "tunnel", func(l line) bool { return l.text("phase") == "online" || l.text("phase") == "url changed" })
+	if resp := send(); resp.StatusCode != 200 {
+		t.Errorf("after the drop: %s", resp.Status)
+	}
+}
+
+func TestAWrongTokenIsSaidAndTheLocalServerServes(t *testing.T) {
+	edge := tunneltest.NewEdge(t, tunneltest.Options{})
+	var said safeBuilder
+	c := runConfig(t)
+	c.Errors = &said
+	c.Provider = tunnel.NewNgrok(tunnel.NgrokConfig{Authtoken: "2wrong_token", AuthtokenSource: "NGROK_AUTHTOKEN", ConnectURL: edge.Addr(), ConnectCAs: edge.CAs(),
+		Getenv: func(string) string { return "" }, ConfigFile: os.DevNull})
+	s := newServer(t, c)
+	s.Handle("train", triggerTraining)
+	r := start(t, s)
+	ready := r.wait(t, "ready", nil)
+	if got := post(t, ready.text("local_url")+"/webhooks/train", push); got.status != 200 {
+		t.Errorf("locally: %d %s", got.status, got.body)
+	}
+	if err := r.stop(); err != nil {
+		t.Error(err)
+	}
+	text := said.String()
+	for _, want := range []string{"ERR_NGROK_", "NGROK_AUTHTOKEN", "hint:"} {
+		if !strings.Contains(text, want) {
+			t.Errorf("%q is missing in:\n%s", want, text)
+		}
+	}
+	if strings.Contains(text, "2wrong_token") {
+		t.Errorf("the token is told:\n%s", text)
+	}
+}
+
+func TestRunFailsBeforeItOpensAPort(t *testing.T) {
+	dir := t.TempDir()
+	first := runConfig(t)
+	first.Data = dir
+	r := start(t, newServer(t, first))
+	r.wait(t, "ready", nil)
+	second := newServer(t, Config{Data: dir, Addr: "127.0.0.1:0"})
+	err := second.Run(context.Background())
+	var locked *queue.LockedError
+	if !errors.As(err, &locked) || locked.PID != os.Getpid() || hintOf(err) == "" {
+		t.Errorf("Run: %v (hint %q)", err, hintOf(err))
+	}
+
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer taken.Close()
+	third := newServer(t, Config{Addr: taken.Addr().String()})
+	if err := third.Run(context.Background()); err == nil || !strings.Contains(err.Error(), "in use") || hintOf(err) == "" {
+		t.Errorf("Run on a port in use: %v (hint %q)", err, hintOf(err))
+	}
+}

@@ -1,0 +1,256 @@
+// Package server receives Hugging Face Hub webhooks: it verifies a delivery, stores it durably, answers 2xx, and then has it handled.
+//
+// A program registers its handlers and runs:
+//
+//	server.Add(triggerTraining) // POST /webhooks/trigger_training
+//	server.Main()
+//
+// Main reads the flags of `hubhook serve`; [Server.Run] is the same without flags and exit status, [Server.Handler] the same behind an
+// HTTP server of one's own.
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/hubhook/hubhook/queue"
+	"github.com/hubhook/hubhook/ui"
+	"github.com/hubhook/hubhook/ui/inspector"
+)
+
+// Server receives deliveries for its endpoints. Make one with New, register handlers, then call Run, or use Handler.
+type Server struct {
+	config Config
+	screen *ui.Screen
+	public http.Handler // what the world may reach
+
+	mu        sync.Mutex // guards what follows
+	endpoints []*endpoint
+	byName    map[string]*endpoint
+	started   bool // endpoints are fixed
+	opened    bool // by Handler
+
+	queue    atomic.Pointer[queue.Queue] // nil until open
+	stopping atomic.Bool
+	inFlight atomic.Int64 // bytes of bodies that are being read or stored
+	secrets  secretSet
+	metrics  *metrics
+	where    where
+	newest   atomic.Pointer[string] // ID of the newest delivery, for the key r
+	private  *inspector.Inspector   // nil until Run opens it, and where it is off
+}
+
+// New checks config and returns a server for it. The error is a *ConfigError. Nothing is opened before Run or Handler.
+func New(config Config) (*Server, error) {
+	s := &Server{byName: map[string]*endpoint{}}
+	if err := s.configure(config); err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+func (s *Server) configure(config Config) error {
+	c, err := config.withDefaults()
+	if err != nil {
+		return err
+	}
+	s.config = c
+	s.secrets = newSecretSet(c.Secrets)
+	s.public = s.routes()
+	return nil
+}
+
+// Handle registers h for POST /webhooks/NAME. A name has letters, digits, '_', '-' and '.' in segments joined by '/'; a leading or
+// trailing '/' is cut. A nil h stores and shows deliveries and answers {}. Handle panics if the name is bad or taken, if an option is
+// wrong, or once the server runs.
+func (s *Server) Handle(name string, h Handler, opts ...Option) {
+	e, err := newEndpoint(name, h, opts)
+	if err != nil {
+		panic("server: " + err.Error())
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.started {
+		panic(fmt.Sprintf("server: endpoint %s registered after the server was started", e.name))
+	}
+	if s.byName[e.name] != nil {
+		panic(fmt.Sprintf("server: endpoint %s is registered already", e.name))
+	}
+	s.byName[e.name] = e
+	s.endpoints = append(s.endpoints, e)
+}
+
+// Add is Handle under the function's own name in snake_case: TriggerTraining serves /webhooks/trigger_training. It panics for a
+// closure, which has no usable name.
+func (s *Server) Add(h Handler, opts ...Option) {
+	if h == nil {
+		panic("server: Add of a nil handler; a handler-less endpoint needs a name, so use Handle")
+	}
+	name, ok := functionName(h)
+	if !ok {
+		panic("server: Add of a function without a name of its own; use Handle, which takes the name of the endpoint")
+	}
+	s.Handle(name, h, opts...)
+}
+
+// Handler returns the public face as a plain http.Handler for an HTTP server of one's own, with the defaults of production. The first
+// call opens the data directory and starts the handlers; if that fails, the error is printed and every delivery is refused with 503.
+// Call Shutdown at the end.
+func (s *Server) Handler() http.Handler {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.opened && !s.started {
+		s.opened = true
+		s.config.NoTunnel = true
+		s.openScreen()
+		if err := s.open(context.Background()); err != nil {
+			s.screen.Warn(ui.Notice{Text: "open the queue: " + err.Error(), Hint: hintOf(err)})
+		}
+	}
+	return s.public
+}
+
+// Shutdown ends what Handler started: it refuses new deliveries, lets handlers finish until ctx ends, and hands the rest back to be
+// run at the next start. Close the HTTP server first.
+func (s *Server) Shutdown(ctx context.Context) error {
+	s.stopping.Store(true)
+	var err error
+	if q := s.queue.Load(); q != nil {
+		err = errors.Join(q.Drain(ctx), q.Close())
+	}
+	if s.screen != nil {
+		err = errors.Join(err, s.screen.Close(ctx))
+	}
+	return err
+}
+
+func (s *Server) openScreen() {
+	s.screen = ui.New(ui.Config{Output: s.config.Output, Errors: s.config.Errors, JSON: s.config.JSON})
+}
+
+// open opens the queue and starts its endpoints. The caller holds s.mu or is alone.
+func (s *Server) open(ctx context.Context) error {
+	q, err := s.openQueue(ctx)
+	if err != nil {
+		return err
+	}
+	if err := s.start(ctx, q); err != nil {
+		return errors.Join(err, q.Close())
+	}
+	return nil
+}
+
+func (s *Server) openQueue(ctx context.Context) (*queue.Queue, error) {
+	dir := s.config.Data
+	if dir == "" {
+		var err error
+		if dir, err = defaultDataDirectory(s.config.Getenv); err != nil {
+			return nil, err
+		}
+		s.config.Data = dir
+	}
+	s.metrics = newMetrics(s)
+	q, err := queue.Open(ctx, queue.Config{
+		Dir:        dir,
+		Keep:       s.config.Keep,
+		KeepCount:  s.config.KeepCount,
+		MaxWaiting: s.config.MaxWaiting,
+		Warn:       func(err error) { s.screen.Warn(ui.Notice{Text: err.Error(), Hint: hintOf(err)}) },
+		Changed:    s.changed,
+	})
+	var locked *queue.LockedError
+	if errors.As(err, &locked) {
+		return nil, &hinted{err: err, hint: "stop that process, or give this one a directory of its own with --data DIR"}
+	}
+	return q, err
+}
+
+// start names or discards what an earlier run left, and begins to handle deliveries.
+func (s *Server) start(ctx context.Context, q *queue.Queue) error {
+	if s.config.Fresh {
+		n, err := q.DiscardUnfinished(ctx, "discarded at the start (--fresh)")
+		if err != nil {
+			return fmt.Errorf("discard what an earlier run left unfinished: %w", err)
+		}
+		if n > 0 {
+			s.screen.Info(ui.Notice{Text: fmt.Sprintf("Discarded %s of an earlier run.", deliveries(n))})
+		}
+	} else if err := s.nameUnfinished(ctx, q); err != nil {
+		return err
+	}
+	endpoints := make([]queue.Endpoint, 0, len(s.endpoints))
+	for _, e := range s.endpoints {
+		endpoints = append(endpoints, s.queueEndpoint(e))
+		s.metrics.add(e.name)
+	}
+	if err := q.Start(endpoints); err != nil {
+		return err
+	}
+	s.started = true
+	s.queue.Store(q)
+	return nil
+}
+
+const unfinishedShown = 5
+
+func (s *Server) nameUnfinished(ctx context.Context, q *queue.Queue) error {
+	left, total, err := q.Unfinished(ctx, unfinishedShown)
+	if err != nil {
+		return fmt.Errorf("look for what an earlier run left unfinished: %w", err)
+	}
+	if total == 0 {
+		return nil
+	}
+	text := fmt.Sprintf("An earlier run left %s unfinished, handled now:", deliveries(total))
+	for _, d := range left {
+		text += fmt.Sprintf("\n  %s  %s  %s/%s  %s %s", d.ID, d.Endpoint, d.Scope, d.Action, d.RepoType, d.RepoName)
+	}
+	if total > len(left) {
+		text += fmt.Sprintf("\n  and %d more", total-len(left))
+	}
+	s.screen.Info(ui.Notice{Text: text, Hint: "start with --fresh to discard them instead"})
+	return nil
+}
+
+func deliveries(n int) string {
+	if n == 1 {
+		return "1 delivery"
+	}
+	return fmt.Sprintf("%d deliveries", n)
+}
+
+// queueEndpoint says to the queue how e's deliveries run.
+func (s *Server) queueEndpoint(e *endpoint) queue.Endpoint {
+	qe := queue.Endpoint{
+		Name:        e.name,
+		Concurrency: e.concurrency,
+		Attempts:    s.attempts(e),
+		FirstWait:   e.firstWait,
+	}
+	if s.config.production() {
+		qe.DedupeWindow = productionDedupe
+	}
+	if e.handler != nil || e.when != nil {
+		qe.Handle = func(ctx context.Context, c *queue.Claim) queue.Outcome { return s.attempt(ctx, e, c) }
+	}
+	return qe
+}
+
+// attempts is how often a delivery of e is tried.
+func (s *Server) attempts(e *endpoint) int {
+	switch {
+	case e.attempts > 0:
+		return e.attempts
+	case s.config.production():
+		return productionAttempts
+	}
+	return 1
+}
+
+// stopTime is how long handlers may take to finish once the server shuts down.
+const stopTime = 30 * time.Second
