@@ -83,25 +83,31 @@ func (s *Server) admit(w http.ResponseWriter, r *http.Request) {
 		s.refuse(w, name, no)
 		return
 	}
-	body, release, no := s.readBody(w, r)
+	receipt, no := s.take(e, r)
 	if no != nil {
 		s.refuse(w, name, no)
 		return
 	}
-	defer release()
+	s.answer(w, r, e, receipt)
+}
 
+// take reads, checks and stores a delivery. Its bytes are in flight for as long as that takes.
+func (s *Server) take(e *endpoint, r *http.Request) (*queue.Receipt, *refusal) {
+	body, release, no := s.readBody(r)
+	if no != nil {
+		return nil, no
+	}
+	defer release()
 	p, err := payload.Parse(body)
 	if err != nil && !errors.Is(err, payload.ErrUnusable) {
-		s.refuse(w, name, &refusal{status: http.StatusUnprocessableEntity, text: err.Error(), cause: "bad_json",
-			fix: "the sender has to post one JSON object in UTF-8, as the Hub does"})
-		return
+		return nil, &refusal{status: http.StatusUnprocessableEntity, text: err.Error(), cause: "bad_json",
+			fix: "the sender has to post one JSON object in UTF-8, as the Hub does"}
 	}
 	receipt, err := s.store(r.Context(), e, r, body, p, err)
 	if err != nil {
-		s.refuse(w, name, s.storeRefusal(err))
-		return
+		return nil, s.storeRefusal(err)
 	}
-	s.answer(w, r, e, receipt)
+	return receipt, nil
 }
 
 // screenRequest checks everything that can be checked before the body is read.
@@ -140,35 +146,70 @@ func (s *Server) tooLarge(what string) *refusal {
 }
 
 // readBody reads the body and counts its bytes as in flight until release is called.
-func (s *Server) readBody(w http.ResponseWriter, r *http.Request) (body []byte, release func(), no *refusal) {
-	// A body of unknown length may grow up to the limit, and counts as that long.
-	size := r.ContentLength
-	if size < 0 {
-		size = s.config.MaxBody
+func (s *Server) readBody(r *http.Request) (body []byte, release func(), no *refusal) {
+	counted := int64(0)
+	release = func() { s.inFlight.Add(-counted) }
+	grow := func(n int64) bool {
+		if s.inFlight.Add(n) > s.config.MaxInFlight {
+			s.inFlight.Add(-n)
+			return false
+		}
+		counted += n
+		return true
 	}
-	if s.inFlight.Add(size) > s.config.MaxInFlight {
-		s.inFlight.Add(-size)
-		return nil, nil, &refusal{status: http.StatusServiceUnavailable, text: "too many bytes are being received at once", unread: true, cause: "busy",
-			fix: "the Hub tries again; Config.MaxInFlight raises the limit"}
-	}
-	release = func() { s.inFlight.Add(-size) }
 	var err error
 	if r.ContentLength >= 0 {
+		if !grow(r.ContentLength) {
+			return nil, nil, tooBusy
+		}
 		body = make([]byte, r.ContentLength)
 		_, err = io.ReadFull(r.Body, body)
 	} else {
-		body, err = io.ReadAll(http.MaxBytesReader(w, r.Body, s.config.MaxBody))
+		body, err = readUnknown(r.Body, s.config.MaxBody, grow)
 	}
 	if err == nil {
 		return body, release, nil
 	}
 	release()
-	var tooLarge *http.MaxBytesError
-	if errors.As(err, &tooLarge) {
+	switch {
+	case errors.Is(err, errTooBusy):
+		return nil, nil, tooBusy
+	case errors.Is(err, errTooLarge):
 		return nil, nil, s.tooLarge("the body is too large")
 	}
 	return nil, nil, &refusal{status: http.StatusBadRequest, text: "the body ended early or came too slowly: " + err.Error(), unread: true, cause: "cut_body",
 		fix: "the sender or the network broke off; the Hub tries again"}
+}
+
+var (
+	errTooBusy  = errors.New("too many bytes are in flight")
+	errTooLarge = errors.New("the body is over the limit")
+	tooBusy     = &refusal{status: http.StatusServiceUnavailable, text: "too many bytes are being received at once; try again later", unread: true, cause: "busy",
+		fix: "the Hub tries again; Config.MaxInFlight raises the limit"}
+)
+
+// readUnknown reads a body whose length nobody told, up to limit. It asks grow before it takes more memory.
+func readUnknown(r io.Reader, limit int64, grow func(int64) bool) ([]byte, error) {
+	var body []byte
+	for {
+		if len(body) == cap(body) {
+			more := max(64<<10, int64(cap(body)))
+			if !grow(more) {
+				return nil, errTooBusy
+			}
+			body = append(make([]byte, 0, int64(cap(body))+more), body...)
+		}
+		n, err := r.Read(body[len(body):cap(body)])
+		body = body[:len(body)+n]
+		switch {
+		case int64(len(body)) > limit:
+			return nil, errTooLarge
+		case err == io.EOF:
+			return body, nil
+		case err != nil:
+			return nil, err
+		}
+	}
 }
 
 // store puts a delivery into the queue. unusable is why the payload is no event, nil if it is one.

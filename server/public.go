@@ -55,7 +55,11 @@ func (r *run) openTunnel(ctx context.Context) {
 	if p == nil {
 		return
 	}
+	slow := time.AfterFunc(time.Second, func() {
+		r.screen.Info(ui.Notice{Text: fmt.Sprintf("Opening the %s tunnel. %s works meanwhile.", p.Name(), r.where.get().local)})
+	})
 	t, err := p.Open(ctx)
+	slow.Stop()
 	switch {
 	case err != nil && ctx.Err() != nil: // asked to stop meanwhile
 	case errors.Is(err, tunnel.ErrNoCredential):
