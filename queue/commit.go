@@ -342,7 +342,7 @@ func (q *Queue) settleJoiner(j *joiner) {
 	}
 	j.receipt = Receipt{ID: t.ID, State: t.State, wait: t.wait}
 	if q.watched() {
-		q.announce(Change{Delivery: t.Delivery})
+		q.announce(Change{Delivery: t.Delivery, New: true, Value: t.value})
 	}
 	switch t.State {
 	case Running:

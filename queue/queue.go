@@ -61,6 +61,9 @@ type Config struct {
 	// Warn is told what went wrong in the background, where no caller is left to be told: outcomes that can't be written
 	// yet, deliveries that can't be removed. It must neither block nor call the Queue. Default: a warning of log/slog's default logger.
 	Warn func(error)
+	// Changed is told every change, each once it is stored, in order. It is called with the queue locked, so it must be quick
+	// and must not call the queue. Unlike a Watcher it misses none. Default: nobody is told.
+	Changed func(Change)
 }
 
 // Endpoint is what a queue must know of a served endpoint.
@@ -164,6 +167,7 @@ type Receipt struct {
 	ID        string // that of the first one for a duplicate
 	State     State  // when it was stored; for a duplicate that of the first one
 	Duplicate bool
+	Value     any // Arrival.Value
 	wait      *wait
 }
 
@@ -385,6 +389,7 @@ func (q *Queue) Accept(ctx context.Context, a Arrival) (*Receipt, error) {
 	if j.err != nil {
 		return nil, j.err
 	}
+	j.receipt.Value = a.Value
 	return &j.receipt, nil
 }
 

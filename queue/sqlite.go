@@ -24,12 +24,12 @@ import (
 )
 
 const (
-	// passiveBytes is how much is written, by estimate, before another connection moves it from the write-ahead log into
-	// the database. It bounds how much the writer has left to do itself.
-	passiveBytes = 4 << 20
-	// walBytes is the size of the write-ahead log from which the writer empties it between two commits. A log that has
-	// been this long is written over from its beginning, which also makes a sync cheaper than one that makes a file grow.
-	walBytes = 16 << 20
+	// defaultWALBytes is the size of the write-ahead log from which the writer empties it between two commits. A log that
+	// has been this long is written over from its beginning, which also makes a sync cheaper than one that makes a file grow.
+	defaultWALBytes = 16 << 20
+	// walParts is in how many parts, by estimate, another connection moves a log of that length into the database. It
+	// bounds how much the writer has left to do itself.
+	walParts = 4
 	// walFrame is what a page takes in the log.
 	walFrame = 4096 + 24
 )
@@ -40,6 +40,7 @@ type sqliteConfig struct {
 	vfs  string // name of a registered VFS, for tests; "" for the system's
 	// synchronous is for the test that shows that FULL is needed; "" for FULL.
 	synchronous string
+	walBytes    int64 // 0 for defaultWALBytes
 }
 
 // sqliteEngine is the engine on one SQLite file, which this process alone owns. One connection writes, outside of
@@ -103,6 +104,9 @@ func openSQLite(ctx context.Context, path string, cfg sqliteConfig) (_ *sqliteEn
 	}
 	if cfg.synchronous == "" {
 		cfg.synchronous = "FULL"
+	}
+	if cfg.walBytes == 0 {
+		cfg.walBytes = defaultWALBytes
 	}
 	e := &sqliteEngine{cfg: cfg, path: path, direct: map[int64]struct{}{}, kick: make(chan struct{}, 1), webhookAt: math.MinInt64}
 	e.life, e.end = context.WithCancel(context.Background())

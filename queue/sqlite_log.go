@@ -20,7 +20,7 @@ func (e *sqliteEngine) noteWritten(b *batch) {
 	for _, k := range b.ends {
 		e.unwritten += 512 + len(k.attempt.Output) + len(k.attempt.Result)
 	}
-	if e.unwritten < passiveBytes {
+	if int64(e.unwritten) < e.cfg.walBytes/walParts {
 		return
 	}
 	e.unwritten = 0
@@ -68,7 +68,7 @@ func (e *sqliteEngine) checkpoint(w **writer) error {
 	if err != nil {
 		return err
 	}
-	if frames := row[1].(int64); frames*walFrame > walBytes {
+	if frames := row[1].(int64); frames*walFrame > e.cfg.walBytes {
 		e.restart.Store(true)
 	}
 	return nil

@@ -42,10 +42,13 @@ func (q *Queue) unwatch(w *Watcher) {
 	}
 }
 
-func (q *Queue) watched() bool { return len(q.watchers) > 0 }
+func (q *Queue) watched() bool { return len(q.watchers) > 0 || q.cfg.Changed != nil }
 
 // announce tells the watchers. It is called with mu held, which keeps the changes in order.
 func (q *Queue) announce(c Change) {
+	if q.cfg.Changed != nil {
+		q.cfg.Changed(c)
+	}
 	for w := range q.watchers {
 		select {
 		case w.c <- c:
@@ -62,7 +65,7 @@ func (q *Queue) announceEnd(k *closing) {
 	}
 	d := k.task.Delivery
 	d.State, d.Reason, d.Attempts, d.RunAt = k.to, k.reason, k.attempts, k.runAt
-	c := Change{Delivery: d}
+	c := Change{Delivery: d, Value: k.task.value}
 	if k.attempt.N > 0 {
 		a := k.attempt
 		c.Attempt = &a

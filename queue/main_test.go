@@ -1,0 +1,59 @@
+package queue
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+)
+
+func TestMain(m *testing.M) {
+	if mode := os.Getenv("QUEUE_TEST_CHILD"); mode != "" {
+		child(mode)
+		os.Exit(0)
+	}
+	goleak.VerifyTestMain(m)
+}
+
+// eventually waits until cond holds, for what other goroutines or processes do.
+func eventually(t *testing.T, cond func() bool) {
+	t.Helper()
+	for end := time.Now().Add(30 * time.Second); !cond(); time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatal("waited 30 s in vain")
+		}
+	}
+}
+
+// integrity runs the database's own check of itself.
+func integrity(t *testing.T, q *Queue) error {
+	t.Helper()
+	db, err := q.eng.(*sqliteEngine).reader()
+	if err != nil {
+		return err
+	}
+	var found string
+	if err := db.QueryRowContext(t.Context(), "PRAGMA integrity_check").Scan(&found); err != nil {
+		return err
+	}
+	if found != "ok" {
+		return fmt.Errorf("integrity check: %s", found)
+	}
+	return nil
+}
+
+// unfinishedCount is how many deliveries are not finished.
+func unfinishedCount(ctx context.Context, q *Queue) int64 {
+	counts, err := q.Counts(ctx)
+	if err != nil {
+		panic(err)
+	}
+	n := int64(0)
+	for _, states := range counts {
+		n += states[Waiting] + states[Running] + states[Retrying]
+	}
+	return n
+}
