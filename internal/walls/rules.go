@@ -32,6 +32,7 @@ var places = []place{
 	{dir: "hub"},
 	{dir: "internal/needs"}, // what tests need beside Go; see testOnly
 	{dir: "internal/bench", program: true},
+	{dir: "internal/e2e", program: true}, // tests of the built binary, with the programs that they run
 	{dir: "internal/walls", program: true},
 	{dir: "docs/examples", program: true, copied: true},
 }
