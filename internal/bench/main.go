@@ -125,6 +125,7 @@ func bench(ctx context.Context, s settings, out io.Writer) (err error) {
 			return err
 		}
 	}
+	busy := otherWork()
 	sync, err := syncTime(w.dir)
 	if err != nil {
 		return err
@@ -144,8 +145,8 @@ func bench(ctx context.Context, s settings, out io.Writer) (err error) {
 		}
 		figures = append(figures, made...)
 	}
-	fmt.Fprintf(out, "%s %s/%s, %d cores, one write and sync takes %s\n\n",
-		runtime.Version(), runtime.GOOS, runtime.GOARCH, runtime.NumCPU(), sync.Round(time.Microsecond))
+	fmt.Fprintf(out, "%s %s/%s, %d cores%s, one write and sync takes %s\n\n",
+		runtime.Version(), runtime.GOOS, runtime.GOARCH, runtime.NumCPU(), busy, sync.Round(time.Microsecond))
 	if err := writeTable(out, figures); err != nil {
 		return err
 	}
@@ -186,6 +187,16 @@ func (w *workshop) build(ctx context.Context, dir string) (string, error) {
 // data makes a directory below the run's.
 func (w *workshop) data(name string) (string, error) {
 	return os.MkdirTemp(w.dir, name+"-")
+}
+
+// otherWork says how busy the machine was in the last minute, where the system tells: figures taken beside other work say little.
+func otherWork() string {
+	load, err := os.ReadFile("/proc/loadavg")
+	if err != nil {
+		return "" // not Linux
+	}
+	lastMinute, _, _ := strings.Cut(string(load), " ")
+	return ", load average " + lastMinute + " before"
 }
 
 // syncTime is the median of what one write with its sync takes in dir, on which durable deliveries depend.
