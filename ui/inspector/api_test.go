@@ -1,8 +1,10 @@
 package inspector
 
 import (
+	"bufio"
 	"encoding/json"
 	"fmt"
+	"net"
 	"net/http"
 	"net/url"
 	"slices"
@@ -350,6 +352,26 @@ func TestRequestBodiesThatAreRefused(t *testing.T) {
 	}
 	if list, _, err := f.queue.List(t.Context(), queue.Filter{}); err != nil || len(list) != 1 || list[0].State != queue.Done {
 		t.Errorf("after the refusals: %+v, %v", list, err)
+	}
+}
+
+// TestLargeBodyIsRefusedUnread announces a body and never sends it.
+func TestLargeBodyIsRefusedUnread(t *testing.T) {
+	f := newFixture(t)
+	conn, err := net.Dial("tcp", strings.TrimPrefix(f.server.URL, "http://"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	conn.SetDeadline(time.Now().Add(patience))
+	fmt.Fprintf(conn, "POST /api/trigger HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer %s\r\nContent-Length: %d\r\n\r\n", testToken, maxTrigger+1)
+	response, err := http.ReadResponse(bufio.NewReader(conn), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer response.Body.Close()
+	if response.StatusCode != 413 {
+		t.Errorf("status %d, want 413", response.StatusCode)
 	}
 }
 

@@ -125,6 +125,18 @@ func TestClientGivesUpASilentStream(t *testing.T) {
 	}
 }
 
+func TestClientKeepsAStreamThatBeats(t *testing.T) {
+	f := newFixture(t, func(f *fixture) {
+		f.inspector.pace.heartbeat, f.inspector.pace.flush = time.Millisecond, time.Millisecond
+	})
+	f.client.silence = 300 * time.Millisecond
+	until := time.AfterFunc(3*f.client.silence, f.inspector.Close)
+	defer until.Stop()
+	if err := f.client.Stream(t.Context(), func(StreamEvent) {}); !errors.Is(err, io.EOF) {
+		t.Errorf("%v, want io.EOF: only the inspector's end ends it", err)
+	}
+}
+
 func TestClientStreamEndsWithItsContext(t *testing.T) {
 	f := newFixture(t)
 	ctx, cancel := context.WithCancelCause(t.Context())

@@ -66,8 +66,8 @@ const metricsPath = "/metrics"
 
 // Inspector is the http.Handler of the private face. Make one with New and end it with Close.
 //
-// Its streams set their own deadlines, through http.ResponseController, so that the server's ReadTimeout and WriteTimeout
-// may be as short as the other requests want them. A ResponseWriter that is wrapped around the server's must have Unwrap.
+// Its streams set their own write deadlines, through http.ResponseController, so that the server's WriteTimeout may be as
+// short as the other requests want it. A ResponseWriter that is wrapped around the server's must have Unwrap.
 type Inspector struct {
 	config      Config
 	crossOrigin *http.CrossOriginProtection

@@ -196,7 +196,9 @@ func arrival(t *testing.T, endpoint, file string) queue.Arrival {
 // request sends one request with the token, changed by change, and returns the answer with its body.
 func (f *fixture) request(method, path, body string, change ...func(*http.Request)) (*http.Response, string) {
 	f.t.Helper()
-	request, err := http.NewRequestWithContext(f.t.Context(), method, f.server.URL+path, strings.NewReader(body))
+	ctx, cancel := context.WithTimeout(f.t.Context(), patience)
+	defer cancel()
+	request, err := http.NewRequestWithContext(ctx, method, f.server.URL+path, strings.NewReader(body))
 	if err != nil {
 		f.t.Fatal(err)
 	}

@@ -35,12 +35,6 @@ func (in *Inspector) stream(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	out := &streamWriter{w: w, control: http.NewResponseController(w), limit: in.pace.write}
-	// The server's ReadTimeout counts from the request's start and would end the stream.
-	if err := out.control.SetReadDeadline(time.Time{}); err != nil && !errors.Is(err, http.ErrNotSupported) {
-		writeError(w, http.StatusInternalServerError, "opening the stream: "+err.Error())
-		return
-	}
-
 	// Subscribed first, then answered: whoever has seen the answer misses nothing that happens from then on.
 	out.WriteString("retry: 2000\n: the deliveries as they come\n\n")
 	if r.Header.Get("Last-Event-ID") != "" {

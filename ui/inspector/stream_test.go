@@ -148,8 +148,7 @@ func TestStreamUnderLoad(t *testing.T) {
 	opened := make(chan struct{})
 	reading.Go(func() {
 		var last, missed uint64
-		var err error
-		err = f.client.Stream(ctx, func(e StreamEvent) {
+		err := f.client.Stream(ctx, func(e StreamEvent) {
 			switch e.Name {
 			case "open":
 				close(opened)
@@ -248,10 +247,25 @@ func TestSubscriptionIsBounded(t *testing.T) {
 	}
 }
 
+func TestChangesThatTheQueueDroppedAreSaid(t *testing.T) {
+	f := newFixture(t)
+	feed := f.inspector.feed
+	sub, err := feed.subscribe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer feed.unsubscribe(sub)
+	feed.publish("rejected", 1)
+	feed.change(feed.watching, queue.Change{Delivery: queue.Delivery{ID: "A"}}, 5)
+	if missed, events := feed.take(sub); missed != 6 || len(events) != 1 || events[0].seq != 7 {
+		t.Errorf("%d missed, %+v, want 6 and event 7", missed, events)
+	}
+}
+
 func TestStreamOutlivesTheServersTimeouts(t *testing.T) {
 	f := newFixture(t, func(f *fixture) {
 		f.inspector.pace.heartbeat = 20 * time.Millisecond
-		f.configure = func(s *http.Server) { s.ReadTimeout, s.WriteTimeout = 50*time.Millisecond, 50*time.Millisecond }
+		f.configure = func(s *http.Server) { s.ReadTimeout, s.WriteTimeout = 200*time.Millisecond, 200*time.Millisecond }
 	})
 	conn, _, response := f.openRaw("")
 	defer conn.Close()
