@@ -97,10 +97,10 @@ func newRoot(p *program) *cobra.Command {
 		Long: `hubhook receives Hugging Face Hub webhooks: it starts a server, opens a public
 URL, prints the endpoints to paste into the Hub's settings, stores every
 delivery and shows it as it comes.`,
-		Example: `  hubhook                            one endpoint, inbox; the same as hubhook serve
-  hubhook serve trigger_training     one endpoint with a name of yours
-  hubhook trigger repo.content       in another terminal: send it a sample event
-  hubhook deliveries list            what has come so far`,
+		Example: `  hubhook                          one endpoint, inbox; so does hubhook serve
+  hubhook serve trigger_training   an endpoint with a name of yours
+  hubhook trigger repo.content     in another terminal: send it a sample event
+  hubhook deliveries list          what has come so far`,
 		Args:              commandOnly,
 		RunE:              serve.RunE,
 		ValidArgsFunction: cobra.NoFileCompletions,
@@ -173,6 +173,7 @@ func commandOnly(cmd *cobra.Command, args []string) error {
 		return nil
 	}
 	hint := "see " + cmd.CommandPath() + " --help"
+	cmd.SuggestionsMinimumDistance = 2
 	if near := cmd.SuggestionsFor(args[0]); len(near) > 0 {
 		hint = fmt.Sprintf("did you mean %s %s? %s", cmd.CommandPath(), strings.Join(near, " or "), hint)
 	} else if !cmd.HasParent() {

@@ -17,20 +17,17 @@ func newCompletion(p *program) *cobra.Command {
 		Long: `Print a script that lets your shell complete hubhook's commands, flags, scopes,
 endpoints and delivery IDs when you press Tab.
 
-bash, with the package bash-completion installed; for this shell, or for all to come:
-  source <(hubhook completion bash)
+For the shell that you are in:
+  bash         source <(hubhook completion bash)
+  zsh          source <(hubhook completion zsh)
+  fish         hubhook completion fish | source
+  PowerShell   hubhook completion powershell | Out-String | Invoke-Expression
+
+For all to come; the directory has to exist, bash needs its package
+bash-completion, zsh needs "autoload -U compinit; compinit" in ~/.zshrc:
   hubhook completion bash > ~/.local/share/bash-completion/completions/hubhook
-
-zsh, with "autoload -U compinit; compinit" in ~/.zshrc; for this shell, or for all to come:
-  source <(hubhook completion zsh)
   hubhook completion zsh > "${fpath[1]}/_hubhook"
-
-fish; for this shell, or for all to come:
-  hubhook completion fish | source
   hubhook completion fish > ~/.config/fish/completions/hubhook.fish
-
-PowerShell; for this shell, or for all to come:
-  hubhook completion powershell | Out-String | Invoke-Expression
   hubhook completion powershell >> $PROFILE`,
 		Args: func(cmd *cobra.Command, args []string) error {
 			if len(args) != 1 {

@@ -78,7 +78,7 @@ func list(ctx context.Context, client *inspector.Client, f queue.Filter, limit i
 func (p *program) eachDelivery(cmd *cobra.Command, ids []string, did string, do func(id string) error) error {
 	failed := 0
 	for i, id := range ids {
-		err := explain(do(id))
+		err := explainID(do(id))
 		var refused *inspector.StatusError
 		switch {
 		case err == nil:

@@ -146,35 +146,24 @@ func layOut(rows [][]cell, width int) string {
 	}
 	var b strings.Builder
 	for _, row := range rows {
-		for len(row) > 1 && row[len(row)-1].text == "" {
-			row = row[:len(row)-1] // no spaces at the end of a line
-		}
-		column := 0
+		start, end := 0, 0 // of the cell and of what is written, in characters
 		for i, c := range row {
-			gap := ""
-			if i > 0 {
-				gap = "  "
+			room := utf8.RuneCountInString(c.text)
+			if width > 0 {
+				room = min(room, width-start)
 			}
-			text := c.text
-			length := utf8.RuneCountInString(text)
-			room := width - column - len(gap)
-			if width > 0 && room < 1 {
-				break
+			if room > 0 {
+				text := c.text
+				if room < utf8.RuneCountInString(text) {
+					text = string([]rune(text)[:room-1]) + "…"
+				}
+				if c.paint != nil {
+					text = c.paint(text)
+				}
+				b.WriteString(strings.Repeat(" ", start-end) + text)
+				end = start + room
 			}
-			if width > 0 && length > room {
-				text, length = string([]rune(text)[:room-1])+"…", room
-			}
-			painted := text
-			if c.paint != nil {
-				painted = c.paint(text)
-			}
-			b.WriteString(gap + painted)
-			column += len(gap) + length
-			if i < len(row)-1 {
-				pad := widths[i] - length
-				b.WriteString(strings.Repeat(" ", pad))
-				column += pad
-			}
+			start += widths[i] + 2
 		}
 		b.WriteString("\n")
 	}

@@ -51,7 +51,7 @@ stack, output and result.`,
 		record, err := client.Get(cmd.Context(), args[0])
 		switch {
 		case err != nil:
-			return fmt.Errorf("deliveries show: %w", explain(err))
+			return fmt.Errorf("deliveries show: %w", explainID(err))
 		case *bodyOnly && !cmd.Flags().Changed("json"):
 			p.out.Write([]byte(record.Body)) // Main reports its error
 		case *asJSON:

@@ -13,6 +13,9 @@ import (
 // helpWidth is that of a terminal nobody has made wider, so that help reads the same everywhere.
 const helpWidth = 80
 
+// slop is how far pflag goes beyond the width to avoid a line of one short word.
+const slop = 5
+
 // setHelp makes root and the commands below it print our help instead of cobra's.
 func setHelp(p *program, root *cobra.Command) {
 	root.SetHelpFunc(func(cmd *cobra.Command, _ []string) { fmt.Fprint(p.out, helpText(cmd)) })
@@ -74,7 +77,7 @@ func helpText(cmd *cobra.Command) string {
 	}
 	if !cmd.HasParent() {
 		// All flags of serve here would hide what a newcomer looks for.
-		fmt.Fprintf(&b, "\nhubhook serve --help lists the flags; hubhook COMMAND --help says more of each command.\n")
+		fmt.Fprintf(&b, "\nhubhook serve --help lists the flags, hubhook COMMAND --help those of COMMAND.\n")
 		return b.String()
 	}
 	if flags := flagsText(cmd); flags != "" {
@@ -99,7 +102,7 @@ func flagsText(cmd *cobra.Command) string {
 		}
 		shown.AddFlag(&withVariable)
 	})
-	return shown.FlagUsagesWrapped(helpWidth)
+	return shown.FlagUsagesWrapped(helpWidth - slop)
 }
 
 // toggle is a flag that needs no value. Of those that come from package flag, pflag doesn't see that.

@@ -177,7 +177,7 @@ func explain(err error) error {
 		case http.StatusUnauthorized:
 			hint = "give --server the whole URL that the banner shows, with ?token=, or set HUBHOOK_INSPECTOR_TOKEN"
 		case http.StatusNotFound:
-			hint = "see what there is with: hubhook deliveries list"
+			hint = "is this the inspector's address? the banner of hubhook shows it"
 		case http.StatusConflict:
 			hint = "see how it stands with: hubhook deliveries show ID"
 		}
@@ -186,4 +186,13 @@ func explain(err error) error {
 		return err
 	}
 	return &advised{err: err, hint: hint}
+}
+
+// explainID is explain for a request about one delivery.
+func explainID(err error) error {
+	var status *inspector.StatusError
+	if errors.As(err, &status) && status.Status == http.StatusNotFound {
+		return &advised{err: err, hint: "see what there is with: hubhook deliveries list"}
+	}
+	return explain(err)
 }

@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"runtime"
 	"strconv"
 	"strings"
@@ -136,12 +137,18 @@ func ready(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-// keep is "keep NAME": set NAME to what the last program printed, without its last newline.
+var deliveryID = regexp.MustCompile(`\b[0-9A-HJKMNP-TV-Z]{26}\b`)
+
+// keep is "keep NAME": set NAME to the first delivery ID that the last program printed.
 func keep(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 1 {
 		ts.Fatalf("usage: keep NAME")
 	}
-	ts.Setenv(args[0], strings.TrimSuffix(ts.ReadFile("stdout"), "\n"))
+	id := deliveryID.FindString(ts.ReadFile("stdout"))
+	if id == "" {
+		ts.Fatalf("keep %s: no delivery ID was printed", args[0])
+	}
+	ts.Setenv(args[0], id)
 }
 
 // request is the program "http [-H 'NAME: VALUE'] [-d FILE] METHOD URL": it prints the status and the body of the answer.
@@ -173,13 +180,15 @@ func request() {
 	fmt.Printf("%s\n%s\n", response.Status, text)
 }
 
-// userProgram is a program of a user: three handlers, and the server's own flags.
+// userProgram is a program of a user: some handlers, and the server's own flags.
 func userProgram() {
 	server.Handle("patient", func(ctx context.Context, _ *payload.Payload) (any, error) {
 		<-ctx.Done() // until the delivery is discarded or the program stops
 		return nil, ctx.Err()
 	})
-	server.Handle("failing", func(context.Context, *payload.Payload) (any, error) { return nil, errors.New("no GPU is free") })
-	server.Handle("panicking", func(context.Context, *payload.Payload) (any, error) { panic("index out of reach") })
+	fail := func(context.Context, *payload.Payload) (any, error) { return nil, errors.New("no GPU is free") }
+	server.Handle("failing", fail, server.Retry(1, time.Second))
+	server.Handle("retrying", fail, server.Retry(2, time.Hour))
+	server.Handle("panicking", func(context.Context, *payload.Payload) (any, error) { panic("index out of reach") }, server.Retry(1, time.Second))
 	server.Main()
 }

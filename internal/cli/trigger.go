@@ -49,10 +49,10 @@ The ID of the delivery is printed. Scopes with their actions, the first of which
 is taken if none is given:
 ` + samplesText(),
 		Example: `  hubhook trigger repo.content
-  hubhook trigger discussion update --set repo.type=dataset --set repo.name=me/data
-  hubhook trigger repo.content --wait                          until it is handled
-  hubhook trigger repo.content --to http://127.0.0.1:3000/hook past hubhook, to any URL
-  hubhook trigger --from 01J9ZK...                             the body of a real delivery`,
+  hubhook trigger repo.content --wait       until it is handled
+  hubhook trigger discussion update --set repo.type=dataset --set repo.name=me/d
+  hubhook trigger repo.content --to http://127.0.0.1:3000/hook
+  hubhook trigger --from 01J9ZK...          with the body of a delivery`,
 		Args:              t.arguments,
 		ValidArgsFunction: completeEvent,
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -150,7 +150,7 @@ func (t *trigger) run(cmd *cobra.Command, args []string) error {
 	if t.print || t.to != "" {
 		record, err := client.Get(cmd.Context(), t.from)
 		if err != nil {
-			return explain(err)
+			return explainID(err)
 		}
 		return t.leave(cmd, []byte(record.Body))
 	}
@@ -207,7 +207,7 @@ func (t *trigger) send(ctx context.Context, client *inspector.Client, request in
 	}
 	id, err := client.Trigger(ctx, request)
 	if err != nil {
-		return explain(err)
+		return explainID(err) // the ID of --from may be unknown
 	}
 	if t.wait {
 		return t.await(ctx, client, id)

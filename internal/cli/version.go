@@ -14,7 +14,7 @@ func newVersion(p *program) *cobra.Command {
 		Use:               "version [flags]",
 		GroupID:           groupOther,
 		Short:             "print the version",
-		Long:              "Print the version of hubhook, of the Go that built it, and what it was built for.",
+		Long:              "Print the version of hubhook, that of the Go which built it, and the platform.",
 		Args:              noArguments,
 		ValidArgsFunction: cobra.NoFileCompletions,
 	}
