@@ -1,0 +1,267 @@
+//go:build unix
+
+package e2e_test
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/hubhook/hubhook/queue"
+	"github.com/hubhook/hubhook/tunnel/tunneltest"
+)
+
+// A service manager's SIGTERM and Ctrl-C end the program, once the handlers that run have come to their end.
+func TestSignalsLetHandlersFinish(t *testing.T) {
+	t.Parallel()
+	for name, signal := range map[string]syscall.Signal{"SIGTERM": syscall.SIGTERM, "Ctrl-C": syscall.SIGINT} {
+		for _, tunnelled := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s, tunnel %v", name, tunnelled), func(t *testing.T) {
+				t.Parallel()
+				h := newHome(t)
+				flags := []string{"--port", "0", "--reply-within", "0"}
+				var p *program
+				if tunnelled {
+					p, _ = viaEdge(t, h, tunneltest.NewEdge(t, tunneltest.Options{}), bot, flags...)
+				} else {
+					p = h.serve(t, bot, append(flags, "--no-tunnel")...)
+				}
+				body := push(t)
+				running, waiting := p.post("single", body).delivery(), p.post("single", body).delivery()
+				p.poll("the handler starts", func() (bool, string) {
+					starts, _ := h.handled(t)
+					return starts[running] == 1, fmt.Sprint(starts)
+				})
+
+				p.signal(signal)
+				p.poll("it stops accepting", func() (bool, string) {
+					a, err := tryPost(t, p.client, p.base+"/webhooks/trigger_training", body)
+					return err != nil || a.status == http.StatusServiceUnavailable, a.body
+				})
+				select {
+				case <-p.exited:
+					t.Fatalf("it ended, %v, while a handler was running", p.cmd.ProcessState)
+				default:
+				}
+				h.open(t)
+				if status := p.exit(); status != 0 {
+					t.Errorf("exit status %d; want 0", status)
+				}
+				starts, ends := h.handled(t)
+				if ends[running] != 1 || starts[waiting] != 0 {
+					t.Errorf("the running handler ended %d times, the waiting one started %d times; want 1 and 0", ends[running], starts[waiting])
+				}
+				if e := p.await("stopped", patience, func(e event) bool { return e.Type == "stopped" }); e.Unfinished == nil || *e.Unfinished != 1 {
+					t.Errorf("it stopped with %+v; want 1 unfinished", e)
+				}
+				if _, err := os.Stat(filepath.Join(p.ready.Data, "inspector.json")); !errors.Is(err, fs.ErrNotExist) {
+					t.Errorf("the inspector's address is still there: %v", err)
+				}
+
+				// What was handed back is no failed attempt, and runs next time.
+				next := h.serve(t, bot, "--port", "0", "--no-tunnel")
+				if r := next.settled(waiting, queue.Done, queue.Dead); r.State != queue.Done || r.Attempts != 1 {
+					t.Errorf("the delivery that waited is %s after %d attempts; want done after 1", r.State, r.Attempts)
+				}
+				if r := next.record(running); r.State != queue.Done || r.Attempts != 1 {
+					t.Errorf("the delivery that ran is %s after %d attempts; want done after 1", r.State, r.Attempts)
+				}
+				next.stop()
+			})
+		}
+	}
+}
+
+// An answer that is under way when the end begins is still given.
+func TestAnAnswerUnderWayAtTheEnd(t *testing.T) {
+	t.Parallel()
+	h := newHome(t)
+	p := h.serve(t, bot, "--port", "0", "--no-tunnel", "--reply-within", "20s")
+	type got struct {
+		answer
+		err error
+	}
+	answers := make(chan got, 1)
+	go func() {
+		a, err := tryPost(t, p.client, p.base+"/webhooks/held", push(t))
+		answers <- got{a, err}
+	}()
+	p.poll("the handler starts", func() (bool, string) {
+		starts, _ := h.handled(t)
+		return len(starts) == 1, ""
+	})
+	p.signal(syscall.SIGTERM)
+	p.poll("it stops accepting", func() (bool, string) {
+		conn, err := net.Dial("tcp", strings.TrimPrefix(p.base, "http://"))
+		if err == nil {
+			conn.Close()
+		}
+		return err != nil, "it still listens"
+	})
+	h.open(t)
+	if a := <-answers; a.err != nil || a.status != 200 || a.body != "{}" {
+		t.Errorf("answer %d %s, %v; want 200 {}", a.status, a.body, a.err)
+	}
+	if status := p.exit(); status != 0 {
+		t.Errorf("exit status %d; want 0", status)
+	}
+}
+
+// A program with an HTTP server of its own may still be asked while it drains. It says when to come back, and that it is alive but not ready.
+func TestAServerOfOnesOwnWhileItDrains(t *testing.T) {
+	t.Parallel()
+	h := newHome(t)
+	p := h.run(t, mounted)
+	p.poll("it listens", func() (bool, string) {
+		lines, _ := p.out.since(0)
+		if len(lines) > 0 {
+			p.base = lines[0]
+		}
+		return len(lines) > 0, tail(p.errs)
+	})
+	body := push(t)
+	a := p.post("held", body)
+	if a.status != 202 || !a.says(t, map[string]string{"delivery": "*", "state": "running"}) {
+		t.Fatalf("answer %d %s; want 202 running", a.status, a.body)
+	}
+	get := func(path string) answer {
+		t.Helper()
+		r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, p.base+path, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		a, err := do(p.client, r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return a
+	}
+	if ready := get("/readyz"); ready.status != 200 {
+		t.Errorf("/readyz: %d %s; want 200", ready.status, ready.body)
+	}
+
+	p.signal(syscall.SIGTERM)
+	p.poll("it is not ready", func() (bool, string) {
+		a := get("/readyz")
+		return a.status == 503, a.body
+	})
+	p.wantUnavailable(p.post("held", body), "shutting down")
+	if a := get("/healthz"); a.status != 200 {
+		t.Errorf("/healthz: %d %s; want 200", a.status, a.body)
+	}
+	h.open(t)
+	if status := p.exit(); status != 0 {
+		t.Errorf("exit status %d; want 0", status)
+	}
+	if _, ends := h.handled(t); ends[a.delivery()] != 1 || len(ends) != 1 {
+		t.Errorf("handlers that came to their end: %v; want that of %s alone", ends, a.delivery())
+	}
+}
+
+// A handler that goes on for too long does not keep the process: a second Ctrl-C ends it at once, and the delivery runs again.
+func TestASecondCtrlCEndsAtOnce(t *testing.T) {
+	t.Parallel()
+	h := newHome(t)
+	p := h.serve(t, bot, "--port", "0", "--no-tunnel", "--reply-within", "0")
+	id := p.post("held", push(t)).delivery()
+	p.signal(syscall.SIGINT)
+	p.poll("it stops accepting", func() (bool, string) {
+		_, err := tryPost(t, p.client, p.base+"/healthz", "")
+		return err != nil, ""
+	})
+	second := time.Now()
+	p.signal(syscall.SIGINT)
+	if p.exit(); time.Since(second) > 2*time.Second || p.cmd.ProcessState.Success() {
+		t.Errorf("%v after %v; want a quick end that is no success", p.cmd.ProcessState, time.Since(second))
+	}
+	h.open(t)
+	next := h.serve(t, bot, "--port", "0", "--no-tunnel")
+	next.settled(id, queue.Done)
+	next.stop()
+}
+
+// Only one process can use a data directory. The second one says who has it, before it touches a port.
+func TestASecondProcessOnTheSameData(t *testing.T) {
+	t.Parallel()
+	for name, binary := range map[string]string{"hubhook": hubhook, "library": bot} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			h := newHome(t)
+			port := freePort(t)
+			first := h.serve(t, binary, "--port", port, "--no-tunnel", "--secret", secret)
+			// With the same port, whatever it did first is what it complains about.
+			second := h.start(t, binary, "--port", port, "--no-tunnel", "--secret", secret)
+			if status := second.exit(); status != 1 {
+				t.Errorf("exit status %d; want 1", status)
+			}
+			second.wantError(fmt.Sprintf("process %d", first.cmd.Process.Pid), "--data")
+			if !strings.Contains(second.errs.String(), first.ready.Data) {
+				t.Errorf("standard error does not name the directory %s", first.ready.Data)
+			}
+			if second.out.String() != "" {
+				t.Errorf("standard output %q; want none", second.out)
+			}
+			if a := first.post("none", "{}"); a.status != 404 {
+				t.Errorf("the first one answers %d", a.status)
+			}
+			// Another directory is all that it takes.
+			third := h.serve(t, binary, "--port", "0", "--no-tunnel", "--data", filepath.Join(h.dir, "other"))
+			third.stop()
+			first.stop()
+		})
+	}
+}
+
+func TestAPortInUse(t *testing.T) {
+	t.Parallel()
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer taken.Close()
+	_, port, err := net.SplitHostPort(taken.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, binary := range map[string]string{"hubhook": hubhook, "library": bot} {
+		t.Run(name, func(t *testing.T) {
+			p := newHome(t).start(t, binary, "--port", port, "--no-tunnel")
+			if status := p.exit(); status != 1 {
+				t.Errorf("exit status %d; want 1", status)
+			}
+			p.wantError("127.0.0.1:"+port+" is in use", "--port")
+		})
+		t.Run(name+", the inspector's", func(t *testing.T) {
+			p := newHome(t).start(t, binary, "--port", "0", "--inspector", "127.0.0.1:"+port, "--no-tunnel")
+			if status := p.exit(); status != 1 {
+				t.Errorf("exit status %d; want 1", status)
+			}
+			p.wantError("127.0.0.1:"+port+" is in use", "--inspector")
+		})
+	}
+}
+
+// wantError wants an error on standard error as all commands word it, with these words in the error and in the hint.
+func (p *program) wantError(text, hint string) {
+	p.t.Helper()
+	var errs, hints []string
+	for line := range strings.Lines(p.errs.String()) {
+		if rest, ok := strings.CutPrefix(line, "hubhook: "); ok {
+			errs = append(errs, rest)
+		}
+		if rest, ok := strings.CutPrefix(line, "  hint: "); ok {
+			hints = append(hints, rest)
+		}
+	}
+	if len(errs) != 1 || len(hints) != 1 || !strings.Contains(errs[0], text) || !strings.Contains(hints[0], hint) {
+		p.t.Errorf("standard error:\n%s\nwant one error that says %q, and one hint that says %q", p.errs, text, hint)
+	}
+}
