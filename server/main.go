@@ -58,10 +58,17 @@ func runMain(s *Server, args []string) int {
 // UntilSignal returns a context that ends with the first Ctrl-C or SIGTERM. From then on signals have their usual effect again, so that a
 // second one ends the process.
 func UntilSignal(parent context.Context) (ctx context.Context, stop func()) {
-	ctx, cancel := signal.NotifyContext(parent, os.Interrupt, syscall.SIGTERM)
+	ctx, cancel := context.WithCancel(parent)
+	asked := make(chan os.Signal, 1)
+	signal.Notify(asked, os.Interrupt, syscall.SIGTERM)
 	var wait sync.WaitGroup
 	wait.Go(func() {
-		<-ctx.Done()
+		select {
+		case <-asked:
+		case <-ctx.Done():
+		}
+		// Before the context ends, so that whoever has seen that it did can count on the usual effect.
+		signal.Stop(asked)
 		cancel()
 	})
 	return ctx, func() { cancel(); wait.Wait() }

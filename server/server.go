@@ -206,14 +206,21 @@ func (s *Server) nameUnfinished(ctx context.Context, q *queue.Queue) error {
 	if total == 0 {
 		return nil
 	}
-	text := fmt.Sprintf("An earlier run left %s unfinished, handled now:", deliveries(total))
+	lines := []string{fmt.Sprintf("An earlier run left %s unfinished, handled now:", deliveries(total))}
 	for _, d := range left {
-		text += fmt.Sprintf("\n  %s  %s  %s/%s  %s %s", d.ID, d.Endpoint, d.Scope, d.Action, d.RepoType, d.RepoName)
+		lines = append(lines, fmt.Sprintf("  %s  %s  %s/%s  %s %s", d.ID, d.Endpoint, d.Scope, d.Action, d.RepoType, d.RepoName))
 	}
 	if total > len(left) {
-		text += fmt.Sprintf("\n  and %d more", total-len(left))
+		lines = append(lines, fmt.Sprintf("  and %d more", total-len(left)))
 	}
-	s.screen.Info(ui.Notice{Text: text, Hint: "start with --fresh to discard them instead"})
+	// Each on its own: the screen makes one line of every text, as it may hold what a stranger sent.
+	for i, line := range lines {
+		notice := ui.Notice{Text: line}
+		if i == len(lines)-1 {
+			notice.Hint = "start with --fresh to discard them instead"
+		}
+		s.screen.Info(notice)
+	}
 	return nil
 }
 
