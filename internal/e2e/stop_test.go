@@ -68,6 +68,9 @@ func TestSignalsLetHandlersFinish(t *testing.T) {
 
 				// What was handed back is no failed attempt, and runs next time.
 				next := h.serve(t, bot, "--port", "0", "--no-tunnel")
+				if !strings.Contains(next.errs.String(), "An earlier run left 1 delivery unfinished, handled now:\n  "+waiting+"  single  repo.content/update") {
+					t.Errorf("standard error:\n%s\nwant the delivery %s named before it runs", next.errs, waiting)
+				}
 				if r := next.settled(waiting, queue.Done, queue.Dead); r.State != queue.Done || r.Attempts != 1 {
 					t.Errorf("the delivery that waited is %s after %d attempts; want done after 1", r.State, r.Attempts)
 				}
@@ -264,4 +267,25 @@ func (p *program) wantError(text, hint string) {
 	if len(errs) != 1 || len(hints) != 1 || !strings.Contains(errs[0], text) || !strings.Contains(hints[0], hint) {
 		p.t.Errorf("standard error:\n%s\nwant one error that says %q, and one hint that says %q", p.errs, text, hint)
 	}
+}
+
+// --fresh begins without what an earlier run left.
+func TestFreshDiscardsWhatWasLeft(t *testing.T) {
+	t.Parallel()
+	h := newHome(t)
+	p := h.serve(t, bot, "--port", "0", "--no-tunnel", "--reply-within", "0")
+	body := push(t)
+	ids := []string{p.post("single", body).delivery(), p.post("single", body).delivery()}
+	p.kill()
+	h.open(t)
+	next := h.serve(t, bot, "--port", "0", "--no-tunnel", "--fresh")
+	for _, id := range ids {
+		if r := next.record(id); r.State != queue.Discarded || !strings.Contains(r.Reason, "--fresh") {
+			t.Errorf("delivery %s is %s (%s); want discarded by --fresh", id, r.State, r.Reason)
+		}
+	}
+	if _, ends := h.handled(t); len(ends) != 0 {
+		t.Errorf("handlers that came to their end: %v; want none", ends)
+	}
+	next.stop()
 }
