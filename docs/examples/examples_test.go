@@ -1,0 +1,259 @@
+//go:build unix
+
+// Package examples_test builds the programs below this directory, runs each as its user would, and looks at what it answers and prints.
+package examples_test
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"io"
+	"log"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/hubhook/hubhook/payload"
+)
+
+// patience bounds the life of one program; nothing takes that long unless it is broken.
+const patience = 30 * time.Second
+
+// programs is where TestMain has built them, each under its directory's name.
+var programs string
+
+func TestMain(m *testing.M) {
+	os.Exit(runTests(m))
+}
+
+func runTests(m *testing.M) int {
+	dir, err := os.MkdirTemp("", "hubhook-examples-")
+	if err != nil {
+		log.Print(err)
+		return 1
+	}
+	defer os.RemoveAll(dir)
+	build := exec.Command("go", "build", "-o", dir, "./...")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := build.CombinedOutput(); err != nil {
+		log.Printf("build the examples: %v\n%s", err, out)
+		return 1
+	}
+	programs = dir
+	return m.Run()
+}
+
+// program is an example that runs.
+type program struct {
+	t       *testing.T
+	cmd     *exec.Cmd
+	url     string // of its local listener
+	printed bytes.Buffer
+	read    chan struct{} // closed when all it printed is in printed
+	ended   bool
+}
+
+var localURL = regexp.MustCompile(`(?:local URL: +|listening on )(http://127\.0\.0\.1:\d+)`)
+
+// start runs an example with its data in a directory of its own, and returns once it has said where it listens.
+func start(t *testing.T, name string, env []string, args ...string) *program {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	p := &program{t: t, cmd: exec.CommandContext(ctx, filepath.Join(programs, name), args...), read: make(chan struct{})}
+	p.cmd.Env = append([]string{"HOME=" + t.TempDir(), "HUBHOOK_DATA=" + filepath.Join(t.TempDir(), "data"), "HUBHOOK_INSPECTOR=off"}, env...)
+	out, in, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.cmd.Stdout, p.cmd.Stderr = in, in
+	err = p.cmd.Start()
+	in.Close()
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := make(chan string, 1) // no example listens twice
+	go func() {
+		defer close(p.read)
+		defer out.Close()
+		defer close(found)
+		for lines := bufio.NewReader(out); ; {
+			line, err := lines.ReadString('\n')
+			p.printed.WriteString(line)
+			if m := localURL.FindStringSubmatch(line); m != nil {
+				found <- m[1]
+			}
+			if err != nil {
+				return // the program has ended
+			}
+		}
+	}()
+	t.Cleanup(func() {
+		cancel()
+		if !p.ended {
+			<-p.read
+			p.cmd.Wait() // it was killed
+		}
+	})
+	p.url = <-found
+	if p.url == "" {
+		<-p.read
+		t.Fatalf("%s did not say where it listens:\n%s", name, &p.printed)
+	}
+	return p
+}
+
+// post sends a payload as the Hub does and returns status and body of the answer.
+func (p *program) post(endpoint string, body *payload.Payload) (int, string) {
+	p.t.Helper()
+	r, err := http.Post(p.url+"/webhooks/"+endpoint, "application/json", bytes.NewReader(body.Raw()))
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	defer r.Body.Close()
+	answer, err := io.ReadAll(r.Body)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	return r.StatusCode, string(answer)
+}
+
+// stop presses Ctrl-C, expects exit status 0, and returns what the program has printed.
+func (p *program) stop() string {
+	p.t.Helper()
+	if err := p.cmd.Process.Signal(os.Interrupt); err != nil {
+		p.t.Fatal(err)
+	}
+	<-p.read
+	p.ended = true
+	if err := p.cmd.Wait(); err != nil {
+		p.t.Fatalf("%s after Ctrl-C: %v\n%s", p.cmd.Path, err, &p.printed)
+	}
+	return p.printed.String()
+}
+
+func sample(t *testing.T, scope payload.Scope, action payload.Action, set map[string]any) *payload.Payload {
+	t.Helper()
+	p, err := payload.Sample(scope, action, set)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+// serveFlags let an example of server.Main run without a network, beside others.
+var serveFlags = []string{"--no-tunnel", "--port", "0"}
+
+const sha = "0123456789abcdef0123456789abcdef01234567"
+
+func TestHandlers(t *testing.T) {
+	p := start(t, "handlers", nil, serveFlags...)
+	push := map[string]any{"repo.type": payload.Dataset, "repo.name": "me/data", "repo.headSha": sha}
+	model := map[string]any{"repo.type": payload.Model, "repo.name": "me/model", "repo.headSha": sha}
+	uncommitted := map[string]any{"repo.type": payload.Model, "repo.name": "me/model", "repo.headSha": ""}
+	for _, c := range []struct {
+		name, endpoint string
+		body           *payload.Payload
+		status         int
+		answer         string // part of it
+	}{
+		{"a push to a dataset", "trigger_training", sample(t, payload.ScopeRepoContent, "", push), 200, `{"training_on":"` + sha + `"}`},
+		{"a push to a model", "trigger_training", sample(t, payload.ScopeRepoContent, "", model), 200, `"state":"skipped"`},
+		{"a push to a model", "trigger_evaluation", sample(t, payload.ScopeRepoContent, "", model), 200, `{"evaluating":"` + sha + `"}`},
+		{"a comment on a model", "trigger_evaluation", sample(t, payload.ScopeDiscussionComment, "", nil), 200, `{}`},
+		{"a model without a commit", "trigger_evaluation", sample(t, payload.ScopeRepoContent, "", uncommitted), 202, `"state":"retrying"`},
+		{"anything", "say_hello", sample(t, payload.ScopeDiscussion, payload.Create, map[string]any{"repo.name": "me/data"}), 200, `{"message":"hello me/data"}`},
+		{"a repo that is gone", "goodbye", sample(t, payload.ScopeRepo, payload.Delete, map[string]any{"repo.name": "me/old"}), 200, `{"message":"goodbye me/old"}`},
+		{"a discussion that is gone", "goodbye", sample(t, payload.ScopeDiscussion, payload.Delete, map[string]any{"discussion.num": 7}), 200, `{}`},
+	} {
+		status, answer := p.post(c.endpoint, c.body)
+		if status != c.status || !strings.Contains(answer, c.answer) {
+			t.Errorf("%s: %s answered %d %s, want %d with %s", c.name, c.endpoint, status, answer, c.status, c.answer)
+		}
+	}
+	printed := p.stop()
+	for _, want := range []string{
+		"training on me/data at " + sha,
+		"evaluating me/model at " + sha,
+		"goodbye me/old",
+		"goodbye discussion 7 of ",
+		"attempt 1\n",
+	} {
+		if !strings.Contains(printed, want) {
+			t.Errorf("handlers did not print %q:\n%s", want, printed)
+		}
+	}
+	if n := strings.Count(printed, "training on "); n != 1 {
+		t.Errorf("%d trainings were started, want 1:\n%s", n, printed)
+	}
+}
+
+func TestReadme(t *testing.T) {
+	p := start(t, "readme", nil, serveFlags...)
+	status, answer := p.post("trigger_training", sample(t, payload.ScopeRepoContent, "", map[string]any{
+		"repo.type": payload.Dataset, "repo.name": "me/data", "repo.headSha": sha,
+	}))
+	if status != 200 || answer != "{}" {
+		t.Errorf("answered %d %s, want 200 {}", status, answer)
+	}
+	if printed := p.stop(); !strings.Contains(printed, "train on me/data at "+sha) {
+		t.Errorf("readme did not start a training:\n%s", printed)
+	}
+}
+
+func TestOwnServer(t *testing.T) {
+	p := start(t, "own-server", nil, "-addr", "127.0.0.1:0")
+	status, answer := p.post("trigger_training", sample(t, payload.ScopeRepoContent, "", map[string]any{"repo.name": "me/data", "repo.headSha": sha}))
+	if status != 200 || answer != `{"training_on":"me/data"}` {
+		t.Errorf("answered %d %s", status, answer)
+	}
+	page, err := http.Get(p.url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := io.ReadAll(page.Body)
+	page.Body.Close()
+	if err != nil || string(text) != "my own page\n" {
+		t.Errorf("the page is %q (%v)", text, err)
+	}
+	if printed := p.stop(); !strings.Contains(printed, "training on me/data at "+sha) {
+		t.Errorf("own-server did not start a training:\n%s", printed)
+	}
+}
+
+// TestSpace runs the program as a Docker Space does, but for the port.
+func TestSpace(t *testing.T) {
+	p := start(t, "space", []string{"SPACE_ID=me/hooks", "SPACE_HOST=me-hooks.hf.space,hooks.example.com", "HUBHOOK_PORT=0"})
+	for set, want := range map[string]string{"dataset": `{"training":true}`, "model": `{"training":false}`} {
+		push := sample(t, payload.ScopeRepoContent, "", map[string]any{"repo.type": set, "repo.name": "me/" + set})
+		if status, answer := p.post("trigger_training", push); status != 200 || answer != want {
+			t.Errorf("a push to a %s: answered %d %s, want 200 %s", set, status, answer, want)
+		}
+	}
+	printed := p.stop()
+	for _, want := range []string{"POST https://me-hooks.hf.space/webhooks/trigger_training\n", "start training on me/dataset at "} {
+		if !strings.Contains(printed, want) {
+			t.Errorf("space did not print %q:\n%s", want, printed)
+		}
+	}
+}
+
+// TestAllAreRun fails for an example that no test above starts.
+func TestAllAreRun(t *testing.T) {
+	built, err := os.ReadDir(programs)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var names []string
+	for _, e := range built {
+		names = append(names, e.Name())
+	}
+	if want := []string{"handlers", "own-server", "readme", "space"}; !slices.Equal(names, want) {
+		t.Errorf("the examples are %v, tests run %v", names, want)
+	}
+}

@@ -1,0 +1,63 @@
+// Command handlers serves four endpoints, each with an option or two: training when a dataset changes, evaluation when a model does, a
+// greeting for everything, and a farewell to repos that are deleted.
+package main
+
+import (
+	"context"
+	"fmt"
+	"log"
+	"time"
+
+	"github.com/hubhook/hubhook/payload"
+	"github.com/hubhook/hubhook/server"
+)
+
+func main() {
+	server.Add(triggerTraining, server.When(isDatasetPush), server.Concurrency(1), server.Timeout(6*time.Hour))
+	server.Add(triggerEvaluation, server.Retry(3, 10*time.Second))
+	server.Handle("say_hello", sayHello)
+	server.Handle("goodbye", goodbye)
+	server.Main()
+}
+
+// isDatasetPush picks pushes to main. The Hub's own bots push too, a Parquet copy for example, to refs of their own.
+func isDatasetPush(p *payload.Payload) bool {
+	return p.Repo.Type == payload.Dataset && p.Is(payload.ScopeRepoContent, payload.Update) && p.TouchesBranch("main")
+}
+
+// triggerTraining is where a training run would start. It may take hours: the Hub has its answer after three seconds.
+func triggerTraining(ctx context.Context, p *payload.Payload) (any, error) {
+	log.Printf("training on %s at %s", p.Repo.Name, p.Repo.HeadSHA)
+	return map[string]string{"training_on": p.Repo.HeadSHA}, nil
+}
+
+// triggerEvaluation fails for models without a commit to evaluate; a failed attempt is made again.
+func triggerEvaluation(ctx context.Context, p *payload.Payload) (any, error) {
+	if p.Repo.Type != payload.Model || !p.In(payload.ScopeRepo) {
+		return nil, nil
+	}
+	if p.Repo.HeadSHA == "" {
+		return nil, fmt.Errorf("evaluate %s: the payload has no headSha", p.Repo.Name)
+	}
+	log.Printf("evaluating %s at %s", p.Repo.Name, p.Repo.HeadSHA)
+	return map[string]string{"evaluating": p.Repo.HeadSHA}, nil
+}
+
+// sayHello answers every event with a greeting, and says which delivery it was.
+func sayHello(ctx context.Context, p *payload.Payload) (any, error) {
+	d, _ := server.DeliveryFrom(ctx)
+	log.Printf("hello from %s, attempt %d", d.ID, d.Attempt)
+	return map[string]string{"message": "hello " + p.Repo.Name}, nil
+}
+
+// goodbye takes leave of what is deleted.
+func goodbye(ctx context.Context, p *payload.Payload) (any, error) {
+	switch {
+	case p.Is(payload.ScopeRepo, payload.Delete):
+		log.Printf("goodbye %s", p.Repo.Name)
+		return map[string]string{"message": "goodbye " + p.Repo.Name}, nil
+	case p.Is(payload.ScopeDiscussion, payload.Delete) && p.Discussion != nil:
+		log.Printf("goodbye discussion %d of %s", p.Discussion.Num, p.Repo.Name)
+	}
+	return nil, nil
+}
