@@ -181,7 +181,7 @@ func lostByPowerCuts(t *testing.T, synchronous string) (acknowledged, lost int) 
 	d := newDisk(t)
 	dir := t.TempDir()
 	eng, err := openSQLite(t.Context(), filepath.Join(dir, "hubhook.db"),
-		sqliteConfig{vfs: d.name, synchronous: synchronous, walBytes: 256 << 10, now: nil, warn: func(err error) { t.Error(err) }})
+		sqliteConfig{vfs: d.name, synchronous: synchronous, walBytes: 256 << 10, warn: func(err error) { t.Error(err) }})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -35,7 +35,6 @@ const (
 )
 
 type sqliteConfig struct {
-	now  func() time.Time
 	warn func(error)
 	vfs  string // name of a registered VFS, for tests; "" for the system's
 	// synchronous is for the test that shows that FULL is needed; "" for FULL.
@@ -94,6 +93,8 @@ type writer struct {
 	finish, start, discard                         *statement
 	first, replaceWebhook, row, duplicate, replays *statement
 	summary                                        *statement
+
+	prepared []*statement
 }
 
 // openSQLite opens the database at path, makes it if there is none, brings its schema up to date, and has what was
@@ -114,7 +115,7 @@ func openSQLite(ctx context.Context, path string, cfg sqliteConfig) (_ *sqliteEn
 		if err != nil {
 			err = e.openError(err)
 			if e.w != nil {
-				err = errors.Join(err, e.w.conn.Close())
+				err = errors.Join(err, e.w.close())
 			}
 			e.end()
 		}
@@ -271,8 +272,18 @@ func (w *writer) prepare() error {
 		if *s.to, err = prepare(w.conn, s.query); err != nil {
 			return err
 		}
+		w.prepared = append(w.prepared, *s.to)
 	}
 	return nil
+}
+
+// close closes the connection. SQLite keeps one open as long as it has statements.
+func (w *writer) close() error {
+	var err error
+	for _, s := range w.prepared {
+		err = errors.Join(err, s.s.Close())
+	}
+	return errors.Join(err, w.conn.Close())
 }
 
 // undo ends a transaction that failed. SQLite has ended some of them itself by then.
@@ -524,12 +535,12 @@ func (e *sqliteEngine) reopen() error {
 	}
 	if e.w != nil {
 		// An error of closing tells nothing new: the connection is given up because it failed.
-		_ = e.w.conn.Close()
+		_ = e.w.close()
 		e.w = nil
 	}
 	if err := e.connect(); err != nil {
 		if e.w != nil {
-			err = errors.Join(err, e.w.conn.Close())
+			err = errors.Join(err, e.w.close())
 			e.w = nil
 		}
 		return fmt.Errorf("reopen %s after a failed sync: %w", e.path, err)
@@ -833,5 +844,5 @@ func (e *sqliteEngine) close() error {
 			return nil
 		}))
 	}
-	return errors.Join(err, e.w.conn.Close())
+	return errors.Join(err, e.w.close())
 }

@@ -35,7 +35,7 @@ func (e *sqliteEngine) checkpointer() {
 	var w *writer
 	defer func() {
 		if w != nil {
-			if err := w.conn.Close(); err != nil {
+			if err := w.close(); err != nil {
 				e.cfg.warn(fmt.Errorf("close %s after a checkpoint: %w", e.path, err))
 			}
 		}

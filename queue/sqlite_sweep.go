@@ -2,65 +2,95 @@ package queue
 
 import "math"
 
-// sweep implements engine: it removes up to r.rows deliveries, looks at as many entries of the dedupe table, and gives as
-// many free pages back to the system if a good part of the file is free.
+// sweep implements engine: it removes up to r.rows deliveries, looks at as many entries of the table of Webhook-Ids, and
+// gives as many free pages back to the system if a good part of the file is free. Where nothing is to be done, nothing is
+// written: a queue at rest leaves the disk alone.
 func (e *sqliteEngine) sweep(r retention) (more bool, err error) {
 	if e.broken != nil || e.damaged.Load() != nil {
 		return false, nil // said already, where it was met
 	}
+	old, err := e.oldDeliveries(r)
+	if err != nil {
+		return false, e.commitError(err)
+	}
+	useless, next, err := e.uselessWebhooks(r)
+	if err != nil {
+		return false, e.commitError(err)
+	}
+	vacuum, err := e.worthVacuum()
+	if err != nil {
+		return false, e.commitError(err)
+	}
+	more = len(old) == r.rows || vacuum || next != math.MinInt64
+	if len(old)+len(useless) == 0 && !vacuum {
+		e.webhookAt = next
+		return more, nil
+	}
 	err = e.transact("NORMAL", func() error {
-		old, err := e.w.query("SELECT id, endpoint, state FROM delivery WHERE id < ? AND state >= 3 ORDER BY id LIMIT ?",
-			keyAt(r.before), int64(r.rows))
-		if err != nil {
-			return err
-		}
-		excess := int64(-r.count)
-		for _, c := range e.summary.Counts {
-			excess += c[stateDone] + c[stateSkipped] + c[stateMerged] + c[stateDiscarded]
-		}
-		for _, row := range old {
-			if row[2].(int64) != stateDead {
-				excess--
-			}
-		}
-		if n := min(excess, int64(r.rows-len(old))); n > 0 {
-			many, err := e.w.query(`SELECT id, endpoint, state FROM delivery WHERE id >= ? AND state IN (3, 5, 6, 7)
-				ORDER BY id LIMIT ?`, keyAt(r.before), n)
-			if err != nil {
+		for _, d := range old {
+			if err := e.w.remove(d.key); err != nil {
 				return err
 			}
-			old = append(old, many...)
+			e.countsOf(d.endpoint)[d.state]--
 		}
-		for _, row := range old {
-			if err := e.w.remove(row[0].(int64)); err != nil {
+		for _, hash := range useless {
+			if err := e.w.exec("DELETE FROM webhook WHERE id = ?", hash); err != nil {
 				return err
 			}
-			e.countsOf(row[1].(int64))[row[2].(int64)]--
 		}
-		forgot, err := e.sweepWebhooks(r)
-		if err != nil {
-			return err
+		if vacuum {
+			return e.w.exec("PRAGMA incremental_vacuum(200)")
 		}
-		freed, err := e.sweepPages(r)
-		if err != nil {
-			return err
-		}
-		more = len(old) == r.rows || forgot || freed
 		return nil
 	})
 	if err != nil {
 		return false, e.commitError(err)
 	}
+	e.webhookAt = next
 	return more, nil
 }
 
-// sweepWebhooks removes the Webhook-Ids that can make nothing a duplicate any more from the next part of their table. It
-// returns true until it has come to the table's end.
-func (e *sqliteEngine) sweepWebhooks(r retention) (more bool, err error) {
+// oldDelivery is one that need not be kept.
+type oldDelivery struct{ key, endpoint, state int64 }
+
+// oldDeliveries returns up to r.rows deliveries that need not be kept, oldest first: those that are too old before those
+// that are too many.
+func (e *sqliteEngine) oldDeliveries(r retention) (old []oldDelivery, err error) {
+	excess := int64(-r.count)
+	for _, c := range e.summary.Counts {
+		excess += c[stateDone] + c[stateSkipped] + c[stateMerged] + c[stateDiscarded]
+	}
+	add := func(query string, args ...any) error {
+		rows, err := e.w.query(query, args...)
+		for _, row := range rows {
+			d := oldDelivery{key: row[0].(int64), endpoint: row[1].(int64), state: row[2].(int64)}
+			if d.state != stateDead {
+				excess--
+			}
+			old = append(old, d)
+		}
+		return err
+	}
+	if err := add("SELECT id, endpoint, state FROM delivery WHERE id < ? AND state >= 3 ORDER BY id LIMIT ?",
+		keyAt(r.before), int64(r.rows)); err != nil {
+		return nil, err
+	}
+	if n := min(excess, int64(r.rows-len(old))); n > 0 {
+		if err := add("SELECT id, endpoint, state FROM delivery WHERE id >= ? AND state IN (3, 5, 6, 7) ORDER BY id LIMIT ?",
+			keyAt(r.before), n); err != nil {
+			return nil, err
+		}
+	}
+	return old, nil
+}
+
+// uselessWebhooks returns the entries of the next part of the table of Webhook-Ids that can make nothing a duplicate any
+// more, and where the part after it begins: math.MinInt64, the table's beginning, after the last one.
+func (e *sqliteEngine) uselessWebhooks(r retention) (useless []int64, next int64, err error) {
 	rows, err := e.w.query(`SELECT w.id, d.endpoint, d.state, d.received FROM webhook w LEFT JOIN delivery d ON d.id = w.delivery
 		WHERE w.id >= ? ORDER BY w.id LIMIT ?`, e.webhookAt, int64(r.rows))
 	if err != nil {
-		return false, err
+		return nil, 0, err
 	}
 	for _, row := range rows {
 		if row[2] != nil {
@@ -69,20 +99,16 @@ func (e *sqliteEngine) sweepWebhooks(r retention) (more bool, err error) {
 				continue
 			}
 		}
-		if err := e.w.exec("DELETE FROM webhook WHERE id = ?", row[0]); err != nil {
-			return false, err
-		}
+		useless = append(useless, row[0].(int64))
 	}
-	if len(rows) < r.rows {
-		e.webhookAt = math.MinInt64
-		return false, nil
+	if len(rows) < r.rows || rows[len(rows)-1][0].(int64) == math.MaxInt64 {
+		return useless, math.MinInt64, nil
 	}
-	e.webhookAt = rows[len(rows)-1][0].(int64) + 1
-	return true, nil
+	return useless, rows[len(rows)-1][0].(int64) + 1, nil
 }
 
-// sweepPages gives free pages back to the system where more than a quarter of the file, and 4 MiB, is free.
-func (e *sqliteEngine) sweepPages(r retention) (more bool, err error) {
+// worthVacuum reports whether more than a quarter of the file, and 4 MiB, is free.
+func (e *sqliteEngine) worthVacuum() (bool, error) {
 	free, err := e.w.queryRow("PRAGMA freelist_count")
 	if err != nil {
 		return false, err
@@ -91,8 +117,6 @@ func (e *sqliteEngine) sweepPages(r retention) (more bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	if n := free[0].(int64); n < 1024 || n < all[0].(int64)/4 {
-		return false, nil
-	}
-	return true, e.w.exec("PRAGMA incremental_vacuum(200)")
+	n := free[0].(int64)
+	return n >= 1024 && n >= all[0].(int64)/4, nil
 }
