@@ -33,7 +33,7 @@ func TestMain(m *testing.M) {
 }
 
 // scriptTime bounds all scripts; what hangs is then shown with its stacks.
-const scriptTime = time.Minute
+const scriptTime = 2 * time.Minute
 
 // TestScripts runs testdata/script/*.txtar with the binary that users get.
 func TestScripts(t *testing.T) {

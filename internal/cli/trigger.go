@@ -280,7 +280,7 @@ func finished(ctx context.Context, client *inspector.Client, id string) (inspect
 // outcome says how a finished delivery ended.
 func outcome(d inspector.Delivery) string {
 	text := string(d.State)
-	if d.State == queue.Done {
+	if d.State == queue.Done && d.Attempts > 0 { // an endpoint without a handler makes no attempt
 		text += " in " + ui.Duration(time.Duration(d.DurationMS)*time.Millisecond)
 	}
 	if d.Attempts > 1 {
