@@ -340,7 +340,7 @@ func (q *Queue) settleJoiner(j *joiner) {
 		q.announce(Change{Delivery: *j.first})
 		return
 	}
-	j.receipt = Receipt{ID: t.ID, State: t.State, wait: t.wait}
+	j.receipt = Receipt{ID: t.ID, State: t.State, wait: t.wait, q: q, task: t}
 	if q.watched() {
 		q.announce(Change{Delivery: t.Delivery, New: true, Value: t.value})
 	}
@@ -349,7 +349,7 @@ func (q *Queue) settleJoiner(j *joiner) {
 		if q.watched() {
 			q.announce(Change{Delivery: t.Delivery, Attempt: &Attempt{N: 1, Started: t.started}})
 		}
-		go q.run(t)
+		q.begin(t)
 	case Waiting:
 		e := entry{due: due{at: t.Received.UnixNano(), id: t.id}, line: t.line}
 		q.waits[t.id] = t.wait
@@ -397,7 +397,7 @@ func (q *Queue) settleLaunch(l *launch) {
 		if q.alone == t {
 			q.aloneTill = q.cfg.Now().Add(aloneFor)
 		}
-		go q.run(t)
+		q.begin(t)
 		return
 	}
 	if t.ended { // given up by Drain
@@ -430,6 +430,10 @@ func (q *Queue) requeue(e entry) {
 func (q *Queue) freeSlot(t *task) {
 	t.line.busy--
 	q.active--
+	if t.began {
+		t.began = false
+		q.beginNext(t.line)
+	}
 	if q.alone == t {
 		q.alone = nil
 	}

@@ -17,8 +17,10 @@ import (
 	"time"
 )
 
-// child is what the test binary does when it is run to be killed. The queue is in the working directory.
-func child(mode string) {
+func init() { child = runToBeKilled }
+
+// runToBeKilled uses the queue in the working directory.
+func runToBeKilled(mode string) {
 	must := func(err error) {
 		if err != nil {
 			fmt.Fprintln(os.Stderr, err)

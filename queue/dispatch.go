@@ -9,10 +9,95 @@ import (
 	"time"
 )
 
-// mayStart reports whether a delivery that arrives now can run at once.
+// mayStart reports whether a delivery that arrives now can run at once, or so soon that storing it as waiting and then its
+// start, in a commit of its own, would take longer than the wait.
 func (q *Queue) mayStart(l *line, now time.Time) bool {
-	return l.busy < l.Concurrency && !q.heldBack(now) && (len(l.due) == 0 || l.due[0].at > now.UnixNano())
+	room := l.Concurrency
+	if l.pace.quick() {
+		room *= readyFactor
+	}
+	return l.busy < room && !q.heldBack(now) && (len(l.due) == 0 || l.due[0].at > now.UnixNano())
 }
+
+// begin runs a task whose start is stored, or has it wait for the next free handler.
+func (q *Queue) begin(t *task) {
+	l := t.line
+	if l.slots < l.Concurrency {
+		l.slots++
+		t.began = true
+		go q.run(t)
+		return
+	}
+	t.readySince = q.cfg.Now()
+	l.ready = append(l.ready, t)
+	if q.stopping {
+		q.handBackReady(l, t.readySince)
+	}
+}
+
+// beginNext gives a handler that has become free to the delivery that is ready for it.
+func (q *Queue) beginNext(l *line) {
+	l.slots--
+	if len(l.ready) > 0 {
+		q.begin(l.takeReady())
+	}
+}
+
+func (l *line) takeReady() *task {
+	t := l.ready[0]
+	l.ready[0] = nil
+	l.ready = l.ready[1:]
+	return t
+}
+
+// handBackReady has those deliveries wait that were stored as running, but for which no handler has become free since the
+// given time. None of them was attempted. The endpoint's handlers are not quick any more until they have shown it again.
+func (q *Queue) handBackReady(l *line, since time.Time) {
+	for len(l.ready) > 0 && !l.ready[0].readySince.After(since) {
+		t := l.takeReady()
+		l.pace = pace{}
+		t.ended = true
+		t.Attempts--
+		k := &closing{task: t}
+		k.id, k.endpoint, k.failures, k.attempts = t.id, t.Endpoint, t.failures, t.Attempts
+		k.from, k.to, k.reason = Discarded, Discarded, t.Reason
+		if !t.gone {
+			t.State, t.Reason, t.RunAt = Waiting, "", t.Received
+			k.from, k.to, k.reason, k.runAt = Running, Waiting, "", t.RunAt
+			q.waiting++
+			q.waits[t.id] = t.wait
+			e := entry{due: dueOf(t), line: l}
+			e.retrying = false
+			next := &task{stored: t.stored, value: t.value, loaded: t.loaded}
+			if q.hold(next) {
+				e.task = next
+			}
+			l.due.push(e)
+		}
+		q.next.closings = append(q.next.closings, k)
+		q.freeSlot(t)
+	}
+}
+
+// pace is how quickly an endpoint's handlers end.
+type pace struct {
+	mean  time.Duration // of the last few
+	ended int
+}
+
+const (
+	quickHandler = time.Millisecond
+	quickAfter   = 16                    // handlers that must have ended before they count as quick
+	readyFactor  = 8                     // with quick handlers, how many times Concurrency deliveries may be stored as running
+	readyFor     = 20 * time.Millisecond // after that without a free handler, a delivery that is ready waits after all
+)
+
+func (p *pace) note(d time.Duration) {
+	p.ended++
+	p.mean += (d - p.mean) / time.Duration(min(p.ended, 8))
+}
+
+func (p *pace) quick() bool { return p.ended >= quickAfter && p.mean < quickHandler }
 
 // heldBack reports whether nothing ordinary may start now: work stops, nothing can be stored, or one is to be alone.
 func (q *Queue) heldBack(now time.Time) bool {
@@ -35,6 +120,9 @@ func (q *Queue) dispatch() {
 		return
 	}
 	now := q.cfg.Now()
+	for _, l := range q.lines {
+		q.handBackReady(l, now.Add(-readyFor))
+	}
 	q.dispatchSuspect(now)
 	if q.heldBack(now) {
 		return
@@ -120,6 +208,9 @@ func (q *Queue) setAlarm() {
 	}
 	for _, l := range q.lines {
 		look(l.due)
+		if len(l.ready) > 0 {
+			earlier(l.ready[0].readySince.Add(readyFor))
+		}
 	}
 	look(q.suspects)
 	if q.alone != nil && !q.aloneTill.IsZero() {
@@ -168,7 +259,7 @@ func (q *Queue) claim(ctx context.Context, t *task, cancel context.CancelCauseFu
 	if t.ended {
 		return nil, nil
 	}
-	t.cancel = cancel
+	t.cancel, t.started = cancel, q.cfg.Now()
 	if t.gone {
 		cancel(errDiscarded)
 	}
@@ -264,6 +355,9 @@ func (q *Queue) backoff(t *task) time.Duration {
 // conclude puts the end of an attempt among what is to be stored and lets go of what the attempt held.
 func (q *Queue) conclude(t *task, k *closing, r Report) {
 	q.next.closings = append(q.next.closings, k)
+	if k.attempt.N > 0 {
+		t.line.pace.note(k.attempt.Duration)
+	}
 	if !t.gone {
 		t.wait.end(r)
 	}
@@ -299,9 +393,13 @@ func (q *Queue) sweepOnce() {
 	for name, l := range q.lines {
 		windows[name] = l.DedupeWindow
 	}
+	rows := sweepRows
+	if q.next.urgent() {
+		rows = busyRows
+	}
 	q.mu.Unlock()
 	more, err := q.eng.sweep(retention{
-		before: now.Add(-q.cfg.Keep), count: q.cfg.KeepCount, rows: sweepRows,
+		before: now.Add(-q.cfg.Keep), count: q.cfg.KeepCount, rows: rows,
 		dedupe: func(endpoint string) time.Time { return now.Add(-windows[endpoint]) },
 	})
 	q.mu.Lock()

@@ -21,6 +21,9 @@ func (q *Queue) Drain(ctx context.Context) error {
 	}
 	q.stopping = true
 	q.sweeping = false
+	for _, l := range q.lines {
+		q.handBackReady(l, q.cfg.Now())
+	}
 	if q.drained == nil {
 		q.drained = make(chan struct{})
 	}

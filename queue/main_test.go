@@ -10,6 +10,9 @@ import (
 	"go.uber.org/goleak"
 )
 
+// child is what the test binary does when it is run to be killed; nil where no test does that.
+var child func(mode string)
+
 func TestMain(m *testing.M) {
 	if mode := os.Getenv("QUEUE_TEST_CHILD"); mode != "" {
 		child(mode)

@@ -36,6 +36,7 @@ const (
 	outageRetry = 250 * time.Millisecond // between tries to write while nothing can be stored
 	sweepEvery  = 10 * time.Second
 	sweepRows   = 200             // looked at or removed between two commits
+	busyRows    = 32              // the same while someone waits for the next commit
 	batchRows   = 512             // changes in one commit
 	batchBytes  = 8 << 20         // headers and bodies in one commit
 	holdBytes   = 8 << 20         // bodies of waiting deliveries kept in memory
@@ -131,22 +132,27 @@ type Queue struct {
 // line is the queue of one endpoint.
 type line struct {
 	Endpoint
-	busy int // handlers that run or are about to
-	due  dueHeap
+	busy  int     // deliveries in state running
+	slots int     // handlers that run; at most Concurrency
+	ready []*task // running as far as the disk knows: the next free handler takes the first
+	pace  pace
+	due   dueHeap
 }
 
 // task is a delivery in memory: one that is being stored, that waits with its content at hand, or that runs.
 type task struct {
 	stored
-	value  any
-	line   *line
-	wait   *wait
-	loaded bool // header and body are at hand
-	late   bool // it had to wait to be started
-	size   int  // of the body, where it counts in Queue.held
-	cancel context.CancelCauseFunc
-	ended  bool // its outcome is known, and no longer changes
-	gone   bool // discarded while it runs
+	value      any
+	line       *line
+	wait       *wait
+	loaded     bool // header and body are at hand
+	late       bool // it had to wait to be started
+	size       int  // of the body, where it counts in Queue.held
+	cancel     context.CancelCauseFunc
+	ended      bool      // its outcome is known, and no longer changes
+	began      bool      // it has one of its endpoint's handlers
+	readySince time.Time // since when it is among line.ready
+	gone       bool      // discarded while it runs
 }
 
 // wait is the end of a delivery's first attempt, as those see it who wait for it.
@@ -169,11 +175,23 @@ type Receipt struct {
 	Duplicate bool
 	Value     any // Arrival.Value
 	wait      *wait
+	q         *Queue
+	task      *task // nil for a duplicate
 }
 
 // Done is closed when the first attempt has ended, or when the delivery has ended without one. For the duplicate of an
 // unfinished delivery, it is closed when an attempt of that one ends.
 func (r *Receipt) Done() <-chan struct{} { return r.wait.done }
+
+// Now returns the state in which the delivery is by now; for a duplicate, that in which the first one was.
+func (r *Receipt) Now() State {
+	if r.task == nil {
+		return r.State
+	}
+	r.q.mu.Lock()
+	defer r.q.mu.Unlock()
+	return r.task.State
+}
 
 // Report says how the attempt ended. It must be called only after Done is closed.
 func (r *Receipt) Report() Report {

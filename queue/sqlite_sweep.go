@@ -34,7 +34,7 @@ func (e *sqliteEngine) sweep(r retention) (more bool, err error) {
 			e.countsOf(d.endpoint)[d.state]--
 		}
 		for _, hash := range useless {
-			if err := e.w.exec("DELETE FROM webhook WHERE id = ?", hash); err != nil {
+			if err := e.w.removeWebhook.exec(hash); err != nil {
 				return err
 			}
 		}

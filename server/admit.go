@@ -296,7 +296,7 @@ func (s *Server) answer(w http.ResponseWriter, r *http.Request, e *endpoint, rec
 		return
 	}
 	if !s.ended(r, receipt) {
-		respond(w, http.StatusAccepted, verdict{Delivery: receipt.ID, State: string(receipt.State)})
+		respond(w, http.StatusAccepted, verdict{Delivery: receipt.ID, State: string(receipt.Now())})
 		return
 	}
 	report := receipt.Report()

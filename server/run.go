@@ -36,7 +36,10 @@ func (s *Server) Run(ctx context.Context) error {
 	if err == nil {
 		err = run.serve(ctx)
 	}
-	return errors.Join(err, run.close(err))
+	if closing := run.close(err); err == nil {
+		err = closing
+	}
+	return err
 }
 
 // run is what one Run opens, in the order in which it does.
@@ -184,7 +187,9 @@ func (r *run) close(cause error) error {
 	}
 	r.stopping.Store(true)
 	if r.store != nil {
-		errs = append(errs, r.store.Drain(ctx))
+		if err := r.store.Drain(ctx); err != nil { // nothing is lost: what it names runs again at the next start
+			r.screen.Warn(ui.Notice{Text: "shut down: " + err.Error()})
+		}
 		stopped.Unfinished = r.unfinished()
 	}
 	if r.tunnel != nil {
@@ -212,9 +217,13 @@ func (r *run) close(cause error) error {
 	if r.publicServer != nil { // it did serve
 		r.screen.Stopped(stopped)
 	}
+	closing := errors.Join(errs...)
+	if closing != nil && cause != nil { // the cause is what Run returns
+		r.screen.Warn(ui.Notice{Text: "shut down: " + closing.Error()})
+	}
 	flush, stop := context.WithTimeout(context.Background(), 2*time.Second)
 	defer stop()
-	return errors.Join(append(errs, r.screen.Close(flush))...)
+	return errors.Join(closing, r.screen.Close(flush))
 }
 
 func (r *run) unfinished() int {

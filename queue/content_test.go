@@ -1,0 +1,81 @@
+package queue
+
+import (
+	"bytes"
+	"net/http"
+	"reflect"
+	"testing"
+	"time"
+)
+
+func FuzzHeader(f *testing.F) {
+	for _, h := range []http.Header{{}, {"A": {"1", "2"}, "B": {""}}, {"": {"\xff\x00"}}} {
+		f.Add(packHeader(h))
+	}
+	f.Add([]byte{0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 1})
+	f.Fuzz(func(t *testing.T, b []byte) {
+		h, err := unpackHeader(b)
+		if err != nil {
+			return
+		}
+		again, err := unpackHeader(packHeader(h))
+		if err != nil || !reflect.DeepEqual(h, again) {
+			t.Errorf("%q comes back as %q, %v", h, again, err)
+		}
+	})
+}
+
+func FuzzBody(f *testing.F) {
+	f.Add([]byte(nil), byte(plainBody))
+	f.Add(bytes.Repeat([]byte("0123456789"), compressFrom), byte(zstdBody))
+	f.Fuzz(func(t *testing.T, b []byte, encoding byte) {
+		packed, how := packBody(b)
+		if back, err := unpackBody(packed, how); err != nil || !bytes.Equal(b, back) {
+			t.Errorf("%d bytes come back as %d, %v", len(b), len(back), err)
+		}
+		// What is damaged on disk is an error, never a crash.
+		if back, err := unpackBody(b, int64(encoding)); err == nil && encoding > zstdBody {
+			t.Errorf("an unknown encoding gives %d bytes", len(back))
+		}
+	})
+}
+
+func TestIDsOnlyGrow(t *testing.T) {
+	var s idSource
+	now := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+	last, seen := "", map[string]bool{}
+	for i := range 100_000 {
+		if i == 50_000 {
+			now = now.Add(-time.Hour) // the clock is set back
+		}
+		id := s.next(now)
+		text := id.String()
+		if text <= last || seen[text[13:]] {
+			t.Fatalf("%s comes after %s", text, last)
+		}
+		if back, ok := parseID(text); !ok || back != id || idFromKey(idKey(id)) != id {
+			t.Fatalf("%s is not read back", text)
+		}
+		last, seen[text[13:]] = text, true
+	}
+	if ms := s.next(now.Add(2 * time.Hour)).Time(); ms != uint64(now.Add(2*time.Hour).UnixMilli()) {
+		t.Errorf("an id's time is %d", ms)
+	}
+	for _, no := range []string{"", "x", "01ARZ3NDEKTSV4RRFFQ69G5FAV", last[:25]} {
+		if _, ok := parseID(no); ok {
+			t.Errorf("%q is taken for an id", no)
+		}
+	}
+}
+
+func TestCut(t *testing.T) {
+	for _, c := range []struct {
+		s    string
+		n    int
+		want string
+	}{{"abc", 3, "abc"}, {"abc", 2, "ab"}, {"aé", 2, "a"}, {"\xbf\xbf\xbf", 2, ""}} {
+		if got := cut(c.s, c.n); got != c.want {
+			t.Errorf("cut(%q, %d) = %q, want %q", c.s, c.n, got, c.want)
+		}
+	}
+}
