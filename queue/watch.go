@@ -1,6 +1,9 @@
 package queue
 
-import "sync/atomic"
+import (
+	"sync/atomic"
+	"time"
+)
 
 // Watcher receives the changes of a queue's deliveries.
 type Watcher struct {
@@ -64,7 +67,10 @@ func (q *Queue) announceEnd(k *closing) {
 		return
 	}
 	d := k.task.Delivery
-	d.State, d.Reason, d.Attempts, d.RunAt = k.to, k.reason, k.attempts, k.runAt
+	d.State, d.Reason, d.Attempts, d.RunAt = k.to, k.reason, k.attempts, time.Time{}
+	if k.to == Retrying {
+		d.RunAt = k.runAt
+	}
 	c := Change{Delivery: d, Value: k.task.value}
 	if k.attempt.N > 0 {
 		a := k.attempt

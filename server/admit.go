@@ -291,7 +291,7 @@ func (s *Server) answer(w http.ResponseWriter, r *http.Request, e *endpoint, rec
 	w.Header()[deliveryHeader] = []string{receipt.ID}
 	if receipt.Duplicate {
 		s.metrics.duplicate(e.name)
-		s.screen.Delivery(ui.Delivery{ID: receipt.ID, Endpoint: e.name, Duplicate: true})
+		s.screen.Delivery(viewDuplicate(r, e, receipt))
 		respond(w, http.StatusOK, verdict{Delivery: receipt.ID, State: "duplicate"})
 		return
 	}
@@ -314,6 +314,15 @@ func (s *Server) answer(w http.ResponseWriter, r *http.Request, e *endpoint, rec
 		v.Reason = report.Reason
 	}
 	respond(w, status, v)
+}
+
+// viewDuplicate shows the request under the ID of the delivery that it is a duplicate of.
+func viewDuplicate(r *http.Request, e *endpoint, receipt *queue.Receipt) ui.Delivery {
+	a := newArrival(e.name, nil, nil, receipt.Value.(*arrival).payload, nil)
+	return ui.Delivery{
+		ID: receipt.ID, Endpoint: e.name, State: string(receipt.State), WebhookID: r.Header.Get("Webhook-Id"), Duplicate: true,
+		Scope: a.Scope, Action: a.Action, RepoType: a.RepoType, RepoName: a.RepoName,
+	}
 }
 
 // ended waits for the first attempt and reports whether it has ended.

@@ -95,7 +95,6 @@ type Config struct {
 	localHost    string
 	localPort    int
 	inspectorOff bool
-	secretInURL  bool
 }
 
 // The defaults that more than one place names.

@@ -162,8 +162,8 @@ func (r *run) ready(keys bool) ui.Ready {
 	}
 }
 
-// close ends everything in the order that loses no answer: no new requests through the tunnel, then requests in flight, then handlers,
-// then the tunnel itself and the rest.
+// close ends everything in the order that loses no answer: no new requests through the tunnel, then handlers, while new deliveries are
+// refused, then requests in flight, then the tunnel itself and the rest.
 func (r *run) close(cause error) error {
 	ctx, cancel := context.WithTimeout(context.Background(), stopTime)
 	defer cancel()
@@ -175,22 +175,23 @@ func (r *run) close(cause error) error {
 		r.retireTunnel(ctx)
 	}
 	var errs []error
-	if r.publicServer != nil {
-		// Answers take ReplyWithin at most; who has not sent a whole request by then is cut off.
-		limit, stop := context.WithTimeout(ctx, max(r.config.ReplyWithin, 0)+2*time.Second)
-		if err := r.publicServer.Shutdown(limit); err != nil {
-			r.publicServer.Close()
-		}
-		stop()
-	} else if r.localListener != nil {
-		errs = append(errs, r.localListener.Close())
-	}
+	// From here on deliveries are refused with 503, and those under way are answered.
 	r.stopping.Store(true)
 	if r.store != nil {
 		if err := r.store.Drain(ctx); err != nil { // nothing is lost: what it names runs again at the next start
 			r.screen.Warn(ui.Notice{Text: "shut down: " + err.Error()})
 		}
 		stopped.Unfinished = r.unfinished()
+	}
+	if r.publicServer != nil {
+		// Answers take ReplyWithin at most; who has not sent a whole request by then is cut off.
+		limit, stop := context.WithTimeout(context.Background(), max(r.config.ReplyWithin, 0)+2*time.Second)
+		if err := r.publicServer.Shutdown(limit); err != nil {
+			r.publicServer.Close()
+		}
+		stop()
+	} else if r.localListener != nil {
+		errs = append(errs, r.localListener.Close())
 	}
 	if r.tunnel != nil {
 		r.tunnel.Close()

@@ -143,17 +143,22 @@ func TestRunServesAndStops(t *testing.T) {
 
 	stopped := make(chan error, 1)
 	go func() { stopped <- r.stop() }()
-	// Once the port is closed the server is on its way out, and its handler may still finish.
 	for deadline := time.Now().Add(10 * time.Second); ; {
-		conn, err := net.Dial("tcp", strings.TrimPrefix(local, "http://"))
+		resp, err := http.Get(local + "/readyz")
 		if err != nil {
+			t.Fatal(err)
+		}
+		resp.Body.Close()
+		if resp.StatusCode == http.StatusServiceUnavailable {
 			break
 		}
-		conn.Close()
 		if time.Now().After(deadline) {
-			t.Fatal("the port is still open 10 s after the end was asked for")
+			t.Fatal("still ready 10 s after the end was asked for")
 		}
 		time.Sleep(time.Millisecond)
+	}
+	if got := post(t, local+"/webhooks/slow", push); got.status != 503 || got.header.Get("Retry-After") == "" {
+		t.Errorf("while the handler finishes: %d %s", got.status, got.body)
 	}
 	close(release)
 	if err := <-stopped; err != nil {
