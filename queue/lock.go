@@ -23,24 +23,24 @@ func lockDir(dir string) (*flock.Flock, error) {
 		made = true
 	}
 	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return nil, fmt.Errorf("make data directory %s: %w; %s", dir, cause(err), dirAdvice(err))
+		return nil, &advised{fmt.Errorf("make data directory %s: %w", dir, cause(err)), dirAdvice(err)}
 	}
 	if made {
 		if err := syncDir(filepath.Dir(dir)); err != nil {
-			return nil, fmt.Errorf("make data directory %s: %w; %s", dir, cause(err), dirAdvice(err))
+			return nil, &advised{fmt.Errorf("make data directory %s: %w", dir, cause(err)), dirAdvice(err)}
 		}
 	}
 	path := filepath.Join(dir, "hubhook.lock")
 	lock := flock.New(path, flock.SetPermissions(0o600), flock.SetFlag(os.O_CREATE|os.O_RDWR))
 	got, err := lock.TryLock()
 	if err != nil {
-		return nil, fmt.Errorf("lock data directory %s: %w; %s", dir, cause(err), dirAdvice(err))
+		return nil, &advised{fmt.Errorf("lock data directory %s: %w", dir, cause(err)), dirAdvice(err)}
 	}
 	if !got {
 		return nil, &LockedError{Dir: dir, PID: readPID(path)}
 	}
 	if err := writePID(path); err != nil {
-		return nil, errors.Join(fmt.Errorf("write %s: %w; %s", path, cause(err), dirAdvice(err)), lock.Close())
+		return nil, errors.Join(&advised{fmt.Errorf("write %s: %w", path, cause(err)), dirAdvice(err)}, lock.Close())
 	}
 	return lock, nil
 }
@@ -65,6 +65,18 @@ func cause(err error) error {
 	}
 	return err
 }
+
+// advised is an error with what to do about it.
+type advised struct {
+	err  error
+	hint string
+}
+
+func (e *advised) Error() string { return e.err.Error() }
+func (e *advised) Unwrap() error { return e.err }
+
+// Hint returns what to do.
+func (e *advised) Hint() string { return e.hint }
 
 // dirAdvice says what to do about a data directory that can't be used.
 func dirAdvice(err error) string {

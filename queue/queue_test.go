@@ -810,7 +810,7 @@ func TestDataDirectory(t *testing.T) {
 	} {
 		_, err := Open(t.Context(), Config{Dir: dir})
 		for _, part := range want {
-			if err == nil || !strings.Contains(err.Error(), part) {
+			if err == nil || !strings.Contains(withHint(err), part) {
 				t.Errorf("%q gives %v; want %q in it", dir, err, part)
 			}
 		}
@@ -820,10 +820,19 @@ func TestDataDirectory(t *testing.T) {
 		if err := os.Chmod(closed, 0o500); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := Open(t.Context(), Config{Dir: closed}); err == nil || !strings.Contains(err.Error(), "right to write") {
+		if _, err := Open(t.Context(), Config{Dir: closed}); err == nil || !strings.Contains(withHint(err), "right to write") {
 			t.Errorf("a directory that can't be written gives %v", err)
 		}
 	}
+}
+
+// withHint is what people see of an error.
+func withHint(err error) string {
+	var h interface{ Hint() string }
+	if errors.As(err, &h) {
+		return err.Error() + "\n  hint: " + h.Hint()
+	}
+	return err.Error()
 }
 
 func TestMigrations(t *testing.T) {

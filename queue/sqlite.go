@@ -88,7 +88,7 @@ type writer struct {
 	conn  driver.Conn
 	level string // its PRAGMA synchronous
 
-	begin, commit, rollback                        *statement
+	begin, commit                                  *statement
 	insert, content, webhook, attempt              *statement
 	finish, start, discard                         *statement
 	first, replaceWebhook, row, duplicate, replays *statement
@@ -158,7 +158,7 @@ func (e *sqliteEngine) openError(err error) error {
 	case sqlite3.SQLITE_NOTADB:
 		advice = "the file is not a database of hubhook; move it away, or choose another data directory"
 	case sqlite3.SQLITE_CORRUPT:
-		advice = "the database is damaged; stop hubhook and run `hubhook deliveries recover`"
+		advice = damagedAdvice
 	case sqlite3.SQLITE_FULL:
 		advice = "the disk is full; free some space"
 	case sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM, sqlite3.SQLITE_CANTOPEN:
@@ -170,7 +170,7 @@ func (e *sqliteEngine) openError(err error) error {
 	if errors.As(err, &newer) {
 		advice = "use that version of hubhook or a later one, or choose another data directory"
 	}
-	return fmt.Errorf("open database %s: %w; %s", e.path, cause(err), advice)
+	return &advised{fmt.Errorf("open database %s: %w", e.path, cause(err)), advice}
 }
 
 type newerSchemaError struct{ have, know int }
@@ -257,7 +257,6 @@ func (w *writer) prepare() error {
 	}{
 		{&w.begin, "BEGIN IMMEDIATE"},
 		{&w.commit, "COMMIT"},
-		{&w.rollback, "ROLLBACK"},
 		{&w.insert, `INSERT INTO delivery (id, endpoint, state, received, attempts, synthetic, started, run_at, replay_of,
 			scope, action, repo_type, repo_name, webhook_id, reason) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)`},
 		{&w.content, "INSERT INTO content (id, header, body, encoding) VALUES (?,?,?,?)"},
@@ -484,7 +483,7 @@ func (e *sqliteEngine) commitError(err error) error {
 	case sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB:
 		return e.setDamaged(err)
 	case sqlite3.SQLITE_FULL:
-		return fmt.Errorf("write to %s: %w; free some space", e.path, err)
+		return &advised{fmt.Errorf("write to %s: %w", e.path, err), "free some space"}
 	}
 	return fmt.Errorf("write to %s: %w", e.path, err)
 }
@@ -495,6 +494,8 @@ func (e *sqliteEngine) setDamaged(err error) error {
 	return err
 }
 
+const damagedAdvice = "stop hubhook and move hubhook.db with the files beside it to another place; hubhook begins a new one, and SQLite's own tools can read the old"
+
 // damagedError says that the database can no longer be trusted.
 type damagedError struct {
 	path string
@@ -502,8 +503,11 @@ type damagedError struct {
 }
 
 func (e *damagedError) Error() string {
-	return fmt.Sprintf("database %s is damaged: %v; stop hubhook and run `hubhook deliveries recover`", e.path, e.err)
+	return fmt.Sprintf("database %s is damaged: %v", e.path, e.err)
 }
+
+// Hint returns what to do.
+func (e *damagedError) Hint() string { return damagedAdvice }
 
 func (e *damagedError) Unwrap() error { return e.err }
 

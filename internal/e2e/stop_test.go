@@ -103,13 +103,7 @@ func TestAnAnswerUnderWayAtTheEnd(t *testing.T) {
 		return len(starts) == 1, ""
 	})
 	p.signal(syscall.SIGTERM)
-	p.poll("it stops accepting", func() (bool, string) {
-		conn, err := net.Dial("tcp", strings.TrimPrefix(p.base, "http://"))
-		if err == nil {
-			conn.Close()
-		}
-		return err != nil, "it still listens"
-	})
+	p.waitUnready()
 	h.open(t)
 	if a := <-answers; a.err != nil || a.status != 200 || a.body != "{}" {
 		t.Errorf("answer %d %s, %v; want 200 {}", a.status, a.body, a.err)
@@ -136,29 +130,14 @@ func TestAServerOfOnesOwnWhileItDrains(t *testing.T) {
 	if a.status != 202 || !a.says(t, map[string]string{"delivery": "*", "state": "running"}) {
 		t.Fatalf("answer %d %s; want 202 running", a.status, a.body)
 	}
-	get := func(path string) answer {
-		t.Helper()
-		r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, p.base+path, nil)
-		if err != nil {
-			t.Fatal(err)
-		}
-		a, err := do(p.client, r)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return a
-	}
-	if ready := get("/readyz"); ready.status != 200 {
+	if ready := p.get("/readyz"); ready.status != 200 {
 		t.Errorf("/readyz: %d %s; want 200", ready.status, ready.body)
 	}
 
 	p.signal(syscall.SIGTERM)
-	p.poll("it is not ready", func() (bool, string) {
-		a := get("/readyz")
-		return a.status == 503, a.body
-	})
+	p.waitUnready()
 	p.wantUnavailable(p.post("held", body), "shutting down")
-	if a := get("/healthz"); a.status != 200 {
+	if a := p.get("/healthz"); a.status != 200 {
 		t.Errorf("/healthz: %d %s; want 200", a.status, a.body)
 	}
 	h.open(t)
@@ -177,10 +156,7 @@ func TestASecondCtrlCEndsAtOnce(t *testing.T) {
 	p := h.serve(t, bot, "--port", "0", "--no-tunnel", "--reply-within", "0")
 	id := p.post("held", push(t)).delivery()
 	p.signal(syscall.SIGINT)
-	p.poll("it stops accepting", func() (bool, string) {
-		_, err := tryPost(t, p.client, p.base+"/healthz", "")
-		return err != nil, ""
-	})
+	p.waitUnready()
 	second := time.Now()
 	p.signal(syscall.SIGINT)
 	if p.exit(); time.Since(second) > 2*time.Second || p.cmd.ProcessState.Success() {
@@ -289,4 +265,27 @@ func TestFreshDiscardsWhatWasLeft(t *testing.T) {
 		t.Errorf("handlers that came to their end: %v; want none", ends)
 	}
 	next.stop()
+}
+
+// get asks for a page that has to be there.
+func (p *program) get(path string) answer {
+	p.t.Helper()
+	r, err := http.NewRequestWithContext(p.t.Context(), http.MethodGet, p.base+path, nil)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	a, err := do(p.client, r)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	return a
+}
+
+// waitUnready waits until the program has begun to shut down.
+func (p *program) waitUnready() {
+	p.t.Helper()
+	p.poll("it is not ready", func() (bool, string) {
+		a := p.get("/readyz")
+		return a.status == 503, a.body
+	})
 }
