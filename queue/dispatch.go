@@ -10,7 +10,8 @@ import (
 )
 
 // mayStart reports whether a delivery that arrives now can run at once, or so soon that storing it as waiting and then its
-// start, in a commit of its own, would take longer than the wait.
+// start, in a commit of its own, would take longer than the wait. If the process dies in between, one that has not begun
+// counts as interrupted, but only once: after that it is started from the backlog, when a handler is free.
 func (q *Queue) mayStart(l *line, now time.Time) bool {
 	room := l.Concurrency
 	if l.pace.quick() {
