@@ -1,0 +1,253 @@
+package main_test
+
+import (
+	"bytes"
+	"io/fs"
+	"maps"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"unicode"
+
+	"github.com/hubhook/hubhook/internal/cli"
+)
+
+// documents returns the text of every Markdown file for users, by its path.
+func documents(t *testing.T) map[string]string {
+	t.Helper()
+	texts := map[string]string{}
+	read := func(path string) {
+		text, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		texts[path] = string(text)
+	}
+	read("README.md")
+	read("CHANGELOG.md")
+	err := filepath.WalkDir("docs", func(path string, _ fs.DirEntry, err error) error {
+		if err == nil && filepath.Ext(path) == ".md" {
+			read(path)
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, guide := range []string{"library", "command-line", "deliveries", "tunnels", "inspector", "production"} {
+		if texts[filepath.Join("docs", guide+".md")] == "" {
+			t.Errorf("docs/%s.md is missing or empty", guide)
+		}
+	}
+	return texts
+}
+
+var (
+	codeBlock = regexp.MustCompile("(?ms)^ *```(\\w*)\n(.*?)^ *```$")
+	codeSpan  = regexp.MustCompile("`[^`]*`")
+	link      = regexp.MustCompile(`\]\(([^)\s]+)\)`)
+	heading   = regexp.MustCompile(`(?m)^#{1,6} (.+)$`)
+)
+
+// prose is a document without its code blocks.
+func prose(text string) string { return codeBlock.ReplaceAllString(text, "") }
+
+// anchors returns the names under which a document's headings can be linked to.
+func anchors(text string) []string {
+	var names []string
+	for _, m := range heading.FindAllStringSubmatch(prose(text), -1) {
+		names = append(names, strings.Map(func(r rune) rune {
+			switch {
+			case r == ' ':
+				return '-'
+			case r == '-' || r == '_' || unicode.IsLetter(r) || unicode.IsDigit(r):
+				return unicode.ToLower(r)
+			}
+			return -1
+		}, m[1]))
+	}
+	return names
+}
+
+// TestLinks checks that each link within the repository leads to a file, and to a heading where it names one.
+func TestLinks(t *testing.T) {
+	texts := documents(t)
+	checked := 0
+	for path, text := range texts {
+		for _, m := range link.FindAllStringSubmatch(codeSpan.ReplaceAllString(prose(text), ""), -1) {
+			if strings.Contains(m[1], "://") {
+				continue
+			}
+			checked++
+			file, anchor, _ := strings.Cut(m[1], "#")
+			target := path
+			if file != "" {
+				target = filepath.Join(filepath.Dir(path), filepath.FromSlash(file))
+			}
+			if _, err := os.Stat(target); err != nil {
+				t.Errorf("%s links to %s: %v", path, m[1], err)
+			} else if anchor != "" && !slices.Contains(anchors(texts[target]), anchor) {
+				t.Errorf("%s links to %s: %s has no such heading", path, m[1], target)
+			}
+		}
+	}
+	if checked == 0 {
+		t.Error("no link was found")
+	}
+}
+
+// TestReadmeExample checks that the program in README.md is the one that the examples' tests run.
+func TestReadmeExample(t *testing.T) {
+	program, err := os.ReadFile("docs/examples/readme/main.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if blocks := goBlocks(documents(t)["README.md"]); len(blocks) != 1 || blocks[0] != string(program) {
+		t.Errorf("README.md has the Go blocks %q, want one that is docs/examples/readme/main.go", blocks)
+	}
+}
+
+// TestExcerpts checks that all Go code in the documents stands in an example, and so is compiled.
+func TestExcerpts(t *testing.T) {
+	var programs []string
+	files, err := filepath.Glob("docs/examples/*/*.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, file := range files {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		programs = append(programs, string(text))
+	}
+	checked := 0
+	for path, text := range documents(t) {
+		for _, block := range goBlocks(text) {
+			checked++
+			if !slices.ContainsFunc(programs, func(program string) bool { return strings.Contains(program, block) }) {
+				t.Errorf("%s has Go code that stands in no example:\n%s", path, block)
+			}
+		}
+	}
+	if checked == 0 {
+		t.Error("no Go code was found")
+	}
+}
+
+func goBlocks(text string) []string {
+	var blocks []string
+	for _, m := range codeBlock.FindAllStringSubmatch(text, -1) {
+		if m[1] == "go" {
+			blocks = append(blocks, m[2])
+		}
+	}
+	return blocks
+}
+
+// commands are those with flags of their own. The keys are the headings of docs/command-line.md.
+var commands = []string{
+	"hubhook serve", "hubhook trigger", "hubhook deliveries list", "hubhook deliveries show", "hubhook deliveries replay",
+	"hubhook deliveries discard", "hubhook version", "hubhook completion",
+}
+
+var (
+	helpFlag     = regexp.MustCompile(`(?m)^ +--([a-z-]+)`)
+	helpVariable = regexp.MustCompile(`\[(HUBHOOK_[A-Z_]+)\]`)
+	tableFlag    = regexp.MustCompile("(?m)^\\| `--([a-z-]+)[^`]*` \\| `(HUBHOOK_[A-Z_]+)` \\|")
+)
+
+// TestFlags compares docs/command-line.md with what each command's help says.
+func TestFlags(t *testing.T) {
+	sections := map[string]string{}
+	for _, section := range strings.Split(documents(t)["docs/command-line.md"], "\n## ")[1:] {
+		title, text, _ := strings.Cut(section, "\n")
+		sections[title] = text
+	}
+	for title := range sections {
+		if strings.HasPrefix(title, "hubhook ") && !slices.Contains(commands, title) {
+			t.Errorf("docs/command-line.md has a section %q, which is not compared", title)
+		}
+	}
+	for _, command := range commands {
+		documented := map[string]string{}
+		for _, m := range tableFlag.FindAllStringSubmatch(sections[command], -1) {
+			documented[m[1]] = m[2]
+		}
+		help := helpOf(t, command)
+		flags := map[string]string{}
+		_, list, _ := strings.Cut(help, "\nFlags, ")
+		variables := helpVariable.FindAllStringSubmatch(list, -1)
+		for i, m := range helpFlag.FindAllStringSubmatch(list, -1) {
+			if i >= len(variables) {
+				t.Fatalf("%s --help has a flag without a variable:\n%s", command, help)
+			}
+			flags[m[1]] = variables[i][1]
+		}
+		if len(flags) == 0 && command != "hubhook completion" {
+			t.Errorf("%s --help has no flags:\n%s", command, help)
+		}
+		if !maps.Equal(documented, flags) {
+			t.Errorf("docs/command-line.md, section %s, has\n%v\nthe command has\n%v", command, documented, flags)
+		}
+	}
+}
+
+// TestCommands checks that no command is left out of the comparison above.
+func TestCommands(t *testing.T) {
+	line := regexp.MustCompile(`(?m)^  ([a-z]+) {2,}[a-z]`)
+	groups := []string{"hubhook"}
+	for len(groups) > 0 {
+		group := groups[0]
+		groups = groups[1:]
+		_, list, _ := strings.Cut(helpOf(t, group), "\nUsage:\n")
+		for _, m := range line.FindAllStringSubmatch(list, -1) {
+			command := group + " " + m[1]
+			switch {
+			case m[1] == "hubhook" || command == "hubhook help":
+			case command == "hubhook deliveries":
+				groups = append(groups, command)
+			case !slices.Contains(commands, command):
+				t.Errorf("%s is a command whose flags are not compared", command)
+			}
+		}
+	}
+}
+
+func helpOf(t *testing.T, command string) string {
+	t.Helper()
+	var out, errs bytes.Buffer
+	args := append(strings.Fields(command)[1:], "--help")
+	status := cli.Main(t.Context(), cli.Process{Args: args, Stdout: &out, Stderr: &errs, LookupEnv: func(string) (string, bool) { return "", false }})
+	if status != 0 {
+		t.Fatalf("%s --help: status %d\n%s", command, status, &errs)
+	}
+	return out.String()
+}
+
+var variable = regexp.MustCompile(`\bHUBHOOK_[A-Z_]*[A-Z]\b`)
+
+// TestVariables checks that the documents, the Space's Dockerfile among them, name no variable that nothing reads.
+func TestVariables(t *testing.T) {
+	// Those without a flag, and those of the tests.
+	known := []string{"HUBHOOK_INSPECTOR_TOKEN", "HUBHOOK_TEST_REQUIRE", "HUBHOOK_TEST_SKIPPED"}
+	for _, command := range commands {
+		known = append(known, variable.FindAllString(helpOf(t, command), -1)...)
+	}
+	texts := documents(t)
+	dockerfile, err := os.ReadFile("docs/examples/space/Dockerfile")
+	if err != nil {
+		t.Fatal(err)
+	}
+	texts["docs/examples/space/Dockerfile"] = string(dockerfile)
+	for path, text := range texts {
+		for _, name := range variable.FindAllString(text, -1) {
+			if !slices.Contains(known, name) {
+				t.Errorf("%s names %s, which nothing reads", path, name)
+			}
+		}
+	}
+}
