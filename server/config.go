@@ -45,6 +45,9 @@ type Config struct {
 	// PublicURL says that something else forwards from this URL to Addr: no tunnel is opened, and the defaults are those of production.
 	// HUBHOOK_PUBLIC_URL.
 	PublicURL string
+	// ExitOnDown ends Run with an error once there has been no way in through the tunnel for so long, from the start on, so that whatever
+	// supervises the program starts it anew. 0 means never. HUBHOOK_EXIT_ON_DOWN.
+	ExitOnDown time.Duration
 	// NgrokAuthtoken is ngrok's credential; without one ngrok's own configuration file is looked at. HUBHOOK_NGROK_AUTHTOKEN, then NGROK_AUTHTOKEN.
 	NgrokAuthtoken string
 	// NgrokConfig is the path of ngrok's configuration file, if it isn't in its usual place. HUBHOOK_NGROK_CONFIG.
@@ -88,6 +91,7 @@ type Config struct {
 
 	host, port   string          // of the flags --host and --port
 	given        map[string]bool // flags that were given, whose variables don't count
+	probeClient  *http.Client    // asks the public URL; nil for one of its own
 	tokenSource  string          // where NgrokAuthtoken came from, for error texts
 	space        string          // SPACE_ID
 	spaceHost    string          // the first name of SPACE_HOST
@@ -141,6 +145,7 @@ func (c Config) withDefaults() (Config, error) {
 	env.flag(&c.JSON, "json")
 	env.duration(&c.ReplyWithin, "reply-within")
 	env.duration(&c.Keep, "keep")
+	env.duration(&c.ExitOnDown, "exit-on-down")
 	env.number(&c.KeepCount, "keep-count")
 	env.number(&c.MaxWaiting, "max-waiting")
 	if env.err != nil {
@@ -159,7 +164,7 @@ func (c Config) withDefaults() (Config, error) {
 	for _, n := range []struct {
 		name  string
 		value int64
-	}{{"keep", int64(c.Keep)}, {"keep-count", int64(c.KeepCount)}, {"max-waiting", int64(c.MaxWaiting)}, {"MaxBody", c.MaxBody}, {"MaxInFlight", c.MaxInFlight}} {
+	}{{"keep", int64(c.Keep)}, {"exit-on-down", int64(c.ExitOnDown)}, {"keep-count", int64(c.KeepCount)}, {"max-waiting", int64(c.MaxWaiting)}, {"MaxBody", c.MaxBody}, {"MaxInFlight", c.MaxInFlight}} {
 		if n.value < 0 {
 			return c, &ConfigError{Text: fmt.Sprintf("%s: want more than 0, have %d", n.name, n.value)}
 		}

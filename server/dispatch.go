@@ -114,6 +114,9 @@ func (s *Server) changed(c queue.Change) {
 	case c.Attempt == nil && c.New:
 		id := d.ID
 		s.newest.Store(&id)
+		if !d.Synthetic && d.ReplayOf == "" {
+			s.prober.delivered(d.Received)
+		}
 		s.screen.Delivery(viewDelivery(d))
 		if d.State.Finished() {
 			s.metrics.ended(d.Endpoint, string(d.State))

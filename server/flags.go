@@ -67,6 +67,7 @@ func (c *Config) Flags(fs *flag.FlagSet) {
 	text(&c.PublicURL, "public-url", "`URL` from which something else forwards to hubhook; opens no tunnel")
 	text(&c.NgrokAuthtoken, "ngrok-authtoken", "ngrok `TOKEN`; others can see it in the list of processes, so NGROK_AUTHTOKEN or ngrok.yml is better")
 	text(&c.NgrokConfig, "ngrok-config", "path of ngrok's configuration `FILE`")
+	wait(&c.ExitOnDown, "exit-on-down", "exit with an error once the tunnel has been down for this `DURATION` (default never)")
 	wait(&c.Keep, "keep", "keep finished deliveries for this `DURATION` (default 168h)")
 	count(&c.KeepCount, "keep-count", "keep at most `N` finished deliveries, dead ones not counted (default 100000)")
 	count(&c.MaxWaiting, "max-waiting", "refuse deliveries with 503 while `N` wait already (default 100000)")

@@ -20,6 +20,7 @@ type metrics struct {
 	duplicates *prometheus.CounterVec
 	refusals   *prometheus.CounterVec
 	seconds    *prometheus.HistogramVec
+	probes     *prometheus.CounterVec
 	tunnelUp   atomic.Int32
 }
 
@@ -33,13 +34,14 @@ func newMetrics(s *Server) *metrics {
 		receives:   counter("hubhook_received_total", "Deliveries that passed admission in this process, duplicates included.", "endpoint"),
 		duplicates: counter("hubhook_duplicates_total", "Deliveries answered as duplicates by this process.", "endpoint"),
 		refusals:   counter("hubhook_refused_total", "Requests refused by this process, by reason.", "reason"),
+		probes:     counter("hubhook_probes_total", "Requests of this process to its own public URL, by what they proved.", "result"),
 		seconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name:    "hubhook_attempt_duration_seconds",
 			Help:    "How long attempts took in this process.",
 			Buckets: []float64{.001, .01, .1, 1, 10, 60, 600, 3600},
 		}, []string{"endpoint"}),
 	}
-	m.registry.MustRegister(m.deliveries, m.receives, m.duplicates, m.refusals, m.seconds, stored{s},
+	m.registry.MustRegister(m.deliveries, m.receives, m.duplicates, m.refusals, m.probes, m.seconds, stored{s},
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 			Name: "hubhook_tunnel_up", Help: "1 while the tunnel is online, 0 while it is not or there is none.",
 		}, func() float64 { return float64(m.tunnelUp.Load()) }))
@@ -59,6 +61,7 @@ func (m *metrics) add(endpoint string) {
 
 func (m *metrics) received(endpoint string)  { m.receives.WithLabelValues(endpoint).Inc() }
 func (m *metrics) duplicate(endpoint string) { m.duplicates.WithLabelValues(endpoint).Inc() }
+func (m *metrics) probed(result string)      { m.probes.WithLabelValues(result).Inc() }
 func (m *metrics) refused(reason string)     { m.refusals.WithLabelValues(reason).Inc() }
 func (m *metrics) ended(endpoint, state string) {
 	m.deliveries.WithLabelValues(endpoint, state).Inc()

@@ -137,7 +137,7 @@ func (s *Server) status(context.Context) (inspector.Status, error) {
 	}
 	if w.tunnel.Provider != "" {
 		t := w.tunnel
-		st.Tunnel = &inspector.Tunnel{Provider: t.Provider, Phase: t.Phase, URL: t.URL, Error: t.Error, Since: inspector.Time{Time: w.tunnelSince}}
+		st.Tunnel = &inspector.Tunnel{Provider: t.Provider, Phase: t.Phase, URL: t.URL, Error: t.Error, Since: inspector.Time{Time: w.tunnelSince}, LastProbe: w.probe}
 	}
 	for _, e := range s.endpointURLs(s.publicBase()) {
 		st.Endpoints = append(st.Endpoints, inspector.Endpoint{Name: e.Name, URL: e.URL})

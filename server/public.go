@@ -28,6 +28,7 @@ func (r *run) provider() tunnel.Provider {
 			return value
 		},
 		Version: Version(),
+		Prove:   r.prober.check,
 		Connecting: func(try int, err error) {
 			r.showTunnel(ui.Tunnel{Provider: "ngrok", Phase: tunnel.Connecting.String(), Error: fmt.Sprintf("try %d: %s", try, cause(err))})
 		},
@@ -68,7 +69,7 @@ func (r *run) openTunnel(ctx context.Context) {
 		r.showTunnel(ui.Tunnel{Provider: p.Name(), Phase: "failed", Error: cause(err), Hint: hintOf(err)})
 	default:
 		r.tunnel = t
-		r.listen(r.publicServer, t)
+		r.listenTunnel()
 		if url := t.URL(); url != "" {
 			r.where.set(func(w *places) { w.public = url })
 			r.metrics.tunnelUp.Store(1)
@@ -91,6 +92,7 @@ func (r *run) watchTunnel() {
 		}
 		if online {
 			r.metrics.tunnelUp.Store(1)
+			r.prober.wanted()
 			if state.URL != before.public {
 				r.where.set(func(w *places) { w.public = state.URL })
 				view.Endpoints = r.endpointURLs(state.URL)
@@ -110,7 +112,7 @@ func (r *run) showTunnel(t ui.Tunnel) {
 
 // noteTunnel puts the tunnel's state into the inspector.
 func (r *run) noteTunnel(t ui.Tunnel) {
-	r.where.set(func(w *places) { w.tunnel, w.tunnelSince = t, time.Now() })
+	r.where.set(func(w *places) { w.tunnel, w.tunnelSince, w.lost = t, time.Now(), false })
 	if r.Server.private != nil {
 		r.Server.private.Tunnel(t)
 	}

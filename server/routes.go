@@ -64,15 +64,24 @@ func only(next http.Handler, methods ...string) http.Handler {
 }
 
 type health struct {
-	Status string `json:"status"`
-	Reason string `json:"reason,omitempty"`
+	Status    string `json:"status"`
+	Signature string `json:"signature,omitempty"` // of the nonce that was sent
+	Reason    string `json:"reason,omitempty"`
+	Tunnel    string `json:"tunnel,omitempty"` // its state, where there is one
 }
 
-// healthz says that the process is alive.
-func (s *Server) healthz(w http.ResponseWriter, _ *http.Request) {
+// healthz says that the process is alive. A nonce is signed with a key that only this process has, which proves to whoever made it that
+// its way ends here.
+func (s *Server) healthz(w http.ResponseWriter, r *http.Request) {
+	h := health{Status: "ok"}
+	if nonce := r.URL.Query().Get("nonce"); nonce != "" && len(nonce) <= maxNonce {
+		h.Signature = s.prober.sign(nonce)
+	}
 	w.Header().Set("Cache-Control", "no-store")
-	respond(w, http.StatusOK, health{Status: "ok"})
+	respond(w, http.StatusOK, h)
 }
+
+const maxNonce = 64 // bytes
 
 // readyz says whether a delivery would be accepted now.
 func (s *Server) readyz(w http.ResponseWriter, _ *http.Request) {
@@ -89,7 +98,7 @@ func (s *Server) readyz(w http.ResponseWriter, _ *http.Request) {
 		respond(w, http.StatusServiceUnavailable, health{Status: "unavailable", Reason: reason})
 		return
 	}
-	respond(w, http.StatusOK, health{Status: "ready"})
+	respond(w, http.StatusOK, health{Status: "ready", Tunnel: s.where.get().tunnel.Phase})
 }
 
 func (s *Server) homeView(r *http.Request) ui.HomeView {

@@ -95,7 +95,7 @@ func (r *run) serve(ctx context.Context) error {
 	if err := r.start(ctx, r.store); err != nil {
 		return err
 	}
-	r.failed = make(chan error, 3) // one for each listener
+	r.failed = make(chan error, 3) // one for each listener, and --exit-on-down
 	r.publicServer = r.httpServer(r.public)
 	// Where a handler may take its time, so may the answer; a stuck client is cut off after that.
 	r.publicServer.WriteTimeout = max(r.config.ReplyWithin, 0) + time.Minute
@@ -109,6 +109,11 @@ func (r *run) serve(ctx context.Context) error {
 	r.screen.Ready(r.ready(keys))
 	if r.tunnel != nil {
 		r.tasks.Go(r.watchTunnel)
+		r.tasks.Go(func() { r.probe(ctx) })
+		r.prober.wanted()
+	}
+	if r.config.ExitOnDown > 0 && r.provider() != nil {
+		r.tasks.Go(func() { r.watchDown(ctx) })
 	}
 	if keys {
 		r.tasks.Go(func() { r.obeyKeys(ctx, quit) })
@@ -148,11 +153,17 @@ func (r *run) listen(srv *http.Server, ln net.Listener) {
 	})
 }
 
+// listenTunnel serves what comes through the tunnel. Its end is no end of the server: the tunnel's last state says why.
+func (r *run) listenTunnel() {
+	r.tasks.Go(func() { r.publicServer.Serve(r.tunnel) })
+}
+
 func (r *run) ready(keys bool) ui.Ready {
 	p := r.where.get()
 	return ui.Ready{
 		LocalURL:     p.local,
 		PublicURL:    p.public,
+		Checking:     r.tunnel != nil && p.public != "",
 		InspectorURL: p.inspectorPage,
 		Endpoints:    r.endpointURLs(r.publicBase()),
 		Secret:       r.secrets.defined(),

@@ -41,6 +41,7 @@ type Server struct {
 	secrets  secretSet
 	metrics  *metrics
 	where    where
+	prober   *prober
 	newest   atomic.Pointer[string] // ID of the newest delivery, for the key r
 	private  *inspector.Inspector   // nil until Run opens it, and where it is off
 }
@@ -61,6 +62,7 @@ func (s *Server) configure(config Config) error {
 	}
 	s.config = c
 	s.secrets = newSecretSet(c.Secrets)
+	s.prober = newProber(c.probeClient)
 	s.public = s.routes()
 	return nil
 }

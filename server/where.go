@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/hubhook/hubhook/ui"
+	"github.com/hubhook/hubhook/ui/inspector"
 )
 
 // where keeps the addresses that a running server has, for those who ask: the home page, the inspector.
@@ -21,6 +22,8 @@ type places struct {
 	inspectorPage string // with the token
 	tunnel        ui.Tunnel
 	tunnelSince   time.Time
+	probe         *inspector.Probe // the last one, nil before it
+	lost          bool             // the last probe met somebody else
 }
 
 func (w *where) get() places {

@@ -333,7 +333,7 @@ func (s *Screen) Tunnel(v Tunnel) {
 		trouble("opening the " + v.Provider + " tunnel")
 		return
 	case "unreachable":
-		trouble("reaching " + way + " from here")
+		trouble(way + " does not lead here")
 		return
 	case "reconnecting":
 		trouble("the " + v.Provider + " tunnel is down, reconnecting")
@@ -349,6 +349,11 @@ func (s *Screen) Tunnel(v Tunnel) {
 		t.end()
 		t.add(careful, "THE PUBLIC URL HAS CHANGED. It is now ")
 		t.foreign(link, v.URL, maxURL)
+		t.end()
+	case "unchecked":
+		t.foreign(link, way, maxURL)
+		t.add(plain, " could not be checked from here, which proves nothing")
+		t.reason(v.Error)
 		t.end()
 	case "reachable":
 		t.foreign(link, way, maxURL)

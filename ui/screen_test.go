@@ -238,7 +238,7 @@ Paste these into https://huggingface.co/settings/webhooks:
 
 Tunnel (ngrok) stopped
 `)
-	equal(t, errs, `hubhook: reaching https://a.example from here: no such host
+	equal(t, errs, `hubhook: https://a.example does not lead here: no such host
   hint: the Hub may reach it all the same
 hubhook: the ngrok tunnel is down, reconnecting: EOF
 hubhook: opening the ngrok tunnel: ERR_NGROK_107

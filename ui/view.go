@@ -75,7 +75,7 @@ type Rejected struct {
 // Tunnel is a change of the tunnel's state.
 type Tunnel struct {
 	Provider  string     `json:"provider"`
-	Phase     string     `json:"phase"` // connecting, online, reachable, unreachable, reconnecting, url changed, stopped, failed
+	Phase     string     `json:"phase"` // connecting, online, reachable, unreachable, unchecked, reconnecting, url changed, stopped, failed
 	URL       string     `json:"url,omitempty"`
 	Error     string     `json:"error,omitempty"`
 	Hint      string     `json:"hint,omitempty"`

@@ -34,8 +34,8 @@ import (
 // DefaultToken is the one that an edge without Options.Tokens takes.
 const DefaultToken = "2abcDEFghiJKLmnoPQRstuVWXyz_1TestTokenOfTheEdge"
 
-// DefaultDomain is what an edge without Options.Domain assigns.
-const DefaultDomain = "stand-in-edge.ngrok-free.app"
+// DefaultDomain is what an edge without Options.Domain assigns. Its last label is reserved for tests, so that a look-up of it reaches no one.
+const DefaultDomain = "stand-in-edge.ngrok-free.test"
 
 // Options say what an Edge is like. The zero value takes DefaultToken, assigns DefaultDomain and honours any other domain.
 type Options struct {
