@@ -1,0 +1,260 @@
+package hubtest
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"slices"
+	"time"
+)
+
+// maxAnswer is how much of an answer's body an [Attempt] keeps, in bytes.
+const maxAnswer = 16 << 10
+
+// Delivery is one event on its way to a webhook.
+type Delivery struct {
+	// ID is the header Webhook-Id of all its attempts.
+	ID string
+	// WebhookID is the ID of the webhook that it is for.
+	WebhookID string
+	// Body is what is posted.
+	Body []byte
+
+	hub   *Hub
+	ended chan struct{} // closed when it is not pending any more
+
+	// Under the Hub's lock.
+	state    State
+	attempts []Attempt
+}
+
+// State is how far a [Delivery] has come.
+type State string
+
+const (
+	// Pending: it is being posted, or waits for that.
+	Pending State = "pending"
+	// Delivered: it was answered with a 2xx.
+	Delivered State = "delivered"
+	// GivenUp: its attempts were used up, its webhook was suspended or the Hub closed.
+	GivenUp State = "given up"
+)
+
+// Attempt is one POST of a delivery.
+type Attempt struct {
+	// DeliveryID is the header Webhook-Id.
+	DeliveryID string
+	// Number counts the attempts of the delivery from 1, replays included.
+	Number int
+	// Replay says that [Hub.Replay] made it.
+	Replay bool
+	// URL is where it went.
+	URL string
+	// Started and Ended are the moments before the request and after its answer.
+	Started, Ended time.Time
+	// Status is the answer's, 0 where there was none.
+	Status int
+	// Header has the answer's headers.
+	Header http.Header
+	// Body is the beginning of the answer's body, 16 KiB at most.
+	Body []byte
+	// Err is why there was no answer, or no whole one. It never has the URL in it.
+	Err error
+}
+
+// Succeeded reports whether the Hub has seen a 2xx, which is all that it asks for.
+func (a Attempt) Succeeded() bool { return a.Status/100 == 2 }
+
+// String describes the attempt in a line.
+func (a Attempt) String() string {
+	text := fmt.Sprintf("attempt %d of %s, %v: ", a.Number, a.DeliveryID, a.Ended.Sub(a.Started).Round(time.Millisecond))
+	if a.Status != 0 {
+		text += fmt.Sprint(a.Status)
+	}
+	if a.Err != nil {
+		text += " " + a.Err.Error()
+	}
+	return text
+}
+
+// Send makes an event happen that a webhook is told of: it is posted at once, and again after each failure as [Options].Retry says.
+// Send does not wait for that. An event of a suspended webhook is never posted: it is given up from the start.
+func (h *Hub) Send(webhookID string, body []byte) (*Delivery, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	r, err := h.lookUp(webhookID)
+	if err != nil {
+		return nil, fmt.Errorf("send an event to a webhook: %w", err)
+	}
+	if h.closed {
+		return nil, errors.New("send an event to a webhook: the Hub is closed")
+	}
+	d := &Delivery{
+		ID:        rand.Text(),
+		WebhookID: webhookID,
+		Body:      slices.Clone(body),
+		hub:       h,
+		ended:     make(chan struct{}),
+		state:     Pending,
+	}
+	h.deliveries = append(h.deliveries, d)
+	suspended := r.suspended
+	h.sending.Go(func() { d.end(d.deliver(suspended)) })
+	return d, nil
+}
+
+// deliver posts the delivery until that succeeds or is of no more use.
+func (d *Delivery) deliver(suspended <-chan struct{}) State {
+	for failures := 0; ; {
+		select {
+		case <-suspended: // also where there is a free slot
+			return GivenUp
+		default:
+		}
+		select {
+		case d.hub.slots <- struct{}{}:
+		case <-suspended:
+			return GivenUp
+		case <-d.hub.open.Done():
+			return GivenUp
+		}
+		a := d.post(d.hub.open, false)
+		<-d.hub.slots
+		if a.Succeeded() {
+			return Delivered
+		}
+		failures++
+		wait, again := d.hub.options.Retry(failures)
+		if !again {
+			return GivenUp
+		}
+		timer := time.NewTimer(wait)
+		select {
+		case <-timer.C:
+		case <-suspended:
+			timer.Stop()
+			return GivenUp
+		case <-d.hub.open.Done():
+			timer.Stop()
+			return GivenUp
+		}
+	}
+}
+
+func (d *Delivery) end(s State) {
+	d.hub.mu.Lock()
+	d.state = s
+	d.hub.mu.Unlock()
+	close(d.ended)
+}
+
+// Replay posts a delivery once more, whatever has become of it, as the Hub's Replay button does: with the same Webhook-Id, to the
+// webhook's current URL. It waits for the answer. A replay is not retried and counts neither for nor against the webhook; both are
+// unknown of the real Hub.
+func (h *Hub) Replay(ctx context.Context, d *Delivery) (Attempt, error) {
+	h.mu.Lock()
+	if h.closed {
+		h.mu.Unlock()
+		return Attempt{}, fmt.Errorf("replay delivery %s: the Hub is closed", d.ID)
+	}
+	h.sending.Add(1)
+	h.mu.Unlock()
+	defer h.sending.Done()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(h.open, cancel)()
+	return d.post(ctx, true), nil
+}
+
+// post makes one attempt and writes it into the log.
+func (d *Delivery) post(ctx context.Context, replay bool) Attempt {
+	h := d.hub
+	h.mu.Lock()
+	w := h.webhooks[d.WebhookID].Webhook
+	h.mu.Unlock()
+	a := Attempt{DeliveryID: d.ID, Replay: replay, URL: w.URL, Started: time.Now()}
+	a.Err = d.request(ctx, w, &a)
+	a.Ended = time.Now()
+
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	a.Number = len(d.attempts) + 1
+	d.attempts = append(d.attempts, a)
+	h.attempts = append(h.attempts, a)
+	r := h.webhooks[d.WebhookID]
+	switch {
+	case replay || ctx.Err() != nil: // an attempt that Close has cut says nothing of the webhook
+	case a.Succeeded():
+		r.failures = 0
+	default:
+		r.failures++
+		if h.options.SuspendAfter > 0 && r.failures >= h.options.SuspendAfter && !r.isSuspended() {
+			close(r.suspended)
+		}
+	}
+	return a
+}
+
+// request posts to w and puts the answer into a.
+func (d *Delivery) request(ctx context.Context, w Webhook, a *Attempt) error {
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, w.URL, bytes.NewReader(d.Body))
+	if err != nil {
+		return withoutURL(err)
+	}
+	req.Header.Set("Content-Type", "application/json")
+	req.Header.Set("Webhook-Id", d.ID)
+	if w.Secret != "" {
+		req.Header.Set("X-Webhook-Secret", w.Secret)
+	}
+	resp, err := d.hub.client.Do(req)
+	if err != nil {
+		return withoutURL(err)
+	}
+	defer resp.Body.Close()
+	a.Status, a.Header = resp.StatusCode, resp.Header
+	if a.Body, err = io.ReadAll(io.LimitReader(resp.Body, maxAnswer)); err != nil {
+		return fmt.Errorf("read the answer: %w", err)
+	}
+	if _, err := io.Copy(io.Discard, resp.Body); err != nil {
+		return fmt.Errorf("read the answer: %w", err)
+	}
+	return nil
+}
+
+// withoutURL takes the URL out of an error of net/http: a secret may be in its query.
+func withoutURL(err error) error {
+	var of *url.Error
+	if errors.As(err, &of) {
+		return fmt.Errorf("post the delivery: %w", of.Err)
+	}
+	return fmt.Errorf("post the delivery: %w", err)
+}
+
+// State is how far the delivery has come.
+func (d *Delivery) State() State {
+	d.hub.mu.Lock()
+	defer d.hub.mu.Unlock()
+	return d.state
+}
+
+// Attempts are those of the delivery that have ended, oldest first.
+func (d *Delivery) Attempts() []Attempt {
+	d.hub.mu.Lock()
+	defer d.hub.mu.Unlock()
+	return slices.Clone(d.attempts)
+}
+
+// Wait waits until the delivery is delivered or given up, and returns which of the two. Its error is the context's.
+func (d *Delivery) Wait(ctx context.Context) (State, error) {
+	select {
+	case <-d.ended:
+		return d.State(), nil
+	case <-ctx.Done():
+		return Pending, fmt.Errorf("wait for delivery %s: %w", d.ID, ctx.Err())
+	}
+}
