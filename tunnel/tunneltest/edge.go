@@ -1,14 +1,3 @@
-// Package tunneltest has stand-ins for the services that tunnels are opened through. They run in the process and on loopback, and
-// the real clients connect to them.
-//
-// [Edge] speaks the protocol of ngrok's agents (as golang.ngrok.com/ngrok/v2 v2.4.0 has it under internal/tunnel) and has a public
-// side, so that a test sees a webhook's whole way. It can misbehave as the real service does, on command:
-//
-//	edge := tunneltest.NewEdge(t, tunneltest.Options{Tokens: []string{"good_token"}})
-//	edge.WriteConfig(filepath.Join(configHome, "ngrok", "ngrok.yml"), "good_token")
-//	// start what is tested, with XDG_CONFIG_HOME=configHome
-//	edge.Client().Post("https://"+edge.Domain()+"/webhooks/inbox", "application/json", body)
-//	edge.Refuse(3 * time.Second)
 package tunneltest
 
 import (
@@ -50,14 +39,16 @@ type Options struct {
 }
 
 // Edge is an ngrok edge on loopback: the side that agents connect to, over TLS with a certificate authority of its own, and the
-// public side, which is plain HTTP. All its methods may be called from any goroutine.
+// public side, over HTTP and over TLS with the same authority. All its methods may be called from any goroutine.
 type Edge struct {
-	options Options
-	dir     string // has the CA file
-	pool    *x509.CertPool
-	agents  net.Listener
-	public  net.Listener
-	serving sync.WaitGroup
+	options   Options
+	dir       string // has the CA file
+	pool      *x509.CertPool
+	agents    net.Listener
+	public    net.Listener
+	publicTLS net.Listener
+	serving   sync.WaitGroup
+	holes     sync.Map // of *holeConn, the agents' connections
 
 	mu       sync.Mutex
 	closed   bool
@@ -125,16 +116,16 @@ func (e *Edge) listen() error {
 	}
 	e.pool = x509.NewCertPool()
 	e.pool.AppendCertsFromPEM(authority.pem)
-	config := &tls.Config{Certificates: []tls.Certificate{authority.server}, MinVersion: tls.VersionTLS12}
-	if e.agents, err = net.Listen("tcp", "127.0.0.1:0"); err != nil {
-		return err
+	config := authority.config()
+	for _, l := range []*net.Listener{&e.agents, &e.public, &e.publicTLS} {
+		if *l, err = net.Listen("tcp", "127.0.0.1:0"); err != nil {
+			return err
+		}
 	}
-	if e.public, err = net.Listen("tcp", "127.0.0.1:0"); err != nil {
-		return err
-	}
-	e.serving.Add(2)
+	e.serving.Add(3)
 	go e.acceptAll(e.agents, func(conn net.Conn) { e.serveAgent(conn, config) })
 	go e.acceptAll(e.public, e.servePublic)
+	go e.acceptAll(e.publicTLS, func(conn net.Conn) { e.servePublic(tls.Server(conn, config)) })
 	return nil
 }
 
@@ -189,7 +180,7 @@ func (e *Edge) Close() error {
 	e.faults = faults{}
 	e.wakeLocked()
 	e.mu.Unlock()
-	for _, l := range []net.Listener{e.agents, e.public} {
+	for _, l := range []net.Listener{e.agents, e.public, e.publicTLS} {
 		if l != nil {
 			l.Close()
 		}
@@ -197,6 +188,10 @@ func (e *Edge) Close() error {
 	for conn := range conns {
 		conn.Close()
 	}
+	e.holes.Range(func(hole, _ any) bool {
+		hole.(*holeConn).Close()
+		return true
+	})
 	e.serving.Wait()
 	return os.RemoveAll(e.dir)
 }
@@ -241,20 +236,27 @@ func (e *Edge) WriteConfig(path, token string) error {
 	return nil
 }
 
-// PublicAddr is the host:port of the public side. It takes plain HTTP and finds the endpoint by the Host header; where that is an
-// address of this machine, the only endpoint gets the request.
+// PublicAddr is the host:port of the public side without TLS. It finds the endpoint by the Host header; where that is an address of
+// this machine, the only endpoint gets the request. What arrives there says X-Forwarded-Proto as the endpoint's URL does, so that a
+// test may leave TLS out.
 func (e *Edge) PublicAddr() string { return e.public.Addr().String() }
 
-// Client returns a client for which every host is the edge's public side: it can be given the public URLs as they stand. There is
-// no TLS on that side, https or not.
+// PublicTLSAddr is PublicAddr with TLS, HTTP/1.1 alone. Its certificate, signed by the authority of CAFile, has whatever name a
+// client asks for.
+func (e *Edge) PublicTLSAddr() string { return e.publicTLS.Addr().String() }
+
+// Client returns a client for which every host is the edge's public side, with TLS for https: it can be given the public URLs as they
+// stand.
 func (e *Edge) Client() *http.Client {
-	dial := func(ctx context.Context, network, _ string) (net.Conn, error) {
-		var d net.Dialer
-		return d.DialContext(ctx, network, e.PublicAddr())
-	}
 	return &http.Client{Transport: &http.Transport{
-		DialContext:         dial,
-		DialTLSContext:      dial,
+		DialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
+			var d net.Dialer
+			if _, port, err := net.SplitHostPort(addr); err == nil && port == "443" {
+				return d.DialContext(ctx, network, e.PublicTLSAddr())
+			}
+			return d.DialContext(ctx, network, e.PublicAddr())
+		},
+		TLSClientConfig:     &tls.Config{RootCAs: e.pool, MinVersion: tls.VersionTLS12},
 		MaxIdleConnsPerHost: 256,
 		IdleConnTimeout:     30 * time.Second,
 		DisableCompression:  true,

@@ -8,12 +8,32 @@ import (
 
 // faults are the ways in which an edge misbehaves at the moment.
 type faults struct {
-	refusing func() bool // nil: not
-	hanging  bool
-	frozen   bool
-	latency  time.Duration
-	auth     refusals
-	bind     refusals
+	refusing  func() bool // nil: not
+	hanging   bool
+	frozen    bool
+	blackHole bool
+	latency   time.Duration
+	life      time.Duration // of a session after its bind; 0: unlimited
+	auth      refusals
+	bind      refusals
+	requests  cuts
+	answers   cuts
+}
+
+// cuts are bodies that end before their time.
+type cuts struct {
+	after int64 // bytes that pass
+	left  int   // how many more; negative: all
+}
+
+func (c *cuts) take() bool {
+	if c.left == 0 {
+		return false
+	}
+	if c.left > 0 {
+		c.left--
+	}
+	return true
 }
 
 // refusals are answers with an error instead of a yes.
@@ -63,6 +83,24 @@ func (e *Edge) Hang(on bool) { e.set(func(f *faults) { f.hanging = on }) }
 // FreezeHeartbeats makes the edge leave heartbeats unanswered, as behind a connection that died without a word. Turned off, those
 // that were held back are answered.
 func (e *Edge) FreezeHeartbeats(on bool) { e.set(func(f *faults) { f.frozen = on }) }
+
+// SessionLife makes the edge cut each session d after it has bound an endpoint, as behind a load balancer that is failing: every
+// session looks good and none lasts. 0 ends that.
+func (e *Edge) SessionLife(d time.Duration) { e.set(func(f *faults) { f.life = d }) }
+
+// CutRequests lets after bytes of the body of a public request through to the agent and then cuts the connections on both sides,
+// for the next times bodies that are longer. Chunk sizes count as body. With a negative times it cuts all, with 0 none.
+func (e *Edge) CutRequests(after int64, times int) {
+	e.set(func(f *faults) { f.requests = cuts{after, times} })
+}
+
+// CutAnswers is CutRequests for the bodies of answers on their way to the client.
+func (e *Edge) CutAnswers(after int64, times int) {
+	e.set(func(f *faults) { f.answers = cuts{after, times} })
+}
+
+// Heal ends all faults that are switched on. What a fault has destroyed is not restored: sessions that were in a black hole stay dead.
+func (e *Edge) Heal() { e.set(func(f *faults) { *f = faults{} }) }
 
 // Latency delays each public request on its way to the agent by d.
 func (e *Edge) Latency(d time.Duration) { e.set(func(f *faults) { f.latency = d }) }

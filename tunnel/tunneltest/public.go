@@ -73,7 +73,7 @@ func (e *Edge) servePublic(conn net.Conn) {
 				refuse(conn, http.StatusBadGateway, "ERR_NGROK_3004", "The connection to the agent was lost.")
 				return
 			}
-			way, target = &publicWay{conn: conn, stream: stream}, p
+			way, target = &publicWay{edge: e, conn: conn, stream: stream}, p
 			copied.Add(1)
 			go func() {
 				defer copied.Done()
@@ -82,6 +82,9 @@ func (e *Edge) servePublic(conn net.Conn) {
 		}
 		way.waiting.Store(true)
 		if err := way.send(head.forwarded(conn.RemoteAddr(), p.scheme), head, in); err != nil {
+			if errors.Is(err, errCut) {
+				way.cut()
+			}
 			way.stream.Close()
 			return
 		}
@@ -90,6 +93,7 @@ func (e *Edge) servePublic(conn net.Conn) {
 
 // publicWay is a public connection with the stream that it goes over.
 type publicWay struct {
+	edge    *Edge
 	conn    net.Conn
 	stream  muxado.Stream
 	waiting atomic.Bool // a request was sent and no byte of its answer has come
@@ -105,9 +109,9 @@ func (w *publicWay) send(head []byte, of requestHead, in *bufio.Reader) error {
 		_, err := io.Copy(w.stream, in)
 		return errors.Join(err, w.stream.CloseWrite())
 	case of.chunked:
-		return copyChunks(w.stream, in)
+		return copyChunks(w.edge.cutRequest(w.stream), in)
 	case of.length > 0:
-		_, err := io.CopyN(w.stream, in, of.length)
+		_, err := io.CopyN(w.edge.cutRequest(w.stream), in, of.length)
 		return err
 	}
 	return nil
@@ -117,10 +121,19 @@ func (w *publicWay) send(head []byte, of requestHead, in *bufio.Reader) error {
 func (w *publicWay) copyBack() {
 	defer w.conn.Close()
 	buf := make([]byte, 32<<10)
+	var cut *answerCut // nil where the answer is not to be cut
 	for {
 		n, err := w.stream.Read(buf)
 		if n > 0 {
-			w.waiting.Store(false)
+			if w.waiting.Swap(false) {
+				cut = w.edge.cutAnswer()
+			}
+			if pass := cut.passes(buf[:n]); pass < n {
+				w.conn.Write(buf[:pass])
+				w.cut()
+				w.stream.Close()
+				return
+			}
 			if _, err := w.conn.Write(buf[:n]); err != nil {
 				w.stream.Close()
 				return

@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strings"
 	"sync/atomic"
+	"time"
 
 	"golang.ngrok.com/muxado/v2"
 )
@@ -148,6 +149,7 @@ func (e *Edge) serveAgent(transport net.Conn, config *tls.Config) {
 	if !e.waitWhile(func(f faults) bool { return f.hanging }, gone) {
 		return
 	}
+	transport = e.throughHole(transport)
 	s := &session{edge: e, transport: transport, gone: gone}
 	s.mux = muxado.NewTypedStreamSession(muxado.Server(tls.Server(transport, config), nil))
 	defer s.end()
@@ -253,6 +255,7 @@ func (s *session) auth(q authRequest) authResponse {
 	case token == "":
 		a.Error = serviceText("An agent needs an authtoken of a verified account.", "ERR_NGROK_4018")
 	case slices.Contains(e.options.Tokens, token):
+		e.takeOverLocked(q.Extra.Cookie)
 		if e.options.MaxSessions > 0 && len(e.sessions) >= e.options.MaxSessions {
 			a.Error = serviceText(fmt.Sprintf("The account is limited to %d simultaneous agent sessions.", e.options.MaxSessions), "ERR_NGROK_108")
 		}
@@ -281,6 +284,16 @@ func (s *session) auth(q authRequest) authResponse {
 		AgentSessionID: newID("ts"),
 	}
 	return a
+}
+
+// takeOverLocked ends the session of an agent that has come back: the edge may not have noticed yet that it is dead.
+func (e *Edge) takeOverLocked(cookie string) {
+	for s := range e.sessions {
+		if cookie != "" && s.cookie == cookie {
+			delete(e.sessions, s)
+			s.transport.Close()
+		}
+	}
 }
 
 func (s *session) bind(q bindRequest) bindResponse {
@@ -326,6 +339,9 @@ func (s *session) bind(q bindRequest) bindResponse {
 		e.assigned[a.Extra.Token] = true
 	}
 	e.bound[host] = &endpoint{session: s, id: a.ID, url: a.URL, scheme: q.Proto}
+	if e.faults.life > 0 {
+		time.AfterFunc(e.faults.life, func() { s.transport.Close() })
+	}
 	e.wakeLocked()
 	return a
 }
