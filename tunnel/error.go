@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 )
 
@@ -14,7 +15,8 @@ var ErrNoCredential = errors.New("no credential was found")
 type Error struct {
 	// Op is what was tried, as in "open the ngrok tunnel".
 	Op string
-	// Code is the provider's own code, "ERR_NGROK_107" for example, or empty.
+	// Code is the provider's own code, "ERR_NGROK_107" for example, or empty. Where the provider gave several, it is the first that
+	// waiting does not mend; Cause names the others.
 	Code string
 	// Cause is what went wrong, in a sentence without a full stop.
 	Cause string
@@ -85,12 +87,35 @@ func ngrokDocs(code string) string {
 	return "https://ngrok.com/docs/errors/" + strings.ToLower(code)
 }
 
-// codeIn returns the first of ngrok's codes in text, in capitals, or the empty string.
-func codeIn(text string) string {
-	if m := ngrokCode.FindStringSubmatch(text); m != nil {
-		return "ERR_NGROK_" + m[1]
+// codesIn returns ngrok's codes in text, in capitals, each once and in their order.
+func codesIn(text string) []string {
+	var codes []string
+	for _, m := range ngrokCode.FindAllStringSubmatch(text, -1) {
+		if code := "ERR_NGROK_" + m[1]; !slices.Contains(codes, code) {
+			codes = append(codes, code)
+		}
 	}
-	return ""
+	return codes
+}
+
+// codeIn returns the code in text that decides, or the empty string: the first that is final, else the first that is known here, else
+// the first.
+func codeIn(text string) string {
+	codes := codesIn(text)
+	if len(codes) == 0 {
+		return ""
+	}
+	for _, decides := range []func(string) bool{isFinal, isKnown} {
+		if i := slices.IndexFunc(codes, decides); i >= 0 {
+			return codes[i]
+		}
+	}
+	return codes[0]
+}
+
+func isKnown(code string) bool {
+	_, known := ngrokMeanings[code]
+	return known
 }
 
 // waitHelps reports whether what the code says can pass by itself.
@@ -106,25 +131,38 @@ func isFinal(code string) bool {
 func serviceError(text string, token credential, hide redactor) *Error {
 	code := codeIn(text)
 	e := &Error{Op: openNgrok, Code: code, Source: token.source, Err: errors.New(hide.line(text))}
-	meaning, known := ngrokMeanings[code]
-	switch {
-	case !known:
+	if meaning, known := ngrokMeanings[code]; known {
+		e.Cause, e.Fix, e.Temporary = meaning.causeFor(token), meaning.fix, meaning.passes
+	} else {
 		e.Cause = hide.line(withoutCodes(text))
 		if e.Cause == "" {
 			e.Cause = "the ngrok service refused"
 		}
 		e.Fix = "see " + ngrokDocs(code)
-	case strings.Contains(meaning.cause, "%s"):
-		e.Cause = fmt.Sprintf(meaning.cause, token.source)
-		e.Fix = meaning.fix
-	default:
-		e.Cause, e.Fix = meaning.cause, meaning.fix
+	}
+	for _, other := range codesIn(text) {
+		if other == code {
+			continue
+		}
+		e.Cause += "; also " + other + ": "
+		if meaning, known := ngrokMeanings[other]; known {
+			e.Cause += meaning.causeFor(token)
+		} else {
+			e.Cause += "see " + ngrokDocs(other)
+		}
 	}
 	if code == "ERR_NGROK_4018" {
 		e.Source, e.Err = "", ErrNoCredential
 	}
-	e.Temporary = meaning.passes
 	return e
+}
+
+// causeFor is the cause where the service was shown the token.
+func (m ngrokMeaning) causeFor(token credential) string {
+	if strings.Contains(m.cause, "%s") {
+		return fmt.Sprintf(m.cause, token.source)
+	}
+	return m.cause
 }
 
 // withoutCodes drops the lines of a service message that only carry its code or the page about it.

@@ -6,8 +6,11 @@ import (
 	"log/slog"
 )
 
-// openNgrok is the act that errors of this provider name.
-const openNgrok = "open the ngrok tunnel"
+// The acts that errors of this provider name.
+const (
+	openNgrok = "open the ngrok tunnel"
+	keepNgrok = "keep the ngrok tunnel open"
+)
 
 // NgrokConfig says how to reach the ngrok service. Its zero value finds everything in the environment and in ngrok's own
 // configuration.
@@ -43,13 +46,14 @@ type NgrokConfig struct {
 
 // Ngrok opens tunnels through the ngrok service.
 type Ngrok struct {
-	config NgrokConfig
-	timing timing
+	config  NgrokConfig
+	timing  timing
+	machine machine
 }
 
 // NewNgrok returns a provider. Nothing is read and nothing is connected to before Open.
 func NewNgrok(config NgrokConfig) *Ngrok {
-	return &Ngrok{config: config, timing: defaultTiming}
+	return &Ngrok{config: config, timing: defaultTiming, machine: thisMachine()}
 }
 
 // Name returns "ngrok".
@@ -63,5 +67,5 @@ func (n *Ngrok) Open(ctx context.Context) (Tunnel, error) {
 	if err != nil {
 		return nil, err
 	}
-	return openNgrokTunnel(ctx, n.config, settings, n.timing)
+	return openNgrokTunnel(ctx, n.config, settings, n.timing, n.machine)
 }

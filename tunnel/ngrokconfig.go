@@ -32,6 +32,11 @@ type ngrokSettings struct {
 	proxyURL   *url.URL       // nil for what the environment says
 }
 
+// address is the host:port of the service.
+func (s ngrokSettings) address() string {
+	return orDefault(s.connectURL, "connect.ngrok-agent.com:443")
+}
+
 // ngrokFile is the part of ngrok.yml that matters here. In version 3 it stands under "agent", in version 2 at the top, where
 // connect_url and connect_cas were called server_addr and root_cas once.
 type ngrokFile struct {
@@ -232,15 +237,22 @@ func proxyURL(s string) (*url.URL, error) {
 		// url.Parse repeats its input, which can contain a password.
 		return nil, errors.New("it is not a URL")
 	}
-	switch u.Scheme {
-	case "http", "https", "socks5", "socks5h":
-	default:
+	if !knownProxy(u.Scheme) {
 		return nil, fmt.Errorf("proxies of scheme %q are not supported", u.Scheme)
 	}
 	if u.Hostname() == "" {
 		return nil, errors.New("it names no host")
 	}
 	return u, nil
+}
+
+// knownProxy reports whether proxies of the scheme can be used.
+func knownProxy(scheme string) bool {
+	switch scheme {
+	case "http", "https", "socks5", "socks5h":
+		return true
+	}
+	return false
 }
 
 // yamlLines is the place of a YAML error in the words ", line 3", or nothing.

@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"sync"
 	"time"
@@ -24,7 +25,9 @@ const dialTimeout = 10 * time.Second
 // serviceDialer dials the ngrok service for one agent, through a proxy where one is configured, and can cut all that it dialed.
 // That is the only sure way to end an SDK session that is in the middle of reconnecting.
 type serviceDialer struct {
-	proxyFor func(addr string) (*url.URL, error)
+	proxyFor    func(addr string) (*url.URL, error)
+	proxySource string // what names the proxy, in words for the user
+	limit       time.Duration
 
 	mu    sync.Mutex
 	cut   bool
@@ -32,17 +35,33 @@ type serviceDialer struct {
 }
 
 func newServiceDialer(s ngrokSettings, getenv func(string) string) *serviceDialer {
-	d := &serviceDialer{conns: make(map[*dialedConn]struct{})}
+	d := &serviceDialer{limit: dialTimeout, conns: make(map[*dialedConn]struct{})}
 	if s.proxyURL != nil {
+		d.proxySource = "proxy_url in ngrok.yml"
 		d.proxyFor = func(string) (*url.URL, error) { return s.proxyURL, nil }
 		return d
 	}
+	var value string
+	for _, name := range []string{"HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"} {
+		if value = getenv(name); value != "" {
+			d.proxySource = name
+			break
+		}
+	}
 	fromEnv := (&httpproxy.Config{
-		HTTPSProxy: cmp.Or(getenv("HTTPS_PROXY"), getenv("https_proxy")),
+		HTTPSProxy: value,
 		NoProxy:    cmp.Or(getenv("NO_PROXY"), getenv("no_proxy")),
 	}).ProxyFunc()
 	d.proxyFor = func(addr string) (*url.URL, error) {
-		return fromEnv(&url.URL{Scheme: "https", Host: addr})
+		via, err := fromEnv(&url.URL{Scheme: "https", Host: addr})
+		if err != nil {
+			// httpproxy repeats the variable's value, which can contain a password.
+			return nil, errors.New(d.proxySource + " is not the URL of a proxy")
+		}
+		if via != nil && !knownProxy(via.Scheme) {
+			return nil, fmt.Errorf("%s: proxies of scheme %q are not supported", d.proxySource, via.Scheme)
+		}
+		return via, nil
 	}
 	return d
 }
@@ -54,12 +73,11 @@ func (d *serviceDialer) Dial(network, addr string) (net.Conn, error) {
 
 // DialContext connects to addr, through the proxy where there is one.
 func (d *serviceDialer) DialContext(ctx context.Context, network, addr string) (net.Conn, error) {
-	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
+	ctx, cancel := context.WithTimeout(ctx, d.limit)
 	defer cancel()
 	via, err := d.proxyFor(addr)
 	if err != nil {
-		// httpproxy repeats the variable's value, which can contain a password.
-		return nil, errors.New("HTTPS_PROXY is not the URL of a proxy")
+		return nil, err
 	}
 	conn, err := dialVia(ctx, via, network, addr)
 	if err != nil {
@@ -86,6 +104,31 @@ func (d *serviceDialer) cutAll() {
 	for c := range conns {
 		c.Conn.Close()
 	}
+}
+
+// cutNow closes all connections and lets new ones come up: the SDK's session is lost and comes back.
+func (d *serviceDialer) cutNow() {
+	d.mu.Lock()
+	conns := make([]*dialedConn, 0, len(d.conns))
+	for c := range d.conns {
+		conns = append(conns, c)
+	}
+	d.mu.Unlock()
+	for _, c := range conns {
+		c.Conn.Close()
+	}
+}
+
+// uses reports whether a connection has one of these addresses at this end.
+func (d *serviceDialer) uses(addrs map[netip.Addr]bool) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for c := range d.conns {
+		if local, ok := c.LocalAddr().(*net.TCPAddr); ok && addrs[local.AddrPort().Addr().Unmap()] {
+			return true
+		}
+	}
+	return false
 }
 
 type dialedConn struct {

@@ -15,8 +15,9 @@ import (
 )
 
 const (
-	// The service is taken for gone after heartbeatInterval + heartbeatTolerance without an answer; the SDK's own are 10 s and 15 s.
-	heartbeatInterval  = 5 * time.Second
+	// The service is taken for gone after heartbeatInterval + heartbeatTolerance without an answer, 8 s, so that deliveries flow again
+	// 10 s after a connection died without a word. The SDK's own are 10 s and 15 s.
+	heartbeatInterval  = 3 * time.Second
 	heartbeatTolerance = 5 * time.Second
 
 	// diagnoseLimit bounds the search for the step that failed.
@@ -104,8 +105,9 @@ type ngrokClient struct {
 }
 
 // connect makes one try to come online. The SDK would go on trying for ever, so its first word about a failure ends the try.
-// background is told of the goroutine that a failed try leaves behind for a moment.
-func (c ngrokClient) connect(ctx context.Context, limit time.Duration, background *sync.WaitGroup) (*link, *Error) {
+// A renewal ends it, too, for it may be waiting for an answer on a network that is gone. background is told of the goroutine that a
+// failed try leaves behind for a moment.
+func (c ngrokClient) connect(ctx context.Context, limit time.Duration, renewals <-chan renewal, background *sync.WaitGroup) (*link, *Error) {
 	l, life, err := c.newLink()
 	if err != nil {
 		return nil, c.failure(err)
@@ -160,6 +162,9 @@ func (c ngrokClient) connect(ctx context.Context, limit time.Duration, backgroun
 				abandon()
 				return nil, c.explain(ctx, event.err)
 			}
+		case r := <-renewals:
+			abandon()
+			return nil, r.why
 		case <-timer.C:
 			abandon()
 			return nil, c.explain(ctx, fmt.Errorf("no answer within %v", limit))
@@ -260,9 +265,7 @@ func (c ngrokClient) redacted(err error) error {
 	return errors.New(c.hide.line(err.Error()))
 }
 
-func (c ngrokClient) address() string {
-	return orDefault(c.settings.connectURL, "connect.ngrok-agent.com:443")
-}
+func (c ngrokClient) address() string { return c.settings.address() }
 
 // explain finds out what is behind an error of the SDK. Where the service has not said so with a code, it takes the way step by
 // step, for the SDK reports a certificate it does not trust as a session that was closed.
@@ -288,7 +291,9 @@ func (c ngrokClient) explain(ctx context.Context, err error) *Error {
 	case ngrok.IsTCPDiagnoseFailure(step):
 		e.Cause = "the ngrok service at " + addr + " cannot be reached: " + c.hide.line(errors.Unwrap(step).Error())
 		e.Fix = "check your network; where a firewall stands in between, set HTTPS_PROXY or proxy_url in ngrok.yml"
-		if c.settings.connectURL != "" {
+		if via, err := l.dialer.proxyFor(addr); err != nil || via != nil {
+			e.Fix = "check the proxy that " + l.dialer.proxySource + " names"
+		} else if c.settings.connectURL != "" {
 			e.Fix = "check your network and connect_url in ngrok.yml"
 		}
 	case ngrok.IsTLSDiagnoseFailure(step):

@@ -18,9 +18,9 @@ type timing struct {
 	// try bounds one try to come back.
 	try time.Duration
 	// sdk is how long the SDK may try to bring a lost session back: it does so at once and after 0.5, 1.5 and 3.5 s, and keeps
-	// the session's identity. After that its waits grow to 30 s, so that tries of our own take over.
+	// the session's identity. After sdkTries or this time tries of our own take over, for its waits grow to 30 s.
 	sdk time.Duration
-	// steady is how long a session has to last for the next one to be tried without a wait.
+	// steady is how long a session has to last for its loss not to count as one of a row.
 	steady time.Duration
 	// prove bounds NgrokConfig.Prove.
 	prove time.Duration
@@ -44,6 +44,14 @@ var defaultTiming = timing{
 	close:  5 * time.Second,
 }
 
+const (
+	// sdkTries are those that the SDK has before tries of our own take over: at once, after 0.5 and after 1.5 s.
+	sdkTries = 3
+	// quickLosses are as many sessions as may be lost in a row, each soon after it was online, before the next ones have to wait:
+	// the SDK itself has no wait after a session that was up, however short.
+	quickLosses = 5
+)
+
 // waitBetween is how long to wait before try n (from 0) of an outage that has lasted for so long. In its first five minutes the
 // waits stay short, for the Hub retries its deliveries in that time.
 func waitBetween(n int, outage time.Duration) time.Duration {
@@ -60,17 +68,32 @@ func waitBetween(n int, outage time.Duration) time.Duration {
 	return min(250*time.Millisecond<<(n-1), longest)
 }
 
-// errMoved ends a session whose public URL may no longer be the one that the SDK says.
-var errMoved = errors.New("the public URL may have changed")
+var (
+	// errMoved ends a session whose public URL may no longer be the one that the SDK says.
+	errMoved = errors.New("the public URL may have changed")
+	// errChanged ends what was begun before the machine slept or changed its network.
+	errChanged = errors.New("the machine or its network has changed")
+)
+
+// renewal asks for a new session.
+type renewal struct {
+	why *Error // wraps errMoved or errChanged
+	// needed is asked about a session that is up, with errChanged; nil says that it is.
+	needed func(*serviceDialer) bool
+}
 
 type ngrokTunnel struct {
 	client ngrokClient
 	timing timing
 	prove  func(context.Context, string) error
 
-	conns  chan net.Conn
-	states *latest[State]
-	open   openConns
+	conns    chan net.Conn
+	states   *latest[State]
+	renewals *latest[renewal]
+	open     openConns
+
+	// Of run's goroutine.
+	lostInRow int // sessions lost one after the other, each soon after it was online
 
 	trying     context.Context // ends when no new session is wanted
 	stopTrying context.CancelFunc
@@ -92,14 +115,14 @@ type ngrokTunnel struct {
 	err  error // why the tunnel stopped by itself
 }
 
-func openNgrokTunnel(ctx context.Context, config NgrokConfig, settings ngrokSettings, limits timing) (Tunnel, error) {
+func openNgrokTunnel(ctx context.Context, config NgrokConfig, settings ngrokSettings, limits timing, on machine) (Tunnel, error) {
 	getenv := config.Getenv
 	if getenv == nil {
 		getenv = os.Getenv
 	}
 	secrets := []string{settings.credential.token}
-	if settings.proxyURL != nil && settings.proxyURL.User != nil {
-		password, _ := settings.proxyURL.User.Password()
+	if via, err := newServiceDialer(settings, getenv).proxyFor(settings.address()); err == nil && via != nil && via.User != nil {
+		password, _ := via.User.Password()
 		secrets = append(secrets, password)
 	}
 	hide := newRedactor(secrets...)
@@ -111,17 +134,23 @@ func openNgrokTunnel(ctx context.Context, config NgrokConfig, settings ngrokSett
 			hide:     hide,
 			version:  orDefault(config.Version, "dev"),
 		},
-		timing:  limits,
-		prove:   config.Prove,
-		conns:   make(chan net.Conn),
-		states:  newLatest[State](16),
-		closed:  make(chan struct{}),
-		down:    make(chan struct{}),
-		retire:  make(chan struct{}),
-		retired: make(chan struct{}),
-		done:    make(chan struct{}),
+		timing:   limits,
+		prove:    config.Prove,
+		conns:    make(chan net.Conn),
+		states:   newLatest[State](16),
+		renewals: newLatest[renewal](4),
+		closed:   make(chan struct{}),
+		down:     make(chan struct{}),
+		retire:   make(chan struct{}),
+		retired:  make(chan struct{}),
+		done:     make(chan struct{}),
 	}
 	t.trying, t.stopTrying = context.WithCancel(context.Background())
+	t.background.Add(1)
+	go func() {
+		defer t.background.Done()
+		t.watch(on)
+	}()
 
 	first, failed := t.first(ctx, config.Connecting)
 	if failed != nil && !waitHelps(failed.Code) {
@@ -150,7 +179,7 @@ func (t *ngrokTunnel) first(ctx context.Context, connecting func(int, error)) (*
 		if left := time.Until(until); left <= wait || !sleep(ctx, wait) {
 			return nil, failed
 		}
-		l, err := t.client.connect(ctx, time.Until(until), &t.background)
+		l, err := t.client.connect(ctx, time.Until(until), nil, &t.background)
 		if err == nil {
 			return l, nil
 		}
@@ -183,21 +212,17 @@ func (t *ngrokTunnel) run(l *link, failed *Error) {
 			l.drop()
 			break
 		}
+		t.publish(Reconnecting, why)
 		if errors.Is(why, errMoved) {
 			t.replaceLater(l)
 		} else {
-			t.publish(Reconnecting, why)
-			l.drop()
+			t.dropNow(l)
 		}
 		if isFinal(why.Code) {
 			failed = why
 			break
 		}
-		try := 0
-		if time.Since(l.online) < t.timing.steady && !errors.Is(why, errMoved) {
-			try = 1
-		}
-		l, failed = t.reopen(why, Reconnecting, try)
+		l, failed = t.reopen(why, Reconnecting, max(0, t.lostInRow-quickLosses))
 	}
 	t.stop(failed)
 }
@@ -223,10 +248,14 @@ func (t *ngrokTunnel) reopen(why *Error, phase Phase, try int) (*link, *Error) {
 		refused = began
 	}
 	for ; ; try++ {
-		if !sleep(t.trying, waitBetween(try, time.Since(began))) {
+		woken, ok := t.pause(waitBetween(try, time.Since(began)))
+		if !ok {
 			break
 		}
-		l, err := t.client.connect(t.trying, t.timing.try, &t.background)
+		if woken {
+			began, try = time.Now(), 0
+		}
+		l, err := t.client.connect(t.trying, t.timing.try, t.renewals.c, &t.background)
 		if err == nil {
 			t.serveOn(l)
 			return l, nil
@@ -235,6 +264,9 @@ func (t *ngrokTunnel) reopen(why *Error, phase Phase, try int) (*link, *Error) {
 			break
 		}
 		t.publish(phase, err)
+		if errors.Is(err, errChanged) {
+			began, try = time.Now(), -1 // the next try is the first, without a wait
+		}
 		if err.Code == "" {
 			refused = time.Time{}
 			continue
@@ -272,9 +304,10 @@ func (t *ngrokTunnel) serveOn(l *link) {
 func (t *ngrokTunnel) serve(l *link) *Error {
 	var (
 		lost    *Error // why the session is away, nil while it is up
+		ours    bool   // it was ended here, and the SDK has yet to say so
+		tries   int    // of the SDK to bring it back
 		giveUp  = time.NewTimer(t.timing.sdk)
-		losses  int
-		counted = time.Now()
+		upSince = l.online
 	)
 	giveUp.Stop()
 	defer giveUp.Stop()
@@ -286,9 +319,9 @@ func (t *ngrokTunnel) serve(l *link) *Error {
 					continue // the first connection, which connect has seen by its result
 				}
 				giveUp.Stop()
-				lost = nil
+				lost, ours, upSince = nil, false, time.Now()
 				if t.client.settings.url == "" && !t.proven(l) {
-					return &Error{Op: openNgrok, Cause: errMoved.Error(), Temporary: true, Err: errMoved}
+					return t.moved(errMoved)
 				}
 				t.publish(Online, nil)
 				continue
@@ -296,24 +329,43 @@ func (t *ngrokTunnel) serve(l *link) *Error {
 			if t.retiring() {
 				return nil
 			}
+			if ours {
+				ours = false
+				continue
+			}
 			err := t.lossOf(event.err)
 			if isFinal(err.Code) {
 				return err
 			}
 			if lost == nil {
 				giveUp.Reset(t.timing.sdk)
-				if time.Since(counted) > t.timing.steady {
-					losses, counted = 0, time.Now()
+				tries = 0
+				if t.countLoss(upSince); t.lostInRow > quickLosses {
+					return err
 				}
-				if losses++; losses > 5 {
-					return err // the SDK has no wait after a session that was up, however short
-				}
+			} else if tries++; tries >= sdkTries {
+				return err
 			}
 			lost = err
 			t.publish(Reconnecting, err)
+		case r := <-t.renewals.c:
+			if lost != nil || errors.Is(r.why, errMoved) {
+				return r.why
+			}
+			if r.needed != nil && !r.needed(l.dialer) {
+				continue
+			}
+			// The SDK comes back at once, as the agent that it was, and takes over from the session that the service may still see.
+			lost, ours, tries = r.why, true, 0
+			giveUp.Reset(t.timing.sdk)
+			t.publish(Reconnecting, r.why)
+			l.dialer.cutNow()
 		case err := <-l.ended:
 			if t.retiring() {
 				return nil
+			}
+			if lost == nil {
+				t.countLoss(upSince)
 			}
 			return t.lossOf(err)
 		case <-giveUp.C:
@@ -325,6 +377,76 @@ func (t *ngrokTunnel) serve(l *link) *Error {
 		case <-t.down:
 			return nil
 		}
+	}
+}
+
+// countLoss notes that a session was lost that had been online since then.
+func (t *ngrokTunnel) countLoss(since time.Time) {
+	if time.Since(since) > t.timing.steady {
+		t.lostInRow = 0
+	}
+	t.lostInRow++
+}
+
+// moved is why a session has to be replaced that is up and may not be behind its URL.
+func (t *ngrokTunnel) moved(cause error) *Error {
+	return &Error{
+		Op:        keepNgrok,
+		Cause:     "it is opened anew: " + t.client.hide.line(cause.Error()),
+		Fix:       "look at https://dashboard.ngrok.com/endpoints if this goes on",
+		Temporary: true,
+		Err:       errMoved,
+	}
+}
+
+// Renew replaces the session at once and keeps the listener and what is in flight. It is for whoever has found that the public URL
+// does not lead here although nothing is wrong from this side; cause says how, and is shown in [Reconnecting]. It does not wait.
+func (t *ngrokTunnel) Renew(cause error) {
+	t.renewals.send(renewal{why: t.moved(cause)})
+}
+
+// watch asks for a new session when the machine has slept or changed its network.
+func (t *ngrokTunnel) watch(on machine) {
+	w := newWatcher(on)
+	tick := time.NewTicker(on.interval)
+	defer tick.Stop()
+	for {
+		select {
+		case <-t.trying.Done():
+			return
+		case <-tick.C:
+		}
+		c := w.look()
+		if c.cause == "" {
+			continue
+		}
+		r := renewal{why: &Error{
+			Op:        keepNgrok,
+			Cause:     c.cause,
+			Fix:       "nothing; it comes back as soon as there is a network",
+			Temporary: true,
+			Err:       errChanged,
+		}}
+		if !c.slept {
+			// A connection whose address the machine has lost cannot carry another byte. Others may go on, which their heartbeats tell.
+			r.needed = func(d *serviceDialer) bool { return d.uses(c.gone) }
+		}
+		t.renewals.send(r)
+	}
+}
+
+// pause waits for d. It reports whether it was cut short because the machine or its network changed, and whether there is to be
+// another try at all.
+func (t *ngrokTunnel) pause(d time.Duration) (woken, ok bool) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return false, t.trying.Err() == nil
+	case <-t.renewals.c:
+		return true, t.trying.Err() == nil
+	case <-t.trying.Done():
+		return false, false
 	}
 }
 
@@ -341,7 +463,7 @@ func (t *ngrokTunnel) lossOf(err error) *Error {
 		return serviceError(err.Error(), t.client.settings.credential, t.client.hide)
 	}
 	e := t.client.failure(err)
-	e.Op = "keep the ngrok tunnel open"
+	e.Op = keepNgrok
 	e.Cause = "the connection to " + t.client.address() + " was lost: " + e.Cause
 	return e
 }
@@ -369,6 +491,18 @@ func (t *ngrokTunnel) replaceLater(l *link) {
 		case <-timer.C:
 		case <-t.down:
 		}
+		l.drop()
+	}()
+}
+
+// dropNow cuts l's connection and leaves the rest of taking it down, which can take the SDK seconds, to the background: the next
+// session does not wait for it.
+func (t *ngrokTunnel) dropNow(l *link) {
+	l.end()
+	l.dialer.cutAll()
+	t.background.Add(1)
+	go func() {
+		defer t.background.Done()
 		l.drop()
 	}()
 }
@@ -499,7 +633,10 @@ func (t *ngrokTunnel) finishRetire() {
 // publish tells a state, unless it says the same as the one before.
 func (t *ngrokTunnel) publish(phase Phase, why *Error) {
 	t.mu.Lock()
-	s := State{Phase: phase, URL: t.url}
+	s := State{Phase: phase, URL: t.url, Since: t.last.Since}
+	if s.Phase != t.last.Phase || s.URL != t.last.URL || s.Since.IsZero() {
+		s.Since = time.Now().Round(0)
+	}
 	if why != nil {
 		s.Err = why
 	}

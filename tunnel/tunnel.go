@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"net"
 	"sync"
+	"time"
 )
 
 // A Provider opens tunnels.
@@ -53,6 +54,9 @@ type State struct {
 	// Err is why the tunnel is not online, an [*Error] in most cases. It is nil in [Online] and [URLChanged], and in
 	// [Stopped] where the tunnel was closed. It never contains a token.
 	Err error
+	// Since is when the phase began; it stays while the reason for [Connecting] or [Reconnecting] changes. It has no monotonic clock
+	// reading, so that [time.Since] counts a machine's sleep.
+	Since time.Time
 }
 
 // String describes the state in a line without its hint.
