@@ -48,20 +48,24 @@ func newServiceDialer(s ngrokSettings, getenv func(string) string) *serviceDiale
 			break
 		}
 	}
-	fromEnv := (&httpproxy.Config{
-		HTTPSProxy: value,
+	if value == "" {
+		d.proxyFor = func(string) (*url.URL, error) { return nil, nil }
+		return d
+	}
+	// httpproxy says for which addresses there is a proxy. It takes one that it cannot read for none, so that it is not given this one.
+	chosen, err := proxyURL(value)
+	proxied := (&httpproxy.Config{
+		HTTPSProxy: "http://proxy.invalid",
 		NoProxy:    cmp.Or(getenv("NO_PROXY"), getenv("no_proxy")),
 	}).ProxyFunc()
 	d.proxyFor = func(addr string) (*url.URL, error) {
-		via, err := fromEnv(&url.URL{Scheme: "https", Host: addr})
+		if via, err := proxied(&url.URL{Scheme: "https", Host: addr}); via == nil || err != nil {
+			return nil, err
+		}
 		if err != nil {
-			// httpproxy repeats the variable's value, which can contain a password.
-			return nil, errors.New(d.proxySource + " is not the URL of a proxy")
+			return nil, fmt.Errorf("use the proxy that %s names: %w", d.proxySource, err)
 		}
-		if via != nil && !knownProxy(via.Scheme) {
-			return nil, fmt.Errorf("%s: proxies of scheme %q are not supported", d.proxySource, via.Scheme)
-		}
-		return via, nil
+		return chosen, nil
 	}
 	return d
 }
