@@ -1,6 +1,7 @@
 package tunnel
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"io"
@@ -78,11 +79,17 @@ type served struct {
 	arrived, finish chan struct{}
 }
 
-func serveOnLaptop(t *testing.T, edge *tunneltest.Edge, l *laptop, config NgrokConfig) *served {
+func serveOnLaptop(t *testing.T, edge *tunneltest.Edge, l *laptop, config NgrokConfig, tune ...func(*timing)) *served {
 	t.Helper()
-	config.Authtoken, config.ConnectURL, config.ConnectCAs, config.Getenv = tunneltest.DefaultToken, edge.Addr(), edge.CAs(), noEnv
+	config.Authtoken, config.ConnectCAs, config.ConnectURL = tunneltest.DefaultToken, edge.CAs(), cmp.Or(config.ConnectURL, edge.Addr())
+	if config.Getenv == nil {
+		config.Getenv = noEnv
+	}
 	provider := NewNgrok(config)
 	provider.machine = l.machine()
+	for _, change := range tune {
+		change(&provider.timing)
+	}
 	tun, err := provider.Open(context.Background())
 	if err != nil {
 		t.Fatal(err)
@@ -287,6 +294,41 @@ func TestNetworkReturns(t *testing.T) {
 			})
 		}
 	}
+}
+
+// TestHangingTry has the laptop leave a network that swallows everything while a try of the tunnel hangs in it.
+func TestHangingTry(t *testing.T) {
+	t.Parallel()
+	edge := tunneltest.NewEdge(t, tunneltest.Options{})
+	proxy := tunneltest.NewProxy(t, tunneltest.ProxyOptions{Hosts: map[string]string{"connect.example.com:443": edge.Addr()}})
+	l := newLaptop("192.0.2.7")
+	s := serveOnLaptop(t, edge, l, NgrokConfig{
+		ConnectURL: "connect.example.com:443",
+		Getenv: func(name string) string {
+			if name == "HTTPS_PROXY" {
+				return proxy.URL().String()
+			}
+			return ""
+		},
+	}, func(limits *timing) { limits.sdk, limits.try = 50*time.Millisecond, time.Hour })
+	edge.BlackHole(true)
+	edge.Drop()
+	tries := func(n int) {
+		t.Helper()
+		// Less than the 8 s after which its heartbeats end a session that hangs.
+		for deadline := time.Now().Add(5 * time.Second); len(proxy.Asked()) < n; time.Sleep(time.Millisecond) {
+			if time.Now().After(deadline) {
+				t.Fatalf("tries: %q", proxy.Asked())
+			}
+		}
+	}
+	tries(3) // the first session, the SDK's try and the tunnel's own
+	l.moveTo("198.51.100.9")
+	tries(4)
+	edge.BlackHole(false)
+	l.moveTo("198.51.100.10")
+	s.wait(Online)
+	s.flows()
 }
 
 func TestWatcher(t *testing.T) {

@@ -475,9 +475,9 @@ func TestComesBack(t *testing.T) {
 				e.Refuse(3 * time.Second)
 				return time.Now().Add(3 * time.Second)
 			}},
-			{"refused for 7 s", func(e *tunneltest.Edge) time.Time {
-				e.Refuse(7 * time.Second)
-				return time.Now().Add(7 * time.Second)
+			{"refused for 8 s", func(e *tunneltest.Edge) time.Time {
+				e.Refuse(8 * time.Second)
+				return time.Now().Add(8 * time.Second)
 			}},
 		} {
 			t.Run(test.name+" "+wanted, func(t *testing.T) {
@@ -738,36 +738,6 @@ func TestShutdownKeepsWhatIsInFlight(t *testing.T) {
 		t.Error(err)
 	}
 	o.Retire(context.Background()) // returns, too, when all is over
-}
-
-// TestCloseWithNobodyAccepting has connections that nobody takes, which make the SDK's own Close hang.
-func TestCloseWithNobodyAccepting(t *testing.T) {
-	t.Parallel()
-	edge := tunneltest.NewEdge(t, tunneltest.Options{})
-	tun, err := tunnel.NewNgrok(configFor(t, edge, tunneltest.DefaultToken)).Open(within(t, secondsOfATest))
-	if err != nil {
-		t.Fatal(err)
-	}
-	client := edge.Client()
-	defer client.CloseIdleConnections()
-	var wg sync.WaitGroup
-	for range 20 {
-		wg.Go(func() {
-			if resp, err := client.Get(tun.URL()); err == nil {
-				resp.Body.Close()
-			}
-		})
-	}
-	began := time.Now()
-	for range 2 {
-		if err := tun.Close(); err != nil {
-			t.Error(err)
-		}
-	}
-	if took := time.Since(began); took > 5*time.Second {
-		t.Errorf("closed after %v", took)
-	}
-	wg.Wait()
 }
 
 func TestCloseWhileAway(t *testing.T) {
