@@ -158,13 +158,14 @@ func conformContent(t *testing.T, b *bench) {
 
 func conformDedupe(t *testing.T, b *bench) {
 	with := func(id string, since time.Time) func(*arrival) {
-		return func(a *arrival) { a.d.State, a.d.WebhookID, a.dedupe, a.since = Running, id, id, since }
+		return func(a *arrival) { a.d.State, a.d.WebhookID, a.dedupe, a.since = Running, id, true, since }
 	}
-	for _, c := range []struct {
+	type firstOne struct {
 		end    State // of the first one; "" while it runs
 		window time.Duration
 		want   bool
-	}{
+	}
+	firstOnes := []firstOne{
 		{"", 0, true},
 		{"", time.Hour, true},
 		{Retrying, 0, true},
@@ -174,8 +175,10 @@ func conformDedupe(t *testing.T, b *bench) {
 		{Skipped, time.Hour, true},
 		{Dead, time.Hour, false},
 		{Discarded, time.Hour, false},
-	} {
-		id := fmt.Sprintf("%s%v", c.end, c.window)
+	}
+	for i, c := range append(firstOnes, firstOnes...) {
+		reopened := i >= len(firstOnes)
+		id := fmt.Sprintf("%s%v%v", c.end, c.window, reopened)
 		first := b.store(with(id, time.Time{}))
 		if c.end != "" {
 			b.must(b.commit(&batch{ends: []*ending{b.end(first, c.end, "")}}))
@@ -183,6 +186,12 @@ func conformDedupe(t *testing.T, b *bench) {
 		var since time.Time
 		if c.window > 0 {
 			since = b.now.Add(-c.window + time.Second)
+		}
+		if reopened {
+			b.reopen()
+			if c.end == "" {
+				continue // it was interrupted
+			}
 		}
 		second := b.store(with(id, since))
 		if got := second.first != nil; got != c.want {
@@ -193,7 +202,7 @@ func conformDedupe(t *testing.T, b *bench) {
 		}
 	}
 	// In one batch, and not across endpoints; ids of any length and content.
-	long := strings.Repeat("x", 20000) + "\x00"
+	long := storedWebhookID("\x00" + strings.Repeat("x", 20000))
 	one, two, other := b.arrive(with(long, time.Time{})), b.arrive(with(long, time.Time{})), b.arrive(with(long, time.Time{}))
 	other.d.Endpoint = "other"
 	b.must(b.commit(&batch{arrivals: []*arrival{one, two, other}}))
@@ -202,6 +211,10 @@ func conformDedupe(t *testing.T, b *bench) {
 	}
 	if _, err := b.get(t.Context(), two.d.id); !errors.Is(err, ErrNotFound) {
 		t.Errorf("a duplicate was stored: %v", err)
+	}
+	b.reopen()
+	if again := b.store(with(long, time.Time{})); again.first == nil || again.first.ID != one.d.ID {
+		t.Errorf("after a restart, the first of the long id is %v", again.first)
 	}
 }
 
@@ -362,16 +375,15 @@ func conformReopen(t *testing.T, b *bench) {
 }
 
 func conformRetention(t *testing.T, b *bench) {
-	forget := func(string) time.Time { return b.now.Add(time.Hour) }
 	sweep := func(r retention) {
-		r.rows, r.dedupe = 3, forget
+		r.rows = 3
 		for more := true; more; {
 			var err error
 			more, err = b.sweep(r)
 			b.must(err)
 		}
 	}
-	waits := b.store(func(a *arrival) { a.d.WebhookID, a.dedupe = "w", "w" })
+	waits := b.store(func(a *arrival) { a.d.WebhookID, a.dedupe = "w", true })
 	runs, dead := b.store(in(Running)), b.store(in(Dead))
 	var done []*arrival
 	for range 10 {
@@ -391,7 +403,7 @@ func conformRetention(t *testing.T, b *bench) {
 	if _, err := b.get(t.Context(), dead.d.id); !errors.Is(err, ErrNotFound) {
 		t.Errorf("an old dead one is still there: %v", err)
 	}
-	if a := b.store(func(a *arrival) { a.d.WebhookID, a.dedupe = "w", "w" }); a.first == nil {
+	if a := b.store(func(a *arrival) { a.d.WebhookID, a.dedupe = "w", true }); a.first == nil {
 		t.Error("the Webhook-Id of an unfinished one was forgotten")
 	}
 	counts, err := b.counts(t.Context())

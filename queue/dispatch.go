@@ -390,10 +390,6 @@ func dueOf(t *task) due {
 // sweepOnce removes some of what need not be kept. Its caller has the right to commit, and holds mu.
 func (q *Queue) sweepOnce() {
 	now := q.cfg.Now()
-	windows := make(map[string]time.Duration, len(q.lines))
-	for name, l := range q.lines {
-		windows[name] = l.DedupeWindow
-	}
 	rows := sweepRows
 	if q.next.urgent() {
 		rows = busyRows
@@ -401,7 +397,6 @@ func (q *Queue) sweepOnce() {
 	q.mu.Unlock()
 	more, err := q.eng.sweep(retention{
 		before: now.Add(-q.cfg.Keep), count: q.cfg.KeepCount, rows: rows,
-		dedupe: func(endpoint string) time.Time { return now.Add(-windows[endpoint]) },
 	})
 	q.mu.Lock()
 	if err != nil {

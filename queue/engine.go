@@ -61,7 +61,7 @@ type arrival struct {
 	d        stored
 	replayOf ulid.ULID // zero for none
 	stack    string    // of a panic that made it dead
-	dedupe   string    // the whole Webhook-Id, to look for an earlier one with it; "" for not looking
+	dedupe   bool      // look for an earlier one with its Webhook-Id
 	since    time.Time // one that is finished counts if it was received at or after this time; zero: it never does
 	header   []byte    // packed
 	body     []byte    // packed
@@ -124,7 +124,5 @@ type due struct {
 type retention struct {
 	before time.Time // received before it
 	count  int       // finished, but not dead, beyond this many
-	// dedupe returns the time from which a finished delivery of the endpoint may still have duplicates.
-	dedupe func(endpoint string) time.Time
-	rows   int // looked at or removed by one sweep
+	rows   int       // looked at or removed by one sweep
 }

@@ -370,7 +370,7 @@ func (q *Queue) Accept(ctx context.Context, a Arrival) (*Receipt, error) {
 		stack:    cut(a.Stack, maxError),
 	}
 	if a.ReplayOf == "" {
-		ar.dedupe = a.WebhookID
+		ar.dedupe = a.WebhookID != ""
 	} else {
 		var ok bool
 		if ar.replayOf, ok = parseID(a.ReplayOf); !ok {
@@ -381,7 +381,7 @@ func (q *Queue) Accept(ctx context.Context, a Arrival) (*Receipt, error) {
 	t := &task{value: a.Value, loaded: true, wait: newWait()}
 	t.header, t.body = a.Header, a.Body
 	t.Delivery = Delivery{
-		Endpoint: a.Endpoint, WebhookID: cut(a.WebhookID, maxName), ReplayOf: a.ReplayOf, Synthetic: a.Synthetic,
+		Endpoint: a.Endpoint, WebhookID: storedWebhookID(a.WebhookID), ReplayOf: a.ReplayOf, Synthetic: a.Synthetic,
 		Scope: cut(a.Scope, maxName), Action: cut(a.Action, maxName),
 		RepoType: cut(a.RepoType, maxName), RepoName: cut(a.RepoName, maxName),
 	}
@@ -426,7 +426,7 @@ func (q *Queue) admit(j *joiner, dead string) error {
 		return fmt.Errorf("accept a delivery: endpoint %q is not served", t.Endpoint)
 	}
 	now := q.cfg.Now()
-	if j.dedupe != "" && t.line.DedupeWindow > 0 {
+	if j.dedupe && t.line.DedupeWindow > 0 {
 		j.since = now.Add(-t.line.DedupeWindow)
 	}
 	switch {

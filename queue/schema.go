@@ -6,8 +6,7 @@ var migrations = []string{
 	// Deliveries are narrow rows, since lists read them by the thousand; content has a table of its own.
 	//
 	// deliveries.id is the first 63 bits of the delivery's id. run_at, in Unix nanoseconds, is set from when a delivery has
-	// to wait until it is finished, so that one that runs at once and succeeds never enters an index. webhook.id is a hash
-	// of endpoint and Webhook-Id.
+	// to wait until it is finished, so that one that runs at once and succeeds never enters an index.
 	`
 CREATE TABLE endpoint (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE);
 CREATE TABLE delivery (
@@ -47,7 +46,6 @@ CREATE TABLE attempt (
 	result   BLOB,
 	PRIMARY KEY (delivery, n)
 ) WITHOUT ROWID;
-CREATE TABLE webhook (id INTEGER PRIMARY KEY, delivery INTEGER NOT NULL);
 CREATE TABLE summary (id INTEGER PRIMARY KEY CHECK (id = 1), value BLOB NOT NULL);
 `,
 }

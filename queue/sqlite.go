@@ -2,15 +2,12 @@ package queue
 
 import (
 	"context"
-	"crypto/sha256"
 	"database/sql"
 	"database/sql/driver"
-	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
-	"math"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -55,8 +52,8 @@ type sqliteEngine struct {
 	commits   int                // since summary.Low was last brought up to date
 	broken    error              // a sync failed: what is on disk is unknown until the file is opened anew
 	forgotten []ulid.ULID
-	webhookAt int64 // how far sweep is in the table webhook
-	unwritten int   // bytes, by estimate, since the last kick of the checkpointer
+	webhooks  webhooks
+	unwritten int // bytes, by estimate, since the last kick of the checkpointer
 
 	mu        sync.Mutex
 	readers   *sql.DB // nil until they are needed
@@ -88,13 +85,12 @@ type writer struct {
 	conn  driver.Conn
 	level string // its PRAGMA synchronous
 
-	begin, commit                                  *statement
-	insert, content, webhook, attempt              *statement
-	finish, start, discard                         *statement
-	first, replaceWebhook, row, duplicate, replays *statement
-	removals                                       [3]*statement
-	removeWebhook                                  *statement
-	summary                                        *statement
+	begin, commit            *statement
+	insert, content, attempt *statement
+	finish, start, discard   *statement
+	row, duplicate, replays  *statement
+	removals                 [3]*statement
+	summary                  *statement
 
 	prepared []*statement
 }
@@ -111,7 +107,7 @@ func openSQLite(ctx context.Context, path string, cfg sqliteConfig) (_ *sqliteEn
 	if cfg.walBytes == 0 {
 		cfg.walBytes = defaultWALBytes
 	}
-	e := &sqliteEngine{cfg: cfg, path: path, direct: map[int64]struct{}{}, kick: make(chan struct{}, 1), webhookAt: math.MinInt64}
+	e := &sqliteEngine{cfg: cfg, path: path, direct: map[int64]struct{}{}, kick: make(chan struct{}, 1), webhooks: newWebhooks()}
 	e.life, e.end = context.WithCancel(context.Background())
 	defer func() {
 		if err != nil {
@@ -260,10 +256,7 @@ func (w *writer) prepare() error {
 		{&w.insert, `INSERT INTO delivery (id, endpoint, state, received, attempts, synthetic, started, run_at, replay_of,
 			scope, action, repo_type, repo_name, webhook_id, reason) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)`},
 		{&w.content, "INSERT INTO content (id, header, body, encoding) VALUES (?,?,?,?)"},
-		{&w.webhook, "INSERT INTO webhook (id, delivery) VALUES (?,?) ON CONFLICT DO NOTHING"},
-		{&w.first, "SELECT " + columns + " FROM webhook w JOIN delivery d ON d.id = w.delivery WHERE w.id = ?"},
 		{&w.row, "SELECT " + columns + " FROM delivery d WHERE d.id = ?"},
-		{&w.replaceWebhook, "UPDATE webhook SET delivery = ? WHERE id = ?"},
 		{&w.duplicate, "UPDATE delivery SET duplicates = duplicates + 1 WHERE id = ?"},
 		{&w.replays, "UPDATE delivery SET replays = replays + 1 WHERE id = ?"},
 		{&w.attempt, `INSERT INTO attempt (delivery, n, started, duration, error, stack, output, result)
@@ -275,7 +268,6 @@ func (w *writer) prepare() error {
 		{&w.removals[0], "DELETE FROM delivery WHERE id = ?"},
 		{&w.removals[1], "DELETE FROM content WHERE id = ?"},
 		{&w.removals[2], "DELETE FROM attempt WHERE delivery = ?"},
-		{&w.removeWebhook, "DELETE FROM webhook WHERE id = ?"},
 		{&w.summary, "INSERT OR REPLACE INTO summary (id, value) VALUES (1, ?)"},
 	} {
 		var err error
@@ -462,6 +454,7 @@ func (e *sqliteEngine) commit(b *batch) error {
 	}
 	made := len(e.names)
 	err := e.transact(level, func() error { return e.apply(b) })
+	e.webhooks.settle(err == nil)
 	if err != nil {
 		e.unmake(made)
 		return e.commitError(err)
@@ -638,7 +631,7 @@ func (e *sqliteEngine) applyArrival(a *arrival) error {
 	if err != nil {
 		return err
 	}
-	if a.dedupe != "" {
+	if a.dedupe {
 		if dup, err := e.findFirst(a, endpoint); err != nil || dup {
 			return err
 		}
@@ -672,43 +665,6 @@ func (e *sqliteEngine) applyArrival(a *arrival) error {
 	e.countsOf(endpoint)[state]++
 	e.summary.Last = max(e.summary.Last, key)
 	return nil
-}
-
-// findFirst looks for the delivery that an arrival is a duplicate of, and counts it there. Without one, the arrival
-// becomes the one that later ones are duplicates of.
-func (e *sqliteEngine) findFirst(a *arrival, endpoint int64) (found bool, err error) {
-	w, hash := e.w, webhookHash(a.d.Endpoint, a.dedupe)
-	key := idKey(a.d.id)
-	if n, err := w.webhook.changes(hash, key); err != nil || n > 0 {
-		return false, err
-	}
-	row, err := w.first.queryRow(hash)
-	if err != nil {
-		return false, err
-	}
-	if row != nil {
-		first := e.delivery(row)
-		if row[colEndpoint].(int64) != endpoint || first.WebhookID != a.d.WebhookID {
-			return false, nil // two ids with one hash: the earlier one keeps it
-		}
-		counts := first.State != Dead && first.State != Discarded && !a.since.IsZero() && !first.Received.Before(a.since)
-		if !first.State.Finished() || counts {
-			first.Duplicates++
-			a.first = &first
-			return true, w.duplicate.exec(row[colID])
-		}
-	}
-	return false, w.replaceWebhook.exec(key, hash)
-}
-
-// webhookHash is what stands for a Webhook-Id of an endpoint in an index, however long it is.
-func webhookHash(endpoint, webhookID string) int64 {
-	h := sha256.New()
-	h.Write([]byte(endpoint))
-	h.Write([]byte{0})
-	h.Write([]byte(webhookID))
-	var sum [sha256.Size]byte
-	return int64(binary.BigEndian.Uint64(h.Sum(sum[:0])))
 }
 
 func (e *sqliteEngine) applyStart(s *start) error {

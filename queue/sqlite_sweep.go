@@ -1,8 +1,6 @@
 package queue
 
-import "math"
-
-// sweep implements engine: it removes up to r.rows deliveries, looks at as many entries of the table of Webhook-Ids, and
+// sweep implements engine: it removes up to r.rows deliveries, and
 // gives as many free pages back to the system if a good part of the file is free. Where nothing is to be done, nothing is
 // written: a queue at rest leaves the disk alone.
 func (e *sqliteEngine) sweep(r retention) (more bool, err error) {
@@ -13,17 +11,12 @@ func (e *sqliteEngine) sweep(r retention) (more bool, err error) {
 	if err != nil {
 		return false, e.commitError(err)
 	}
-	useless, next, err := e.uselessWebhooks(r)
-	if err != nil {
-		return false, e.commitError(err)
-	}
 	vacuum, err := e.worthVacuum()
 	if err != nil {
 		return false, e.commitError(err)
 	}
-	more = len(old) == r.rows || vacuum || next != math.MinInt64
-	if len(old)+len(useless) == 0 && !vacuum {
-		e.webhookAt = next
+	more = len(old) == r.rows || vacuum
+	if len(old) == 0 && !vacuum {
 		return more, nil
 	}
 	err = e.transact("NORMAL", func() error {
@@ -33,11 +26,6 @@ func (e *sqliteEngine) sweep(r retention) (more bool, err error) {
 			}
 			e.countsOf(d.endpoint)[d.state]--
 		}
-		for _, hash := range useless {
-			if err := e.w.removeWebhook.exec(hash); err != nil {
-				return err
-			}
-		}
 		if vacuum {
 			return e.w.exec("PRAGMA incremental_vacuum(200)")
 		}
@@ -46,12 +34,17 @@ func (e *sqliteEngine) sweep(r retention) (more bool, err error) {
 	if err != nil {
 		return false, e.commitError(err)
 	}
-	e.webhookAt = next
+	for _, d := range old {
+		e.webhooks.remove(webhookHash(e.names[d.endpoint], d.webhookID), d.key)
+	}
 	return more, nil
 }
 
 // oldDelivery is one that need not be kept.
-type oldDelivery struct{ key, endpoint, state int64 }
+type oldDelivery struct {
+	key, endpoint, state int64
+	webhookID            string
+}
 
 // oldDeliveries returns up to r.rows deliveries that need not be kept, oldest first: those that are too old before those
 // that are too many.
@@ -64,6 +57,7 @@ func (e *sqliteEngine) oldDeliveries(r retention) (old []oldDelivery, err error)
 		rows, err := e.w.query(query, args...)
 		for _, row := range rows {
 			d := oldDelivery{key: row[0].(int64), endpoint: row[1].(int64), state: row[2].(int64)}
+			d.webhookID, _ = row[3].(string)
 			if d.state != stateDead {
 				excess--
 			}
@@ -71,40 +65,17 @@ func (e *sqliteEngine) oldDeliveries(r retention) (old []oldDelivery, err error)
 		}
 		return err
 	}
-	if err := add("SELECT id, endpoint, state FROM delivery WHERE id < ? AND state >= 3 ORDER BY id LIMIT ?",
+	if err := add("SELECT id, endpoint, state, webhook_id FROM delivery WHERE id < ? AND state >= 3 ORDER BY id LIMIT ?",
 		keyAt(r.before), int64(r.rows)); err != nil {
 		return nil, err
 	}
 	if n := min(excess, int64(r.rows-len(old))); n > 0 {
-		if err := add("SELECT id, endpoint, state FROM delivery WHERE id >= ? AND state IN (3, 5, 6, 7) ORDER BY id LIMIT ?",
+		if err := add("SELECT id, endpoint, state, webhook_id FROM delivery WHERE id >= ? AND state IN (3, 5, 6, 7) ORDER BY id LIMIT ?",
 			keyAt(r.before), n); err != nil {
 			return nil, err
 		}
 	}
 	return old, nil
-}
-
-// uselessWebhooks returns the entries of the next part of the table of Webhook-Ids that can make nothing a duplicate any
-// more, and where the part after it begins: math.MinInt64, the table's beginning, after the last one.
-func (e *sqliteEngine) uselessWebhooks(r retention) (useless []int64, next int64, err error) {
-	rows, err := e.w.query(`SELECT w.id, d.endpoint, d.state, d.received FROM webhook w LEFT JOIN delivery d ON d.id = w.delivery
-		WHERE w.id >= ? ORDER BY w.id LIMIT ?`, e.webhookAt, int64(r.rows))
-	if err != nil {
-		return nil, 0, err
-	}
-	for _, row := range rows {
-		if row[2] != nil {
-			unfinished := row[2].(int64) < stateDone
-			if unfinished || row[3].(int64) >= r.dedupe(e.names[row[1].(int64)]).UnixNano() {
-				continue
-			}
-		}
-		useless = append(useless, row[0].(int64))
-	}
-	if len(rows) < r.rows || rows[len(rows)-1][0].(int64) == math.MaxInt64 {
-		return useless, math.MinInt64, nil
-	}
-	return useless, rows[len(rows)-1][0].(int64) + 1, nil
 }
 
 // worthVacuum reports whether more than a quarter of the file, and 4 MiB, is free.

@@ -137,7 +137,7 @@ func (w *workshop) measureDeliveries(ctx context.Context) (figures []figure, err
 		figures = append(figures, measured.figure(what, target{bound: t.ratio}, perSecond))
 	}
 	if w.only != "deliveries" {
-		latency, err := w.measureLatency(ctx, p, most/2)
+		latency, err := w.measureLatency(ctx, most/2)
 		if err != nil {
 			return nil, err
 		}
@@ -197,7 +197,13 @@ func (w *workshop) takeTurns(hubhook, against func(time.Duration) (float64, erro
 }
 
 // measureLatency sends both servers the same rate, so that what the client and the machine add is seen beside hubhook's own.
-func (w *workshop) measureLatency(ctx context.Context, p *pair, rate float64) (figure, error) {
+func (w *workshop) measureLatency(ctx context.Context, rate float64) (_ figure, err error) {
+	// With a database of its own: one that the rates have filled beyond what is kept is thinned out meanwhile.
+	p, err := w.startPair(ctx)
+	if err != nil {
+		return figure{}, err
+	}
+	defer func() { err = errors.Join(err, p.stop()) }()
 	latencies, err := p.hubhookLoad.openLoop(ctx, mostConnections, rate, w.openLoop)
 	if err != nil {
 		return figure{}, err
