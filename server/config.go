@@ -21,8 +21,9 @@ import (
 //
 // Where a field is zero, the variable it names is read; a variable counts only where the field (or the flag behind it) is not set.
 type Config struct {
-	// Addr is the local address, host:port. An empty host means 127.0.0.1, or 0.0.0.0 in a Space. Without a port the first free one from
-	// 7860 to 7959 is taken, in a Space always 7860; with one, exactly that. Port 0 takes any free port.
+	// Addr is the local address, host:port. An empty Addr means 127.0.0.1, or 0.0.0.0 in a Space, and the first free port from 7860 to
+	// 7959, in a Space always 7860. In an Addr, an empty host means all of the machine's addresses, as in package net; an empty port means
+	// that range, port 0 any free port, and another one exactly that.
 	// HUBHOOK_HOST and HUBHOOK_PORT, then PORT.
 	Addr string
 

@@ -48,6 +48,8 @@ type prober struct {
 	mu     sync.Mutex
 	recent []time.Time // checks of the last hour
 
+	renewed bool // the tunnel was opened anew since the way was last proven; of the goroutine that runs probe
+
 	came     atomic.Int64 // deliveries so far
 	lastCame atomic.Int64 // in Unix nanoseconds
 }
@@ -213,7 +215,10 @@ func (r *run) proveWay(ctx context.Context) {
 	switch {
 	case errors.As(err, &notOurs):
 		view.Phase, view.Error = unreachable, err.Error()
-		view.Hint = "the tunnel is opened anew; if that does not help, look whether another program has taken this URL"
+		view.Hint = "look whether another program has taken this URL"
+		if r.canRenew() {
+			view.Hint = "the tunnel is opened anew; if that does not help, look whether another program has taken this URL"
+		}
 	case err != nil:
 		view.Phase, view.Error = unchecked, err.Error()
 	}
@@ -223,9 +228,22 @@ func (r *run) proveWay(ctx context.Context) {
 	})
 	r.metrics.probed(view.Phase)
 	r.tell(view)
-	if renew, ok := r.tunnel.(interface{ Renew(error) }); ok && view.Phase == unreachable {
-		renew.Renew(err)
+	switch {
+	case view.Phase == reachable:
+		r.prober.renewed = false
+	case view.Phase == unreachable && r.canRenew():
+		r.prober.renewed = true
+		r.tunnel.(renewer).Renew(err)
 	}
+}
+
+// renewer is a tunnel that can be opened anew while it keeps its listener.
+type renewer interface{ Renew(cause error) }
+
+// canRenew reports whether opening the tunnel anew is worth a try: once for each time that the way is lost.
+func (r *run) canRenew() bool {
+	_, ok := r.tunnel.(renewer)
+	return ok && !r.prober.renewed
 }
 
 // tell shows something about the tunnel that is no change of its state.

@@ -88,8 +88,17 @@ func TestAnAnswerThatIsNotOursIsSaid(t *testing.T) {
 			if l.text("phase") != test.phase || !strings.Contains(l.text("error"), test.words) || strings.Contains(l.text("error"), "nonce") {
 				t.Errorf("%v; want %s and %q", l, test.phase, test.words)
 			}
-			if resp, err := edge.Client().Post(s.publicBase()+"/webhooks/train", "application/json", strings.NewReader(push)); err != nil || resp.StatusCode != 200 {
-				t.Errorf("afterwards, through the tunnel: %v, %v", resp, err)
+			// Where somebody else answered, the tunnel is opened anew, once.
+			deadline := time.Now().Add(10 * time.Second)
+			for {
+				resp, err := edge.Client().Post(s.publicBase()+"/webhooks/train", "application/json", strings.NewReader(push))
+				if err == nil && resp.Body.Close() == nil && resp.StatusCode == 200 {
+					break
+				}
+				if time.Now().After(deadline) {
+					t.Fatalf("afterwards, through the tunnel: %v, %v", resp, err)
+				}
+				time.Sleep(10 * time.Millisecond)
 			}
 		})
 	}

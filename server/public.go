@@ -30,6 +30,9 @@ func (r *run) provider() tunnel.Provider {
 		Version: Version(),
 		Prove:   r.prober.check,
 		Connecting: func(try int, err error) {
+			if try&(try-1) != 0 { // the first, then ever fewer: 2, 4, 8
+				return
+			}
 			r.showTunnel(ui.Tunnel{Provider: "ngrok", Phase: tunnel.Connecting.String(), Error: fmt.Sprintf("try %d: %s", try, cause(err))})
 		},
 	})
@@ -56,6 +59,7 @@ func (r *run) openTunnel(ctx context.Context) {
 	if p == nil {
 		return
 	}
+	r.where.set(func(w *places) { w.tunnel.Provider = p.Name() })
 	slow := time.AfterFunc(time.Second, func() {
 		r.screen.Info(ui.Notice{Text: fmt.Sprintf("Opening the %s tunnel. %s works meanwhile.", p.Name(), r.where.get().local)})
 	})

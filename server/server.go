@@ -110,6 +110,9 @@ func (s *Server) Handler() http.Handler {
 		s.opened = true
 		s.config.NoTunnel = true
 		s.openScreen()
+		if !s.secrets.defined() {
+			s.screen.Warn(ui.Notice{Text: "no webhook secret is defined: the endpoints are open to everyone", Hint: "set WEBHOOK_SECRET or Config.Secrets; see https://huggingface.co/docs/hub/webhooks#webhook-secret"})
+		}
 		if err := s.open(context.Background()); err != nil {
 			s.screen.Warn(ui.Notice{Text: "open the queue: " + err.Error(), Hint: hintOf(err)})
 		}

@@ -419,7 +419,7 @@ func (s *Screen) Stopped(v Stopped) {
 		t.add(careful, "The Hub still posts to this URL; ")
 		t.add(plain, "disable the webhook at ")
 		t.add(link, settingsURL)
-		t.add(plain, ", or run with --watch.")
+		t.add(plain, ".")
 		t.end()
 	}
 	s.out.put(t.buf, t.lines, notable)

@@ -207,7 +207,11 @@ func noteOf(d inspector.Delivery) string {
 		notes = append(notes, fmt.Sprintf("%d attempts", d.Attempts))
 	}
 	if d.Duplicates > 0 {
-		notes = append(notes, fmt.Sprintf("%d duplicates", d.Duplicates))
+		plural := "s"
+		if d.Duplicates == 1 {
+			plural = ""
+		}
+		notes = append(notes, fmt.Sprintf("%d duplicate%s", d.Duplicates, plural))
 	}
 	if d.Reason != "" {
 		notes = append(notes, ui.Harmless(d.Reason, 0))
