@@ -434,6 +434,9 @@ func TestCallerGivesUp(t *testing.T) {
 	if took := time.Since(began); took > 5*time.Second {
 		t.Errorf("Open returned after %v", took)
 	}
+	if _, err := tunnel.NewNgrok(configFor(t, edge, tunneltest.DefaultToken)).Open(ctx); !errors.Is(err, context.Canceled) {
+		t.Errorf("with a context that has ended: %v", err)
+	}
 }
 
 // TestOpenContextEnds shows that the context of Open is not the tunnel's life.

@@ -176,8 +176,11 @@ func (t *ngrokTunnel) first(ctx context.Context, connecting func(int, error)) (*
 	var failed *Error
 	for try := 0; ; try++ {
 		wait := waitBetween(try, 0)
-		if left := time.Until(until); left <= wait || !sleep(ctx, wait) {
+		if left := time.Until(until); try > 0 && left <= wait {
 			return nil, failed
+		}
+		if !sleep(ctx, wait) {
+			return nil, t.client.failure(context.Cause(ctx))
 		}
 		l, err := t.client.connect(ctx, time.Until(until), nil, &t.background)
 		if err == nil {

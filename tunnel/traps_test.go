@@ -401,8 +401,9 @@ func TestServerTimeouts(t *testing.T) {
 	}
 	read := make(chan error, 1)
 	server := &http.Server{
-		ReadTimeout:  300 * time.Millisecond,
-		WriteTimeout: 300 * time.Millisecond,
+		ReadTimeout:  time.Second,
+		WriteTimeout: time.Second,
+		IdleTimeout:  time.Minute,
 		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			switch r.URL.Path {
 			case "/reads":
