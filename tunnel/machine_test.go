@@ -322,11 +322,15 @@ func TestHangingTry(t *testing.T) {
 			}
 		}
 	}
-	tries(3) // the first session, the SDK's try and the tunnel's own
-	l.moveTo("198.51.100.9")
-	tries(4)
+	s.wait(Reconnecting)
+	// One try of the SDK and one of the tunnel come without a move: the third one cannot.
+	for _, addr := range []string{"198.51.100.1", "198.51.100.2", "198.51.100.3"} {
+		before := len(proxy.Asked())
+		l.moveTo(addr)
+		tries(before + 1)
+	}
 	edge.BlackHole(false)
-	l.moveTo("198.51.100.10")
+	l.moveTo("198.51.100.4")
 	s.wait(Online)
 	s.flows()
 }
@@ -418,6 +422,29 @@ func TestRenew(t *testing.T) {
 	if err := <-slow; err != nil {
 		t.Errorf("in flight meanwhile: %v", err)
 	}
+}
+
+// TestRenewWithoutAnAnswer has a service that does not take the URL off: the old session must not hold it against the new one.
+func TestRenewWithoutAnAnswer(t *testing.T) {
+	t.Parallel()
+	edge := tunneltest.NewEdge(t, tunneltest.Options{})
+	s := serveOnLaptop(t, edge, newLaptop(), NgrokConfig{})
+	slow := make(chan struct{})
+	go func() {
+		defer close(slow)
+		if resp, err := s.client.Get(s.URL() + "/slow"); err == nil {
+			resp.Body.Close()
+		}
+	}()
+	<-s.arrived
+	edge.Hang(true)
+	s.Renew(errors.New("something else answers there"))
+	waitForEdge(t, edge, func(_ []string, sessions int) bool { return sessions == 0 })
+	edge.Hang(false)
+	s.wait(Online)
+	s.flows()
+	<-slow
+	close(s.finish)
 }
 
 // TestSince shows since when a phase lasts, whatever becomes of its reason.

@@ -21,7 +21,8 @@ type NgrokConfig struct {
 	AuthtokenSource string
 	// ConfigFile is the path of ngrok.yml, version 2 or 3. Empty: where ngrok's own program keeps it, if it is there:
 	// $XDG_CONFIG_HOME/ngrok or ~/.config/ngrok, ~/Library/Application Support/ngrok, %LocalAppData%\ngrok. Its
-	// connect_url, connect_cas and proxy_url count as they do there.
+	// connect_url, connect_cas and proxy_url count as they do there. Without proxy_url, HTTPS_PROXY counts, then ALL_PROXY (both also
+	// in lower case), but for the hosts that NO_PROXY names and for loopback.
 	ConfigFile string
 	// URL is the wanted public URL or domain. If it is empty, NGROK_DOMAIN counts, then the one that the account is assigned.
 	URL string
@@ -62,6 +63,10 @@ func (n *Ngrok) Name() string { return "ngrok" }
 // Open connects to the ngrok service and binds the public URL. It takes 15 s at most.
 //
 // An error wraps [ErrNoCredential] where no authtoken was found; that is known without any network.
+//
+// The tunnel renews its session by itself when the machine has slept, when this program has stood still for more than 10 s, and when
+// the machine has lost the network address that the session goes over. It also has a method Renew(cause error), for whoever has found
+// that the public URL does not lead here: the session is replaced at once, what is in flight is kept, and cause is shown as the reason.
 func (n *Ngrok) Open(ctx context.Context) (Tunnel, error) {
 	settings, err := n.config.settings()
 	if err != nil {

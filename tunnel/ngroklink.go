@@ -188,8 +188,9 @@ func (l *link) pump(handOver func(net.Conn, *link)) {
 	}
 }
 
-// unbind takes the URL off the service and keeps what is in flight, within limit.
-func (l *link) unbind(background *sync.WaitGroup, limit time.Duration) {
+// unbind takes the URL off the service and keeps what is in flight. It reports whether that was done within limit: the SDK (v2.4.0,
+// session.go, handleProxy) locks itself out where a new stream arrives at the wrong moment, and the service keeps the URL then.
+func (l *link) unbind(background *sync.WaitGroup, limit time.Duration) bool {
 	done := make(chan struct{})
 	background.Add(1)
 	go func() {
@@ -202,7 +203,9 @@ func (l *link) unbind(background *sync.WaitGroup, limit time.Duration) {
 	defer timer.Stop()
 	select {
 	case <-done:
+		return true
 	case <-timer.C:
+		return false
 	}
 }
 

@@ -26,6 +26,8 @@ type timing struct {
 	prove time.Duration
 	// unbind is how long the service may take to take the public URL off.
 	unbind time.Duration
+	// swap is the same for a session that is being replaced, which the next one has to wait for.
+	swap time.Duration
 	// linger is how long a session that was replaced keeps its requests in flight.
 	linger time.Duration
 	// close bounds the second Close.
@@ -37,9 +39,10 @@ var defaultTiming = timing{
 	ours:   60 * time.Second,
 	try:    6 * time.Second,
 	sdk:    4 * time.Second,
-	steady: 10 * time.Second,
+	steady: 2 * time.Second,
 	prove:  5 * time.Second,
 	unbind: 2 * time.Second,
+	swap:   700 * time.Millisecond,
 	linger: 30 * time.Second,
 	close:  5 * time.Second,
 }
@@ -55,7 +58,7 @@ const (
 // waitBetween is how long to wait before try n (from 0) of an outage that has lasted for so long. In its first five minutes the
 // waits stay short, for the Hub retries its deliveries in that time.
 func waitBetween(n int, outage time.Duration) time.Duration {
-	longest := 1500 * time.Millisecond
+	longest := time.Second
 	if outage > 5*time.Minute {
 		longest = 15 * time.Second
 	}
@@ -481,9 +484,13 @@ func (t *ngrokTunnel) proven(l *link) bool {
 	return t.prove(ctx, l.url) == nil
 }
 
-// replaceLater takes l's URL off the service now and ends its session when what is in flight on it is done.
+// replaceLater takes l's URL off the service now and ends its session when what is in flight on it is done. Where the URL does not
+// come off, the session has to end first: nothing could take the URL over.
 func (t *ngrokTunnel) replaceLater(l *link) {
-	l.unbind(&t.background, t.timing.unbind)
+	if !l.unbind(&t.background, t.timing.swap) {
+		t.dropNow(l)
+		return
+	}
 	t.background.Add(1)
 	go func() {
 		defer t.background.Done()

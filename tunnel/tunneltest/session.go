@@ -174,13 +174,17 @@ func (s *session) end() {
 	e := s.edge
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	e.forgetLocked(s)
+	e.wakeLocked()
+}
+
+func (e *Edge) forgetLocked(s *session) {
 	delete(e.sessions, s)
 	for host, p := range e.bound {
 		if p.session == s {
 			delete(e.bound, host)
 		}
 	}
-	e.wakeLocked()
 }
 
 // answer answers one request of the agent. An agent that does not keep to the protocol loses its connection.
@@ -290,7 +294,7 @@ func (s *session) auth(q authRequest) authResponse {
 func (e *Edge) takeOverLocked(cookie string) {
 	for s := range e.sessions {
 		if cookie != "" && s.cookie == cookie {
-			delete(e.sessions, s)
+			e.forgetLocked(s)
 			s.transport.Close()
 		}
 	}
