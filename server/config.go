@@ -92,6 +92,7 @@ type Config struct {
 
 	host, port   string          // of the flags --host and --port
 	given        map[string]bool // flags that were given, whose variables don't count
+	tunnelRetry  time.Duration   // before the second try to open a tunnel; doubled up to a minute
 	probeClient  *http.Client    // asks the public URL; nil for one of its own
 	tokenSource  string          // where NgrokAuthtoken came from, for error texts
 	space        string          // SPACE_ID
@@ -170,6 +171,7 @@ func (c Config) withDefaults() (Config, error) {
 			return c, &ConfigError{Text: fmt.Sprintf("%s: want more than 0, have %d", n.name, n.value)}
 		}
 	}
+	fallback(&c.tunnelRetry, 5*time.Second)
 	fallback(&c.ReplyWithin, defaultReplyWithin)
 	fallback(&c.MaxBody, defaultMaxBody)
 	fallback(&c.MaxInFlight, defaultMaxInFlight)

@@ -53,33 +53,77 @@ func cause(err error) string {
 	return e.Cause
 }
 
-// openTunnel opens the public URL, or says why there is none. The local server serves in the meantime, and goes on in any case.
-func (r *run) openTunnel(ctx context.Context) {
-	p := r.provider()
-	if p == nil {
-		return
+// openTunnel opens the public URL, or says why there is none, and then reports whether a later try may succeed. The local server serves in
+// the meantime, and goes on in any case.
+func (r *run) openTunnel(ctx context.Context, p tunnel.Provider) (again bool) {
+	t, err := p.Open(ctx)
+	if err != nil {
+		if ctx.Err() == nil { // nobody asked to stop
+			again = r.showFailure(p, err)
+		}
+		return again
 	}
+	r.tunnel = t
+	r.listenTunnel()
+	if url := t.URL(); url != "" {
+		r.where.set(func(w *places) { w.public = url })
+		r.metrics.tunnelUp.Store(1)
+		r.noteTunnel(ui.Tunnel{Provider: p.Name(), Phase: tunnel.Online.String(), URL: url}, time.Now())
+	}
+	return false
+}
+
+// showFailure says why the tunnel could not be opened, once for each cause in a row, and reports whether a later try may succeed.
+func (r *run) showFailure(p tunnel.Provider, err error) (again bool) {
+	view := ui.Tunnel{Provider: p.Name(), Phase: "failed", Error: cause(err), Hint: hintOf(err)}
+	if errors.Is(err, tunnel.ErrNoCredential) {
+		view.Error, view.Hint = "no ngrok authtoken was found, so only this machine can reach the endpoints", credentialHint
+	}
+	var e *tunnel.Error
+	if again = errors.As(err, &e) && e.Temporary; again {
+		view.Hint += "\nit is tried again from time to time"
+	}
+	if before := r.where.get().tunnel; before.Phase != view.Phase || before.Error != view.Error {
+		r.showTunnel(view)
+	}
+	return again
+}
+
+// firstTunnel is openTunnel at the start, where the banner waits for it.
+func (r *run) firstTunnel(ctx context.Context, p tunnel.Provider) (again bool) {
 	r.where.set(func(w *places) { w.tunnel.Provider = p.Name() })
 	slow := time.AfterFunc(time.Second, func() {
 		r.screen.Info(ui.Notice{Text: fmt.Sprintf("Opening the %s tunnel. %s works meanwhile.", p.Name(), r.where.get().local)})
 	})
-	t, err := p.Open(ctx)
-	slow.Stop()
-	switch {
-	case err != nil && ctx.Err() != nil: // asked to stop meanwhile
-	case errors.Is(err, tunnel.ErrNoCredential):
-		r.showTunnel(ui.Tunnel{Provider: p.Name(), Phase: "failed", Error: "no ngrok authtoken was found, so only this machine can reach the endpoints", Hint: credentialHint})
-	case err != nil:
-		r.showTunnel(ui.Tunnel{Provider: p.Name(), Phase: "failed", Error: cause(err), Hint: hintOf(err)})
-	default:
-		r.tunnel = t
-		r.listenTunnel()
-		if url := t.URL(); url != "" {
-			r.where.set(func(w *places) { w.public = url })
-			r.metrics.tunnelUp.Store(1)
-			r.noteTunnel(ui.Tunnel{Provider: p.Name(), Phase: tunnel.Online.String(), URL: url})
+	defer slow.Stop()
+	return r.openTunnel(ctx, p)
+}
+
+// keepOpening tries again to open a tunnel that could not be opened at the start, on a laptop that was offline then, say.
+func (r *run) keepOpening(ctx context.Context, p tunnel.Provider) {
+	again := true
+	for wait := r.config.tunnelRetry; again; wait = min(2*wait, time.Minute) {
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(wait):
 		}
+		again = r.openTunnel(ctx, p)
 	}
+	if r.tunnel == nil {
+		return
+	}
+	if url := r.tunnel.URL(); url != "" {
+		r.screen.Tunnel(ui.Tunnel{Provider: p.Name(), Phase: tunnel.Online.String(), URL: url, Endpoints: r.endpointURLs(url)})
+	}
+	r.attendTunnel(ctx)
+}
+
+// attendTunnel shows what becomes of the tunnel and checks that it leads here.
+func (r *run) attendTunnel(ctx context.Context) {
+	r.tasks.Go(r.watchTunnel)
+	r.tasks.Go(func() { r.probe(ctx) })
+	r.prober.wanted()
 }
 
 // watchTunnel shows what becomes of the tunnel until it has ended.
@@ -104,19 +148,20 @@ func (r *run) watchTunnel() {
 		} else {
 			r.metrics.tunnelUp.Store(0)
 		}
-		r.showTunnel(view)
+		r.noteTunnel(view, state.Since)
+		r.screen.Tunnel(view)
 	}
 }
 
 // showTunnel puts the tunnel's state on the screen and into the inspector.
 func (r *run) showTunnel(t ui.Tunnel) {
-	r.noteTunnel(t)
+	r.noteTunnel(t, time.Now())
 	r.screen.Tunnel(t)
 }
 
-// noteTunnel puts the tunnel's state into the inspector.
-func (r *run) noteTunnel(t ui.Tunnel) {
-	r.where.set(func(w *places) { w.tunnel, w.tunnelSince, w.lost = t, time.Now(), false })
+// noteTunnel puts the tunnel's state, and since when it has been so, into the inspector.
+func (r *run) noteTunnel(t ui.Tunnel, since time.Time) {
+	r.where.set(func(w *places) { w.tunnel, w.tunnelSince, w.lost = t, since, false })
 	if r.Server.private != nil {
 		r.Server.private.Tunnel(t)
 	}

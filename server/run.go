@@ -53,7 +53,8 @@ type run struct {
 	privateServer   *http.Server
 	tunnel          tunnel.Tunnel
 	failed          chan error     // a listener's end, when nobody asked for it
-	tasks           sync.WaitGroup // goroutines of this run
+	tasks           sync.WaitGroup // goroutines of this run, but that of opening
+	opening         sync.WaitGroup // the goroutine that may still set tunnel
 }
 
 // open opens what serving can't do without. The queue comes first: its lock is what keeps a second process out, before it opens a port.
@@ -104,15 +105,19 @@ func (r *run) serve(ctx context.Context) error {
 		r.privateServer = r.httpServer(r.Server.private)
 		r.listen(r.privateServer, r.privateListener)
 	}
-	r.openTunnel(ctx)
+	provider, again := r.provider(), false
+	if provider != nil {
+		again = r.firstTunnel(ctx, provider)
+	}
 	keys := r.config.Keys != nil && ui.CanReadKeys(r.config.Keys)
 	r.screen.Ready(r.ready(keys))
-	if r.tunnel != nil {
-		r.tasks.Go(r.watchTunnel)
-		r.tasks.Go(func() { r.probe(ctx) })
-		r.prober.wanted()
+	switch {
+	case r.tunnel != nil:
+		r.attendTunnel(ctx)
+	case again:
+		r.opening.Go(func() { r.keepOpening(ctx, provider) })
 	}
-	if r.config.ExitOnDown > 0 && r.provider() != nil {
+	if r.config.ExitOnDown > 0 && provider != nil {
 		r.tasks.Go(func() { r.watchDown(ctx) })
 	}
 	if keys {
@@ -176,6 +181,7 @@ func (r *run) ready(keys bool) ui.Ready {
 // close ends everything in the order that loses no answer: no new requests through the tunnel, then handlers, while new deliveries are
 // refused, then requests in flight, then the tunnel itself and the rest.
 func (r *run) close(cause error) error {
+	r.opening.Wait()
 	ctx, cancel := context.WithTimeout(context.Background(), stopTime)
 	defer cancel()
 	stopped := ui.Stopped{HadTunnel: r.tunnel != nil}

@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -270,4 +271,45 @@ func TestRunFailsBeforeItOpensAPort(t *testing.T) {
 	if err := third.Run(context.Background()); err == nil || !strings.Contains(err.Error(), "in use") || hintOf(err) == "" {
 		t.Errorf("Run on a port in use: %v (hint %q)", err, hintOf(err))
 	}
+}
+
+// A laptop that was offline at the start gets its public URL once it is not.
+func TestATunnelThatCouldNotBeOpenedIsTriedAgain(t *testing.T) {
+	edge := tunneltest.NewEdge(t, tunneltest.Options{})
+	c := tunnelConfig(t, edge)
+	provider := &offline{Provider: c.Provider}
+	provider.fail.Store(2)
+	c.Provider, c.tunnelRetry, c.probeClient = provider, time.Millisecond, edge.Client()
+	var said safeBuilder
+	c.Errors = &said
+	s := newServer(t, c)
+	s.Handle("train", nil)
+	r := start(t, s)
+	if ready := r.wait(t, "ready", nil); ready.text("public_url") != "" {
+		t.Errorf("ready: %v", ready)
+	}
+	l := r.wait(t, "tunnel", phase("online"))
+	if l["endpoints"] == nil {
+		t.Errorf("online: %v; want the endpoints to paste", l)
+	}
+	r.wait(t, "tunnel", phase(reachable))
+	if err := r.stop(); err != nil {
+		t.Error(err)
+	}
+	if n := strings.Count(said.String(), "no network"); n != 1 {
+		t.Errorf("the cause is said %d times:\n%s", n, said.String())
+	}
+}
+
+// offline fails some times, as without a network, before it opens.
+type offline struct {
+	tunnel.Provider
+	fail atomic.Int32
+}
+
+func (o *offline) Open(ctx context.Context) (tunnel.Tunnel, error) {
+	if o.fail.Add(-1) >= 0 {
+		return nil, &tunnel.Error{Op: "open the ngrok tunnel", Cause: "no network", Fix: "connect", Temporary: true}
+	}
+	return o.Provider.Open(ctx)
 }
