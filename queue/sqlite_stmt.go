@@ -36,15 +36,6 @@ func (s *statement) exec(args ...any) error {
 	return err
 }
 
-// changes runs the statement and returns how many rows it changed.
-func (s *statement) changes(args ...any) (int64, error) {
-	res, err := s.s.(driver.StmtExecContext).ExecContext(context.Background(), s.bind(args))
-	if err != nil {
-		return 0, err
-	}
-	return res.RowsAffected()
-}
-
 // queryRow returns the first row, nil if there is none.
 func (s *statement) queryRow(args ...any) ([]driver.Value, error) {
 	rows, err := s.s.(driver.StmtQueryContext).QueryContext(context.Background(), s.bind(args))

@@ -29,7 +29,7 @@ import (
 )
 
 const (
-	soakTime = 20 * time.Second // CI takes longer
+	soakTime = 20 * time.Second      // CI takes longer
 	soakGap  = 10 * time.Millisecond // between two events of the Hub
 	probeGap = 50 * time.Millisecond // between two of the prober
 	traceGap = 3 * time.Second       // between two lists of goroutines that the program's runtime prints
