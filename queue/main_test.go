@@ -18,6 +18,11 @@ func TestMain(m *testing.M) {
 		child(mode)
 		os.Exit(0)
 	}
+	// What compresses is made once and shared; made in a test's bubble of its own time, it could not be used outside it.
+	packed, encoding := packBody(make([]byte, 1<<20))
+	if _, err := unpackBody(packed, encoding); err != nil {
+		panic(err)
+	}
 	goleak.VerifyTestMain(m)
 }
 

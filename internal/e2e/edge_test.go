@@ -68,9 +68,7 @@ func TestTheEdgeComesBack(t *testing.T) {
 				t.Errorf("it came back under %s; it was %s", up.URL, public)
 			}
 			p.stop()
-			if now, _ := edge.Sessions(); now != 0 {
-				t.Errorf("%d sessions at the edge after the end", now)
-			}
+			noSession(t, edge)
 		})
 	}
 }
@@ -196,4 +194,13 @@ func writeNgrokYML(t *testing.T, h *home, addr, authority string) {
 	if err := os.WriteFile(h.ngrokConfig(), []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// noSession waits until the edge has seen the end of every session.
+func noSession(t *testing.T, edge *tunneltest.Edge) {
+	t.Helper()
+	pollFor(t, patience, "the edge sees the end", func() (bool, string) {
+		now, _ := edge.Sessions()
+		return now == 0, fmt.Sprintf("%d sessions are left", now)
+	})
 }

@@ -104,9 +104,7 @@ func TestSoak(t *testing.T) {
 	s.measureRest(&rest)
 	follow()
 	p.stop()
-	if now, _ := edge.Sessions(); now != 0 {
-		t.Errorf("%d sessions at the edge after the end", now)
-	}
+	noSession(t, edge)
 }
 
 func soakSettings(t *testing.T) (lasts time.Duration, seed uint64) {
