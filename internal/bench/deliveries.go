@@ -222,8 +222,8 @@ func (w *workshop) measureLatency(ctx context.Context, rate float64) (_ []figure
 		return nil, err
 	}
 	atMost10 := target{atMost: true, bound: 10, unit: " ms"}
-	inSeconds := medianSecond(latencies, w.openLoop)
-	bareInSeconds := medianSecond(bare, w.openLoop)
+	typical := medianSecond(latencies, w.openLoop)
+	bareTypical := medianSecond(bare, w.openLoop)
 	p99 := percentile(latencies, 0.99)
 	figures := []figure{{
 		what:    fmt.Sprintf("p99 at %s, half of the most", perSecond(rate)),
@@ -233,8 +233,8 @@ func (w *workshop) measureLatency(ctx context.Context, rate float64) (_ []figure
 		short:   atMost10.missed(p99.Seconds() * 1000),
 	}, {
 		what:    "the same in the median second",
-		hubhook: milliseconds(inSeconds),
-		against: milliseconds(bareInSeconds),
+		hubhook: milliseconds(typical),
+		against: milliseconds(bareTypical),
 	}}
 	if w.profiles != "" {
 		err = p.hubhook.profiled(filepath.Join(w.profiles, "latency.pprof"), func() error {
