@@ -32,9 +32,17 @@ func leaked() int {
 		if err == nil {
 			return 0
 		}
-		if time.Since(began) > 12*time.Second {
+		if time.Since(began) < 12*time.Second {
+			continue
+		}
+		if err := goleak.Find(goleak.IgnoreTopFunction(heartbeatCheck)); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			return 1
 		}
+		return 0
 	}
 }
+
+// heartbeatCheck is the SDK's, for each session. Where a heartbeat is answered in the same moment in which it is found overdue, it
+// waits for a timer that has been read already, for ever. Nothing outside of it can end that; all else of such a session is gone.
+const heartbeatCheck = "golang.ngrok.com/muxado/v2.(*Heartbeat).check"
