@@ -216,8 +216,12 @@ func (q *Queue) store(c *commit) {
 	if b.empty() {
 		return
 	}
+	began := q.cfg.Now()
 	err := q.eng.commit(b)
 	if err == nil {
+		if q.cfg.Committed != nil {
+			q.cfg.Committed(len(b.ends)+len(b.discards)+len(b.starts)+len(b.arrivals), q.cfg.Now().Sub(began))
+		}
 		return
 	}
 	alone := !q.eng.outage(err)

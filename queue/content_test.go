@@ -2,10 +2,13 @@ package queue
 
 import (
 	"bytes"
+	"crypto/rand"
 	"net/http"
 	"reflect"
 	"testing"
 	"time"
+
+	"github.com/oklog/ulid/v2"
 )
 
 func FuzzHeader(f *testing.F) {
@@ -61,9 +64,31 @@ func TestIDsOnlyGrow(t *testing.T) {
 	if ms := s.next(now.Add(2 * time.Hour)).Time(); ms != uint64(now.Add(2*time.Hour).UnixMilli()) {
 		t.Errorf("an id's time is %d", ms)
 	}
-	for _, no := range []string{"", "x", "01ARZ3NDEKTSV4RRFFQ69G5FAV", last[:25]} {
+	for _, no := range []string{"", "x", last[:25], last + "0"} {
 		if _, ok := parseID(no); ok {
 			t.Errorf("%q is taken for an id", no)
+		}
+	}
+	if id, ok := parseID("01ARZ3NDEKTSV4RRFFQ69G5FAV"); !ok || hasKey(id) {
+		t.Errorf("an id of another source is read as %v, %v", id, ok)
+	}
+}
+
+func TestIDsOfSeveralProcesses(t *testing.T) {
+	now := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+	one, other := idSource{random: ulid.Monotonic(rand.Reader, 0)}, idSource{random: ulid.Monotonic(rand.Reader, 0)}
+	seen := map[ulid.ULID]bool{}
+	for _, s := range []*idSource{&one, &other} {
+		var last ulid.ULID
+		for i := range 10_000 {
+			if i == 5_000 {
+				now = now.Add(-time.Hour) // the clock is set back
+			}
+			id := s.next(now)
+			if id.Compare(last) <= 0 || seen[id] {
+				t.Fatalf("%s comes after %s", id, last)
+			}
+			last, seen[id] = id, true
 		}
 	}
 }

@@ -54,8 +54,22 @@ type Arrival struct {
 	ReplayOf  string // ID of the delivery that this one repeats; a replay is never a duplicate
 	Synthetic bool   // a sample event, not the Hub's
 
+	// SerialKey keeps deliveries of one endpoint apart that have the same one: they run one at a time, whatever process
+	// runs them. Without one a delivery runs beside any other.
+	SerialKey string
+	// Burst holds the delivery back for others of its kind, nil for none.
+	Burst *Burst
+
 	// Value is handed to the handler as it is when the delivery runs without having been read back from disk. It saves a second parsing.
 	Value any
+}
+
+// Burst says how a delivery is held back, so that of several that come in quick succession only the last one runs; the
+// others are merged into it.
+type Burst struct {
+	Key     string        // deliveries of one endpoint with the same Key belong together
+	Wait    time.Duration // without a further delivery, the last one runs after it
+	MaxWait time.Duration // it runs at the latest this long after the first one was received; 0: Wait says all
 }
 
 // Delivery is what lists show of one stored delivery.

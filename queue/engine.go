@@ -35,13 +35,66 @@ type engine interface {
 	list(ctx context.Context, f Filter) (ds []Delivery, next string, err error)
 	get(ctx context.Context, id ulid.ULID) (*Record, error)
 	counts(ctx context.Context) (Counts, error)
-	// lastKey is the greatest key that an id ever had.
-	lastKey() int64
+	// last returns the greatest id that was ever stored, the zero one for none.
+	last() ulid.ULID
 
 	// sweep removes some of what r says need not be kept and reports whether there may be more.
 	sweep(r retention) (more bool, err error)
 
 	close() error
+}
+
+// sharing is what an engine does besides where other processes handle deliveries of the same store.
+//
+// A running delivery is a claim there: it has a token, new for each attempt, and a lease, which ends unless the claim is
+// renewed. Changes that come with a token that is no longer the delivery's are refused, each by itself.
+//
+// Serial keys are the engine's to keep: a delivery with a key is stored as waiting, claim starts it once no other one with
+// its key runs, and the key is free again when the claim ends, however it does.
+type sharing interface {
+	// skew is how far the store's clock is ahead of this machine's.
+	skew() time.Duration
+	// claim starts deliveries that are due, oldest due first for each endpoint, and returns them with their content,
+	// running and with a token. What others are about to start is left out. It first makes deliveries whose lease has
+	// ended wait to run at once, or dead, as interrupted ones.
+	claim(ctx context.Context, wants []want) (claimed []*stored, left pending, err error)
+	// renew extends the leases of claims that run here, and returns those that are gone.
+	renew(ctx context.Context, claims []held) (gone []lost, err error)
+	// tell lets other processes know what has changed here, and whether deliveries are due that no handler here is free for.
+	tell(changed []ulid.ULID, due bool)
+	// follow calls changed with what other processes told, until ctx ends. It may call it with nothing at all, which says
+	// that there may be work. Where nothing can be told, it looks for changes itself.
+	follow(ctx context.Context, changed func(ids []ulid.ULID, due bool))
+	// deliveries returns those of ids that are stored.
+	deliveries(ctx context.Context, ids []ulid.ULID) ([]Delivery, error)
+}
+
+// want asks for deliveries of an endpoint.
+type want struct {
+	endpoint string
+	n        int
+	suspects bool // only those that were interrupted aloneAfter times or more; otherwise none of them
+}
+
+// pending says what claim left behind.
+type pending struct {
+	due      map[string]bool // endpoints for which more is due
+	suspects map[string]bool // endpoints for which suspects are due
+	waiting  int             // deliveries of all endpoints in state waiting
+	next     time.Time       // when the next one is due, of those endpoints; zero for none
+}
+
+// held is a claim that runs here.
+type held struct {
+	id    ulid.ULID
+	token int64
+}
+
+// lost is a claim that runs here, but is another's by now.
+type lost struct {
+	id        ulid.ULID
+	discarded bool // finished by hand; otherwise it has been taken over
+	reason    string
 }
 
 // batch is what one commit takes along.
@@ -66,8 +119,17 @@ type arrival struct {
 	header   []byte    // packed
 	body     []byte    // packed
 	encoding int64     // of body
+	burst    *burst    // nil: nothing holds it back
 
-	first *Delivery // result: of which this one is a duplicate, and so was not stored; counted there already
+	first  *Delivery // result: of which this one is a duplicate, and so was not stored; counted there already
+	merged *Delivery // result: the one that was held back for the same burst until now, merged into this one
+	runAt  time.Time // result, with burst: when it is due
+}
+
+// burst is a Burst with what stands for its key.
+type burst struct {
+	key           int64
+	wait, maxWait time.Duration
 }
 
 // start is a waiting or retrying delivery whose next attempt begins.
@@ -88,6 +150,9 @@ type ending struct {
 	attempts int       // so far; those that used none are not counted
 	runAt    time.Time // for Waiting and Retrying: when it is due
 	attempt  Attempt   // N 0: nothing of it is kept
+	token    int64     // of the claim, where deliveries are shared
+
+	lost bool // result: the claim is gone, and nothing of this was kept
 }
 
 // discarding is a delivery to be discarded. It is left as it is if it is finished by then.
@@ -106,6 +171,9 @@ type stored struct {
 	failures      int       // attempts that failed; interrupted and handed back ones are none
 	interruptions int       // attempts that ended with the process
 	started       time.Time // of the last attempt
+	serial        int64     // stands for its SerialKey; 0 for none
+	token         int64     // of its claim, where deliveries are shared
+	merged        []string  // IDs of the deliveries merged into it; only where it is read back or claimed
 	header        http.Header
 	body          []byte
 }
@@ -118,6 +186,7 @@ type due struct {
 	failures      int32
 	interruptions int32
 	retrying      bool
+	serial        int64 // as in stored
 }
 
 // retention says which finished deliveries may go.

@@ -1,6 +1,7 @@
 package queue
 
 import (
+	"crypto/sha256"
 	"encoding/binary"
 	"time"
 
@@ -34,14 +35,14 @@ func mix(x uint64) uint64 {
 	return x ^ x>>31
 }
 
-// parseID reads an id as people paste it: in either case of letters, and only if this package could have made it.
+// parseID reads an id as people paste it: in either case of letters.
 func parseID(s string) (ulid.ULID, bool) {
 	id, err := ulid.ParseStrict(s)
-	if err != nil || id != idFromKey(idKey(id)) {
-		return ulid.ULID{}, false
-	}
-	return id, true
+	return id, err == nil
 }
+
+// hasKey reports whether id follows from its key. Where it does not, no delivery that is stored by its key alone has it.
+func hasKey(id ulid.ULID) bool { return id == idFromKey(idKey(id)) }
 
 // idOf returns the id of a delivery that an engine returned.
 func idOf(d *Delivery) ulid.ULID {
@@ -53,10 +54,31 @@ func idOf(d *Delivery) ulid.ULID {
 func keyAt(t time.Time) int64 { return max(0, t.UnixMilli()) << clockBits }
 
 // idSource makes ids that only ever grow, also when the clock is set back. It is not safe for concurrent use.
-type idSource struct{ last int64 }
+type idSource struct {
+	last ulid.ULID
+	// random is what the ids of several processes differ in; nil where one process makes them all, and an id is to follow
+	// from its key.
+	random *ulid.MonotonicEntropy
+}
 
 // next returns a new id for a delivery received at now.
 func (s *idSource) next(now time.Time) ulid.ULID {
-	s.last = max(s.last+1, keyAt(now))
-	return idFromKey(s.last)
+	if s.random == nil {
+		s.last = idFromKey(max(idKey(s.last)+1, keyAt(now)))
+		return s.last
+	}
+	ms := max(s.last.Time(), uint64(max(0, now.UnixMilli())))
+	id, err := ulid.New(ms, s.random)
+	for err != nil { // the random part can't grow any more within this millisecond
+		ms++
+		id, err = ulid.New(ms, s.random)
+	}
+	s.last = id
+	return id
+}
+
+// keyHash is what stands for the key of a series or burst in memory and on disk.
+func keyHash(key string) int64 {
+	sum := sha256.Sum256([]byte(key))
+	return max(1, int64(binary.BigEndian.Uint64(sum[:])>>1))
 }

@@ -49,6 +49,9 @@ const (
 type Config struct {
 	// Dir is the data directory. It holds hubhook.db and hubhook.lock and is made, for this user alone, if it is missing.
 	Dir string
+	// Database is the URL of a PostgreSQL database, postgres://..., in which any number of processes keep their deliveries
+	// together. Default: hubhook.db in Dir, which this process has for itself.
+	Database string
 	// Keep is how long finished deliveries are kept, from when they were received. Default 168 hours.
 	Keep time.Duration
 	// KeepCount is how many finished deliveries are kept, dead ones not counted; the oldest go first. Default 100,000.
@@ -65,6 +68,9 @@ type Config struct {
 	// Changed is told every change, each once it is stored, in order. It is called with the queue locked, so it must be quick
 	// and must not call the queue. Unlike a Watcher it misses none. Default: nobody is told.
 	Changed func(Change)
+	// Committed is told of every commit: how many changes of deliveries it made durable, and how long it took. It must be
+	// quick and must not call the queue. Default: nobody is told.
+	Committed func(changes int, took time.Duration)
 }
 
 // Endpoint is what a queue must know of a served endpoint.
@@ -173,7 +179,8 @@ type Receipt struct {
 	ID        string // that of the first one for a duplicate
 	State     State  // when it was stored; for a duplicate that of the first one
 	Duplicate bool
-	Value     any // Arrival.Value
+	Held      bool // it does not run yet because of its Burst, or because another one with its SerialKey comes first
+	Value     any  // Arrival.Value
 	wait      *wait
 	q         *Queue
 	task      *task // nil for a duplicate
@@ -262,7 +269,7 @@ func newQueue(c Config, eng engine, lock *flock.Flock) *Queue {
 		wake:     make(chan struct{}, 1),
 		linger:   time.NewTimer(time.Hour),
 		alarm:    time.NewTimer(time.Hour),
-		ids:      idSource{last: eng.lastKey()},
+		ids:      idSource{last: eng.last()},
 		lines:    map[string]*line{},
 		running:  map[ulid.ULID]*task{},
 		waits:    map[ulid.ULID]*wait{},

@@ -3,6 +3,8 @@ package queue
 import (
 	"context"
 	"fmt"
+
+	"github.com/oklog/ulid/v2"
 )
 
 // List returns deliveries, newest first, and a cursor for what comes after them, "" if nothing does.
@@ -40,6 +42,60 @@ func (q *Queue) Counts(ctx context.Context) (Counts, error) {
 		return nil, err
 	}
 	return q.eng.counts(ctx)
+}
+
+// Outcome waits until a delivery is finished and says how. For one that was merged into another, that is how the other one
+// ended. The errors are ErrNotFound, ctx's, and what kept it from being read.
+func (q *Queue) Outcome(ctx context.Context, id string) (Report, error) {
+	for {
+		key, ok := parseID(id)
+		if !ok {
+			return Report{}, ErrNotFound
+		}
+		w := q.nextEnd(key) // before the reading, so that no end is missed
+		r, err := q.Get(ctx, id)
+		switch {
+		case err != nil || r.State.Finished():
+			q.forgetEnd(key, w)
+			switch {
+			case err != nil:
+				return Report{}, err
+			case r.State == Merged && r.MergedInto != "":
+				id = r.MergedInto
+				continue
+			case r.State == Done && len(r.AttemptList) > 0:
+				return Report{State: Done, Result: r.AttemptList[len(r.AttemptList)-1].Result}, nil
+			}
+			return Report{State: r.State, Reason: r.Reason}, nil
+		}
+		select {
+		case <-w.done:
+		case <-ctx.Done():
+			return Report{}, ctx.Err()
+		}
+	}
+}
+
+// nextEnd returns what tells the end of the attempt that runs, or of the next one.
+func (q *Queue) nextEnd(id ulid.ULID) *wait {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if t := q.running[id]; t != nil {
+		return t.wait
+	}
+	if q.waits[id] == nil {
+		q.waits[id] = newWait()
+	}
+	return q.waits[id]
+}
+
+// forgetEnd lets go of what nextEnd returned for a delivery that turned out to be finished.
+func (q *Queue) forgetEnd(id ulid.ULID, w *wait) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.waits[id] == w {
+		delete(q.waits, id)
+	}
 }
 
 // Discard makes an unfinished delivery a discarded one and returns once that is stored. The context of a running handler

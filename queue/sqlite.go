@@ -708,6 +708,9 @@ func (e *sqliteEngine) applyEnd(k *ending) error {
 func (e *sqliteEngine) applyDiscard(d *discarding) error {
 	key := idKey(d.id)
 	d.from, d.d = "", nil
+	if !hasKey(d.id) {
+		return nil
+	}
 	row, err := e.w.row.queryRow(key)
 	if err != nil || row == nil {
 		return err
@@ -760,7 +763,12 @@ func (e *sqliteEngine) unmake(made int) {
 	}
 }
 
-func (e *sqliteEngine) lastKey() int64 { return e.summary.Last }
+func (e *sqliteEngine) last() ulid.ULID {
+	if e.summary.Last == 0 {
+		return ulid.ULID{}
+	}
+	return idFromKey(e.summary.Last)
+}
 
 func (e *sqliteEngine) discardAll(reason string) (int, error) {
 	n := 0

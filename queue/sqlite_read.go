@@ -296,6 +296,9 @@ func maybeID(q string) bool {
 }
 
 func (e *sqliteEngine) load(ctx context.Context, id ulid.ULID) (*stored, error) {
+	if !hasKey(id) {
+		return nil, ErrNotFound
+	}
 	db, err := e.reader()
 	if err != nil {
 		return nil, err
