@@ -216,12 +216,8 @@ func (q *Queue) store(c *commit) {
 	if b.empty() {
 		return
 	}
-	began := q.cfg.Now()
-	err := q.eng.commit(b)
+	err := q.commitBatch(b)
 	if err == nil {
-		if q.cfg.Committed != nil {
-			q.cfg.Committed(len(b.ends)+len(b.discards)+len(b.starts)+len(b.arrivals), q.cfg.Now().Sub(began))
-		}
 		return
 	}
 	alone := !q.eng.outage(err)
@@ -229,7 +225,7 @@ func (q *Queue) store(c *commit) {
 		if !alone {
 			return err
 		}
-		if e := q.eng.commit(b); e != nil {
+		if e := q.commitBatch(b); e != nil {
 			if q.eng.outage(e) {
 				alone, err = false, e
 			}
@@ -253,6 +249,22 @@ func (q *Queue) store(c *commit) {
 		}
 	}
 	q.eng.forget(failed)
+}
+
+// commitBatch has the engine commit b, and tells Config.Committed.
+func (q *Queue) commitBatch(b *batch) error {
+	began := q.cfg.Now()
+	if err := q.eng.commit(b); err != nil || q.cfg.Committed == nil {
+		return err
+	}
+	stored := 0
+	for _, a := range b.arrivals {
+		if a.first == nil {
+			stored++
+		}
+	}
+	q.cfg.Committed(stored, len(b.ends)+len(b.discards)+len(b.starts)+len(b.arrivals), q.cfg.Now().Sub(began))
+	return nil
 }
 
 // settle draws the consequences of a commit, for each change by what became of it.

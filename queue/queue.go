@@ -68,9 +68,10 @@ type Config struct {
 	// Changed is told every change, each once it is stored, in order. It is called with the queue locked, so it must be quick
 	// and must not call the queue. Unlike a Watcher it misses none. Default: nobody is told.
 	Changed func(Change)
-	// Committed is told of every commit: how many changes of deliveries it made durable, and how long it took. It must be
-	// quick and must not call the queue. Default: nobody is told.
-	Committed func(changes int, took time.Duration)
+	// Committed is told of every commit that succeeded: how many deliveries it stored, duplicates not counted, how many
+	// changes of deliveries it made durable in all, and how long it took. It must be quick and must not call the queue.
+	// Default: nobody is told.
+	Committed func(stored, changes int, took time.Duration)
 }
 
 // Endpoint is what a queue must know of a served endpoint.

@@ -861,3 +861,57 @@ func TestMigrations(t *testing.T) {
 	}
 	f.close()
 }
+
+func TestCommittedCountsWhatACommitStored(t *testing.T) {
+	type commit struct{ stored, changes int }
+	var commits []commit
+	f := begin(t, Config{Committed: func(stored, changes int, took time.Duration) {
+		if took < 0 {
+			t.Errorf("a commit took %v", took)
+		}
+		commits = append(commits, commit{stored, changes})
+	}}, Endpoint{DedupeWindow: time.Hour})
+	for range 2 {
+		f.accept(Arrival{WebhookID: "w"})
+	}
+	f.end()
+	if want := []commit{{1, 1}, {0, 1}}; !slices.Equal(commits, want) {
+		t.Errorf("the commits of a delivery and its duplicate are %v; want %v", commits, want)
+	}
+}
+
+// The oldest one that waits is told by when it came, whatever is due before it: it is no retry, and runs no more once started.
+func TestOldestWaiting(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := newGate()
+		f := begin(t, Config{}, Endpoint{Handle: g.handle, Concurrency: 1, Attempts: 2, FirstWait: time.Hour})
+		want := func(when ...time.Time) {
+			t.Helper()
+			oldest, err := f.Oldest(t.Context())
+			if err != nil || len(oldest) != len(when) || len(when) > 0 && !oldest["inbox"].Equal(when[0]) {
+				t.Errorf("the oldest are %v, %v; want %v", oldest, err, when)
+			}
+		}
+		want()
+		f.accept(Arrival{Body: []byte("1")})
+		want()
+		second := time.Now()
+		f.accept(Arrival{Body: []byte("2")})
+		time.Sleep(time.Minute)
+		third := time.Now()
+		f.accept(Arrival{Body: []byte("3")})
+		want(second)
+		g.pass <- Outcome{Error: "no"}
+		synctest.Wait()
+		want(third)
+		for range 2 {
+			g.pass <- Outcome{}
+			synctest.Wait()
+		}
+		want() // the first one is retrying
+		f.end()
+		if _, err := f.Oldest(t.Context()); !errors.Is(err, errClosed) {
+			t.Errorf("after the end: %v", err)
+		}
+	})
+}

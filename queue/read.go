@@ -3,6 +3,7 @@ package queue
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"github.com/oklog/ulid/v2"
 )
@@ -42,6 +43,39 @@ func (q *Queue) Counts(ctx context.Context) (Counts, error) {
 		return nil, err
 	}
 	return q.eng.counts(ctx)
+}
+
+// Oldest returns, for each endpoint for which deliveries wait to be started here, when the oldest of them was received.
+func (q *Queue) Oldest(ctx context.Context) (map[string]time.Time, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.closed {
+		return nil, errClosed
+	}
+	first := map[string]ulid.ULID{}
+	look := func(h dueHeap) {
+		for i := range h {
+			e := &h[i]
+			if e.retrying {
+				continue
+			}
+			if id, ok := first[e.line.Name]; !ok || e.id.Compare(id) < 0 {
+				first[e.line.Name] = e.id
+			}
+		}
+	}
+	look(q.suspects)
+	for _, l := range q.lines {
+		look(l.due)
+	}
+	oldest := make(map[string]time.Time, len(first))
+	for endpoint, id := range first {
+		oldest[endpoint] = id.Timestamp()
+	}
+	return oldest, nil
 }
 
 // Outcome waits until a delivery is finished and says how. For one that was merged into another, that is how the other one
