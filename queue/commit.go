@@ -367,12 +367,19 @@ func (q *Queue) settleJoiner(j *joiner) {
 		}
 		q.begin(t)
 	case Waiting:
-		e := entry{due: due{at: t.Received.UnixNano(), id: t.id}, line: t.line}
+		if j.merged != nil {
+			q.withdraw(j.merged, Waiting, Report{State: Merged, Reason: "merged into " + t.ID})
+		}
+		e := entry{due: due{at: t.Received.UnixNano(), id: t.id, serial: t.serial}, line: t.line}
 		q.waits[t.id] = t.wait
-		if q.hold(t) {
+		if j.burst != nil {
+			// It is read back when it starts, with what was merged into it until then.
+			t.burst = j.d.burst
+			e.at, e.burst = j.runAt.UnixNano(), t.burst
+		} else if q.hold(t) {
 			e.task = t
 		}
-		t.line.due.push(e)
+		j.receipt.Held = t.line.push(e) || j.burst != nil
 	default:
 		t.wait.end(Report{State: t.State, Reason: t.Reason})
 	}
@@ -409,6 +416,14 @@ func (q *Queue) hold(t *task) bool {
 
 func (q *Queue) settleLaunch(l *launch) {
 	t := l.task
+	if l.err == nil && l.lost { // discarded or merged meanwhile, which has been told
+		delete(q.running, t.id)
+		if !t.ended {
+			t.ended = true
+			q.freeSlot(t)
+		}
+		return
+	}
 	if l.err == nil {
 		if q.alone == t {
 			q.aloneTill = q.cfg.Now().Add(aloneFor)
@@ -435,10 +450,15 @@ func (q *Queue) requeue(e entry) {
 	if !e.retrying {
 		q.waiting++
 	}
+	q.push(e)
+}
+
+// push adds a delivery to those that wait to be started.
+func (q *Queue) push(e entry) {
 	if e.interruptions >= aloneAfter {
 		q.suspects.push(e)
 	} else {
-		e.line.due.push(e)
+		e.line.push(e)
 	}
 }
 
@@ -446,6 +466,7 @@ func (q *Queue) requeue(e entry) {
 func (q *Queue) freeSlot(t *task) {
 	t.line.busy--
 	q.active--
+	t.line.release(t.serial)
 	if t.began {
 		t.began = false
 		q.beginNext(t.line)
@@ -471,10 +492,14 @@ func (q *Queue) settleDrop(d *drop) {
 		d.err = ErrFinished
 		return
 	}
-	report := Report{State: Discarded, Reason: d.reason}
-	if t := q.running[d.id]; t != nil && !t.ended {
+	q.withdraw(d.d, d.from, Report{State: Discarded, Reason: d.reason})
+}
+
+// withdraw draws the consequences of what ended a delivery that was in state from until then, other than an attempt.
+func (q *Queue) withdraw(s *stored, from State, report Report) {
+	if t := q.running[s.id]; t != nil && !t.ended {
 		t.gone = true
-		t.State, t.Reason = Discarded, d.reason
+		t.State, t.Reason = report.State, report.Reason
 		if t.cancel != nil {
 			t.cancel(errDiscarded)
 		}
@@ -482,29 +507,26 @@ func (q *Queue) settleDrop(d *drop) {
 		t.wait = newWait()
 		t.wait.end(report)
 	} else {
-		q.removeDue(d)
-		if w := q.waits[d.id]; w != nil {
-			delete(q.waits, d.id)
+		q.removeDue(s, from)
+		if w := q.waits[s.id]; w != nil {
+			delete(q.waits, s.id)
 			w.end(report)
 		}
 	}
-	q.announce(Change{Delivery: *d.d})
+	q.announce(Change{Delivery: s.Delivery})
 }
 
-// removeDue takes a discarded delivery out of those that wait to be started.
-func (q *Queue) removeDue(d *drop) {
-	heaps := []*dueHeap{&q.suspects}
-	if l := q.lines[d.d.Endpoint]; l != nil {
-		heaps = append(heaps, &l.due)
-	}
-	if d.from == Waiting && q.started {
+// removeDue takes a delivery out of those that wait to be started.
+func (q *Queue) removeDue(s *stored, from State) {
+	if from == Waiting && q.started {
 		q.waiting--
 	}
-	for _, h := range heaps {
-		if i := h.find(d.id); i >= 0 {
-			e := h.remove(i)
+	if i := q.suspects.find(s.id); i >= 0 {
+		e := q.suspects.remove(i)
+		q.letGo(e.task)
+	} else if l := q.lines[s.Endpoint]; l != nil {
+		if e, ok := l.take(s.id, s.serial); ok {
 			q.letGo(e.task)
-			return
 		}
 	}
 }

@@ -36,6 +36,7 @@ var conform = map[string]func(t *testing.T, b *bench){
 	"retention leaves the unfinished alone":       conformRetention,
 	"discarding says what it met":                 conformDiscard,
 	"a batch is kept as a whole or not at all":    conformAtomic,
+	"the last of a burst is left of it":           conformBurst,
 }
 
 func TestConformance(t *testing.T) {
@@ -449,6 +450,54 @@ func conformAtomic(t *testing.T, b *bench) {
 	counts, err := b.counts(t.Context())
 	b.must(err)
 	if diff := cmp.Diff(Counts{"inbox": {Running: 1}, "new": {Waiting: 1}}, counts); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func conformBurst(t *testing.T, b *bench) {
+	burstOf := func(endpoint string, key int64) func(*arrival) {
+		return func(a *arrival) {
+			a.d.Endpoint, a.d.WebhookID, a.dedupe = endpoint, a.d.ID, true
+			a.burst = &burst{key: key, wait: time.Minute, maxWait: 61500 * time.Millisecond}
+		}
+	}
+	first, elsewhere, other := b.store(burstOf("inbox", 1)), b.store(burstOf("elsewhere", 1)), b.store(burstOf("inbox", 2))
+	for name, a := range map[string]*arrival{"the first": first, "that of another endpoint": elsewhere, "that of another key": other} {
+		if a.merged != nil || !a.runAt.Equal(a.d.Received.Add(time.Minute)) {
+			t.Errorf("%s is due at %v, merged %v", name, a.runAt, a.merged)
+		}
+	}
+	// Two of one batch, and the time that the first one may wait at the most.
+	second, third := b.arrive(burstOf("inbox", 1)), b.arrive(burstOf("inbox", 1))
+	b.must(b.commit(&batch{arrivals: []*arrival{second, third}}))
+	if second.merged == nil || second.merged.ID != first.d.ID || third.merged == nil || third.merged.ID != second.d.ID {
+		t.Fatalf("merged are %v and %v", second.merged, third.merged)
+	}
+	if latest := first.d.Received.Add(61500 * time.Millisecond); third.runAt.Sub(latest).Abs() > time.Millisecond {
+		t.Errorf("the third is due at %v, want %v", third.runAt, latest)
+	}
+	if b.state(first) != Merged || b.state(second) != Merged || b.state(third) != Waiting {
+		t.Errorf("they are %s, %s, %s", b.state(first), b.state(second), b.state(third))
+	}
+	again := b.store(func(a *arrival) { a.d.WebhookID, a.dedupe = first.d.ID, true })
+	if again.first == nil || again.first.ID != first.d.ID {
+		t.Errorf("the same as one that was merged is a duplicate of %v", again.first)
+	}
+	s, err := b.load(t.Context(), third.d.id)
+	b.must(err)
+	if want := []string{first.d.ID, second.d.ID}; !reflect.DeepEqual(s.merged, want) || s.burst == 0 {
+		t.Errorf("merged into the third are %v of burst %d, want %v", s.merged, s.burst, want)
+	}
+	if n, err := b.discardAll("fresh"); err != nil || n != 3 {
+		t.Errorf("discarded %d, %v", n, err)
+	}
+	if next := b.store(burstOf("inbox", 1)); next.merged != nil {
+		t.Errorf("one that was discarded is merged: %v", next.merged)
+	}
+	counts, err := b.counts(t.Context())
+	b.must(err)
+	want := Counts{"inbox": {Merged: 2, Discarded: 2, Waiting: 1}, "elsewhere": {Discarded: 1}}
+	if diff := cmp.Diff(want, counts); diff != "" {
 		t.Error(diff)
 	}
 }

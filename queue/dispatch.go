@@ -73,7 +73,7 @@ func (q *Queue) handBackReady(l *line, since time.Time) {
 			if q.hold(next) {
 				e.task = next
 			}
-			l.due.push(e)
+			l.push(e)
 		}
 		q.next.closings = append(q.next.closings, k)
 		q.freeSlot(t)
@@ -129,8 +129,12 @@ func (q *Queue) dispatch() {
 		return
 	}
 	for _, l := range q.lines {
-		for l.busy < l.Concurrency && len(l.due) > 0 && l.due[0].at <= now.UnixNano() {
-			q.launch(l.due.pop(), now)
+		for l.busy < l.Concurrency {
+			e, ok := l.pop(now.UnixNano())
+			if !ok {
+				break
+			}
+			q.launch(e, now)
 		}
 	}
 }
@@ -165,6 +169,7 @@ func (q *Queue) launch(e entry, now time.Time) *task {
 		t = &task{}
 		t.id, t.ID, t.Endpoint = e.id, e.id.String(), e.line.Name
 		t.Attempts, t.failures, t.interruptions = int(e.attempts), int(e.failures), int(e.interruptions)
+		t.serial, t.burst = e.serial, e.burst
 	}
 	q.letGo(t)
 	if t.wait == nil {
@@ -180,13 +185,16 @@ func (q *Queue) launch(e entry, now time.Time) *task {
 		q.waiting--
 	}
 	t.line = e.line
+	t.line.hold(t.serial)
 	t.State, t.started, t.RunAt = Running, now, time.Time{}
 	t.late = true
 	t.Attempts++
 	t.line.busy++
 	q.active++
 	q.running[t.id] = t
-	q.next.launches = append(q.next.launches, &launch{start: start{id: t.id, endpoint: t.Endpoint, from: from, at: now}, entry: e, task: t})
+	q.next.launches = append(q.next.launches, &launch{
+		start: start{id: t.id, endpoint: t.Endpoint, from: from, at: now, burst: t.burst != 0}, entry: e, task: t,
+	})
 	return t
 }
 
@@ -271,7 +279,7 @@ func (q *Queue) claim(ctx context.Context, t *task, cancel context.CancelCauseFu
 	if t.late && q.watched() {
 		q.announce(Change{Delivery: t.Delivery, Attempt: &Attempt{N: t.Attempts, Started: t.started}})
 	}
-	return &Claim{Delivery: t.Delivery, Attempt: t.Attempts, Header: t.header, Body: t.body, Value: t.value}, nil
+	return &Claim{Delivery: t.Delivery, Attempt: t.Attempts, Header: t.header, Body: t.body, Merged: t.merged, Value: t.value}, nil
 }
 
 // handle calls a handler and makes a panic a failed attempt.
@@ -369,11 +377,7 @@ func (q *Queue) conclude(t *task, k *closing, r Report) {
 		if t.loaded && q.hold(next) {
 			e.task = next
 		}
-		if e.interruptions >= aloneAfter {
-			q.suspects.push(e)
-		} else {
-			t.line.due.push(e)
-		}
+		q.push(e)
 	}
 	q.dispatch()
 	q.setAlarm()
@@ -384,6 +388,7 @@ func dueOf(t *task) due {
 	return due{
 		at: t.RunAt.UnixNano(), id: t.id, retrying: true,
 		attempts: int32(t.Attempts), failures: int32(t.failures), interruptions: int32(t.interruptions),
+		serial: t.serial, burst: t.burst,
 	}
 }
 

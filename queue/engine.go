@@ -122,7 +122,7 @@ type arrival struct {
 	burst    *burst    // nil: nothing holds it back
 
 	first  *Delivery // result: of which this one is a duplicate, and so was not stored; counted there already
-	merged *Delivery // result: the one that was held back for the same burst until now, merged into this one
+	merged *stored   // result: the one that was held back for the same burst until now, merged into this one
 	runAt  time.Time // result, with burst: when it is due
 }
 
@@ -138,6 +138,9 @@ type start struct {
 	endpoint string
 	from     State // Waiting or Retrying
 	at       time.Time
+	burst    bool // others may have been merged into it
+
+	lost bool // result: it is not to run any more, and was left as it is
 }
 
 // ending is an attempt that ended.
@@ -160,8 +163,8 @@ type discarding struct {
 	id     ulid.ULID
 	reason string
 
-	from State     // result: its state before; "" if there is no such delivery
-	d    *Delivery // result: the delivery after it; nil where from is ""
+	from State   // result: its state before; "" if there is no such delivery
+	d    *stored // result: the delivery after it, without its content; nil where from is ""
 }
 
 // stored is a delivery with what only the queue needs to know of it.
@@ -172,6 +175,7 @@ type stored struct {
 	interruptions int       // attempts that ended with the process
 	started       time.Time // of the last attempt
 	serial        int64     // stands for its SerialKey; 0 for none
+	burst         int64     // stands for its burst; 0 for none
 	token         int64     // of its claim, where deliveries are shared
 	merged        []string  // IDs of the deliveries merged into it; only where it is read back or claimed
 	header        http.Header
@@ -186,7 +190,7 @@ type due struct {
 	failures      int32
 	interruptions int32
 	retrying      bool
-	serial        int64 // as in stored
+	serial, burst int64 // as in stored
 }
 
 // retention says which finished deliveries may go.

@@ -10,8 +10,10 @@ import (
 // entry is a delivery in a dueHeap.
 type entry struct {
 	due
-	line *line
-	task *task // nil if it is not held in memory
+	line   *line
+	task   *task // nil if it is not held in memory
+	ticket bool  // it stands for its series
+	spot   *int  // kept at its index in the heap; nil where nobody looks for it
 }
 
 func (e *entry) before(o *entry) bool {
@@ -25,8 +27,23 @@ func (e *entry) before(o *entry) bool {
 type dueHeap []entry
 
 func (h *dueHeap) push(e entry) {
-	*h = append(*h, e)
+	*h = append(*h, entry{})
+	h.set(len(*h)-1, e)
 	h.up(len(*h) - 1)
+}
+
+// set puts an entry at an index.
+func (h dueHeap) set(i int, e entry) {
+	h[i] = e
+	if e.spot != nil {
+		*e.spot = i
+	}
+}
+
+func (h dueHeap) swap(i, j int) {
+	e := h[i]
+	h.set(i, h[j])
+	h.set(j, e)
 }
 
 func (h *dueHeap) pop() entry { return h.remove(0) }
@@ -35,7 +52,7 @@ func (h *dueHeap) remove(i int) entry {
 	s := *h
 	last := len(s) - 1
 	e := s[i]
-	s[i] = s[last]
+	s.set(i, s[last])
 	s[last] = entry{}
 	*h = s[:last]
 	if i < last {
@@ -56,7 +73,7 @@ func (h dueHeap) up(i int) {
 		if !h[i].before(&h[parent]) {
 			return
 		}
-		h[i], h[parent] = h[parent], h[i]
+		h.swap(i, parent)
 		i = parent
 	}
 }
@@ -72,7 +89,7 @@ func (h dueHeap) down(i int) {
 		if least == i {
 			return
 		}
-		h[i], h[least] = h[least], h[i]
+		h.swap(i, least)
 		i = least
 	}
 }

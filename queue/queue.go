@@ -136,16 +136,6 @@ type Queue struct {
 	watchers   map[*Watcher]struct{}
 }
 
-// line is the queue of one endpoint.
-type line struct {
-	Endpoint
-	busy  int     // deliveries in state running
-	slots int     // handlers that run; at most Concurrency
-	ready []*task // running as far as the disk knows: the next free handler takes the first
-	pace  pace
-	due   dueHeap
-}
-
 // task is a delivery in memory: one that is being stored, that waits with its content at hand, or that runs.
 type task struct {
 	stored
@@ -344,7 +334,7 @@ func (q *Queue) Start(endpoints []Endpoint) error {
 			if d.interruptions >= aloneAfter {
 				suspects.push(entry{due: d, line: l})
 			} else {
-				l.due.push(entry{due: d, line: l})
+				l.push(entry{due: d, line: l})
 			}
 		}
 	}
@@ -387,6 +377,12 @@ func (q *Queue) Accept(ctx context.Context, a Arrival) (*Receipt, error) {
 	}
 	j := &joiner{arrival: ar, ready: make(chan struct{})}
 	t := &task{value: a.Value, loaded: true, wait: newWait()}
+	if a.SerialKey != "" {
+		t.serial = keyHash(a.SerialKey)
+	}
+	if a.Burst != nil {
+		ar.burst = &burst{key: keyHash(a.Burst.Key), wait: a.Burst.Wait, maxWait: a.Burst.MaxWait}
+	}
 	t.header, t.body = a.Header, a.Body
 	t.Delivery = Delivery{
 		Endpoint: a.Endpoint, WebhookID: storedWebhookID(a.WebhookID), ReplayOf: a.ReplayOf, Synthetic: a.Synthetic,
@@ -440,9 +436,11 @@ func (q *Queue) admit(j *joiner, dead string) error {
 	switch {
 	case dead != "":
 		t.State, t.Reason = Dead, cut(dead, maxName)
+		t.serial, j.burst = 0, nil
 	case t.line.Handle == nil:
 		t.State = Done
-	case q.mayStart(t.line, now):
+		t.serial, j.burst = 0, nil
+	case t.serial == 0 && j.burst == nil && q.mayStart(t.line, now):
 		t.State, t.Attempts, t.started = Running, 1, now
 		t.line.busy++
 		q.active++

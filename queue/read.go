@@ -107,6 +107,10 @@ func (q *Queue) Outcome(ctx context.Context, id string) (Report, error) {
 		case <-ctx.Done():
 			return Report{}, ctx.Err()
 		}
+		if !w.report.State.Finished() || w.report.State == Merged {
+			continue
+		}
+		return w.report, nil // also where the end can't be stored yet
 	}
 }
 

@@ -48,6 +48,16 @@ CREATE TABLE attempt (
 ) WITHOUT ROWID;
 CREATE TABLE summary (id INTEGER PRIMARY KEY CHECK (id = 1), value BLOB NOT NULL);
 `,
+
+	// serial stands for a serial key. debounce stands for the key of a burst as long as a later one can be merged with it; burst is
+	// the id of the burst's first delivery, and stays with all of it.
+	`
+ALTER TABLE delivery ADD COLUMN serial INTEGER;
+ALTER TABLE delivery ADD COLUMN debounce INTEGER;
+ALTER TABLE delivery ADD COLUMN burst INTEGER;
+CREATE INDEX delivery_debounce ON delivery (endpoint, debounce) WHERE debounce IS NOT NULL;
+CREATE INDEX delivery_burst ON delivery (burst) WHERE burst IS NOT NULL;
+`,
 }
 
 // The states as stored. Those from stateDone on are finished.

@@ -89,6 +89,8 @@ type writer struct {
 	insert, content, attempt *statement
 	finish, start, discard   *statement
 	row, duplicate, replays  *statement
+	heldBack, merge, burst   *statement
+	survivor                 *statement
 	removals                 [3]*statement
 	summary                  *statement
 
@@ -254,7 +256,8 @@ func (w *writer) prepare() error {
 		{&w.begin, "BEGIN IMMEDIATE"},
 		{&w.commit, "COMMIT"},
 		{&w.insert, `INSERT INTO delivery (id, endpoint, state, received, attempts, synthetic, started, run_at, replay_of,
-			scope, action, repo_type, repo_name, webhook_id, reason) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)`},
+			scope, action, repo_type, repo_name, webhook_id, reason, serial, debounce, burst)
+			VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)`},
 		{&w.content, "INSERT INTO content (id, header, body, encoding) VALUES (?,?,?,?)"},
 		{&w.row, "SELECT " + columns + " FROM delivery d WHERE d.id = ?"},
 		{&w.duplicate, "UPDATE delivery SET duplicates = duplicates + 1 WHERE id = ?"},
@@ -263,8 +266,12 @@ func (w *writer) prepare() error {
 			VALUES (?,?,?,?,?,?,?,?)`},
 		{&w.finish, `UPDATE delivery SET state = ?, reason = ?, failures = ?, attempts = ?, duration = ?, run_at = ?
 			WHERE id = ?`},
-		{&w.start, "UPDATE delivery SET state = 1, attempts = attempts + 1, started = ? WHERE id = ?"},
-		{&w.discard, "UPDATE delivery SET state = 7, reason = ?, run_at = NULL WHERE id = ?"},
+		{&w.start, "UPDATE delivery SET state = 1, attempts = attempts + 1, started = ?, debounce = NULL WHERE id = ? AND state IN (0, 2)"},
+		{&w.discard, "UPDATE delivery SET state = 7, reason = ?, run_at = NULL, debounce = NULL WHERE id = ?"},
+		{&w.heldBack, "SELECT " + columns + " FROM delivery d WHERE d.endpoint = ? AND d.debounce = ?"},
+		{&w.merge, "UPDATE delivery SET state = 6, merged_into = ?, run_at = NULL, debounce = NULL WHERE id = ?"},
+		{&w.burst, "UPDATE delivery SET merged_into = ?1 WHERE burst = (SELECT burst FROM delivery WHERE id = ?1) AND id < ?1"},
+		{&w.survivor, "SELECT max(s.id), s.state FROM delivery d JOIN delivery s ON s.burst = d.burst WHERE d.id = ?"},
 		{&w.removals[0], "DELETE FROM delivery WHERE id = ?"},
 		{&w.removals[1], "DELETE FROM content WHERE id = ?"},
 		{&w.removals[2], "DELETE FROM attempt WHERE delivery = ?"},
@@ -637,12 +644,24 @@ func (e *sqliteEngine) applyArrival(a *arrival) error {
 		}
 	}
 	state := stateNumber(d.State)
-	var started, runAt, replayOf any
+	var started, runAt, replayOf, serial, debounce, burst any
+	if a.burst != nil {
+		if err := e.mergeBurst(a, endpoint); err != nil {
+			return err
+		}
+		debounce, burst = a.burst.key, d.burst
+	}
+	if d.serial != 0 {
+		serial = d.serial
+	}
 	switch d.State {
 	case Running:
 		started = d.started.UnixNano()
 	case Waiting:
 		runAt = d.Received.UnixNano()
+		if a.burst != nil {
+			runAt = a.runAt.UnixNano()
+		}
 	}
 	if a.replayOf != (ulid.ULID{}) {
 		replayOf = idKey(a.replayOf)
@@ -651,7 +670,8 @@ func (e *sqliteEngine) applyArrival(a *arrival) error {
 		}
 	}
 	if err := w.insert.exec(key, endpoint, state, d.Received.UnixNano(), int64(d.Attempts), d.Synthetic, started, runAt,
-		replayOf, text(d.Scope), text(d.Action), text(d.RepoType), text(d.RepoName), text(d.WebhookID), text(d.Reason)); err != nil {
+		replayOf, text(d.Scope), text(d.Action), text(d.RepoType), text(d.RepoName), text(d.WebhookID), text(d.Reason),
+		serial, debounce, burst); err != nil {
 		return err
 	}
 	if err := w.content.exec(key, a.header, a.body, a.encoding); err != nil {
@@ -667,7 +687,42 @@ func (e *sqliteEngine) applyArrival(a *arrival) error {
 	return nil
 }
 
+// mergeBurst merges the delivery that is held back for an arrival's burst, if there is one, into the arrival, and says when
+// the arrival is due.
+func (e *sqliteEngine) mergeBurst(a *arrival, endpoint int64) error {
+	key := idKey(a.d.id)
+	a.merged, a.d.burst, a.runAt = nil, key, a.d.Received.Add(a.burst.wait)
+	row, err := e.w.heldBack.queryRow(endpoint, a.burst.key)
+	if err != nil || row == nil {
+		return err
+	}
+	m := e.stored(row)
+	m.State, m.MergedInto = Merged, a.d.ID
+	a.merged, a.d.burst = m, m.burst
+	if last := idFromKey(m.burst).Timestamp().Add(a.burst.maxWait); a.burst.maxWait > 0 && a.runAt.After(last) {
+		a.runAt = last
+	}
+	counts := e.countsOf(endpoint)
+	counts[stateWaiting]--
+	counts[stateMerged]++
+	return e.w.merge.exec(key, idKey(m.id))
+}
+
 func (e *sqliteEngine) applyStart(s *start) error {
+	s.lost = false
+	n, err := e.w.start.execCount(s.at.UnixNano(), idKey(s.id))
+	if err != nil {
+		return err
+	}
+	if n == 0 {
+		s.lost = true
+		return nil
+	}
+	if s.burst && s.from == Waiting {
+		if err := e.w.burst.exec(idKey(s.id)); err != nil {
+			return err
+		}
+	}
 	endpoint, err := e.endpoint(s.endpoint)
 	if err != nil {
 		return err
@@ -675,7 +730,7 @@ func (e *sqliteEngine) applyStart(s *start) error {
 	counts := e.countsOf(endpoint)
 	counts[stateNumber(s.from)]--
 	counts[stateRunning]++
-	return e.w.start.exec(s.at.UnixNano(), idKey(s.id))
+	return nil
 }
 
 func (e *sqliteEngine) applyEnd(k *ending) error {
@@ -715,8 +770,8 @@ func (e *sqliteEngine) applyDiscard(d *discarding) error {
 	if err != nil || row == nil {
 		return err
 	}
-	del := e.delivery(row)
-	d.from, d.d = del.State, &del
+	del := e.stored(row)
+	d.from, d.d = del.State, del
 	if del.State.Finished() {
 		return nil
 	}
@@ -773,7 +828,7 @@ func (e *sqliteEngine) last() ulid.ULID {
 func (e *sqliteEngine) discardAll(reason string) (int, error) {
 	n := 0
 	err := e.transact(e.cfg.synchronous, func() error {
-		if err := e.w.exec("UPDATE delivery SET state = 7, reason = ?, run_at = NULL WHERE run_at IS NOT NULL", text(reason)); err != nil {
+		if err := e.w.exec("UPDATE delivery SET state = 7, reason = ?, run_at = NULL, debounce = NULL WHERE run_at IS NOT NULL", text(reason)); err != nil {
 			return err
 		}
 		for _, c := range e.summary.Counts {

@@ -17,7 +17,7 @@ import (
 // columns are those of a Delivery, in the order of the col constants.
 const columns = `d.id, d.endpoint, d.state, d.received, d.attempts, d.failures, d.interruptions, d.duplicates, d.replays,
 	d.synthetic, d.started, d.duration, d.run_at, d.replay_of, d.merged_into, d.scope, d.action, d.repo_type, d.repo_name,
-	d.webhook_id, d.reason`
+	d.webhook_id, d.reason, d.serial, d.burst`
 
 const (
 	colID = iota
@@ -41,6 +41,8 @@ const (
 	colRepoName
 	colWebhookID
 	colReason
+	colSerial
+	colBurst
 	colCount
 )
 
@@ -111,6 +113,19 @@ func (e *sqliteEngine) delivery(row []driver.Value) Delivery {
 	return d
 }
 
+// stored makes of a row of columns what the queue needs to know of a delivery, without its content.
+func (e *sqliteEngine) stored(row []driver.Value) *stored {
+	number := func(i int) int64 { n, _ := row[i].(int64); return n }
+	s := &stored{
+		Delivery: e.delivery(row), id: idFromKey(number(colID)),
+		failures: int(number(colFailures)), interruptions: int(number(colInterruptions)), serial: number(colSerial), burst: number(colBurst),
+	}
+	if row[colStarted] != nil {
+		s.started = time.Unix(0, number(colStarted))
+	}
+	return s
+}
+
 // deliveries runs a query for columns.
 func (e *sqliteEngine) deliveries(ctx context.Context, query string, args ...any) ([]Delivery, error) {
 	db, err := e.reader()
@@ -147,7 +162,8 @@ func (e *sqliteEngine) backlog(ctx context.Context, endpoint string) ([]due, err
 	if err != nil {
 		return nil, err
 	}
-	rows, err := db.QueryContext(ctx, `SELECT d.run_at, d.id, d.attempts, d.failures, d.interruptions, d.state = 2
+	rows, err := db.QueryContext(ctx, `SELECT d.run_at, d.id, d.attempts, d.failures, d.interruptions, d.state = 2,
+			coalesce(d.serial, 0), coalesce(d.burst, 0)
 		FROM delivery d JOIN endpoint p ON p.id = d.endpoint
 		WHERE p.name = ? AND d.run_at IS NOT NULL ORDER BY d.run_at, d.id`, endpoint)
 	if err != nil {
@@ -158,7 +174,7 @@ func (e *sqliteEngine) backlog(ctx context.Context, endpoint string) ([]due, err
 	for rows.Next() {
 		var d due
 		var key int64
-		if err := rows.Scan(&d.at, &key, &d.attempts, &d.failures, &d.interruptions, &d.retrying); err != nil {
+		if err := rows.Scan(&d.at, &key, &d.attempts, &d.failures, &d.interruptions, &d.retrying, &d.serial, &d.burst); err != nil {
 			return nil, e.readError("read the backlog", err)
 		}
 		d.id = idFromKey(key)
@@ -303,7 +319,6 @@ func (e *sqliteEngine) load(ctx context.Context, id ulid.ULID) (*stored, error) 
 	if err != nil {
 		return nil, err
 	}
-	s := &stored{id: id}
 	row, to := newRow()
 	var header, body []byte
 	var encoding sql.NullInt64
@@ -315,10 +330,9 @@ func (e *sqliteEngine) load(ctx context.Context, id ulid.ULID) (*stored, error) 
 	if err != nil {
 		return nil, e.readError("read delivery "+id.String(), err)
 	}
-	s.Delivery = e.delivery(row)
-	s.failures, s.interruptions = int(row[colFailures].(int64)), int(row[colInterruptions].(int64))
-	if at, ok := row[colStarted].(int64); ok {
-		s.started = time.Unix(0, at)
+	s := e.stored(row)
+	if s.merged, err = mergedInto(ctx, db, s); err != nil {
+		return nil, e.readError("read delivery "+id.String(), err)
 	}
 	if s.header, err = unpackHeader(header); err != nil {
 		return nil, e.readError("read delivery "+id.String(), err)
@@ -327,6 +341,26 @@ func (e *sqliteEngine) load(ctx context.Context, id ulid.ULID) (*stored, error) 
 		return nil, e.readError("read delivery "+id.String(), err)
 	}
 	return s, nil
+}
+
+// mergedInto returns the IDs of those of s's burst that came before it, oldest first, unless s was itself merged.
+func mergedInto(ctx context.Context, db *sql.DB, s *stored) (ids []string, err error) {
+	if s.burst == 0 || s.State == Merged {
+		return nil, nil
+	}
+	rows, err := db.QueryContext(ctx, "SELECT id FROM delivery WHERE burst = ? AND id < ? ORDER BY id", s.burst, idKey(s.id))
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var key int64
+		if err := rows.Scan(&key); err != nil {
+			return nil, err
+		}
+		ids = append(ids, idFromKey(key).String())
+	}
+	return ids, rows.Err()
 }
 
 func (e *sqliteEngine) get(ctx context.Context, id ulid.ULID) (*Record, error) {

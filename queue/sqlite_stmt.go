@@ -36,6 +36,15 @@ func (s *statement) exec(args ...any) error {
 	return err
 }
 
+// execCount says how many rows were changed.
+func (s *statement) execCount(args ...any) (int64, error) {
+	r, err := s.s.(driver.StmtExecContext).ExecContext(context.Background(), s.bind(args))
+	if err != nil {
+		return 0, err
+	}
+	return r.RowsAffected()
+}
+
 // queryRow returns the first row, nil if there is none.
 func (s *statement) queryRow(args ...any) ([]driver.Value, error) {
 	rows, err := s.s.(driver.StmtQueryContext).QueryContext(context.Background(), s.bind(args))

@@ -46,6 +46,10 @@ type oldDelivery struct {
 	webhookID            string
 }
 
+// mergedForGood leaves those out that were merged into a delivery which is not finished yet.
+const mergedForGood = `(state <> 6 OR
+	(SELECT s.state FROM delivery s WHERE s.burst = delivery.burst ORDER BY s.id DESC LIMIT 1) >= 3)`
+
 // oldDeliveries returns up to r.rows deliveries that need not be kept, oldest first: those that are too old before those
 // that are too many.
 func (e *sqliteEngine) oldDeliveries(r retention) (old []oldDelivery, err error) {
@@ -65,12 +69,12 @@ func (e *sqliteEngine) oldDeliveries(r retention) (old []oldDelivery, err error)
 		}
 		return err
 	}
-	if err := add("SELECT id, endpoint, state, webhook_id FROM delivery WHERE id < ? AND state >= 3 ORDER BY id LIMIT ?",
+	if err := add("SELECT id, endpoint, state, webhook_id FROM delivery WHERE id < ? AND state >= 3 AND "+mergedForGood+" ORDER BY id LIMIT ?",
 		keyAt(r.before), int64(r.rows)); err != nil {
 		return nil, err
 	}
 	if n := min(excess, int64(r.rows-len(old))); n > 0 {
-		if err := add("SELECT id, endpoint, state, webhook_id FROM delivery WHERE id >= ? AND state IN (3, 5, 6, 7) ORDER BY id LIMIT ?",
+		if err := add("SELECT id, endpoint, state, webhook_id FROM delivery WHERE id >= ? AND state IN (3, 5, 6, 7) AND "+mergedForGood+" ORDER BY id LIMIT ?",
 			keyAt(r.before), n); err != nil {
 			return nil, err
 		}

@@ -85,7 +85,12 @@ func (e *sqliteEngine) readWebhooks(since time.Time) error {
 		return nil
 	}
 	if !w.read {
-		if err := add("run_at IS NOT NULL"); err != nil {
+		// What was merged counts as unfinished while the last of its burst is.
+		if err := add(`run_at IS NOT NULL`); err != nil {
+			return err
+		}
+		if err := add(`state >= 4 AND state = 6
+			AND burst IN (SELECT burst FROM delivery WHERE run_at IS NOT NULL AND burst IS NOT NULL)`); err != nil {
 			return err
 		}
 		w.read = true
@@ -117,7 +122,15 @@ func (e *sqliteEngine) findFirst(a *arrival, endpoint int64) (found bool, err er
 				return false, nil // two ids with one hash: the earlier one keeps it
 			}
 			counts := first.State != Dead && first.State != Discarded && !a.since.IsZero() && !first.Received.Before(a.since)
-			if !first.State.Finished() || counts {
+			unfinished := !first.State.Finished()
+			if first.State == Merged && !counts {
+				last, err := e.w.survivor.queryRow(key)
+				if err != nil {
+					return false, err
+				}
+				unfinished = last != nil && last[1] != nil && !stateNames[last[1].(int64)].Finished()
+			}
+			if unfinished || counts {
 				first.Duplicates++
 				a.first = &first
 				return true, e.w.duplicate.exec(row[colID])
