@@ -118,7 +118,7 @@ func (q *Queue) Outcome(ctx context.Context, id string) (Report, error) {
 func (q *Queue) nextEnd(id ulid.ULID) *wait {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if t := q.running[id]; t != nil {
+	if t := q.running[id]; t != nil && (!t.ended || t.State.Finished()) {
 		return t.wait
 	}
 	if q.waits[id] == nil {
