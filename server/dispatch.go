@@ -125,7 +125,7 @@ func (s *Server) changed(c queue.Change) {
 			s.screen.Outcome(ui.Outcome{ID: d.ID, Endpoint: d.Endpoint, State: string(d.State), Status: http.StatusOK})
 		}
 	case c.Attempt != nil && c.Attempt.Ended:
-		s.metrics.handled(d.Endpoint, c.Attempt.Duration)
+		s.metrics.attempted(d.Endpoint, c.Attempt.Duration, d.State == queue.Retrying || d.State == queue.Dead)
 		if d.State != queue.Discarded { // that was told when it was discarded
 			s.metrics.ended(d.Endpoint, string(d.State))
 			s.screen.Outcome(s.viewOutcome(d, c))

@@ -151,6 +151,7 @@ func (s *Server) open(ctx context.Context) error {
 }
 
 func (s *Server) openQueue(ctx context.Context) (*queue.Queue, error) {
+	s.metrics = newMetrics(s)
 	dir := s.config.Data
 	if dir == "" {
 		var err error
@@ -159,7 +160,6 @@ func (s *Server) openQueue(ctx context.Context) (*queue.Queue, error) {
 		}
 		s.config.Data = dir
 	}
-	s.metrics = newMetrics(s)
 	q, err := queue.Open(ctx, queue.Config{
 		Dir:        dir,
 		Keep:       s.config.Keep,
@@ -167,6 +167,7 @@ func (s *Server) openQueue(ctx context.Context) (*queue.Queue, error) {
 		MaxWaiting: s.config.MaxWaiting,
 		Warn:       func(err error) { s.screen.Warn(ui.Notice{Text: err.Error(), Hint: hintOf(err)}) },
 		Changed:    s.changed,
+		Committed:  s.metrics.committed,
 	})
 	var locked *queue.LockedError
 	if errors.As(err, &locked) {
