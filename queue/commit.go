@@ -167,7 +167,7 @@ func (q *Queue) committer() {
 		case <-q.alarm.C:
 			q.mu.Lock()
 			q.alarmAt = time.Time{}
-			if now := q.cfg.Now(); !now.Before(q.sweepAt) {
+			if now := q.now(); !now.Before(q.sweepAt) {
 				q.sweepAt = now.Add(sweepEvery)
 				q.sweeping = !q.stopping
 			}
@@ -293,6 +293,9 @@ func (q *Queue) settle(c *commit) {
 			k.reason, k.stripped, k.err = "", true, nil
 			again = append(again, k)
 			continue
+		case k.lost && k.task.gone: // what another process says of it counts
+		case k.lost:
+			q.cfg.Warn(fmt.Errorf("store how attempt %d of delivery %s ended: %w", k.attempt.N, k.task.ID, errTakenOver))
 		case k.err != nil:
 			q.cfg.Warn(fmt.Errorf("store how attempt %d of delivery %s ended: %w; it will run again after a restart", k.attempt.N, k.task.ID, k.err))
 		default:
@@ -326,6 +329,9 @@ func (q *Queue) settle(c *commit) {
 		q.outage, q.outageSaid = true, true
 	} else if stored {
 		q.outage, q.outageSaid = false, false
+	}
+	if q.shared != nil {
+		q.tellOthers(c)
 	}
 	q.dispatch()
 	q.setAlarm()
@@ -370,8 +376,12 @@ func (q *Queue) settleJoiner(j *joiner) {
 		if j.merged != nil {
 			q.withdraw(j.merged, Waiting, Report{State: Merged, Reason: "merged into " + t.ID})
 		}
-		e := entry{due: due{at: t.Received.UnixNano(), id: t.id, serial: t.serial}, line: t.line}
 		q.waits[t.id] = t.wait
+		if q.shared != nil {
+			j.receipt.Held = j.behind || j.burst != nil
+			break
+		}
+		e := entry{due: due{at: t.Received.UnixNano(), id: t.id, serial: t.serial}, line: t.line}
 		if j.burst != nil {
 			// It is read back when it starts, with what was merged into it until then.
 			t.burst = j.d.burst
@@ -426,7 +436,7 @@ func (q *Queue) settleLaunch(l *launch) {
 	}
 	if l.err == nil {
 		if q.alone == t {
-			q.aloneTill = q.cfg.Now().Add(aloneFor)
+			q.aloneTill = q.now().Add(aloneFor)
 		}
 		q.begin(t)
 		return
@@ -439,7 +449,7 @@ func (q *Queue) settleLaunch(l *launch) {
 	e := l.entry
 	if !q.eng.outage(l.err) {
 		q.cfg.Warn(fmt.Errorf("start delivery %s: %w; it is tried again in a minute", t.id, l.err))
-		e.at = q.cfg.Now().Add(time.Minute).UnixNano()
+		e.at = q.now().Add(time.Minute).UnixNano()
 	}
 	q.requeue(e)
 }
@@ -466,7 +476,11 @@ func (q *Queue) push(e entry) {
 func (q *Queue) freeSlot(t *task) {
 	t.line.busy--
 	q.active--
-	t.line.release(t.serial)
+	if q.shared == nil {
+		t.line.release(t.serial)
+	} else if t.serial != 0 || q.shared.left.due[t.Endpoint] || len(q.shared.left.suspects) > 0 {
+		q.lookSoon()
+	}
 	if t.began {
 		t.began = false
 		q.beginNext(t.line)

@@ -13,11 +13,15 @@ import (
 // start, in a commit of its own, would take longer than the wait. If the process dies in between, one that has not begun
 // counts as interrupted, but only once: after that it is started from the backlog, when a handler is free.
 func (q *Queue) mayStart(l *line, now time.Time) bool {
-	room := l.Concurrency
+	return l.busy+l.reserved < l.room() && !q.heldBack(now) && !q.mayBeDue(l, now)
+}
+
+// room is how many deliveries of an endpoint may be stored as running.
+func (l *line) room() int {
 	if l.pace.quick() {
-		room *= readyFactor
+		return l.Concurrency * readyFactor
 	}
-	return l.busy < room && !q.heldBack(now) && (len(l.due) == 0 || l.due[0].at > now.UnixNano())
+	return l.Concurrency
 }
 
 // begin runs a task whose start is stored, or has it wait for the next free handler.
@@ -29,7 +33,7 @@ func (q *Queue) begin(t *task) {
 		go q.run(t)
 		return
 	}
-	t.readySince = q.cfg.Now()
+	t.readySince = q.now()
 	l.ready = append(l.ready, t)
 	if q.stopping {
 		q.handBackReady(l, t.readySince)
@@ -60,20 +64,22 @@ func (q *Queue) handBackReady(l *line, since time.Time) {
 		t.ended = true
 		t.Attempts--
 		k := &closing{task: t}
-		k.id, k.endpoint, k.failures, k.attempts = t.id, t.Endpoint, t.failures, t.Attempts
+		k.id, k.endpoint, k.failures, k.attempts, k.token = t.id, t.Endpoint, t.failures, t.Attempts, t.token
 		k.from, k.to, k.reason = Discarded, Discarded, t.Reason
 		if !t.gone {
 			t.State, t.Reason, t.RunAt = Waiting, "", t.Received
 			k.from, k.to, k.reason, k.runAt = Running, Waiting, "", t.RunAt
 			q.waiting++
 			q.waits[t.id] = t.wait
-			e := entry{due: dueOf(t), line: l}
-			e.retrying = false
-			next := &task{stored: t.stored, value: t.value, loaded: t.loaded}
-			if q.hold(next) {
-				e.task = next
+			if q.shared == nil {
+				e := entry{due: dueOf(t), line: l}
+				e.retrying = false
+				next := &task{stored: t.stored, value: t.value, loaded: t.loaded}
+				if q.hold(next) {
+					e.task = next
+				}
+				l.push(e)
 			}
-			l.push(e)
 		}
 		q.next.closings = append(q.next.closings, k)
 		q.freeSlot(t)
@@ -111,7 +117,7 @@ func (q *Queue) heldBack(now time.Time) bool {
 		}
 		q.alone = nil
 	}
-	return len(q.suspects) > 0 && q.suspects[0].at <= now.UnixNano() && (q.holdTill.IsZero() || now.Before(q.holdTill))
+	return q.suspectDue(now) && (q.holdTill.IsZero() || now.Before(q.holdTill))
 }
 
 // dispatch starts what is due, as far as handlers are free. What it starts runs once its start is stored; the caller sees
@@ -120,7 +126,7 @@ func (q *Queue) dispatch() {
 	if !q.started || q.stopping || q.outage {
 		return
 	}
-	now := q.cfg.Now()
+	now := q.now()
 	for _, l := range q.lines {
 		q.handBackReady(l, now.Add(-readyFor))
 	}
@@ -203,7 +209,7 @@ func (q *Queue) setAlarm() {
 	if !q.started || q.stopping {
 		return
 	}
-	now := q.cfg.Now()
+	now := q.now()
 	at := q.sweepAt
 	earlier := func(t time.Time) {
 		if t.Before(at) {
@@ -268,7 +274,7 @@ func (q *Queue) claim(ctx context.Context, t *task, cancel context.CancelCauseFu
 	if t.ended {
 		return nil, nil
 	}
-	t.cancel, t.started = cancel, q.cfg.Now()
+	t.cancel, t.started = cancel, q.now()
 	if t.gone {
 		cancel(errDiscarded)
 	}
@@ -303,7 +309,7 @@ func handle(ctx context.Context, h func(context.Context, *Claim) Outcome, c *Cla
 
 // finish records how an attempt ended, frees its handler and starts what waits for it.
 func (q *Queue) finish(ctx context.Context, t *task, out Outcome) {
-	now := q.cfg.Now()
+	now := q.now()
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if t.ended { // given up by Drain
@@ -322,7 +328,7 @@ func (q *Queue) finish(ctx context.Context, t *task, out Outcome) {
 // judge moves a task to the state that follows from the outcome of its attempt.
 func (q *Queue) judge(t *task, out Outcome, now time.Time, stopped bool) *closing {
 	k := &closing{task: t}
-	k.id, k.endpoint, k.from = t.id, t.Endpoint, Running
+	k.id, k.endpoint, k.from, k.token = t.id, t.Endpoint, Running, t.token
 	k.attempt = Attempt{
 		N: t.Attempts, Started: t.started, Ended: true, Duration: max(0, now.Sub(t.started)),
 		Error: cut(out.Error, maxError), Stack: cut(out.Stack, maxError), Output: out.Output, Result: out.Result,
@@ -371,7 +377,7 @@ func (q *Queue) conclude(t *task, k *closing, r Report) {
 		t.wait.end(r)
 	}
 	q.freeSlot(t)
-	if t.State == Retrying && !q.stopping {
+	if t.State == Retrying && !q.stopping && q.shared == nil {
 		e := entry{due: dueOf(t), line: t.line}
 		next := &task{stored: t.stored, value: t.value, loaded: t.loaded}
 		if t.loaded && q.hold(next) {
@@ -394,7 +400,7 @@ func dueOf(t *task) due {
 
 // sweepOnce removes some of what need not be kept. Its caller has the right to commit, and holds mu.
 func (q *Queue) sweepOnce() {
-	now := q.cfg.Now()
+	now := q.now()
 	rows := sweepRows
 	if q.next.urgent() {
 		rows = busyRows

@@ -19,10 +19,16 @@ func (q *Queue) Drain(ctx context.Context) error {
 		q.mu.Unlock()
 		return errClosed
 	}
+	first := !q.stopping
 	q.stopping = true
 	q.sweeping = false
+	if first && q.started && q.shared != nil {
+		q.mu.Unlock()
+		q.stopClaiming()
+		q.mu.Lock()
+	}
 	for _, l := range q.lines {
-		q.handBackReady(l, q.cfg.Now())
+		q.handBackReady(l, q.now())
 	}
 	if q.drained == nil {
 		q.drained = make(chan struct{})
@@ -60,7 +66,7 @@ func (q *Queue) Drain(ctx context.Context) error {
 func (q *Queue) giveUp() error {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	now := q.cfg.Now()
+	now := q.now()
 	var ids []string
 	for id, t := range q.running {
 		if t.ended {

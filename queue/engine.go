@@ -61,6 +61,7 @@ type sharing interface {
 	// renew extends the leases of claims that run here, and returns those that are gone.
 	renew(ctx context.Context, claims []held) (gone []lost, err error)
 	// tell lets other processes know what has changed here, and whether deliveries are due that no handler here is free for.
+	// It does not block.
 	tell(changed []ulid.ULID, due bool)
 	// follow calls changed with what other processes told, until ctx ends. It may call it with nothing at all, which says
 	// that there may be work. Where nothing can be told, it looks for changes itself.
@@ -78,10 +79,12 @@ type want struct {
 
 // pending says what claim left behind.
 type pending struct {
-	due      map[string]bool // endpoints for which more is due
+	due      map[string]bool // endpoints for which more is due than was asked for
 	suspects map[string]bool // endpoints for which suspects are due
 	waiting  int             // deliveries of all endpoints in state waiting
 	next     time.Time       // when the next one is due, of those endpoints; zero for none
+
+	oldest map[string]time.Time // endpoints with waiting deliveries, and when the oldest of those was received
 }
 
 // held is a claim that runs here.
@@ -122,6 +125,7 @@ type arrival struct {
 	burst    *burst    // nil: nothing holds it back
 
 	first  *Delivery // result: of which this one is a duplicate, and so was not stored; counted there already
+	behind bool      // result, with a serial key, where deliveries are shared: another one comes first
 	merged *stored   // result: the one that was held back for the same burst until now, merged into this one
 	runAt  time.Time // result, with burst: when it is due
 }

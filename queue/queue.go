@@ -134,6 +134,8 @@ type Queue struct {
 	aloneTill  time.Time
 	holdTill   time.Time // a suspect waits until then for the others to end, and they for it
 	watchers   map[*Watcher]struct{}
+
+	shared *shared // nil where this process alone has the deliveries
 }
 
 // task is a delivery in memory: one that is being stored, that waits with its content at hand, or that runs.
@@ -149,7 +151,7 @@ type task struct {
 	ended      bool      // its outcome is known, and no longer changes
 	began      bool      // it has one of its endpoint's handlers
 	readySince time.Time // since when it is among line.ready
-	gone       bool      // discarded while it runs
+	gone       bool      // discarded while it runs, or taken over by another process
 }
 
 // wait is the end of a delivery's first attempt, as those see it who wait for it.
@@ -267,6 +269,9 @@ func newQueue(c Config, eng engine, lock *flock.Flock) *Queue {
 		next:     &commit{},
 		watchers: map[*Watcher]struct{}{},
 	}
+	if s, ok := eng.(sharing); ok {
+		q.share(s)
+	}
 	q.linger.Stop()
 	q.alarm.Stop()
 	q.free = sync.NewCond(&q.mu)
@@ -326,6 +331,9 @@ func (q *Queue) Start(endpoints []Endpoint) error {
 		}
 		l := &line{Endpoint: e.withDefaults()}
 		lines[e.Name] = l
+		if q.shared != nil {
+			continue
+		}
 		left, err := q.eng.backlog(q.life, e.Name)
 		if err != nil {
 			return fmt.Errorf("read the deliveries left to endpoint %s: %w", e.Name, err)
@@ -346,10 +354,13 @@ func (q *Queue) Start(endpoints []Endpoint) error {
 		q.waiting += int(states[Waiting])
 	}
 	q.lines, q.suspects, q.started = lines, suspects, true
-	q.sweepAt = q.cfg.Now().Add(sweepEvery)
+	q.sweepAt = q.now().Add(sweepEvery)
 	q.dispatch()
 	q.setAlarm()
 	q.kick()
+	if q.shared != nil {
+		q.startSharing()
+	}
 	return nil
 }
 
@@ -429,7 +440,7 @@ func (q *Queue) admit(j *joiner, dead string) error {
 	if t.line == nil {
 		return fmt.Errorf("accept a delivery: endpoint %q is not served", t.Endpoint)
 	}
-	now := q.cfg.Now()
+	now := q.now()
 	if j.dedupe && t.line.DedupeWindow > 0 {
 		j.since = now.Add(-t.line.DedupeWindow)
 	}
@@ -455,6 +466,9 @@ func (q *Queue) admit(j *joiner, dead string) error {
 	t.ID, t.Received = t.id.String(), now
 	if t.State == Running {
 		q.running[t.id] = t
+		if q.shared != nil {
+			t.token = newToken()
+		}
 	}
 	j.d = t.stored
 	return nil

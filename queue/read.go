@@ -3,6 +3,7 @@ package queue
 import (
 	"context"
 	"fmt"
+	"maps"
 	"time"
 
 	"github.com/oklog/ulid/v2"
@@ -55,6 +56,9 @@ func (q *Queue) Oldest(ctx context.Context) (map[string]time.Time, error) {
 	if q.closed {
 		return nil, errClosed
 	}
+	if q.shared != nil {
+		return maps.Clone(q.shared.left.oldest), nil
+	}
 	first := map[string]ulid.ULID{}
 	look := func(h dueHeap) {
 		for i := range h {
@@ -70,6 +74,9 @@ func (q *Queue) Oldest(ctx context.Context) (map[string]time.Time, error) {
 	look(q.suspects)
 	for _, l := range q.lines {
 		look(l.due)
+		for _, s := range l.series {
+			look(s.due)
+		}
 	}
 	oldest := make(map[string]time.Time, len(first))
 	for endpoint, id := range first {
@@ -102,8 +109,14 @@ func (q *Queue) Outcome(ctx context.Context, id string) (Report, error) {
 			}
 			return Report{State: r.State, Reason: r.Reason}, nil
 		}
+		var elsewhere <-chan time.Time
+		if q.shared != nil {
+			elsewhere = time.After(500 * time.Millisecond)
+		}
 		select {
 		case <-w.done:
+		case <-elsewhere:
+			continue
 		case <-ctx.Done():
 			return Report{}, ctx.Err()
 		}

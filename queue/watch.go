@@ -52,6 +52,10 @@ func (q *Queue) announce(c Change) {
 	if q.cfg.Changed != nil {
 		q.cfg.Changed(c)
 	}
+	q.tellWatchers(c)
+}
+
+func (q *Queue) tellWatchers(c Change) {
 	for w := range q.watchers {
 		select {
 		case w.c <- c:

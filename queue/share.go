@@ -1,0 +1,388 @@
+package queue
+
+import (
+	"crypto/rand"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/oklog/ulid/v2"
+)
+
+// Where deliveries are shared, what is due is not kept in memory: any process may start it. This one claims as much as it
+// has handlers for, renews what it runs, and hears of what others do.
+
+const (
+	lookEvery  = 2 * time.Second // for work that nobody told of
+	renewEvery = 3 * time.Second // a lease is 10 s
+	askAbout   = 500             // deliveries whose end someone waits for here, in one question
+)
+
+var errTakenOver = errors.New("another process has taken the delivery over, since the database had not heard of this one for too long")
+
+// shared is what a queue keeps of deliveries that other processes handle too.
+type shared struct {
+	sharing
+	poke     chan struct{} // asks for a look at what is due
+	quit     chan struct{} // closed by Drain: nothing is claimed any more
+	claiming chan struct{} // closed when the last claim has ended
+
+	// Guarded by Queue.mu.
+	left     pending
+	failing  bool // the last claim or renewal failed, which has been said
+	giveWay  time.Time
+	reserved int // handlers that a claim under way is for
+}
+
+// share prepares a queue for an engine that several processes use.
+func (q *Queue) share(eng sharing) {
+	q.shared = &shared{
+		sharing:  eng,
+		poke:     make(chan struct{}, 1),
+		quit:     make(chan struct{}),
+		claiming: make(chan struct{}),
+	}
+	q.ids.random = ulid.Monotonic(rand.Reader, 0)
+}
+
+// startSharing starts what a queue does where deliveries are shared.
+func (q *Queue) startSharing() {
+	q.tasks.Go(q.claimer)
+	q.tasks.Go(q.renewer)
+	q.tasks.Go(func() { q.shared.follow(q.life, q.hear) })
+	q.lookSoon()
+}
+
+// now is the time on the clock of the store.
+func (q *Queue) now() time.Time {
+	if q.shared == nil {
+		return q.cfg.Now()
+	}
+	return q.cfg.Now().Add(q.shared.skew())
+}
+
+// newToken returns what tells a claim from all others.
+func newToken() int64 {
+	var b [8]byte
+	rand.Read(b[:]) // never fails, as its documentation says
+	return int64(binary.BigEndian.Uint64(b[:])>>1 | 1)
+}
+
+// lookSoon has the claimer look for work.
+func (q *Queue) lookSoon() {
+	select {
+	case q.shared.poke <- struct{}{}:
+	default:
+	}
+}
+
+// claimer claims deliveries for handlers that are free.
+func (q *Queue) claimer() {
+	s := q.shared
+	defer close(s.claiming)
+	look := time.NewTimer(0)
+	defer look.Stop()
+	for {
+		select {
+		case <-s.quit:
+			return
+		case <-s.poke:
+		case <-look.C:
+		}
+		look.Reset(q.claimOnce())
+	}
+}
+
+// claimOnce claims what handlers are free for, and says after what time to look again.
+func (q *Queue) claimOnce() (again time.Duration) {
+	s := q.shared
+	q.mu.Lock()
+	wants := q.wants(q.now())
+	for _, w := range wants {
+		q.lines[w.endpoint].reserved += w.n
+		s.reserved += w.n
+	}
+	q.mu.Unlock()
+	claimed, left, err := s.claim(q.life, wants)
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	for _, w := range wants {
+		q.lines[w.endpoint].reserved -= w.n
+		s.reserved -= w.n
+	}
+	if err != nil {
+		q.sayFailing(fmt.Errorf("look for deliveries that are due: %w", err))
+		return lookEvery
+	}
+	s.failing = false
+	s.left, q.waiting = left, left.waiting
+	alone := len(wants) == 1 && wants[0].suspects
+	for _, c := range claimed {
+		t := q.adopt(c)
+		if alone {
+			q.alone, q.aloneTill = t, q.now().Add(aloneFor)
+		}
+		q.begin(t)
+	}
+	for _, w := range q.wants(q.now()) {
+		if len(claimed) > 0 && left.due[w.endpoint] {
+			return 0
+		}
+	}
+	again = lookEvery
+	if !left.next.IsZero() {
+		again = min(again, max(10*time.Millisecond, left.next.Sub(q.now())))
+	}
+	return again
+}
+
+// adopt makes a task of a delivery that was claimed for this process.
+func (q *Queue) adopt(c *stored) *task {
+	t := &task{stored: *c, line: q.lines[c.Endpoint], loaded: true, late: true, wait: q.waits[c.id]}
+	if t.wait == nil {
+		t.wait = newWait()
+	}
+	delete(q.waits, c.id)
+	t.line.busy++
+	q.active++
+	q.running[t.id] = t
+	return t
+}
+
+// wants says what there are handlers for. Without any, a claim still tells how much is left.
+func (q *Queue) wants(now time.Time) (wants []want) {
+	if q.stopping || q.outage {
+		return nil
+	}
+	if w, ok := q.wantSuspect(now); ok {
+		return []want{w}
+	}
+	if q.heldBack(now) {
+		return nil
+	}
+	for _, l := range q.lines {
+		if n := l.room() - l.busy - l.reserved; n > 0 && l.Handle != nil {
+			wants = append(wants, want{endpoint: l.Name, n: n})
+		}
+	}
+	return wants
+}
+
+// wantSuspect is dispatchSuspect where deliveries are shared.
+func (q *Queue) wantSuspect(now time.Time) (want, bool) {
+	s := q.shared
+	if !q.suspectDue(now) || q.alone != nil && now.Before(q.aloneTill) {
+		return want{}, false
+	}
+	switch {
+	case q.active+s.reserved == 0:
+		q.holdTill = time.Time{}
+		for endpoint := range s.left.suspects {
+			if l := q.lines[endpoint]; l != nil && l.Handle != nil {
+				return want{endpoint: endpoint, n: 1, suspects: true}, true
+			}
+		}
+	case q.holdTill.IsZero():
+		q.holdTill = now.Add(aloneFor)
+	case !now.Before(q.holdTill):
+		q.holdTill = time.Time{}
+		s.giveWay = now.Add(time.Minute)
+	}
+	return want{}, false
+}
+
+// suspectDue reports whether a delivery waits that is to be started alone.
+func (q *Queue) suspectDue(now time.Time) bool {
+	if q.shared != nil {
+		return len(q.shared.left.suspects) > 0 && !now.Before(q.shared.giveWay)
+	}
+	return len(q.suspects) > 0 && q.suspects[0].at <= now.UnixNano()
+}
+
+// mayBeDue reports whether deliveries of an endpoint are known to be due, which go before those that arrive.
+func (q *Queue) mayBeDue(l *line, now time.Time) bool {
+	if q.shared != nil {
+		return q.shared.left.due[l.Name]
+	}
+	return len(l.due) > 0 && l.due[0].at <= now.UnixNano()
+}
+
+// renewer keeps this process's claims, and asks how those deliveries ended elsewhere whose end someone waits for here.
+func (q *Queue) renewer() {
+	tick := time.NewTicker(renewEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-q.life.Done():
+			return
+		case <-tick.C:
+		}
+		q.renewOnce()
+		q.askElsewhere(nil)
+	}
+}
+
+func (q *Queue) renewOnce() {
+	q.mu.Lock()
+	claims := make([]held, 0, len(q.running))
+	for id, t := range q.running {
+		claims = append(claims, held{id: id, token: t.token})
+	}
+	q.mu.Unlock()
+	gone, err := q.shared.renew(q.life, claims)
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if err != nil {
+		q.sayFailing(fmt.Errorf("renew the claims on deliveries that run here: %w", err))
+		return
+	}
+	q.shared.failing = false
+	tokens := make(map[ulid.ULID]int64, len(gone))
+	for _, c := range claims {
+		tokens[c.id] = c.token
+	}
+	for _, g := range gone {
+		if t := q.running[g.id]; t != nil && t.token == tokens[g.id] && !t.ended && !t.gone {
+			q.loseClaim(t, g)
+		}
+	}
+}
+
+// loseClaim cancels a handler whose delivery is no longer this process's.
+func (q *Queue) loseClaim(t *task, g lost) {
+	report, cause := Report{State: Waiting, Reason: errTakenOver.Error()}, errTakenOver
+	if g.discarded {
+		report, cause = Report{State: Discarded, Reason: g.reason}, errDiscarded
+	} else {
+		q.cfg.Warn(fmt.Errorf("run delivery %s: %w; its handler is cancelled here", t.ID, cause))
+	}
+	t.gone = true
+	t.State, t.Reason = report.State, report.Reason
+	if t.cancel != nil {
+		t.cancel(cause)
+	}
+	t.wait.end(report)
+	t.wait = newWait()
+	t.wait.end(report)
+}
+
+// sayFailing warns once of what goes on failing.
+func (q *Queue) sayFailing(err error) {
+	if q.life.Err() == nil && !q.shared.failing && !q.outageSaid {
+		q.cfg.Warn(fmt.Errorf("%w; it is tried again", err))
+	}
+	q.shared.failing = true
+}
+
+// hear takes in what other processes told.
+func (q *Queue) hear(ids []ulid.ULID, due bool) {
+	if due {
+		q.lookSoon()
+	}
+	q.mu.Lock()
+	watched := len(q.watchers) > 0
+	q.mu.Unlock()
+	if watched {
+		q.showElsewhere(ids)
+	}
+	q.askElsewhere(ids)
+}
+
+// showElsewhere tells the watchers, not Config.Changed, of what other processes did.
+func (q *Queue) showElsewhere(ids []ulid.ULID) {
+	if len(ids) == 0 {
+		return
+	}
+	ds, err := q.shared.deliveries(q.life, ids)
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if err != nil {
+		q.sayFailing(fmt.Errorf("read what other processes changed: %w", err))
+		return
+	}
+	for i := range ds {
+		q.tellWatchers(Change{Delivery: ds[i]})
+	}
+}
+
+// askElsewhere tells those who wait here for the end of deliveries that another process has handled: of those among ids,
+// or of any if ids is nil.
+func (q *Queue) askElsewhere(ids []ulid.ULID) {
+	q.mu.Lock()
+	var ask []ulid.ULID
+	if ids == nil {
+		for id := range q.waits {
+			if len(ask) < askAbout {
+				ask = append(ask, id)
+			}
+		}
+	}
+	for _, id := range ids {
+		if q.waits[id] != nil {
+			ask = append(ask, id)
+		}
+	}
+	q.mu.Unlock()
+	if len(ask) == 0 {
+		return
+	}
+	ds, err := q.shared.deliveries(q.life, ask)
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if err != nil {
+		q.sayFailing(fmt.Errorf("read how deliveries ended elsewhere: %w", err))
+		return
+	}
+	for i := range ds {
+		d := &ds[i]
+		id := idOf(d)
+		if w := q.waits[id]; w != nil && (d.State.Finished() || d.State == Retrying) {
+			delete(q.waits, id)
+			w.end(Report{State: d.State, Reason: d.Reason})
+		}
+	}
+}
+
+// tellOthers lets other processes know what a commit changed.
+func (q *Queue) tellOthers(c *commit) {
+	var ids []ulid.ULID
+	due := false
+	for _, j := range c.joiners {
+		switch {
+		case j.err != nil:
+		case j.first != nil:
+			ids = append(ids, idOf(j.first))
+		default:
+			ids = append(ids, j.task.id)
+			due = due || j.task.State == Waiting && j.burst == nil
+			if j.merged != nil {
+				ids = append(ids, j.merged.id)
+			}
+		}
+	}
+	for _, k := range c.closings {
+		if k.err == nil && !k.lost {
+			ids = append(ids, k.id)
+			due = due || k.to == Waiting || k.task.serial != 0
+		}
+	}
+	for _, d := range c.drops {
+		if d.err == nil && d.from != "" {
+			ids = append(ids, d.id)
+		}
+	}
+	if len(ids) == 0 {
+		return
+	}
+	if due {
+		q.lookSoon()
+	}
+	q.shared.tell(ids, due)
+}
+
+// stopClaiming returns once nothing is claimed any more.
+func (q *Queue) stopClaiming() {
+	close(q.shared.quit)
+	<-q.shared.claiming
+}
