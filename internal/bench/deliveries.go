@@ -9,241 +9,170 @@ import (
 	"time"
 )
 
-// deliverySecret is checked by hubhook, as in its normal use.
-const deliverySecret = "a-secret-of-usual-length-0123456789"
-
-// deliveryTargets are the least ratios of durable deliveries a second, by connections.
+// deliveryTargets are the least ratios of durable deliveries a second, by connections; 0 where none is promised.
 var deliveryTargets = []struct {
-	connections int
-	ratio       float64
-}{{1, 0.22}, {16, 0.25}, {64, 0.35}}
+	connections          int
+	bare, webhooksServer float64
+}{
+	{1, 0.25, 0.8},
+	{16, 0.30, 2.5},
+	{mostConnections, 0.40, 3.5},
+	{256, 0, 0},
+}
 
 // mostConnections are those of the figures that don't name a number.
 const mostConnections = 64
 
-// A pair is hubhook and the bare server, both running, and the same load for each. Only one of them has work at any time.
-type pair struct {
-	hubhook, bare         *process
-	hubhookLoad, bareLoad *load
-	inspector             string
-	answered              int // by hubhook, 2xx
+// A field is those that are compared: hubhook, the bare server and WebhooksServer, which is nil where it can't be had.
+type field struct {
+	hubhook, bare, webhooksServer *contender
 }
 
-func (w *workshop) startPair(ctx context.Context) (*pair, error) {
-	data, err := w.data("deliveries")
-	if err != nil {
+func (w *workshop) startField(ctx context.Context) (f *field, err error) {
+	f = new(field)
+	if f.bare, err = w.startBare(ctx); err != nil {
 		return nil, err
 	}
-	binary, err := w.build(ctx, barePackage)
-	if err != nil {
-		return nil, err
+	if f.hubhook, err = w.startHubhook(ctx, store{}); err != nil {
+		return nil, errors.Join(err, f.stop())
 	}
-	addr, err := freeAddr()
-	if err != nil {
-		return nil, err
+	if f.webhooksServer, err = w.startWebhooksServer(ctx); err != nil {
+		return nil, errors.Join(err, f.stop())
 	}
-	p := new(pair)
-	if p.inspector, err = freeAddr(); err != nil {
-		return nil, err
-	}
-	if p.bare, err = launchBare(ctx, binary); err != nil {
-		return nil, err
-	}
-	if p.hubhook, err = launchRole(ctx, "hubhook", addr, data, p.inspector, deliverySecret); err != nil {
-		return nil, errors.Join(err, p.bare.stop())
-	}
-	for _, server := range []*process{p.bare, p.hubhook} {
-		if _, err := server.ready(ctx); err != nil {
-			return nil, errors.Join(err, p.stop())
-		}
-	}
-	const endpoint = "/webhooks/inbox"
-	p.hubhookLoad = newLoad(addr, addr, endpoint, deliverySecret, w.payload)
-	p.bareLoad = newLoad(p.bare.addr, p.bare.addr, endpoint, deliverySecret, w.payload)
-	return p, nil
+	return f, nil
 }
 
-func (p *pair) stop() error {
-	return errors.Join(p.hubhook.stop(), p.bare.stop())
+// all returns those that run, hubhook first.
+func (f *field) all() []*contender {
+	return slices.DeleteFunc([]*contender{f.hubhook, f.bare, f.webhooksServer}, func(c *contender) bool { return c == nil })
 }
 
-// rateHubhook returns deliveries a second. The clock stops once the last outcome is recorded.
-func (p *pair) rateHubhook(ctx context.Context, connections int, d time.Duration) (float64, error) {
-	answered, elapsed, err := p.hubhookLoad.closedLoop(ctx, connections, d)
-	if err != nil {
-		return 0, err
+func (f *field) stop() error {
+	var errs []error
+	for _, c := range f.all() {
+		errs = append(errs, c.stop())
 	}
-	p.answered += answered
-	waited, err := p.recorded(ctx)
-	return float64(answered) / (elapsed + waited).Seconds(), err
+	return errors.Join(errs...)
 }
 
-func (p *pair) rateBare(ctx context.Context, connections int, d time.Duration) (float64, error) {
-	answered, elapsed, err := p.bareLoad.closedLoop(ctx, connections, d)
-	return float64(answered) / elapsed.Seconds(), err
+// reached is what servers did in this run that later measurements go by, in deliveries a second; 0 for one that did not run.
+type reached struct {
+	hubhook, webhooksServer float64
 }
 
-// recorded waits until nothing that was accepted is unfinished, and returns how long that took. It fails unless every delivery that was
-// answered has had its handler run without an error.
-func (p *pair) recorded(ctx context.Context) (time.Duration, error) {
-	begin := time.Now()
-	for {
-		stored, err := counted(ctx, p.inspector, "hubhook_stored_deliveries")
-		if err != nil {
-			return 0, err
-		}
-		waited := time.Since(begin)
-		unfinished := stored["waiting"] + stored["running"] + stored["retrying"]
-		if unfinished == 0 {
-			break
-		}
-		if waited > answerTime {
-			return 0, p.hubhook.broken(fmt.Sprintf("%d deliveries are unfinished %v after the last was answered", unfinished, answerTime), nil)
-		}
-	}
-	waited := time.Since(begin)
-	// What is stored may already have been thinned out by age and count; what this process did is all there.
-	ended, err := counted(ctx, p.inspector, "hubhook_deliveries_total")
-	if err != nil {
-		return 0, err
-	}
-	if ended["done"] != p.answered {
-		return 0, p.hubhook.broken(fmt.Sprintf("%d deliveries were answered 2xx, and they ended as %v", p.answered, ended), nil)
-	}
-	return waited, nil
-}
-
-// measureDeliveries compares durable deliveries a second and the memory after them, then looks at latency at half of the most that hubhook
-// served.
+// measureDeliveries compares durable deliveries a second and the memory after them, then looks at latency at half of what was reached.
 func (w *workshop) measureDeliveries(ctx context.Context) ([]figure, error) {
 	figures, most, err := w.measureRates(ctx)
 	if err != nil || w.only == "deliveries" {
 		return figures, err
 	}
-	latency, err := w.measureLatency(ctx, most/2)
+	latency, err := w.measureLatency(ctx, most)
+	if w.only == "latency" {
+		return latency, err
+	}
 	return append(figures, latency...), err
 }
 
-// measureRates returns also the most deliveries a second that hubhook served. Its servers have ended when it returns: one whose database
+// measureRates returns also the deliveries a second over mostConnections. Its servers have ended when it returns: one whose database
 // holds more than is kept has work to do at rest.
-func (w *workshop) measureRates(ctx context.Context) (figures []figure, most float64, err error) {
-	p, err := w.startPair(ctx)
+func (w *workshop) measureRates(ctx context.Context) (_ []figure, most reached, err error) {
+	f, err := w.startField(ctx)
 	if err != nil {
-		return nil, 0, err
+		return nil, reached{}, err
 	}
-	defer func() { err = errors.Join(err, p.stop()) }()
+	defer func() { err = errors.Join(err, f.stop()) }()
+	var toBare, toWebhooksServer []figure
 	for _, t := range deliveryTargets {
 		if w.only == "latency" && t.connections != mostConnections {
 			continue
 		}
-		measured, err := w.compareRates(ctx, p, t.connections)
+		what := "deliveries, " + counting(t.connections, "connection")
+		var gauges []gauge
+		for _, c := range f.all() {
+			gauges = append(gauges, c.gauge(ctx, t.connections))
+		}
+		measured, err := w.takeTurns(what, gauges...)
 		if err != nil {
-			return nil, 0, err
+			return nil, reached{}, err
 		}
-		most = max(most, percentile(measured.hubhook, 0.5))
-		what := fmt.Sprintf("deliveries, %d connections", t.connections)
-		if t.connections == 1 {
-			what = "deliveries, 1 connection"
+		hubhook, bare := measured[0], measured[1]
+		toBare = append(toBare, rounds{hubhook, bare}.figure(what, "bare", atLeast(t.bare), perSecond))
+		if f.webhooksServer != nil {
+			toWebhooksServer = append(toWebhooksServer, rounds{hubhook, measured[2]}.figure(what, webhooksServer, atLeast(t.webhooksServer), perSecond))
 		}
-		figures = append(figures, measured.figure(what, target{bound: t.ratio}, perSecond))
+		if t.connections == mostConnections {
+			most.hubhook = median(hubhook)
+			if f.webhooksServer != nil {
+				most.webhooksServer = median(measured[2])
+			}
+		}
+		if err := w.profiledRate(ctx, f.hubhook, "deliveries", t.connections); err != nil {
+			return nil, reached{}, err
+		}
 	}
-	held, err := w.rested(ctx, p.hubhook)
+	w.progress("memory after the deliveries")
+	held, err := w.rested(ctx, f.hubhook.process)
 	if err != nil {
-		return nil, 0, err
+		return nil, reached{}, err
 	}
-	after := memoryFigure(fmt.Sprintf("memory after %d deliveries", p.answered), held, "")
-	after.target, after.short = "", false // the target is for a server at rest that has just started
-	return append(figures, after), most, nil
+	after := figure{what: fmt.Sprintf("memory after %d deliveries", f.hubhook.answered), hubhook: mebibytes(held)}
+	return append(append(toBare, toWebhooksServer...), after), most, nil
 }
 
-func (w *workshop) compareRates(ctx context.Context, p *pair, connections int) (*rounds, error) {
-	hubhook := func(d time.Duration) (float64, error) { return p.rateHubhook(ctx, connections, d) }
-	bare := func(d time.Duration) (float64, error) { return p.rateBare(ctx, connections, d) }
-	measured, err := w.takeTurns(hubhook, bare)
+// measureLatency sends the bare server what hubhook gets, so that what the client and the machine add is seen beside hubhook's own, and
+// hubhook what WebhooksServer gets.
+func (w *workshop) measureLatency(ctx context.Context, most reached) (_ []figure, err error) {
+	f, err := w.startField(ctx)
 	if err != nil {
 		return nil, err
 	}
-	if w.profiles != "" {
-		file := filepath.Join(w.profiles, fmt.Sprintf("deliveries-%d.pprof", connections))
-		err = p.hubhook.profiled(file, func() error {
-			_, err := hubhook(w.profile)
-			return err
-		})
+	defer func() { err = errors.Join(err, f.stop()) }()
+	half := fmt.Sprintf("at %s, half of hubhook's most", perSecond(most.hubhook/2))
+	figures, err := w.compareLatency(ctx, half, most.hubhook/2, f.hubhook, f.bare, "bare", target{atMost: true, bound: 10, unit: " ms"})
+	if err != nil {
+		return nil, err
 	}
-	return measured, err
-}
-
-// takeTurns measures two servers in rounds, each beginning every other time, after a round of each that is not counted.
-func (w *workshop) takeTurns(hubhook, against func(time.Duration) (float64, error)) (*rounds, error) {
-	for _, rate := range []func(time.Duration) (float64, error){hubhook, against} {
-		if _, err := rate(w.warmUp); err != nil {
-			return nil, err
-		}
-	}
-	measured := new(rounds)
-	for n := range w.lengths.rounds {
-		first, second := hubhook, against
-		if n%2 == 1 {
-			first, second = against, hubhook
-		}
-		a, err := first(w.round)
+	if f.webhooksServer != nil {
+		half := fmt.Sprintf("at %s, half of %s's most", perSecond(most.webhooksServer/2), webhooksServer)
+		compared, err := w.compareLatency(ctx, half, most.webhooksServer/2, f.hubhook, f.webhooksServer, webhooksServer, target{})
 		if err != nil {
 			return nil, err
 		}
-		b, err := second(w.round)
-		if err != nil {
-			return nil, err
-		}
-		if n%2 == 1 {
-			a, b = b, a
-		}
-		measured.add(a, b)
+		figures = append(figures, compared...)
 	}
-	return measured, nil
+	return figures, w.profiledLatency(ctx, f.hubhook, "latency", most.hubhook/2)
 }
 
-// measureLatency sends both servers the same rate, so that what the client and the machine add is seen beside hubhook's own.
-func (w *workshop) measureLatency(ctx context.Context, rate float64) (_ []figure, err error) {
-	p, err := w.startPair(ctx)
+// compareLatency sends two servers the same rate, one after the other. The target is for hubhook's p99.
+func (w *workshop) compareLatency(ctx context.Context, what string, rate float64, hubhook, against *contender, rival string, t target) ([]figure, error) {
+	w.progress("latency %s", what)
+	taken, err := hubhook.latencies(ctx, rate, w.openLoop)
 	if err != nil {
 		return nil, err
 	}
-	defer func() { err = errors.Join(err, p.stop()) }()
-	latencies, err := p.hubhookLoad.openLoop(ctx, mostConnections, rate, w.openLoop)
+	takenByRival, err := against.latencies(ctx, rate, w.openLoop)
 	if err != nil {
 		return nil, err
 	}
-	p.answered += len(latencies)
-	if _, err := p.recorded(ctx); err != nil {
-		return nil, err
+	typical, rivalsTypical := medianSecond(taken, w.openLoop), medianSecond(takenByRival, w.openLoop)
+	p99 := percentile(taken, 0.99)
+	return []figure{
+		{what: "p50 " + what, hubhook: milliseconds(percentile(taken, 0.5)), against: rival + " " + milliseconds(percentile(takenByRival, 0.5))},
+		{what: "p99", hubhook: milliseconds(p99), against: rival + " " + milliseconds(percentile(takenByRival, 0.99)),
+			target: t.String(), short: t.missed(p99.Seconds() * 1000)},
+		{what: "p99 of the median second", hubhook: milliseconds(typical), against: rival + " " + milliseconds(rivalsTypical)},
+	}, nil
+}
+
+// profiledLatency writes a CPU profile of hubhook at a fixed rate, where profiles are wanted.
+func (w *workshop) profiledLatency(ctx context.Context, c *contender, name string, rate float64) error {
+	if w.profiles == "" {
+		return nil
 	}
-	bare, err := p.bareLoad.openLoop(ctx, mostConnections, rate, w.openLoop)
-	if err != nil {
-		return nil, err
-	}
-	atMost10 := target{atMost: true, bound: 10, unit: " ms"}
-	typical := medianSecond(latencies, w.openLoop)
-	bareTypical := medianSecond(bare, w.openLoop)
-	p99 := percentile(latencies, 0.99)
-	figures := []figure{{
-		what:    fmt.Sprintf("p99 at %s, half of the most", perSecond(rate)),
-		hubhook: milliseconds(p99),
-		against: milliseconds(percentile(bare, 0.99)),
-		target:  atMost10.String(),
-		short:   atMost10.missed(p99.Seconds() * 1000),
-	}, {
-		what:    "the same in the median second",
-		hubhook: milliseconds(typical),
-		against: milliseconds(bareTypical),
-	}}
-	if w.profiles != "" {
-		err = p.hubhook.profiled(filepath.Join(w.profiles, "latency.pprof"), func() error {
-			latencies, err := p.hubhookLoad.openLoop(ctx, mostConnections, rate, w.profile)
-			p.answered += len(latencies)
-			return err
-		})
-	}
-	return figures, err
+	return c.profiled(filepath.Join(w.profiles, name+".pprof"), func() error {
+		_, err := c.latencies(ctx, rate, w.profile)
+		return err
+	})
 }
 
 // medianSecond is the p99 of the median second of d, in which a disk's rare long stalls don't show.

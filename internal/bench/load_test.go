@@ -188,15 +188,15 @@ func TestTable(t *testing.T) {
 	for _, r := range [][2]float64{{30, 100}, {10, 50}, {40, 100}} {
 		measured.add(r[0], r[1])
 	}
-	short := measured.figure("deliveries", target{bound: 0.35}, perSecond)
-	met := measured.figure("start", target{atMost: true, bound: 5}, perSecond)
+	short := measured.figure("deliveries", "bare", atLeast(0.35), perSecond)
+	met := measured.figure("start", "bare", target{atMost: true, bound: 5}, perSecond)
 	var b bytes.Buffer
 	if err := writeTable(&b, []figure{short, met}); err != nil {
 		t.Fatal(err)
 	}
 	for _, want := range []string{
-		"deliveries  30/s     100/s    0.30 (0.20-0.40)  at least 0.35  SHORT OF TARGET\n",
-		"start       30/s     100/s    0.30 (0.20-0.40)  at most 5      ok\n",
+		"deliveries  30/s     bare 100/s  0.30 (0.20-0.40)  at least 0.35  SHORT OF TARGET\n",
+		"start       30/s     bare 100/s  0.30 (0.20-0.40)  at most 5      ok\n",
 	} {
 		if !strings.Contains(b.String(), want) {
 			t.Errorf("the table lacks %q:\n%s", want, b.String())

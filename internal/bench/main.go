@@ -1,9 +1,10 @@
-// Command bench measures hubhook against programs that do less, and prints ratios: `make bench`. Both sides of a ratio are measured in
+// Command bench measures hubhook against other servers, most of which do less, and prints ratios: `make bench`. Both sides of a ratio are measured in
 // the same run, in rounds that take turns, so that they hold on any machine where both are given the same; the numbers beside them don't.
 //
-// Servers are processes of their own: the hubhook binary, the program in bare, and this program in one of its roles. The exit status is 1
-// where something did not work, a delivery that was refused or whose outcome was not recorded included, and 0 otherwise, whether figures
-// meet their targets or not. docs/benchmarks.md says what each figure means.
+// Servers are processes of their own: the hubhook binary, the programs in bare and webhooksserver, and this program in one of its roles.
+// The exit status is 1 where something did not work, a delivery that was refused or whose outcome was not recorded included, and 0
+// otherwise, whether figures meet their targets or not. What needs programs that this machine lacks is skipped, and named at the end.
+// docs/benchmarks.md says what each figure means.
 package main
 
 import (
@@ -34,10 +35,12 @@ func main() {
 		return
 	}
 	var s settings
-	flag.BoolVar(&s.short, "short", false, "fewer and shorter rounds: about 20 s, and a wider spread")
+	flag.BoolVar(&s.short, "short", false, "fewer and shorter rounds, and fewer deliveries stored: a wider spread")
 	flag.StringVar(&s.only, "only", "", "measure one thing: "+strings.Join(measurementNames(), ", "))
 	flag.StringVar(&s.profiles, "profile", "", "write CPU profiles of hubhook into this `directory`, in rounds that are not counted")
 	flag.StringVar(&s.dir, "dir", os.TempDir(), "a `directory` on the disk to measure with; the databases are made, and removed, below it")
+	flag.IntVar(&s.stored, "stored", 0, "how many deliveries are stored where it is measured what they cost; default 1000000, with -short 100000")
+	flag.StringVar(&s.venv, "venv", "", "a `directory` for the Python virtual environment that WebhooksServer runs in; default hubhook-bench in your cache directory")
 	flag.Parse()
 	if flag.NArg() > 0 || s.only != "" && !slices.Contains(measurementNames(), s.only) {
 		fmt.Fprintf(os.Stderr, "bench: there is no measurement %q\n", cmp.Or(s.only, flag.Arg(0)))
@@ -58,11 +61,15 @@ type settings struct {
 	only     string
 	profiles string
 	dir      string
+	stored   int
+	venv     string
 }
 
 // lengths say how much is measured.
 type lengths struct {
 	starts   int           // starts of each program
+	slow     int           // starts of one that takes seconds
+	stored   int           // deliveries, where it is measured what they cost
 	rounds   int           // of each pair, for each number of connections
 	round    time.Duration // of one of the pair
 	warmUp   time.Duration // before the rounds of one number of connections
@@ -72,12 +79,16 @@ type lengths struct {
 }
 
 func (s settings) lengths() lengths {
+	l := lengths{starts: 15, slow: 5, stored: 1_000_000, rounds: 15, round: 700 * time.Millisecond, warmUp: time.Second,
+		openLoop: 10 * time.Second, rest: 5 * time.Second, profile: 5 * time.Second}
 	if s.short {
-		return lengths{starts: 5, rounds: 3, round: 400 * time.Millisecond, warmUp: 200 * time.Millisecond, openLoop: 2 * time.Second,
-			rest: time.Second, profile: 2 * time.Second}
+		l = lengths{starts: 5, slow: 2, stored: 100_000, rounds: 3, round: 400 * time.Millisecond, warmUp: 200 * time.Millisecond,
+			openLoop: 2 * time.Second, rest: time.Second, profile: 2 * time.Second}
 	}
-	return lengths{starts: 15, rounds: 15, round: 700 * time.Millisecond, warmUp: time.Second, openLoop: 10 * time.Second,
-		rest: 5 * time.Second, profile: 5 * time.Second}
+	if s.stored > 0 {
+		l.stored = s.stored
+	}
+	return l
 }
 
 // A measurement makes the figures of one or several lines.
@@ -90,6 +101,7 @@ var measurements = []measurement{
 	{[]string{"start"}, (*workshop).measureStart},
 	{[]string{"memory"}, (*workshop).measureMemory},
 	{[]string{"deliveries", "latency"}, (*workshop).measureDeliveries},
+	{[]string{"stored"}, (*workshop).measureStored},
 	{[]string{"tunnel"}, (*workshop).measureTunnel},
 }
 
@@ -105,14 +117,17 @@ func measurementNames() []string {
 type workshop struct {
 	settings
 	lengths
-	dir     string // of this run, removed at its end
-	payload []byte // what is delivered
-	log     io.Writer
+	dir         string // of this run, removed at its end
+	root        string // of the module
+	payload     []byte // what is delivered
+	interpreter *python
+	skipped     []string // what was not measured, and why
+	reporter
 }
 
 // bench measures what was asked for and prints the table.
 func bench(ctx context.Context, s settings, out io.Writer) (err error) {
-	w := &workshop{settings: s, lengths: s.lengths(), log: os.Stderr}
+	w := &workshop{settings: s, lengths: s.lengths(), reporter: newReporter(os.Stderr)}
 	if w.dir, err = os.MkdirTemp(s.dir, "hubhook-bench-"); err != nil {
 		return fmt.Errorf("make a directory to measure in: %w", err)
 	}
@@ -138,8 +153,9 @@ func bench(ctx context.Context, s settings, out io.Writer) (err error) {
 		if s.only != "" && !slices.Contains(m.names, s.only) {
 			continue
 		}
-		fmt.Fprintf(w.log, "bench: %s...\n", strings.Join(m.names, ", "))
+		w.say("%s...", strings.Join(m.names, ", "))
 		made, err := m.measure(w, ctx)
+		w.wipe()
 		if err != nil {
 			return fmt.Errorf("measure %s: %w", strings.Join(m.names, ", "), err)
 		}
@@ -149,6 +165,9 @@ func bench(ctx context.Context, s settings, out io.Writer) (err error) {
 		runtime.Version(), runtime.GOOS, runtime.GOARCH, runtime.NumCPU(), busy, sync.Round(time.Microsecond))
 	if err := writeTable(out, figures); err != nil {
 		return err
+	}
+	for _, what := range w.skipped {
+		fmt.Fprintf(out, "\n%s\n", what)
 	}
 	if w.profiles != "" {
 		fmt.Fprintf(out, "\nProfiles are in %s; see go tool pprof -top FILE.\n", w.profiles)
@@ -166,7 +185,8 @@ func (w *workshop) readPayload(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("find the source of %s, in which bench has to be run: %w", module, err)
 	}
-	w.payload, err = os.ReadFile(filepath.Join(strings.TrimSpace(string(root)), "payload", "testdata", "synthetic_repo_content_update_main_model.json"))
+	w.root = strings.TrimSpace(string(root))
+	w.payload, err = os.ReadFile(filepath.Join(w.root, "payload", "testdata", "synthetic_repo_content_update_main_model.json"))
 	if err != nil {
 		return fmt.Errorf("read the payload to deliver: %w", err)
 	}
@@ -187,6 +207,12 @@ func (w *workshop) build(ctx context.Context, dir string) (string, error) {
 // data makes a directory below the run's.
 func (w *workshop) data(name string) (string, error) {
 	return os.MkdirTemp(w.dir, name+"-")
+}
+
+// skip notes what can't be measured here, and says so at once.
+func (w *workshop) skip(what string) {
+	w.say("%s", what)
+	w.skipped = append(w.skipped, what)
 }
 
 // otherWork says how busy the machine was in the last minute, where the system tells: figures taken beside other work say little.

@@ -14,11 +14,12 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 )
 
 const (
-	startTime = 20 * time.Second // for a server to answer /healthz with 200
+	startTime = time.Minute      // for a server to be ready
 	stopTime  = 40 * time.Second // for a server to end once it was asked to; hubhook lets handlers finish for 30 s
 )
 
@@ -26,6 +27,7 @@ const (
 type process struct {
 	name    string
 	addr    string // host:port that it serves on
+	probe   []byte // a request that is answered with 200 once the server is ready
 	started time.Time
 	cmd     *exec.Cmd
 	orders  io.WriteCloser // a role's standard input, nil for other programs
@@ -59,7 +61,7 @@ func (e *ending) String() string {
 // launch starts program, which is to serve on addr. Its environment has nothing but env and what programs cannot do without, so that
 // settings of the user change no figure.
 func launch(ctx context.Context, name, addr string, env []string, program string, args ...string) (*process, error) {
-	p := &process{name: name, addr: addr, errors: new(ending), ended: make(chan struct{})}
+	p := &process{name: name, addr: addr, probe: healthProbe(addr), errors: new(ending), ended: make(chan struct{})}
 	p.cmd = exec.CommandContext(ctx, program, args...)
 	p.cmd.Env = append([]string{"PATH=" + os.Getenv("PATH"), "TMPDIR=" + os.TempDir()}, env...)
 	p.cmd.Stderr = p.errors
@@ -72,7 +74,7 @@ func launchRole(ctx context.Context, role, addr string, args ...string) (*proces
 	if err != nil {
 		return nil, fmt.Errorf("start %s: find this program: %w", role, err)
 	}
-	p := &process{name: role, addr: addr, errors: new(ending), ended: make(chan struct{})}
+	p := &process{name: role, addr: addr, probe: healthProbe(addr), errors: new(ending), ended: make(chan struct{})}
 	p.cmd = exec.CommandContext(ctx, self, append([]string{roleArgument, role, addr}, args...)...)
 	p.cmd.Stderr = p.errors
 	if p.orders, err = p.cmd.StdinPipe(); err != nil {
@@ -102,10 +104,11 @@ func (p *process) start() error {
 	return nil
 }
 
-// ready waits until /healthz answers 200 and returns how long that took since just before the process was started. It asks without a pause.
+// ready waits until the server answers its probe with 200 and returns how long that took since just before the process was started. It
+// asks without a pause, and one that is slow with pauses of a hundredth of its time, so that what it answers meanwhile does not slow it.
 func (p *process) ready(ctx context.Context) (time.Duration, error) {
 	for {
-		ok := healthy(p.addr)
+		ok := answersOK(p.addr, p.probe)
 		took := time.Since(p.started)
 		if ok {
 			return took, nil
@@ -119,13 +122,21 @@ func (p *process) ready(ctx context.Context) (time.Duration, error) {
 			return 0, err
 		}
 		if took > startTime {
-			return 0, p.broken(fmt.Sprintf("GET /healthz did not answer 200 within %v", startTime), nil)
+			return 0, p.broken(fmt.Sprintf("it was not ready within %v", startTime), nil)
+		}
+		if took > 100*time.Millisecond {
+			time.Sleep(took / 100)
 		}
 	}
 }
 
-// healthy asks on a connection of its own, without the cost of an http.Client.
-func healthy(addr string) bool {
+// healthProbe is the probe of a server whose /healthz tells.
+func healthProbe(addr string) []byte {
+	return []byte("GET /healthz HTTP/1.1\r\nHost: " + addr + "\r\n\r\n")
+}
+
+// answersOK asks on a connection of its own, without the cost of an http.Client.
+func answersOK(addr string, request []byte) bool {
 	conn, err := net.DialTimeout("tcp", addr, time.Second)
 	if err != nil {
 		return false
@@ -134,7 +145,7 @@ func healthy(addr string) bool {
 	if err := conn.SetDeadline(time.Now().Add(time.Second)); err != nil {
 		return false
 	}
-	if _, err := io.WriteString(conn, "GET /healthz HTTP/1.1\r\nHost: "+addr+"\r\n\r\n"); err != nil {
+	if _, err := conn.Write(request); err != nil {
 		return false
 	}
 	status := make([]byte, len("HTTP/1.1 200"))
@@ -182,8 +193,8 @@ func (p *process) stop() error {
 	var err error
 	if p.orders != nil {
 		err = p.orders.Close()
-	} else if err = p.cmd.Process.Signal(os.Interrupt); err != nil {
-		err = p.cmd.Process.Kill() // Windows has no interrupt to send
+	} else if err = p.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		err = p.cmd.Process.Kill() // Windows has no signal to send
 	}
 	if err != nil && !errors.Is(err, os.ErrProcessDone) && !errors.Is(err, os.ErrClosed) {
 		return fmt.Errorf("stop %s: %w", p.name, err)
@@ -197,6 +208,15 @@ func (p *process) stop() error {
 	if exit := (*exec.ExitError)(nil); errors.As(p.err, &exit) && exit.ExitCode() > 0 {
 		return p.broken("it ended in failure", p.err)
 	}
+	return nil
+}
+
+// kill ends the process without a warning.
+func (p *process) kill() error {
+	if err := p.cmd.Process.Kill(); err != nil {
+		return fmt.Errorf("kill %s: %w", p.name, err)
+	}
+	<-p.ended
 	return nil
 }
 

@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"os"
 	"runtime/pprof"
+	"strconv"
 	"strings"
 
 	"golang.ngrok.com/ngrok/v2"
@@ -85,15 +86,19 @@ func obey(orders io.Reader, replies io.Writer) error {
 }
 
 // serveHubhook is a program of hubhook's library as its users write it, with one handler that looks at the payload. The arguments are the
-// data directory, the inspector's address and the secret. Event lines are made and written as in production, to the null device.
+// data directory, the inspector's address, the secret and how many finished deliveries are kept, 0 for the default. Event lines are made and written as in production, to the null device.
 func serveHubhook(ctx context.Context, addr string, args []string) error {
+	keepCount, err := strconv.Atoi(args[3])
+	if err != nil {
+		return fmt.Errorf("read how many deliveries are kept: %w", err)
+	}
 	screen, err := os.OpenFile(os.DevNull, os.O_WRONLY, 0)
 	if err != nil {
 		return err
 	}
 	defer screen.Close()
 	s, err := server.New(server.Config{
-		Addr: addr, Data: args[0], Inspector: args[1], Secrets: []string{args[2]}, NoTunnel: true,
+		Addr: addr, Data: args[0], Inspector: args[1], Secrets: []string{args[2]}, KeepCount: keepCount, NoTunnel: true,
 		Output: screen,
 		Getenv: func(string) (string, bool) { return "", false },
 	})

@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"io"
+	"slices"
 	"text/tabwriter"
 	"time"
 )
@@ -11,21 +12,26 @@ import (
 type figure struct {
 	what    string
 	hubhook string // as measured, with its unit
-	against string // what it was compared with, as measured; empty for none
+	against string // whom it was compared with, and what was measured there; empty for none
 	value   string // the ratio, with the spread of its rounds; empty for none
-	target  string // such as "at least 0.35"; empty where there is none
+	target  string // such as "at least 0.40"; empty where there is none
 	short   bool   // of the target
 }
 
-// A target is what a figure ought to be.
+// A target is what a figure ought to be. The zero target is none.
 type target struct {
 	atMost bool // rather than at least
 	bound  float64
 	unit   string
 }
 
+func atLeast(ratio float64) target { return target{bound: ratio} }
+
 func (t target) String() string {
-	if t.atMost {
+	switch {
+	case t == target{}:
+		return ""
+	case t.atMost:
 		return fmt.Sprintf("at most %g%s", t.bound, t.unit)
 	}
 	return fmt.Sprintf("at least %g%s", t.bound, t.unit)
@@ -51,33 +57,57 @@ func (r *rounds) add(hubhook, against float64) {
 }
 
 // ratio returns the median of the rounds' ratios of hubhook to the other, with the smallest and the largest.
-func (r *rounds) ratio() (median, lowest, highest float64) {
+func (r rounds) ratio() (middle, lowest, highest float64) {
 	ratios := make([]float64, len(r.hubhook))
 	for i := range ratios {
 		ratios[i] = r.hubhook[i] / r.against[i]
 	}
-	median = percentile(ratios, 0.5)
-	return median, ratios[0], ratios[len(ratios)-1]
+	return median(ratios), slices.Min(ratios), slices.Max(ratios)
 }
 
-// figure compares the medians under a target for the ratio. Format writes a measured value with its unit.
-func (r *rounds) figure(what string, t target, format func(float64) string) figure {
-	median, lowest, highest := r.ratio()
+// figure compares the medians with those of a rival, under a target for the ratio. Format writes a measured value with its unit.
+func (r rounds) figure(what, rival string, t target, format func(float64) string) figure {
+	middle, lowest, highest := r.ratio()
 	return figure{
 		what:    what,
-		hubhook: format(percentile(r.hubhook, 0.5)),
-		against: format(percentile(r.against, 0.5)),
-		value:   fmt.Sprintf("%.2f (%.2f-%.2f)", median, lowest, highest),
+		hubhook: format(median(r.hubhook)),
+		against: rival + " " + format(median(r.against)),
+		value:   fmt.Sprintf("%s (%s-%s)", ratioText(middle), ratioText(lowest), ratioText(highest)),
 		target:  t.String(),
-		short:   t.missed(median),
+		short:   t.missed(middle),
 	}
 }
 
+// ratioText writes two decimals, and more where those would show little or nothing.
+func ratioText(ratio float64) string {
+	if ratio < 0.095 {
+		return fmt.Sprintf("%.2g", ratio)
+	}
+	return fmt.Sprintf("%.2f", ratio)
+}
+
+// median leaves values as they are.
+func median(values []float64) float64 { return percentile(slices.Clone(values), 0.5) }
+
 func perSecond(rate float64) string { return fmt.Sprintf("%.0f/s", rate) }
 
-func milliseconds(d time.Duration) string { return fmt.Sprintf("%.1f ms", d.Seconds()*1000) }
+// milliseconds writes what takes seconds without digits that say nothing.
+func milliseconds(d time.Duration) string {
+	if d >= time.Second {
+		return fmt.Sprintf("%.0f ms", d.Seconds()*1000)
+	}
+	return fmt.Sprintf("%.1f ms", d.Seconds()*1000)
+}
 
 func mebibytes(bytes int64) string { return fmt.Sprintf("%.1f MiB", float64(bytes)/(1<<20)) }
+
+// counting writes "1 connection", "2 connections".
+func counting(n int, what string) string {
+	if n == 1 {
+		return "1 " + what
+	}
+	return fmt.Sprintf("%d %ss", n, what)
+}
 
 // writeTable writes the figures as aligned columns.
 func writeTable(w io.Writer, figures []figure) error {

@@ -1,0 +1,183 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"strconv"
+	"time"
+)
+
+const (
+	// deliverySecret is checked by hubhook and by WebhooksServer, as in their normal use.
+	deliverySecret = "a-secret-of-usual-length-0123456789"
+	deliveryPath   = "/webhooks/inbox"
+)
+
+// A contender is a running server and the load for it. Of those that are compared, only one has work at any time.
+type contender struct {
+	*process
+	load      *load
+	inspector string // where hubhook tells its metrics; empty for others, whose work ends with the answer
+	answered  int    // 2xx, so far
+}
+
+// contend waits until a server is ready, and ends it if it never is.
+func (w *workshop) contend(ctx context.Context, p *process, err error) (*contender, error) {
+	if err != nil {
+		return nil, err
+	}
+	if _, err := p.ready(ctx); err != nil {
+		return nil, errors.Join(err, p.stop())
+	}
+	return &contender{process: p, load: newLoad(p.addr, p.addr, deliveryPath, deliverySecret, w.payload)}, nil
+}
+
+func (w *workshop) startBare(ctx context.Context) (*contender, error) {
+	binary, err := w.build(ctx, barePackage)
+	if err != nil {
+		return nil, err
+	}
+	p, err := launchBare(ctx, binary)
+	return w.contend(ctx, p, err)
+}
+
+// A store is where a hubhook keeps its deliveries. What is zero is hubhook's default.
+type store struct {
+	data      string // the data directory; a new one where it is empty
+	keepCount int
+}
+
+func (w *workshop) startHubhook(ctx context.Context, s store) (*contender, error) {
+	if s.data == "" {
+		data, err := w.data("deliveries")
+		if err != nil {
+			return nil, err
+		}
+		s.data = data
+	}
+	addr, err := freeAddr()
+	if err != nil {
+		return nil, err
+	}
+	inspector, err := freeAddr()
+	if err != nil {
+		return nil, err
+	}
+	p, err := launchRole(ctx, "hubhook", addr, s.data, inspector, deliverySecret, strconv.Itoa(s.keepCount))
+	c, err := w.contend(ctx, p, err)
+	if err != nil {
+		return nil, err
+	}
+	c.inspector = inspector
+	return c, nil
+}
+
+// rate returns deliveries a second over that many connections. For hubhook, the clock stops once the last outcome is recorded.
+func (c *contender) rate(ctx context.Context, connections int, d time.Duration) (float64, error) {
+	answered, elapsed, err := c.load.closedLoop(ctx, connections, d)
+	if err != nil {
+		return 0, err
+	}
+	c.answered += answered
+	waited, err := c.recorded(ctx)
+	return float64(answered) / (elapsed + waited).Seconds(), err
+}
+
+// latencies returns how long each delivery took that was sent at a fixed rate.
+func (c *contender) latencies(ctx context.Context, rate float64, d time.Duration) ([]time.Duration, error) {
+	taken, err := c.load.openLoop(ctx, mostConnections, rate, d)
+	if err != nil {
+		return nil, err
+	}
+	c.answered += len(taken)
+	_, err = c.recorded(ctx)
+	return taken, err
+}
+
+// recorded waits until nothing that hubhook accepted is unfinished, and returns how long that took. It fails unless every delivery that
+// was answered has had its handler run without an error.
+func (c *contender) recorded(ctx context.Context) (time.Duration, error) {
+	if c.inspector == "" {
+		return 0, nil
+	}
+	begin := time.Now()
+	for {
+		stored, err := counted(ctx, c.inspector, "hubhook_stored_deliveries")
+		if err != nil {
+			return 0, err
+		}
+		waited := time.Since(begin)
+		unfinished := stored["waiting"] + stored["running"] + stored["retrying"]
+		if unfinished == 0 {
+			break
+		}
+		if waited > answerTime {
+			return 0, c.broken(fmt.Sprintf("%d deliveries are unfinished %v after the last was answered", unfinished, answerTime), nil)
+		}
+	}
+	waited := time.Since(begin)
+	// What is stored may already have been thinned out by age and count; what this process did is all there.
+	ended, err := counted(ctx, c.inspector, "hubhook_deliveries_total")
+	if err != nil {
+		return 0, err
+	}
+	if ended["done"] != c.answered {
+		return 0, c.broken(fmt.Sprintf("%d deliveries were answered 2xx, and they ended as %v", c.answered, ended), nil)
+	}
+	return waited, nil
+}
+
+// profiledRate writes a CPU profile of hubhook under that load, where profiles are wanted.
+func (w *workshop) profiledRate(ctx context.Context, c *contender, name string, connections int) error {
+	if w.profiles == "" {
+		return nil
+	}
+	return c.profiled(filepath.Join(w.profiles, fmt.Sprintf("%s-%d.pprof", name, connections)), func() error {
+		_, err := c.rate(ctx, connections, w.profile)
+		return err
+	})
+}
+
+// A gauge measures a server for about d, and returns what it found in any unit.
+type gauge func(d time.Duration) (float64, error)
+
+func (c *contender) gauge(ctx context.Context, connections int) gauge {
+	return func(d time.Duration) (float64, error) { return c.rate(ctx, connections, d) }
+}
+
+// takeTurns measures servers in rounds, after a round that is not counted. It returns what each measured, round by round. Each follows
+// each other one about as often as it goes before it, so that what one leaves behind is no one's burden alone.
+func (w *workshop) takeTurns(what string, gauges ...gauge) ([][]float64, error) {
+	for _, measure := range gauges {
+		w.progress("%s: warming up", what)
+		if _, err := measure(w.warmUp); err != nil {
+			return nil, err
+		}
+	}
+	measured := make([][]float64, len(gauges))
+	for round := range w.lengths.rounds {
+		w.progress("%s: round %d of %d", what, round+1, w.lengths.rounds)
+		for _, i := range turn(round, len(gauges)) {
+			value, err := gauges[i](w.round)
+			if err != nil {
+				return nil, err
+			}
+			measured[i] = append(measured[i], value)
+		}
+	}
+	return measured, nil
+}
+
+// turn is the order of n servers in one round: each begins in its turn, and every other round goes the other way.
+func turn(round, n int) []int {
+	order := make([]int, n)
+	for i := range order {
+		order[i] = (round/2 + i) % n
+		if round%2 == 1 {
+			order[i] = (round/2 + n - 1 - i) % n
+		}
+	}
+	return order
+}
