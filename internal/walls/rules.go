@@ -30,15 +30,16 @@ var places = []place{
 	{dir: "queue"},
 	{dir: "tunnel"},
 	{dir: "hub"},
-	{dir: "internal/needs"}, // what tests need beside Go; see testOnly
+	{dir: "internal/needs"},    // what tests need beside Go; see testOnly
+	{dir: "internal/pgserver"}, // PostgreSQL servers for tests; see testOnly
 	{dir: "internal/bench", program: true},
 	{dir: "internal/e2e", program: true}, // tests of the built binary, with the programs that they run
 	{dir: "internal/walls", program: true},
 	{dir: "docs/examples", program: true, copied: true},
 }
 
-// testOnly are places that any package's tests may import, and no other code.
-var testOnly = []string{"internal/needs"}
+// testOnly are places that any package's tests may import, and no other code but theirs and programs.
+var testOnly = []string{"internal/needs", "internal/pgserver"}
 
 // A fence keeps imports, or uses of names in the standard library, inside some of our directories.
 type fence struct {
@@ -139,7 +140,7 @@ func arrowBroken(module, dir string, from place, k kind, imported string) string
 	case k == externalTest:
 		return "" // it stands outside its package, as a user does
 	case slices.Contains(testOnly, target.dir):
-		if k == code {
+		if k == code && !slices.Contains(testOnly, from.dir) {
 			return "it is for tests alone"
 		}
 		return ""
