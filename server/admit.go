@@ -9,10 +9,10 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"runtime/debug"
 	"strconv"
 	"strings"
 	"sync/atomic"
-	"time"
 
 	"github.com/hubhook/hubhook/payload"
 	"github.com/hubhook/hubhook/queue"
@@ -221,8 +221,9 @@ func (s *Server) store(ctx context.Context, e *endpoint, r *http.Request, body [
 	a := newArrival(e.name, r.Header, body, p, unusable)
 	a.Header = s.withoutSecrets(r.Header)
 	a.WebhookID = r.Header.Get("Webhook-Id")
-	_, a.Synthetic = ctx.Value(sampleKey{}).(bool)
-	a.Value.(*arrival).waited.Store(s.config.ReplyWithin > 0 && !a.Synthetic)
+	a.Synthetic = isSample(ctx)
+	s.askKeys(&a, e, true)
+	a.Value.(*arrival).waited.Store(s.config.longestAnswer() > 0 && !a.Synthetic)
 	s.metrics.received(e.name)
 	return q.Accept(ctx, a)
 }
@@ -237,6 +238,30 @@ func newArrival(endpoint string, header http.Header, body []byte, p *payload.Pay
 		a.Dead = unusable.Error()
 	}
 	return a
+}
+
+// askKeys asks e's key functions with what a delivery is not to run at the same time, and, where it may be held back, with what it
+// belongs together. Without its keys it can't be run as it should be, so a panic leaves it dead.
+func (s *Server) askKeys(a *queue.Arrival, e *endpoint, mayBeHeld bool) {
+	if a.Dead != "" {
+		return
+	}
+	defer func() {
+		if v := recover(); v != nil {
+			a.SerialKey, a.Burst = "", nil
+			a.Dead = s.secrets.hide(fmt.Sprintf("a key function of the endpoint panicked: %v", v))
+			a.Stack = s.secrets.hide(string(debug.Stack()))
+		}
+	}()
+	p := a.Value.(*arrival).payload
+	if e.serialBy != nil {
+		a.SerialKey = e.serialBy(p)
+	}
+	if d := e.debounce; d != nil && mayBeHeld {
+		if key := d.key(p); key != "" {
+			a.Burst = &queue.Burst{Key: key, Wait: d.wait, MaxWait: d.maxWait}
+		}
+	}
 }
 
 // credentials are headers that may carry a secret of the sender or of a proxy between.
@@ -276,93 +301,6 @@ func (s *Server) storeRefusal(err error) *refusal {
 		}
 	}
 	return no
-}
-
-// verdict is the body of an answer that isn't the handler's own result.
-type verdict struct {
-	Delivery string `json:"delivery"`
-	State    string `json:"state"`
-	Error    string `json:"error,omitempty"`
-	Reason   string `json:"reason,omitempty"`
-}
-
-// answer waits for the handler as long as the configuration says and answers 2xx: the delivery is stored, whatever becomes of it.
-func (s *Server) answer(w http.ResponseWriter, r *http.Request, e *endpoint, receipt *queue.Receipt) {
-	w.Header()[deliveryHeader] = []string{receipt.ID}
-	if receipt.Duplicate {
-		s.metrics.duplicate(e.name)
-		s.screen.Delivery(viewDuplicate(r, e, receipt))
-		respond(w, http.StatusOK, verdict{Delivery: receipt.ID, State: "duplicate"})
-		return
-	}
-	if !s.ended(r, receipt) {
-		respond(w, http.StatusAccepted, verdict{Delivery: receipt.ID, State: string(receipt.Now())})
-		return
-	}
-	report := receipt.Report()
-	v := verdict{Delivery: receipt.ID, State: string(report.State)}
-	status := answerStatus(report.State)
-	switch report.State {
-	case queue.Done:
-		writeJSON(w, status, resultOrEmpty(report.Result))
-		return
-	case queue.Retrying, queue.Dead:
-		if s.secrets.defined() {
-			v.Error = report.Reason
-		}
-	default:
-		v.Reason = report.Reason
-	}
-	respond(w, status, v)
-}
-
-// viewDuplicate shows the request under the ID of the delivery that it is a duplicate of.
-func viewDuplicate(r *http.Request, e *endpoint, receipt *queue.Receipt) ui.Delivery {
-	a := newArrival(e.name, nil, nil, receipt.Value.(*arrival).payload, nil)
-	return ui.Delivery{
-		ID: receipt.ID, Endpoint: e.name, State: string(receipt.State), WebhookID: r.Header.Get("Webhook-Id"), Duplicate: true,
-		Scope: a.Scope, Action: a.Action, RepoType: a.RepoType, RepoName: a.RepoName,
-	}
-}
-
-// ended waits for the first attempt and reports whether it has ended.
-func (s *Server) ended(r *http.Request, receipt *queue.Receipt) bool {
-	select {
-	case <-receipt.Done():
-		return true
-	default:
-	}
-	a := receipt.Value.(*arrival)
-	if !a.waited.Load() {
-		return false
-	}
-	timer := time.NewTimer(s.config.ReplyWithin)
-	defer timer.Stop()
-	select {
-	case <-receipt.Done():
-		return true
-	case <-timer.C:
-	case <-r.Context().Done():
-	}
-	a.waited.Store(false)
-	return false
-}
-
-func answerStatus(state queue.State) int {
-	switch state {
-	case queue.Waiting, queue.Running, queue.Retrying:
-		return http.StatusAccepted
-	}
-	return http.StatusOK
-}
-
-var emptyObject = []byte("{}")
-
-func resultOrEmpty(result []byte) []byte {
-	if len(result) == 0 {
-		return emptyObject
-	}
-	return result
 }
 
 func (s *Server) refuse(w http.ResponseWriter, name string, no *refusal) {

@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/url"
 	"os"
 	"slices"
 	"strconv"
@@ -30,6 +31,11 @@ type Config struct {
 	// Data is the data directory. By default it is one for each program and working directory, under $XDG_STATE_HOME/hubhook.
 	// One process at a time can use it. HUBHOOK_DATA.
 	Data string
+
+	// Database is the URL of a PostgreSQL database, postgres://USER:PASSWORD@HOST/NAME, in which any number of processes keep their
+	// deliveries together. Without one they are in Data, for this process alone. With one, and without Data, a process takes a free
+	// directory of its own beside the default one. Fresh can't go with it. HUBHOOK_DATABASE.
+	Database string
 
 	// Secrets are the webhook secrets that are accepted; several while one replaces another. None leaves the endpoints open to everyone.
 	// An empty one is an error. HUBHOOK_SECRET, then WEBHOOK_SECRET, both separated by commas.
@@ -62,6 +68,10 @@ type Config struct {
 
 	// ReplyWithin is how long an answer waits for the handler; 0 means 3 s, a negative value never waits. HUBHOOK_REPLY_WITHIN (where 0 never waits).
 	ReplyWithin time.Duration
+	// Answer says when a delivery is answered 2xx: "stored", the default, once it is stored; "handled" only once the handler is done, the
+	// delivery was skipped or can't be handled at all. What is not so far within 25 s, or failed for good, is answered 503 then, and
+	// ReplyWithin has no meaning. It is for data directories that don't outlive a restart. HUBHOOK_ANSWER.
+	Answer string
 	// MaxBody is the largest body accepted, in bytes; 0 means 16 MiB. It has no variable.
 	MaxBody int64
 	// MaxInFlight bounds the bytes of all bodies that are being read or stored; what is beyond it is refused with 503. 0 means 256 MiB. It has no variable.
@@ -73,7 +83,7 @@ type Config struct {
 	KeepCount int
 	// MaxWaiting is how many deliveries may wait; what is beyond it is refused with 503. 0 means 100,000. HUBHOOK_MAX_WAITING.
 	MaxWaiting int
-	// Fresh discards what an earlier run left unfinished. HUBHOOK_FRESH.
+	// Fresh discards what an earlier run left unfinished. It is an error with Database. HUBHOOK_FRESH.
 	Fresh bool
 
 	// Home replaces the home page.
@@ -94,6 +104,7 @@ type Config struct {
 	given        map[string]bool // flags that were given, whose variables don't count
 	tunnelRetry  time.Duration   // before the second try to open a tunnel; doubled up to a minute
 	probeClient  *http.Client    // asks the public URL; nil for one of its own
+	handledLimit time.Duration   // how long an answer waits with Answer "handled"
 	tokenSource  string          // where NgrokAuthtoken came from, for error texts
 	space        string          // SPACE_ID
 	spaceHost    string          // the first name of SPACE_HOST
@@ -108,6 +119,9 @@ const (
 	DefaultPort          = 7860
 	lastPort             = 7959
 	DefaultInspectorPort = 7861
+	answerStored         = "stored"
+	answerHandled        = "handled"
+	defaultHandledLimit  = 25 * time.Second // the Hub gives up after 30 s
 	defaultReplyWithin   = 3 * time.Second
 	defaultMaxBody       = 16 << 20
 	defaultMaxInFlight   = 256 << 20
@@ -133,6 +147,8 @@ func (c Config) withDefaults() (Config, error) {
 	c.spaceHost, _, _ = strings.Cut(env.text("SPACE_HOST"), ",")
 
 	env.fill(&c.Data, "data")
+	env.fill(&c.Database, "database")
+	env.fill(&c.Answer, "answer")
 	env.fill(&c.Tunnel, "tunnel")
 	env.fill(&c.URL, "url")
 	if c.URL == "" {
@@ -163,6 +179,13 @@ func (c Config) withDefaults() (Config, error) {
 	if err := c.fillTunnel(); err != nil {
 		return c, err
 	}
+	if err := c.checkDatabase(); err != nil {
+		return c, err
+	}
+	fallback(&c.Answer, answerStored)
+	if c.Answer != answerStored && c.Answer != answerHandled {
+		return c, &ConfigError{Text: fmt.Sprintf("answer %q: no such moment to answer at", c.Answer), Advice: "known: stored, the default, and handled"}
+	}
 	for _, n := range []struct {
 		name  string
 		value int64
@@ -172,6 +195,7 @@ func (c Config) withDefaults() (Config, error) {
 		}
 	}
 	fallback(&c.tunnelRetry, 5*time.Second)
+	fallback(&c.handledLimit, defaultHandledLimit)
 	fallback(&c.ReplyWithin, defaultReplyWithin)
 	fallback(&c.MaxBody, defaultMaxBody)
 	fallback(&c.MaxInFlight, defaultMaxInFlight)
@@ -314,6 +338,37 @@ func (c *Config) fillTunnel() error {
 		return &ConfigError{Text: fmt.Sprintf("tunnel %q: no such provider", c.Tunnel), Advice: "known: ngrok; where something else forwards to hubhook, name its URL with --public-url"}
 	}
 	return nil
+}
+
+// checkDatabase refuses what is no URL of a PostgreSQL database, without repeating it: there may be a password in it.
+func (c *Config) checkDatabase() error {
+	if c.Database == "" {
+		return nil
+	}
+	u, err := url.Parse(c.Database)
+	if err != nil {
+		return &ConfigError{Text: "database: its URL can't be read", Advice: databaseAdvice + "; in user name and password write special characters as %XX"}
+	}
+	if u.Scheme != "postgres" && u.Scheme != "postgresql" {
+		return &ConfigError{Text: "database: not the URL of a PostgreSQL database", Advice: databaseAdvice}
+	}
+	if c.Fresh {
+		return &ConfigError{
+			Text:   "--fresh can't go with --database: what is unfinished there may be another process's",
+			Advice: "leave --fresh (HUBHOOK_FRESH) out, and discard single deliveries with: hubhook deliveries discard ID",
+		}
+	}
+	return nil
+}
+
+const databaseAdvice = "write it as postgres://USER:PASSWORD@HOST:5432/NAME, best in HUBHOOK_DATABASE"
+
+// longestAnswer is how long a sender may have to wait for its answer once its delivery is stored.
+func (c *Config) longestAnswer() time.Duration {
+	if c.Answer == answerHandled {
+		return c.handledLimit
+	}
+	return max(c.ReplyWithin, 0)
 }
 
 // environment reads variables for the fields that nothing else has set, and keeps the first error.

@@ -53,8 +53,13 @@ func TestASettingComesFromTheFirstPlaceThatHasIt(t *testing.T) {
 	if c, err = parse(t, env); err != nil || c.localPort != 2000 || c.Secrets[0] != "web" {
 		t.Errorf("from the shared variables: %v %+v", err, c)
 	}
+	for _, url := range []string{"postgres://me:pass@db:5432/hooks", "postgresql://a:5432,b:5432/hooks?target_session_attrs=read-write", "postgres:///hooks?host=/run/postgresql"} {
+		if c, err := parse(t, map[string]string{"HUBHOOK_DATABASE": url, "HUBHOOK_ANSWER": "handled"}); err != nil || c.Database != url || c.Answer != "handled" {
+			t.Errorf("HUBHOOK_DATABASE: %v %q %q", err, c.Database, c.Answer)
+		}
+	}
 	c, err = parse(t, nil)
-	if err != nil || c.localHost != "127.0.0.1" || c.localPort != 7860 || c.portFixed || c.ReplyWithin != 3*time.Second || c.MaxBody != 16<<20 {
+	if err != nil || c.Answer != "stored" || c.localHost != "127.0.0.1" || c.localPort != 7860 || c.portFixed || c.ReplyWithin != 3*time.Second || c.MaxBody != 16<<20 {
 		t.Errorf("defaults: %v %+v", err, c)
 	}
 }
@@ -90,6 +95,12 @@ func TestWrongSettingsAreNamedAndHinted(t *testing.T) {
 		"duration flag":       {args: []string{"--keep", "-1h"}, want: "above 0"},
 		"toggle variable":     {env: map[string]string{"HUBHOOK_NO_TUNNEL": "maybe"}, want: "HUBHOOK_NO_TUNNEL"},
 		"number variable":     {env: map[string]string{"HUBHOOK_MAX_WAITING": "0"}, want: "HUBHOOK_MAX_WAITING"},
+		"answer":              {args: []string{"--answer", "now"}, want: `answer "now"`, hint: true},
+		"answer variable":     {env: map[string]string{"HUBHOOK_ANSWER": "later"}, want: `answer "later"`, hint: true},
+		"database scheme":     {args: []string{"--database", "mysql://me:p4ss@db/hooks"}, want: "not the URL of a PostgreSQL database", hint: true},
+		"database settings":   {args: []string{"--database", "host=db password=p4ss"}, want: "not the URL of a PostgreSQL database", hint: true},
+		"database variable":   {env: map[string]string{"HUBHOOK_DATABASE": "postgres://me:p4ss%@db/hooks"}, want: "can't be read", hint: true},
+		"database and fresh":  {args: []string{"--database", "postgres://me:p4ss@db/hooks", "--fresh"}, want: "--fresh can't go with --database", hint: true},
 		"secret not repeated": {args: []string{"--secret"}, want: "secret"},
 	} {
 		_, err := parse(t, test.env, test.args...)
@@ -97,7 +108,7 @@ func TestWrongSettingsAreNamedAndHinted(t *testing.T) {
 			t.Errorf("%s: error %v; want one that contains %q", name, err, test.want)
 			continue
 		}
-		if strings.Contains(err.Error(), "sécret") {
+		if text := err.Error() + hintOf(err); strings.Contains(text, "sécret") || strings.Contains(text, "p4ss") {
 			t.Errorf("%s: the error tells the secret: %v", name, err)
 		}
 		var wrong *ConfigError

@@ -110,10 +110,14 @@ func callHandler(ctx context.Context, e *endpoint, p *payload.Payload) queue.Out
 // changed shows what became of a delivery. The queue calls it on the goroutine that does the work, so everything here is quick.
 func (s *Server) changed(c queue.Change) {
 	d := &c.Delivery
+	// What an arrival was merged with is told right after it. Any other change of a merged delivery says that it has a duplicate.
+	merging := d.State == queue.Merged && d.MergedInto == s.justStored
+	s.justStored = ""
 	switch {
 	case c.Attempt == nil && c.New:
 		id := d.ID
 		s.newest.Store(&id)
+		s.justStored = id
 		if !d.Synthetic && d.ReplayOf == "" {
 			s.prober.delivered(d.Received)
 		}
@@ -130,7 +134,7 @@ func (s *Server) changed(c queue.Change) {
 			s.metrics.ended(d.Endpoint, string(d.State))
 			s.screen.Outcome(s.viewOutcome(d, c))
 		}
-	case c.Attempt == nil && d.State == queue.Discarded:
+	case c.Attempt == nil && (d.State == queue.Discarded || merging):
 		s.metrics.ended(d.Endpoint, string(d.State))
 		s.screen.Outcome(s.viewOutcome(d, c))
 	}
@@ -149,16 +153,29 @@ func viewDelivery(d *queue.Delivery) ui.Delivery {
 }
 
 func (s *Server) viewOutcome(d *queue.Delivery, c queue.Change) ui.Outcome {
-	v := ui.Outcome{ID: d.ID, Endpoint: d.Endpoint, State: string(d.State), Attempt: d.Attempts, Reason: d.Reason, RetryAt: d.RunAt}
+	v := ui.Outcome{
+		ID: d.ID, Endpoint: d.Endpoint, State: string(d.State), Attempt: d.Attempts, Reason: d.Reason, RetryAt: d.RunAt,
+		MergedInto: d.MergedInto,
+	}
 	if e := s.byName[d.Endpoint]; e != nil {
 		v.Attempts = s.attempts(e)
 	}
 	if c.Attempt != nil {
 		v.Attempt, v.Duration = c.Attempt.N, c.Attempt.Duration
 	}
-	// An answer waits for the first attempt only.
-	if a, ok := c.Value.(*arrival); ok && v.Attempt <= 1 && a.waited.Load() {
-		v.Status = answerStatus(d.State)
+	if a, ok := c.Value.(*arrival); ok && a.waited.Load() {
+		v.Status = s.statusAfter(d.State, v.Attempt)
 	}
 	return v
+}
+
+// statusAfter is that of an answer which waits while an attempt ends, 0 if it waits on, or if a line of its own will tell it.
+func (s *Server) statusAfter(state queue.State, attempt int) int {
+	switch {
+	case s.config.Answer == answerHandled && state != queue.Done && state != queue.Skipped:
+		return 0
+	case s.config.Answer != answerHandled && attempt > 1:
+		return 0
+	}
+	return answerStatus(state)
 }

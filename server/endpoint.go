@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/hubhook/hubhook/payload"
@@ -24,6 +25,14 @@ type endpoint struct {
 	firstWait   time.Duration
 	timeout     time.Duration
 	concurrency int
+	serialBy    func(*payload.Payload) string // nil: any may run beside any other
+	debounce    *debounce                     // nil: nothing is held back
+}
+
+// debounce says how an endpoint's deliveries are held back.
+type debounce struct {
+	wait, maxWait time.Duration
+	key           func(*payload.Payload) string
 }
 
 const (
@@ -82,6 +91,56 @@ func Timeout(d time.Duration) Option {
 		e.timeout = d
 		return nil
 	}
+}
+
+// SerialBy runs deliveries with the same key one at a time, whatever process runs them; those with different keys, and those whose key
+// is empty, run side by side as Concurrency says. Of those that wait for a key the oldest due runs next; one that failed and waits to be
+// tried again holds up no other.
+//
+// The function is asked before the delivery is stored and answered, so it must be quick. If it panics, the delivery is stored as dead,
+// with the stack. Where processes share a database, one that is cut off from it may still run a delivery while another one has taken
+// over: a handler that must never run twice at a time needs a check of its own.
+func SerialBy(key func(*payload.Payload) string) Option {
+	return func(e *endpoint) error {
+		if key == nil {
+			return fmt.Errorf("SerialBy: the function is nil")
+		}
+		e.serialBy = key
+		return nil
+	}
+}
+
+// Debounce holds a delivery back until none with the same key has come for as long as wait, and then runs the last one only. The others
+// are merged into it: DeliveryFrom lists them. However many keep coming, it runs at the latest maxWait after the first one; a maxWait of
+// 0 sets no such bound. A delivery that is held back is answered 202 at once.
+//
+// A nil key is that of the repo's type and name, the event's scope and the updated refs. One whose key is empty is not held back, and
+// neither is a replay made here. The function is asked before the delivery is stored and answered, so it must be quick. If it panics,
+// the delivery is stored as dead, with the stack.
+func Debounce(wait, maxWait time.Duration, key func(*payload.Payload) string) Option {
+	return func(e *endpoint) error {
+		if wait <= 0 {
+			return fmt.Errorf("Debounce: want a wait above 0, have %v", wait)
+		}
+		if maxWait != 0 && maxWait < wait {
+			return fmt.Errorf("Debounce: want a longest wait of 0 or at least %v, have %v", wait, maxWait)
+		}
+		if key == nil {
+			key = burstKey
+		}
+		e.debounce = &debounce{wait: wait, maxWait: maxWait, key: key}
+		return nil
+	}
+}
+
+// burstKey is the key of Debounce where none is given.
+func burstKey(p *payload.Payload) string {
+	parts := []string{string(p.Repo.Type), p.Repo.Name, string(p.Event.Scope)}
+	for _, r := range p.UpdatedRefs {
+		parts = append(parts, r.Ref)
+	}
+	slices.Sort(parts[3:])          // the same refs in another order are the same burst
+	return fmt.Sprintf("%q", parts) // quoted, so that no name runs into the next
 }
 
 // Concurrency sets how many attempts of this endpoint run at once in this process. The default is 16.

@@ -55,12 +55,14 @@ func (c *Config) Flags(fs *flag.FlagSet) {
 	text(&c.port, "port", "local `PORT` (default 7860, or the next free one up to 7959)")
 	text(&c.host, "host", "local `ADDR` to listen on (default 127.0.0.1)")
 	text(&c.Data, "data", "data `DIR`, where deliveries are stored (default one for each program and working directory)")
+	text(&c.Database, "database", "`URL` of a PostgreSQL database in which several processes keep deliveries together, postgres://...; others can see it in the list of processes, so HUBHOOK_DATABASE is better")
 	fs.Func("secret", "webhook `SECRET` to accept, as in the webhook's settings on the Hub; repeat it while one replaces another", given("secret", func(v string) error {
 		c.Secrets = append(c.Secrets, v)
 		return nil
 	}))
 	text(&c.Inspector, "inspector", "loopback `ADDR` of the inspector, or off (default 127.0.0.1:7861, or the next free port)")
 	wait(&c.ReplyWithin, "reply-within", "wait this `DURATION` for the handler before answering 202; 0 never waits (default 3s)")
+	text(&c.Answer, "answer", "answer 2xx `WHEN` a delivery is stored, or only when it is handled: for disks that don't outlive a restart (default stored)")
 	toggle(&c.NoTunnel, "no-tunnel", "open no public URL, and use the defaults of production")
 	text(&c.Tunnel, "tunnel", "`NAME` of the tunnel provider (default ngrok)")
 	text(&c.URL, "url", "public `URL` or domain to ask the tunnel provider for")
@@ -72,5 +74,5 @@ func (c *Config) Flags(fs *flag.FlagSet) {
 	count(&c.KeepCount, "keep-count", "keep at most `N` finished deliveries, dead ones not counted (default 100000)")
 	count(&c.MaxWaiting, "max-waiting", "refuse deliveries with 503 while `N` wait already (default 100000)")
 	toggle(&c.JSON, "json", "print one JSON object a line instead of banner and event lines")
-	toggle(&c.Fresh, "fresh", "discard what an earlier run left unfinished")
+	toggle(&c.Fresh, "fresh", "discard what an earlier run left unfinished; not with --database")
 }

@@ -30,7 +30,7 @@ type metrics struct {
 // refusalReasons are those of hubhook_refused_total.
 var refusalReasons = []string{
 	"unknown_endpoint", "wrong_method", "no_secret", "wrong_secret", "too_large", "cut_body", "bad_json",
-	"busy", "full", "stopping", "gone", "not_stored",
+	"busy", "full", "stopping", "gone", "not_stored", "not_handled", "failed",
 }
 
 // probeResults are those of hubhook_probes_total.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/hubhook/hubhook/payload"
 )
@@ -52,10 +53,14 @@ func TestRegisteringBadlyPanicsWithTheName(t *testing.T) {
 	s := newServer(t, Config{})
 	s.Handle("train", triggerTraining)
 	for want, register := range map[string]func(){
-		"train":      func() { s.Handle("/train", triggerTraining) },
-		"a b":        func() { s.Handle("a b", triggerTraining) },
-		"use Handle": func() { s.Add(closure) },
-		"Timeout":    func() { s.Handle("other", triggerTraining, Timeout(0)) },
+		"train":                        func() { s.Handle("/train", triggerTraining) },
+		"a b":                          func() { s.Handle("a b", triggerTraining) },
+		"use Handle":                   func() { s.Add(closure) },
+		"Timeout":                      func() { s.Handle("other", triggerTraining, Timeout(0)) },
+		"SerialBy":                     func() { s.Handle("other", triggerTraining, SerialBy(nil)) },
+		"a wait above 0, have -1s":     func() { s.Handle("other", triggerTraining, Debounce(-time.Second, 0, nil)) },
+		"other: Debounce: want a wait": func() { s.Handle("other", triggerTraining, Debounce(0, time.Second, nil)) },
+		"at least 2s, have 1s":         func() { s.Handle("other", triggerTraining, Debounce(2*time.Second, time.Second, nil)) },
 	} {
 		func() {
 			defer func() {

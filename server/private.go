@@ -41,6 +41,7 @@ func (s *Server) replay(ctx context.Context, id string, body []byte) (string, er
 	}
 	p, unusable := payload.Parse(body)
 	a := newArrival(e.name, record.Header, body, p, unusable)
+	s.askKeys(&a, e, false) // whoever asks for a replay means this one, not what else may come
 	a.WebhookID, a.ReplayOf, a.Synthetic = record.WebhookID, record.ID, record.Synthetic
 	receipt, err := q.Accept(ctx, a)
 	if err != nil {
@@ -51,6 +52,11 @@ func (s *Server) replay(ctx context.Context, id string, body []byte) (string, er
 
 // sampleKey marks the context of a request that trigger makes.
 type sampleKey struct{}
+
+func isSample(ctx context.Context) bool {
+	_, is := ctx.Value(sampleKey{}).(bool)
+	return is
+}
 
 // trigger sends a sample event, or a stored delivery's body with changes, through the front door and returns the delivery's ID.
 func (s *Server) trigger(ctx context.Context, t inspector.Trigger) (string, error) {

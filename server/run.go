@@ -99,7 +99,7 @@ func (r *run) serve(ctx context.Context) error {
 	r.failed = make(chan error, 3) // one for each listener, and --exit-on-down
 	r.publicServer = r.httpServer(r.public)
 	// Where a handler may take its time, so may the answer; a stuck client is cut off after that.
-	r.publicServer.WriteTimeout = max(r.config.ReplyWithin, 0) + time.Minute
+	r.publicServer.WriteTimeout = r.config.longestAnswer() + time.Minute
 	r.listen(r.publicServer, r.localListener)
 	if r.privateListener != nil {
 		r.privateServer = r.httpServer(r.Server.private)
@@ -198,11 +198,14 @@ func (r *run) close(cause error) error {
 		if err := r.store.Drain(ctx); err != nil { // nothing is lost: what it names runs again at the next start
 			r.screen.Warn(ui.Notice{Text: "shut down: " + err.Error()})
 		}
-		stopped.Unfinished = r.unfinished()
+		if r.config.Database == "" { // otherwise other processes go on with them
+			stopped.Unfinished = r.unfinished()
+		}
 	}
+	r.endLife() // answers that still wait are 503 now
 	if r.publicServer != nil {
-		// Answers take ReplyWithin at most; who has not sent a whole request by then is cut off.
-		limit, stop := context.WithTimeout(context.Background(), max(r.config.ReplyWithin, 0)+2*time.Second)
+		// Answers take so long at most; who has not sent a whole request by then is cut off.
+		limit, stop := context.WithTimeout(context.Background(), r.config.longestAnswer()+2*time.Second)
 		if err := r.publicServer.Shutdown(limit); err != nil {
 			r.publicServer.Close()
 		}

@@ -35,6 +35,8 @@ type Server struct {
 	started   bool // endpoints are fixed
 	opened    bool // by Handler
 
+	life     context.Context // of answers that wait for a handler; ends once handlers have had their time
+	endLife  context.CancelFunc
 	queue    atomic.Pointer[queue.Queue] // nil until open
 	stopping atomic.Bool
 	inFlight atomic.Int64 // bytes of bodies that are being read or stored
@@ -44,6 +46,8 @@ type Server struct {
 	prober   *prober
 	newest   atomic.Pointer[string] // ID of the newest delivery, for the key r
 	private  *inspector.Inspector   // nil until Run opens it, and where it is off
+
+	justStored string // ID of the delivery that the last change told of, "" unless it was new; for changed alone, which runs one at a time
 }
 
 // New checks config and returns a server for it. The error is a *ConfigError. Nothing is opened before Run or Handler.
@@ -64,6 +68,7 @@ func (s *Server) configure(config Config) error {
 	s.secrets = newSecretSet(c.Secrets)
 	s.prober = newProber(c.probeClient)
 	s.public = s.routes()
+	s.life, s.endLife = context.WithCancel(context.Background())
 	return nil
 }
 
@@ -126,7 +131,9 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	s.stopping.Store(true)
 	var err error
 	if q := s.queue.Load(); q != nil {
-		err = errors.Join(q.Drain(ctx), q.Close())
+		err = q.Drain(ctx)
+		s.endLife()
+		err = errors.Join(err, q.Close())
 	}
 	if s.screen != nil {
 		err = errors.Join(err, s.screen.Close(ctx))
@@ -152,16 +159,9 @@ func (s *Server) open(ctx context.Context) error {
 
 func (s *Server) openQueue(ctx context.Context) (*queue.Queue, error) {
 	s.metrics = newMetrics(s)
-	dir := s.config.Data
-	if dir == "" {
-		var err error
-		if dir, err = defaultDataDirectory(s.config.Getenv); err != nil {
-			return nil, err
-		}
-		s.config.Data = dir
-	}
-	q, err := queue.Open(ctx, queue.Config{
-		Dir:        dir,
+	q, err := s.openIn(ctx, queue.Config{
+		Dir:        s.config.Data,
+		Database:   s.config.Database,
 		Keep:       s.config.Keep,
 		KeepCount:  s.config.KeepCount,
 		MaxWaiting: s.config.MaxWaiting,
@@ -176,6 +176,34 @@ func (s *Server) openQueue(ctx context.Context) (*queue.Queue, error) {
 	return q, err
 }
 
+// openIn opens the queue in the data directory that is set, or in the default one. With a database, which other processes of this working
+// directory may use at the same time, the default is the first free one of those that are numbered.
+func (s *Server) openIn(ctx context.Context, config queue.Config) (*queue.Queue, error) {
+	if config.Dir != "" {
+		return queue.Open(ctx, config)
+	}
+	dir, err := defaultDataDirectory(s.config.Getenv)
+	if err != nil {
+		return nil, err
+	}
+	for n := 1; ; n++ {
+		config.Dir = dir
+		if config.Database != "" {
+			config.Dir = fmt.Sprintf("%s-%d", dir, n)
+		}
+		s.config.Data = config.Dir
+		q, err := queue.Open(ctx, config)
+		var locked *queue.LockedError
+		if errors.As(err, &locked) && config.Database != "" && n < mostDirectories {
+			continue
+		}
+		return q, err
+	}
+}
+
+// mostDirectories bounds the search for a free one.
+const mostDirectories = 1000
+
 // start names or discards what an earlier run left, and begins to handle deliveries.
 func (s *Server) start(ctx context.Context, q *queue.Queue) error {
 	if s.config.Fresh {
@@ -186,9 +214,12 @@ func (s *Server) start(ctx context.Context, q *queue.Queue) error {
 		if n > 0 {
 			s.screen.Info(ui.Notice{Text: fmt.Sprintf("Discarded %s of an earlier run.", deliveries(n))})
 		}
-	} else if err := s.nameUnfinished(ctx, q); err != nil {
-		return err
+	} else if s.config.Database == "" { // in a database it may be another process's, at work
+		if err := s.nameUnfinished(ctx, q); err != nil {
+			return err
+		}
 	}
+	s.warnOfAnswers()
 	endpoints := make([]queue.Endpoint, 0, len(s.endpoints))
 	for _, e := range s.endpoints {
 		endpoints = append(endpoints, s.queueEndpoint(e))
@@ -200,6 +231,27 @@ func (s *Server) start(ctx context.Context, q *queue.Queue) error {
 	s.started = true
 	s.queue.Store(q)
 	return nil
+}
+
+// warnOfAnswers says where the moment of the answer doesn't fit the rest.
+func (s *Server) warnOfAnswers() {
+	if s.config.Answer != answerHandled {
+		if s.config.space != "" && s.config.Database == "" {
+			s.screen.Warn(ui.Notice{
+				Text: "this Space's disk does not outlive a restart: deliveries that wait or run at that moment are lost, unless the data directory is on storage that lasts",
+				Hint: "--answer handled (HUBHOOK_ANSWER=handled) has the Hub keep each one until it is handled",
+			})
+		}
+		return
+	}
+	for _, e := range s.endpoints {
+		if e.debounce != nil && e.debounce.wait >= s.config.handledLimit {
+			s.screen.Warn(ui.Notice{
+				Text: fmt.Sprintf("endpoint %s holds deliveries back for %v, so with --answer handled the Hub is told 503 each time after %v", e.name, e.debounce.wait, s.config.handledLimit),
+				Hint: "give its Debounce a shorter wait, or use --answer stored on a disk that lasts",
+			})
+		}
+	}
 }
 
 const unfinishedShown = 5
@@ -248,7 +300,7 @@ func (s *Server) queueEndpoint(e *endpoint) queue.Endpoint {
 	if s.config.production() {
 		qe.DedupeWindow = productionDedupe
 	}
-	if e.handler != nil || e.when != nil {
+	if e.handler != nil || e.when != nil || e.debounce != nil {
 		qe.Handle = func(ctx context.Context, c *queue.Claim) queue.Outcome { return s.attempt(ctx, e, c) }
 	}
 	return qe

@@ -140,6 +140,9 @@ func (s *Screen) outcomeJSON(v Outcome) {
 	if !v.RetryAt.IsZero() {
 		o.time("retry_at", v.RetryAt)
 	}
+	if v.MergedInto != "" {
+		o.text("merged_into", v.MergedInto)
+	}
 	s.put(o, laneLimit)
 }
 

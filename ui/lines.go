@@ -253,6 +253,12 @@ func (s *Screen) Outcome(o Outcome) {
 		}
 		t.reason(o.Reason)
 		t.add(plain, "; it runs again at the next start")
+	case "merged":
+		t.add(mood, "merged")
+		if o.MergedInto != "" {
+			t.add(plain, " into ")
+			t.foreign(plain, o.MergedInto, maxName)
+		}
 	default:
 		t.foreign(mood, o.State, maxName)
 		t.reason(o.Reason)

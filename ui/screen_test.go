@@ -177,10 +177,12 @@ func TestColumnFitsTheLongestEndpoint(t *testing.T) {
 		s.Ready(Ready{LocalURL: "http://127.0.0.1:7860", Endpoints: []Endpoint{{Name: "inbox"}, {Name: "evaluate"}}, Secret: true})
 		s.Rejected(Rejected{Endpoint: "nobody/serves/this/one", Status: 404, Error: "no such endpoint"})
 		s.Outcome(Outcome{ID: firstID, Endpoint: "inbox", State: "skipped"})
+		s.Outcome(Outcome{ID: firstID, Endpoint: "inbox", State: "merged", MergedInto: secondID})
 	})
 	events := out[strings.LastIndex(out, "\n\n")+2:] // the banner ends with an empty line
 	equal(t, events, `<-- nobody/serves/this/one  404: no such endpoint
 <-- inbox     skipped                                         01J9ZK3N8V6QY2W4T7X5R1M0AB
+<-- inbox     merged into 01J9ZK3N8V6QY2W4T7X5R1M0AC          01J9ZK3N8V6QY2W4T7X5R1M0AB
 `)
 }
 
@@ -333,6 +335,7 @@ func TestJSONLines(t *testing.T) {
 		s.Outcome(Outcome{ID: firstID, Endpoint: "inbox", State: "done", Attempt: 1, Duration: 14500 * time.Microsecond, Status: 200})
 		s.Outcome(Outcome{ID: firstID, Endpoint: "inbox", State: "retrying", Attempt: 2, Duration: time.Second, Reason: "boom", RetryAt: noon})
 		s.Outcome(Outcome{ID: firstID, Endpoint: "inbox", State: "skipped", Reason: "not main"})
+		s.Outcome(Outcome{ID: firstID, Endpoint: "inbox", State: "merged", MergedInto: secondID})
 		s.Rejected(Rejected{Endpoint: "inbox", Status: 401, Error: "no secret was sent", Fix: "paste it <there>"})
 		s.Tunnel(Tunnel{Provider: "ngrok", Phase: "failed", Error: "ERR_NGROK_107", Hint: "mend the token"})
 		s.Info(Notice{Text: "2 deliveries are unfinished"})
@@ -345,6 +348,7 @@ func TestJSONLines(t *testing.T) {
 {"type":"attempt",`+now+`,"delivery":"`+firstID+`","endpoint":"inbox","n":1,"state":"done","duration_ms":14,"status":200}
 {"type":"attempt",`+now+`,"delivery":"`+firstID+`","endpoint":"inbox","n":2,"state":"retrying","duration_ms":1000,"error":"boom","retry_at":"2026-11-23T12:00:00.123456789Z"}
 {"type":"attempt",`+now+`,"delivery":"`+firstID+`","endpoint":"inbox","n":0,"state":"skipped","duration_ms":0,"reason":"not main"}
+{"type":"attempt",`+now+`,"delivery":"`+firstID+`","endpoint":"inbox","n":0,"state":"merged","duration_ms":0,"merged_into":"`+secondID+`"}
 {"type":"rejected",`+now+`,"endpoint":"inbox","status":401,"error":"no secret was sent","fix":"paste it <there>"}
 {"type":"tunnel",`+now+`,"provider":"ngrok","phase":"failed","error":"ERR_NGROK_107","hint":"mend the token"}
 {"type":"stopped",`+now+`,"reason":"interrupt","unfinished":2}

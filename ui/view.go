@@ -62,9 +62,11 @@ type Outcome struct {
 	Status   int       // of the answer to the sender; 0 when that was sent before
 	Reason   string    // the error, or why it was skipped
 	RetryAt  time.Time // with state retrying
+
+	MergedInto string // with state merged: the ID of the delivery that stands for it
 }
 
-// Rejected is a request that was refused; nothing of it was stored.
+// Rejected is a request that was refused. Nothing of it was stored, unless the answer waited in vain for its handler.
 type Rejected struct {
 	Endpoint string `json:"endpoint"` // as asked for, bounded
 	Status   int    `json:"status"`

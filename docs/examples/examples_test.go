@@ -16,6 +16,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -53,7 +54,8 @@ func runTests(m *testing.M) int {
 type program struct {
 	t       *testing.T
 	cmd     *exec.Cmd
-	url     string // of its local listener
+	url     string     // of its local listener
+	mu      sync.Mutex // guards printed until read is closed
 	printed bytes.Buffer
 	read    chan struct{} // closed when all it printed is in printed
 	ended   bool
@@ -84,7 +86,9 @@ func start(t *testing.T, name string, env []string, args ...string) *program {
 		defer close(found)
 		for lines := bufio.NewReader(out); ; {
 			line, err := lines.ReadString('\n')
+			p.mu.Lock()
 			p.printed.WriteString(line)
+			p.mu.Unlock()
 			if m := localURL.FindStringSubmatch(line); m != nil {
 				found <- m[1]
 			}
@@ -106,6 +110,27 @@ func start(t *testing.T, name string, env []string, args ...string) *program {
 		t.Fatalf("%s did not say where it listens:\n%s", name, &p.printed)
 	}
 	return p
+}
+
+// await waits until the program has printed a text.
+func (p *program) await(text string) {
+	p.t.Helper()
+	for ended := false; ; {
+		p.mu.Lock()
+		found := strings.Contains(p.printed.String(), text)
+		p.mu.Unlock()
+		if found {
+			return
+		}
+		if ended {
+			p.t.Fatalf("%s did not print %q:\n%s", p.cmd.Path, text, &p.printed)
+		}
+		select {
+		case <-p.read:
+			ended = true
+		case <-time.After(10 * time.Millisecond):
+		}
+	}
 }
 
 // post sends a payload as the Hub does and returns status and body of the answer.
@@ -226,6 +251,24 @@ func TestOwnServer(t *testing.T) {
 	}
 }
 
+// TestBursts pushes three times in a row to one repo and once to another.
+func TestBursts(t *testing.T) {
+	p := start(t, "bursts", nil, serveFlags...)
+	last := strings.Repeat("3", 40)
+	for _, c := range []struct{ repo, sha string }{{"me/data", sha}, {"me/data", sha}, {"me/other", sha}, {"me/data", last}} {
+		push := sample(t, payload.ScopeRepoContent, "", map[string]any{"repo.name": c.repo, "repo.headSha": c.sha})
+		if status, answer := p.post("update_index", push); status != 202 || !strings.Contains(answer, `"state":"waiting"`) {
+			t.Errorf("a push to %s: answered %d %s, want 202 waiting", c.repo, status, answer)
+		}
+	}
+	for _, want := range []string{"indexing me/data at " + last + ", after 3 pushes", "indexing me/other at " + sha + ", after 1 pushes"} {
+		p.await(want)
+	}
+	if printed := p.stop(); strings.Count(printed, "indexing ") != 2 {
+		t.Errorf("bursts did not index each repo once:\n%s", printed)
+	}
+}
+
 // TestSpace runs the program as a Docker Space does, but for the port.
 func TestSpace(t *testing.T) {
 	p := start(t, "space", []string{"SPACE_ID=me/hooks", "SPACE_HOST=me-hooks.hf.space,hooks.example.com", "HUBHOOK_PORT=0"})
@@ -253,7 +296,7 @@ func TestAllAreRun(t *testing.T) {
 	for _, e := range built {
 		names = append(names, e.Name())
 	}
-	if want := []string{"handlers", "own-server", "readme", "space"}; !slices.Equal(names, want) {
+	if want := []string{"bursts", "handlers", "own-server", "readme", "space"}; !slices.Equal(names, want) {
 		t.Errorf("the examples are %v, tests run %v", names, want)
 	}
 }

@@ -42,9 +42,10 @@ this machine. Without either hubhook serves locally and says what to do.`,
 	config.Flags(flags)
 	cmd.Flags().AddGoFlagSet(flags)
 	completeFlag(cmd, "data", completeDirectories)
-	for _, name := range []string{"port", "host", "secret", "reply-within", "url", "public-url", "ngrok-authtoken", "keep", "keep-count", "max-waiting"} {
+	for _, name := range []string{"port", "host", "secret", "database", "reply-within", "url", "public-url", "ngrok-authtoken", "keep", "keep-count", "max-waiting"} {
 		completeFlag(cmd, name, cobra.NoFileCompletions)
 	}
+	completeFlag(cmd, "answer", cobra.FixedCompletions([]string{"stored", "handled"}, cobra.ShellCompDirectiveNoFileComp))
 	completeFlag(cmd, "tunnel", cobra.FixedCompletions([]string{"ngrok"}, cobra.ShellCompDirectiveNoFileComp))
 	completeFlag(cmd, "inspector", cobra.FixedCompletions([]string{"off"}, cobra.ShellCompDirectiveNoFileComp))
 	return cmd

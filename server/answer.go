@@ -1,0 +1,181 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"time"
+
+	"github.com/hubhook/hubhook/queue"
+	"github.com/hubhook/hubhook/ui"
+)
+
+// verdict is the body of an answer that isn't the handler's own result.
+type verdict struct {
+	Delivery string `json:"delivery"`
+	State    string `json:"state"`
+	Error    string `json:"error,omitempty"`
+	Reason   string `json:"reason,omitempty"`
+}
+
+// answer answers a delivery that is stored.
+func (s *Server) answer(w http.ResponseWriter, r *http.Request, e *endpoint, receipt *queue.Receipt) {
+	w.Header()[deliveryHeader] = []string{receipt.ID}
+	if receipt.Duplicate {
+		s.metrics.duplicate(e.name)
+		s.screen.Delivery(viewDuplicate(r, e, receipt))
+	}
+	if s.config.Answer == answerHandled && !isSample(r.Context()) {
+		s.answerHandled(w, r, e, receipt)
+		return
+	}
+	s.answerStored(w, r, receipt)
+}
+
+// answerStored waits for the handler as long as the configuration says and answers 2xx, whatever becomes of the delivery.
+func (s *Server) answerStored(w http.ResponseWriter, r *http.Request, receipt *queue.Receipt) {
+	if receipt.Duplicate {
+		respond(w, http.StatusOK, verdict{Delivery: receipt.ID, State: "duplicate"})
+		return
+	}
+	s.awaitAttempt(r, receipt)
+	state := receipt.Now() // before the last look whether it has ended, so that the two agree
+	select {
+	case <-receipt.Done():
+		s.answerReport(w, receipt.ID, receipt.Report())
+	default:
+		respond(w, http.StatusAccepted, verdict{Delivery: receipt.ID, State: string(state)})
+	}
+}
+
+// answerReport answers with what became of a delivery.
+func (s *Server) answerReport(w http.ResponseWriter, id string, report queue.Report) {
+	v := verdict{Delivery: id, State: string(report.State)}
+	status := answerStatus(report.State)
+	switch report.State {
+	case queue.Done:
+		writeJSON(w, status, resultOrEmpty(report.Result))
+		return
+	case queue.Retrying, queue.Dead:
+		if s.secrets.defined() {
+			v.Error = report.Reason
+		}
+	default:
+		v.Reason = report.Reason
+	}
+	respond(w, status, v)
+}
+
+// viewDuplicate shows the request under the ID of the delivery that it is a duplicate of.
+func viewDuplicate(r *http.Request, e *endpoint, receipt *queue.Receipt) ui.Delivery {
+	a := newArrival(e.name, nil, nil, receipt.Value.(*arrival).payload, nil)
+	return ui.Delivery{
+		ID: receipt.ID, Endpoint: e.name, State: string(receipt.State), WebhookID: r.Header.Get("Webhook-Id"), Duplicate: true,
+		Scope: a.Scope, Action: a.Action, RepoType: a.RepoType, RepoName: a.RepoName,
+	}
+}
+
+// awaitAttempt waits until the first attempt has ended, as long as the configuration says. It does not wait for one that is held back.
+func (s *Server) awaitAttempt(r *http.Request, receipt *queue.Receipt) {
+	a := receipt.Value.(*arrival)
+	if receipt.Held {
+		a.waited.Store(false)
+	}
+	if !a.waited.Load() {
+		return
+	}
+	select {
+	case <-receipt.Done():
+		return
+	default:
+	}
+	timer := time.NewTimer(s.config.ReplyWithin)
+	defer timer.Stop()
+	select {
+	case <-receipt.Done():
+		return
+	case <-timer.C:
+	case <-r.Context().Done():
+	}
+	a.waited.Store(false)
+}
+
+// answerHandled waits until the delivery, or the first one for a duplicate, is finished, and answers 2xx only if the sender need not send
+// it again.
+func (s *Server) answerHandled(w http.ResponseWriter, r *http.Request, e *endpoint, receipt *queue.Receipt) {
+	report, err := s.handled(r.Context(), receipt)
+	unreadable := !receipt.Duplicate && receipt.State == queue.Dead
+	switch {
+	case err != nil || report.State != queue.Done && report.State != queue.Skipped && !unreadable:
+		receipt.Value.(*arrival).waited.Store(false)
+		s.refuse(w, e.name, s.unhandled(r.Context(), receipt.ID, report, err))
+	case receipt.Duplicate:
+		respond(w, http.StatusOK, verdict{Delivery: receipt.ID, State: "duplicate"})
+	default:
+		s.answerReport(w, receipt.ID, report)
+	}
+}
+
+// handled waits until a delivery is finished, or as long as an answer may take.
+func (s *Server) handled(ctx context.Context, receipt *queue.Receipt) (queue.Report, error) {
+	ctx, cancel := context.WithTimeout(ctx, s.config.handledLimit)
+	defer cancel()
+	defer context.AfterFunc(s.life, cancel)()
+	if !receipt.Duplicate {
+		select {
+		case <-receipt.Done():
+			switch report := receipt.Report(); report.State {
+			case queue.Done, queue.Skipped, queue.Dead: // nothing more will become of it
+				return report, nil
+			}
+		case <-ctx.Done():
+			return queue.Report{}, ctx.Err()
+		}
+	}
+	return s.queue.Load().Outcome(ctx, receipt.ID)
+}
+
+// unhandled says why a delivery is answered 503 although it is stored.
+func (s *Server) unhandled(ctx context.Context, id string, report queue.Report, err error) *refusal {
+	no := &refusal{status: http.StatusServiceUnavailable, cause: "not_handled"}
+	switch {
+	case ctx.Err() != nil:
+		no.text, no.cause, no.fix = "delivery "+id+" is not handled yet", "gone", "the sender hung up before it was"
+	case err != nil && s.life.Err() != nil:
+		no.text, no.cause, no.fix = "shutting down; try again later", "stopping", "the Hub tries again"
+	case errors.Is(err, context.DeadlineExceeded):
+		no.text = fmt.Sprintf("delivery %s is not handled within %v; try again later", id, s.config.handledLimit)
+		no.fix = "it goes on, and the Hub asks again; handlers that take longer need a disk that lasts and --answer stored"
+	case err != nil:
+		no.text = "what became of delivery " + id + " could not be read; try again later"
+		no.fix = err.Error()
+	case report.State == queue.Dead:
+		no.text, no.cause = "delivery "+id+" could not be handled", "failed"
+		if s.secrets.defined() {
+			no.text += ": " + report.Reason
+		}
+		no.fix = "mend the handler; the Hub tries again"
+	default:
+		no.text, no.cause = fmt.Sprintf("delivery %s was %s", id, report.State), "failed"
+		no.fix = "the Hub tries again"
+	}
+	return no
+}
+
+func answerStatus(state queue.State) int {
+	switch state {
+	case queue.Waiting, queue.Running, queue.Retrying:
+		return http.StatusAccepted
+	}
+	return http.StatusOK
+}
+
+var emptyObject = []byte("{}")
+
+func resultOrEmpty(result []byte) []byte {
+	if len(result) == 0 {
+		return emptyObject
+	}
+	return result
+}
