@@ -254,6 +254,15 @@ func conformStates(t *testing.T, b *bench) {
 	if r.State != Dead || r.Reason != "unreadable" || len(r.AttemptList) != 1 || r.AttemptList[0].Stack != "stack" {
 		t.Errorf("the unreadable one is %+v", r)
 	}
+	plain := b.store(in(Running))
+	k = b.end(plain, Done, "")
+	k.attempt.Started = b.now.Add(time.Millisecond) // the handler began a little after the delivery was stored
+	b.must(b.commit(&batch{ends: []*ending{k}}))
+	r, err = b.get(t.Context(), plain.d.id)
+	b.must(err)
+	if diff := cmp.Diff([]Attempt{k.attempt}, r.AttemptList, cmp.Comparer(time.Time.Equal)); diff != "" {
+		t.Errorf("an attempt of which there is nothing to say: %s", diff)
+	}
 	replay := b.store(func(a *arrival) { a.replayOf, a.d.ReplayOf = unreadable.d.id, unreadable.d.ID })
 	if r, err = b.get(t.Context(), unreadable.d.id); err != nil || r.Replays != 1 {
 		t.Errorf("a replayed one has %d replays, %v", r.Replays, err)

@@ -264,8 +264,8 @@ func (w *writer) prepare() error {
 		{&w.replays, "UPDATE delivery SET replays = replays + 1 WHERE id = ?"},
 		{&w.attempt, `INSERT INTO attempt (delivery, n, started, duration, error, stack, output, result)
 			VALUES (?,?,?,?,?,?,?,?)`},
-		{&w.finish, `UPDATE delivery SET state = ?, reason = ?, failures = ?, attempts = ?, duration = ?, run_at = ?
-			WHERE id = ?`},
+		{&w.finish, `UPDATE delivery SET state = ?, reason = ?, failures = ?, attempts = ?, duration = ?, run_at = ?,
+			started = coalesce(?, started) WHERE id = ?`},
 		{&w.start, "UPDATE delivery SET state = 1, attempts = attempts + 1, started = ?, debounce = NULL WHERE id = ? AND state IN (0, 2)"},
 		{&w.discard, "UPDATE delivery SET state = 7, reason = ?, run_at = NULL, debounce = NULL WHERE id = ?"},
 		{&w.heldBack, "SELECT " + columns + " FROM delivery d WHERE d.endpoint = ? AND d.debounce = ?"},
@@ -735,12 +735,16 @@ func (e *sqliteEngine) applyStart(s *start) error {
 
 func (e *sqliteEngine) applyEnd(k *ending) error {
 	key := idKey(k.id)
-	var runAt any
+	at := &k.attempt
+	var runAt, started any
 	if !k.runAt.IsZero() && !k.to.Finished() {
 		runAt = k.runAt.UnixNano()
 	}
-	if err := e.w.finish.exec(stateNumber(k.to), text(k.reason), int64(k.failures), int64(k.attempts), int64(k.attempt.Duration),
-		runAt, key); err != nil {
+	if at.N > 0 {
+		started = at.Started.UnixNano()
+	}
+	if err := e.w.finish.exec(stateNumber(k.to), text(k.reason), int64(k.failures), int64(k.attempts), int64(at.Duration),
+		runAt, started, key); err != nil {
 		return err
 	}
 	if k.from != k.to {
@@ -752,10 +756,10 @@ func (e *sqliteEngine) applyEnd(k *ending) error {
 		counts[stateNumber(k.from)]--
 		counts[stateNumber(k.to)]++
 	}
-	if k.attempt.N == 0 {
+	plain := k.to == Done && at.N == k.attempts && at.Error == "" && at.Stack == "" && at.Output == nil && at.Result == nil
+	if at.N == 0 || plain { // the delivery's own row says all there is to say of a plain one
 		return nil
 	}
-	at := &k.attempt
 	return e.w.attempt.exec(key, int64(at.N), at.Started.UnixNano(), int64(at.Duration), text(at.Error), text(at.Stack),
 		blob(at.Output), blob(at.Result))
 }
