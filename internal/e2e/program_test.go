@@ -82,7 +82,7 @@ func newHome(t *testing.T) *home {
 // ngrokConfig is where ngrok's own program, and so hubhook, looks for its configuration.
 func (h *home) ngrokConfig() string { return filepath.Join(h.dir, "config", "ngrok", "ngrok.yml") }
 
-// open lets the handlers of held and single go on.
+// open lets the handlers go on that wait for the gate.
 func (h *home) open(t *testing.T) {
 	t.Helper()
 	if err := os.WriteFile(filepath.Join(h.dir, "bot", "gate"), nil, 0o600); err != nil {
@@ -90,23 +90,33 @@ func (h *home) open(t *testing.T) {
 	}
 }
 
-// handled counts in the bot's log how often the handler of each delivery started, and how often it came to its end.
-func (h *home) handled(t *testing.T) (starts, ends map[string]int) {
+// logged returns the lines of the bot's log: "start" or "end", and a delivery's ID.
+func (h *home) logged(t *testing.T) [][2]string {
 	t.Helper()
 	text, err := os.ReadFile(filepath.Join(h.dir, "bot", "log"))
 	if err != nil && !os.IsNotExist(err) {
 		t.Fatal(err)
 	}
-	starts, ends = map[string]int{}, map[string]int{}
+	var lines [][2]string
 	for line := range strings.Lines(string(text)) {
 		what, id, ok := strings.Cut(strings.TrimSuffix(line, "\n"), " ")
-		switch {
-		case ok && what == "start":
-			starts[id]++
-		case ok && what == "end":
-			ends[id]++
-		default:
+		if !ok || what != "start" && what != "end" {
 			t.Fatalf("the bot's log has the line %q", line)
+		}
+		lines = append(lines, [2]string{what, id})
+	}
+	return lines
+}
+
+// handled counts in the bot's log how often the handler of each delivery started, and how often it came to its end.
+func (h *home) handled(t *testing.T) (starts, ends map[string]int) {
+	t.Helper()
+	starts, ends = map[string]int{}, map[string]int{}
+	for _, line := range h.logged(t) {
+		if line[0] == "start" {
+			starts[line[1]]++
+		} else {
+			ends[line[1]]++
 		}
 	}
 	return starts, ends

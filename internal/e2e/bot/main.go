@@ -2,7 +2,7 @@
 // server.Add, and server.Main. Its flags are those of `hubhook serve`.
 //
 // BOT_DIR names a directory that it shares with its test: handlers write to its file log, one line for each start and each end, and the
-// endpoints held and single wait for its file gate. BOT_SLOW is how long the endpoint slow takes (default 100ms).
+// endpoints held, single, pair and series wait for its file gate, without which barred fails. BOT_SLOW is how long the endpoint slow takes (default 100ms).
 package main
 
 import (
@@ -30,6 +30,13 @@ func main() {
 	server.Handle("slow", logged(func(ctx context.Context, _ *payload.Payload) (any, error) { return nil, sleep(ctx, slow) }))
 	server.Handle("held", logged(waitForGate))
 	server.Handle("single", logged(waitForGate), server.Concurrency(1))
+	server.Handle("pair", logged(waitForGate), server.Concurrency(2))
+	server.Handle("series", logged(waitForGate), server.SerialBy(func(p *payload.Payload) string { return p.Repo.Name }))
+	server.Handle("burst", logged(merged), server.Debounce(2*time.Second, 0, nil))
+	server.Handle("steady", logged(merged), server.Debounce(time.Second, 2*time.Second, nil))
+	server.Handle("overdue", logged(func(ctx context.Context, _ *payload.Payload) (any, error) { return nil, sleep(ctx, time.Hour) }),
+		server.Timeout(50*time.Millisecond), server.Retry(1, time.Second))
+	server.Handle("barred", logged(barred), server.Retry(1, time.Second))
 	server.Handle("failing", logged(fail), server.Retry(2, time.Hour))
 	server.Handle("recovering", logged(failOnce), server.Retry(2, time.Millisecond))
 	server.Handle("hopeless", logged(fail), server.Retry(1, time.Second))
@@ -65,6 +72,18 @@ func kill(ctx context.Context, _ *payload.Payload) (any, error) {
 	}
 	<-ctx.Done()
 	return nil, ctx.Err()
+}
+
+// merged answers with the IDs of those that were merged into the delivery.
+func merged(ctx context.Context, _ *payload.Payload) (any, error) {
+	d, _ := server.DeliveryFrom(ctx)
+	return d.Merged, nil
+}
+
+// barred fails until the gate is open.
+func barred(context.Context, *payload.Payload) (any, error) {
+	_, err := os.Stat(filepath.Join(os.Getenv("BOT_DIR"), "gate"))
+	return nil, err
 }
 
 func waitForGate(ctx context.Context, _ *payload.Payload) (any, error) {
