@@ -30,6 +30,9 @@ func TestSeriesRunsOneAtATime(t *testing.T) {
 		if a2.Now() != Waiting {
 			t.Errorf("the second of its series is %s", a2.Now())
 		}
+		if oldest, err := f.Oldest(t.Context()); err != nil || oldest["inbox"].IsZero() {
+			t.Errorf("while they wait for their turn, the oldest are %v, %v", oldest, err)
+		}
 		if err := f.Discard(t.Context(), a2.ID, "no need"); err != nil {
 			t.Error(err)
 		}
