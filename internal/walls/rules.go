@@ -34,6 +34,7 @@ var places = []place{
 	{dir: "internal/pgserver"}, // PostgreSQL servers for tests; see testOnly
 	{dir: "internal/bench", program: true},
 	{dir: "internal/e2e", program: true}, // tests of the built binary, with the programs that they run
+	{dir: "internal/soak", program: true},
 	{dir: "internal/walls", program: true},
 	{dir: "docs/examples", program: true, copied: true},
 }

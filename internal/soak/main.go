@@ -1,0 +1,82 @@
+//go:build unix
+
+// Command soak drives hubhook for as long as one likes with everything that production does to it (kill -9, restarts, a full disk, bursts,
+// repeats, bad input, handlers that fail, panic, hang or kill the process, replays and discards), and compares what comes of it with a
+// model of what must be true: what was answered 2xx is there and was handled, and nothing was handled more often than kills explain.
+//
+// `make soak` runs it. It ends with status 1 where something was not true.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"strconv"
+	"syscall"
+	"time"
+)
+
+// workerArgument makes this program a process under test: a user's program, with handlers that do as the payload says.
+const workerArgument = "worker"
+
+func main() {
+	if len(os.Args) > 1 && os.Args[1] == workerArgument {
+		os.Args = append(os.Args[:1], os.Args[2:]...)
+		work()
+		return
+	}
+	cfg := config{out: os.Stdout}
+	flag.DurationVar(&cfg.lasts, "for", 2*time.Minute, "how long to drive hubhook; what is under way then is ended and compared, which takes some seconds more")
+	flag.DurationVar(&cfg.round, "round", 20*time.Second, "how long until everything has to come to rest and is compared with the model, again and again")
+	flag.Uint64Var(&cfg.seed, "seed", 0, "repeats the random choices of an earlier run; the moments at which they meet differ ($HUBHOOK_SOAK_SEED; default: a new one)")
+	flag.StringVar(&cfg.database, "database", "", "the `URL` of a PostgreSQL database that the processes share ($HUBHOOK_SOAK_DATABASE; default: SQLite, and one process)")
+	flag.IntVar(&cfg.processes, "processes", 0, "how many hubhook processes (default 1 with SQLite, 3 with PostgreSQL)")
+	flag.IntVar(&cfg.senders, "senders", 16, "how many senders at once")
+	flag.StringVar(&cfg.dir, "dir", "", "where to keep data and notes, for a look at them afterwards (default: a directory that is removed)")
+	flag.Parse()
+	if flag.NArg() > 0 {
+		fmt.Fprintf(os.Stderr, "soak: unexpected argument %q\n", flag.Arg(0))
+		os.Exit(2)
+	}
+	if err := cfg.complete(os.Getenv); err != nil {
+		fmt.Fprintln(os.Stderr, "soak:", err)
+		os.Exit(2)
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if err := soakAll(ctx, cfg); err != nil {
+		fmt.Fprintln(os.Stderr, "soak:", err)
+		os.Exit(1)
+	}
+}
+
+// complete fills in what was not given.
+func (c *config) complete(getenv func(string) string) error {
+	if c.seed == 0 {
+		c.seed = uint64(time.Now().UnixNano())
+		if text := getenv("HUBHOOK_SOAK_SEED"); text != "" {
+			var err error
+			if c.seed, err = strconv.ParseUint(text, 10, 64); err != nil {
+				return fmt.Errorf("HUBHOOK_SOAK_SEED: %w", err)
+			}
+		}
+	}
+	if c.database == "" {
+		c.database = getenv("HUBHOOK_SOAK_DATABASE")
+	}
+	switch {
+	case c.processes == 0 && c.database == "":
+		c.processes = 1
+	case c.processes == 0:
+		c.processes = 3
+	case c.processes > 1 && c.database == "":
+		return errors.New("several processes need a database that they share: give -database a postgres:// URL")
+	}
+	if c.lasts <= 0 || c.round <= 0 || c.processes < 0 || c.senders <= 0 {
+		return errors.New("-for, -round, -processes and -senders have to be positive")
+	}
+	return nil
+}

@@ -1,0 +1,80 @@
+//go:build unix
+
+package main
+
+import (
+	"fmt"
+	"os"
+	"strings"
+)
+
+// handling is what the notes tell of one delivery.
+type handling struct {
+	starts, dones int
+	died          int      // times that its handler killed the process
+	merged        []string // IDs, as the handler that was done last was told
+	pid           string   // of the process in which it is being handled, "" while it is not
+}
+
+// readNotes reads what the handlers wrote down, by delivery ID. wrong are those lines that must not follow the ones before.
+func readNotes(file string) (handled map[string]*handling, wrong []string, err error) {
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return nil, nil, fmt.Errorf("read the notes: %w", err)
+	}
+	handled = map[string]*handling{}
+	running := map[string]map[string]bool{} // IDs by process
+	complain := func(n int, format string, args ...any) {
+		wrong = append(wrong, fmt.Sprintf("line %d of the notes: ", n+1)+fmt.Sprintf(format, args...))
+	}
+	for n, line := range strings.Split(strings.TrimSuffix(string(text), "\n"), "\n") {
+		fields := strings.Split(line, " ")
+		if len(fields) != 5 {
+			if line != "" {
+				complain(n, "%q is none", line)
+			}
+			continue
+		}
+		kind, id, pid := noteKind(fields[0]), fields[1], fields[3]
+		h := handled[id]
+		if h == nil && kind != noteGone {
+			h = &handling{}
+			handled[id] = h
+		}
+		if kind != noteStart && kind != noteGone && h.pid != pid {
+			complain(n, "%s notes %s of %s, which is handled by %q", pid, kind, id, h.pid)
+			continue
+		}
+		switch kind {
+		case noteStart:
+			if h.pid != "" {
+				complain(n, "%s begins to handle %s while %s still does", pid, id, h.pid)
+			}
+			h.starts++
+			h.pid = pid
+			if running[pid] == nil {
+				running[pid] = map[string]bool{}
+			}
+			running[pid][id] = true
+		case noteDone:
+			h.dones++
+			h.merged = nil
+			if fields[4] != "" {
+				h.merged = strings.Split(fields[4], ",")
+			}
+		case noteDie:
+			h.died++
+		case noteEnd:
+			h.pid = ""
+			delete(running[pid], id)
+		case noteGone:
+			for id := range running[pid] {
+				handled[id].pid = ""
+			}
+			delete(running, pid)
+		default:
+			complain(n, "%q is of no kind", line)
+		}
+	}
+	return handled, wrong, nil
+}

@@ -1,0 +1,179 @@
+//go:build unix
+
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/hubhook/hubhook/payload"
+	"github.com/hubhook/hubhook/server"
+)
+
+// notesVariable names the file in which a worker's handlers write down what they do.
+const notesVariable = "HUBHOOK_SOAK_NOTES"
+
+// planField is where a payload says what its handler is to do.
+const planField = "soak"
+
+// A plan is what the handler of an event does.
+type plan struct {
+	Do    deed `json:"do"`
+	Times int  `json:"times,omitempty"` // the attempts up to this number do it, later ones succeed
+	MS    int  `json:"ms,omitempty"`    // how long the handler takes before
+}
+
+type deed string
+
+const (
+	succeed deed = "succeed"
+	fail    deed = "fail"
+	crash   deed = "panic"
+	hang    deed = "hang" // until the context is cancelled
+	die     deed = "die"  // kill the process
+	decline deed = "skip" // When says no
+)
+
+// An endpoint of the workers, as the model knows it.
+type endpoint struct {
+	attempts int
+	timeout  time.Duration // 0: the default, which no handler here takes
+	handled  bool          // it has a handler
+	deeds    []deed        // what its events may do beside succeeding
+}
+
+var endpoints = map[string]endpoint{
+	"plain":  {attempts: 3, handled: true, deeds: []deed{fail, crash, die}},
+	"narrow": {attempts: 3, handled: true, deeds: []deed{fail}},
+	"timed":  {attempts: 2, handled: true, timeout: 300 * time.Millisecond, deeds: []deed{hang, fail}},
+	"picky":  {attempts: 2, handled: true, deeds: []deed{decline}},
+	"kept":   {},
+}
+
+// firstWait is that of all retries here.
+const firstWait = 50 * time.Millisecond
+
+// work is a user's program: handlers that do as the payload says, and server.Main.
+func work() {
+	file, err := os.OpenFile(os.Getenv(notesVariable), os.O_APPEND|os.O_WRONLY, 0)
+	if err != nil {
+		panic("open the notes: " + err.Error())
+	}
+	n := notes{file}
+	for name, e := range endpoints {
+		retry := server.Retry(max(1, e.attempts), firstWait)
+		switch name {
+		case "kept":
+			server.Handle(name, nil)
+		case "narrow":
+			server.Handle(name, n.handle, retry, server.Concurrency(2))
+		case "timed":
+			server.Handle(name, n.handle, retry, server.Timeout(e.timeout))
+		case "picky":
+			server.Handle(name, n.handle, retry, server.When(func(p *payload.Payload) bool { return planOf(p).Do != decline }))
+		default:
+			server.Handle(name, n.handle, retry)
+		}
+	}
+	server.Main()
+}
+
+func planOf(p *payload.Payload) plan {
+	var do plan
+	if raw, ok := p.Lookup(planField); ok {
+		if err := json.Unmarshal(raw, &do); err != nil {
+			panic("the plan of an event: " + err.Error())
+		}
+	}
+	return do
+}
+
+// notes outlive the process, however sudden its end: each line is one write that appends.
+type notes struct{ file *os.File }
+
+func (n notes) write(what noteKind, d server.Delivery) error {
+	line := fmt.Sprintf("%s %s %d %d %s\n", what, d.ID, d.Attempt, os.Getpid(), strings.Join(d.Merged, ","))
+	_, err := n.file.WriteString(line)
+	return err
+}
+
+// A noteKind is what a line of the notes is about.
+type noteKind string
+
+const (
+	noteStart noteKind = "start"
+	noteDone  noteKind = "done" // the handler is about to return its result
+	noteEnd   noteKind = "end"  // it returns, in whatever way
+	noteDie   noteKind = "die"  // it is about to kill the process
+	noteGone  noteKind = "gone" // the process has ended, says who started it
+)
+
+// result is what a handler returns.
+type result struct {
+	Delivery string `json:"delivery"`
+	Repo     string `json:"repo"`
+}
+
+func (n notes) handle(ctx context.Context, p *payload.Payload) (done any, err error) {
+	d, ok := server.DeliveryFrom(ctx)
+	if !ok {
+		return nil, errors.New("the context belongs to no delivery")
+	}
+	if err := n.write(noteStart, d); err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, n.write(noteEnd, d)) }()
+	do := planOf(p)
+	if err := sleep(ctx, time.Duration(do.MS)*time.Millisecond); err != nil {
+		return nil, err
+	}
+	if d.Attempt <= do.Times {
+		switch do.Do {
+		case fail:
+			return nil, errors.New("this attempt fails")
+		case crash:
+			panic("this attempt panics")
+		case hang:
+			<-ctx.Done()
+			return nil, context.Cause(ctx)
+		case die:
+			if err := n.write(noteDie, d); err != nil {
+				return nil, err
+			}
+			return nil, killSelf(ctx)
+		}
+	}
+	if err := n.write(noteDone, d); err != nil {
+		return nil, err
+	}
+	return result{Delivery: d.ID, Repo: p.Repo.Name}, nil
+}
+
+// killSelf ends the process as the kernel does when memory runs out.
+func killSelf(ctx context.Context) error {
+	self, err := os.FindProcess(os.Getpid())
+	if err != nil {
+		return err
+	}
+	if err := self.Kill(); err != nil {
+		return err
+	}
+	<-ctx.Done()
+	return ctx.Err()
+}
+
+func sleep(ctx context.Context, d time.Duration) error {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
