@@ -48,7 +48,8 @@ type run struct {
 	store           *queue.Queue
 	localListener   net.Listener
 	privateListener net.Listener
-	removeAddress   func() error
+	address         inspector.Address
+	removeAddress   func() error // nil while address is not in the data directory
 	publicServer    *http.Server
 	privateServer   *http.Server
 	tunnel          tunnel.Tunnel
@@ -79,14 +80,33 @@ func (r *run) open(ctx context.Context) (err error) {
 	if r.privateListener == nil {
 		return nil
 	}
-	address := inspector.Address{URL: baseURL(r.privateListener), Token: r.config.InspectorToken, PID: os.Getpid()}
-	if address.Token == "" {
-		address.Token = inspector.Token()
+	r.address = inspector.Address{URL: baseURL(r.privateListener), Token: r.config.InspectorToken, PID: os.Getpid()}
+	if r.address.Token == "" {
+		r.address.Token = inspector.Token()
 	}
-	r.where.set(func(p *places) { p.inspector = address.URL; p.inspectorPage = address.Page() })
-	r.Server.private = r.newInspector(r.store, address.Token)
-	r.removeAddress, err = inspector.WriteAddress(r.config.Data, address)
-	return err
+	r.where.set(func(p *places) { p.inspector = r.address.URL; p.inspectorPage = r.address.Page() })
+	r.Server.private = r.newInspector(r.store, r.address.Token)
+	if r.removeAddress, err = inspector.WriteAddress(r.config.Data, r.address); err != nil {
+		r.screen.Warn(ui.Notice{Text: err.Error(), Hint: "is the disk full? until it can be written, which is tried again, other commands of hubhook need --server " + r.address.URL})
+	}
+	return nil
+}
+
+// addressRetry is how long to wait before the inspector's address is written again.
+const addressRetry = 2 * time.Second
+
+// leaveAddress writes the inspector's address once the disk has room for it.
+func (r *run) leaveAddress(ctx context.Context) {
+	ticker := time.NewTicker(addressRetry)
+	defer ticker.Stop()
+	for r.removeAddress == nil {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+			r.removeAddress, _ = inspector.WriteAddress(r.config.Data, r.address) // what keeps it from working has been said
+		}
+	}
 }
 
 // serve serves until ctx ends or a listener fails.
@@ -104,6 +124,9 @@ func (r *run) serve(ctx context.Context) error {
 	if r.privateListener != nil {
 		r.privateServer = r.httpServer(r.Server.private)
 		r.listen(r.privateServer, r.privateListener)
+		if r.removeAddress == nil {
+			r.tasks.Go(func() { r.leaveAddress(ctx) })
+		}
 	}
 	provider, again := r.provider(), false
 	if provider != nil {

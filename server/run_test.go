@@ -313,3 +313,41 @@ func (o *offline) Open(ctx context.Context) (tunnel.Tunnel, error) {
 	}
 	return o.Provider.Open(ctx)
 }
+
+func TestAnAddressThatCannotBeWrittenIsWrittenLater(t *testing.T) {
+	c := runConfig(t)
+	c.Data, c.NoTunnel = t.TempDir(), true
+	var said safeBuilder
+	c.Errors = &said
+	// A directory that is not empty can't be replaced by a file.
+	inTheWay := filepath.Join(c.Data, "inspector.json")
+	if err := os.MkdirAll(filepath.Join(inTheWay, "x"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	s := newServer(t, c)
+	s.Handle("train", triggerTraining)
+	r := start(t, s)
+	ready := r.wait(t, "ready", nil)
+	if got := post(t, ready.text("local_url")+"/webhooks/train", push); got.status != 200 {
+		t.Errorf("without the address in its place: %d %s", got.status, got.body)
+	}
+	if !strings.Contains(said.String(), "inspector.json") || !strings.Contains(said.String(), "--server http://127.0.0.1:") {
+		t.Errorf("it says %q", said.String())
+	}
+	if err := os.RemoveAll(inTheWay); err != nil {
+		t.Fatal(err)
+	}
+	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+		if address, err := inspector.ReadAddress(c.Data); err == nil && strings.HasPrefix(ready.text("inspector_url"), address.URL) {
+			break
+		} else if time.Now().After(deadline) {
+			t.Fatalf("the address is %+v, %v", address, err)
+		}
+	}
+	if err := r.stop(); err != nil {
+		t.Error(err)
+	}
+	if _, err := os.Stat(inTheWay); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("after the end the address is still there: %v", err)
+	}
+}

@@ -84,7 +84,7 @@ func (in *Inspector) replay(w http.ResponseWriter, r *http.Request) {
 	}
 	newID, err := in.config.Replay(r.Context(), id, request.Body)
 	if err != nil {
-		fail(w, fmt.Sprintf("replaying delivery %q", id), err)
+		failUnstored(w, fmt.Sprintf("replaying delivery %q", id), err)
 		return
 	}
 	writeJSON(w, http.StatusAccepted, Accepted{Delivery: newID})
@@ -93,11 +93,12 @@ func (in *Inspector) replay(w http.ResponseWriter, r *http.Request) {
 func (in *Inspector) discard(w http.ResponseWriter, r *http.Request) {
 	id := mux.Vars(r)["id"]
 	err := decode(w, r, maxTrigger, &struct{}{})
-	if err == nil {
-		err = in.config.Queue.Discard(r.Context(), id, discardReason)
-	}
 	if err != nil {
 		fail(w, fmt.Sprintf("discarding delivery %q", id), err)
+		return
+	}
+	if err := in.config.Queue.Discard(r.Context(), id, discardReason); err != nil {
+		failUnstored(w, fmt.Sprintf("discarding delivery %q", id), err)
 		return
 	}
 	writeJSON(w, http.StatusOK, Discarded{Delivery: id, State: queue.Discarded})
@@ -216,11 +217,20 @@ func tooLarge(limit int64) error {
 
 // fail answers with what err means to the caller. An unexpected one is told in full: whoever has the token may know it.
 func fail(w http.ResponseWriter, act string, err error) {
+	failWith(w, http.StatusInternalServerError, act, err)
+}
+
+// failUnstored is fail for what had to be stored: a disk that is full, say, has room again one day.
+func failUnstored(w http.ResponseWriter, act string, err error) {
+	failWith(w, http.StatusServiceUnavailable, act, err)
+}
+
+// failWith answers with a status where the error calls for no other.
+func failWith(w http.ResponseWriter, status int, act string, err error) {
 	if refusal, ok := errors.AsType[*Refusal](err); ok && refusal.Status >= 400 && refusal.Status < 500 {
 		writeError(w, refusal.Status, err.Error())
 		return
 	}
-	status := http.StatusInternalServerError
 	switch {
 	case errors.Is(err, queue.ErrNotFound):
 		status = http.StatusNotFound
@@ -228,6 +238,8 @@ func fail(w http.ResponseWriter, act string, err error) {
 		status = http.StatusConflict
 	case errors.Is(err, queue.ErrFull), errors.Is(err, queue.ErrStopping), errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
 		status = http.StatusServiceUnavailable
+	}
+	if status == http.StatusServiceUnavailable {
 		w.Header().Set("Retry-After", "5")
 	}
 	writeError(w, status, act+": "+err.Error())

@@ -2,7 +2,9 @@ package inspector
 
 import (
 	"bufio"
+	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net"
 	"net/http"
@@ -518,5 +520,28 @@ func (f *fixture) waitFor(id string, state queue.State) {
 		case <-timeout:
 			f.t.Fatalf("delivery %s is %s, want %s", id, got, state)
 		}
+	}
+}
+
+// fullDisk is a queue that can't store anything.
+type fullDisk struct{ Queue }
+
+func (fullDisk) Discard(context.Context, string, string) error {
+	return errors.New("write to hubhook.db: database or disk is full")
+}
+
+func TestWhatCannotBeStoredIs503(t *testing.T) {
+	f := newFixture(t)
+	id := f.accept(arrival(t, "slow", "real_repo_content_update_bucket.json"))
+	f.inspector.config.Queue = fullDisk{f.queue}
+	f.inspector.config.Replay = func(context.Context, string, []byte) (string, error) {
+		return "", errors.New("store the delivery: database or disk is full")
+	}
+	for _, act := range []string{"replay", "discard"} {
+		response, body := f.request("POST", "/api/deliveries/"+id+"/"+act, "{}")
+		if response.StatusCode != 503 || response.Header.Get("Retry-After") == "" {
+			t.Errorf("%s: status %d, Retry-After %q; want 503 and one", act, response.StatusCode, response.Header.Get("Retry-After"))
+		}
+		wantError(t, body)
 	}
 }
