@@ -36,6 +36,9 @@ func (s *Server) Run(ctx context.Context) error {
 	if err == nil {
 		err = run.serve(ctx)
 	}
+	if ctx.Err() != nil && errors.Is(err, ctx.Err()) {
+		err = nil // it was asked to end before it was ready
+	}
 	if closing := run.close(err); err == nil {
 		err = closing
 	}

@@ -351,3 +351,13 @@ func TestAnAddressThatCannotBeWrittenIsWrittenLater(t *testing.T) {
 		t.Errorf("after the end the address is still there: %v", err)
 	}
 }
+
+func TestAskedToEndBeforeItIsReady(t *testing.T) {
+	s := newServer(t, runConfig(t))
+	s.Handle("train", triggerTraining)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := s.Run(ctx); err != nil {
+		t.Errorf("Run: %v; want nil, as after any other end of its context", err)
+	}
+}

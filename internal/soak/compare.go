@@ -50,7 +50,7 @@ func (s *soak) compare(began time.Time) {
 	for _, text := range wrong {
 		s.violation("%s", text)
 	}
-	byRepo := map[string][]*found{}
+	byRepo, byID := map[string][]*found{}, map[string]*found{}
 	for _, d := range all {
 		if !strings.HasPrefix(d.Repo.Name, s.owner+"/") || d.Received.Before(began) {
 			continue
@@ -64,7 +64,13 @@ func (s *soak) compare(began time.Time) {
 			return
 		}
 		byRepo[d.Repo.Name] = append(byRepo[d.Repo.Name], f)
+		byID[d.ID] = f
 		delete(handled, d.ID)
+	}
+	for _, f := range byID {
+		if err := wantSurvivor(f, byID); err != nil {
+			s.violation("%s of %s is %s: %v", f.ID, f.Endpoint, f.State, err)
+		}
 	}
 	for id := range handled {
 		s.violation("%s was handled and is not stored", id)
@@ -263,6 +269,25 @@ func (s *soak) compareEvent(e *event, stored []*found) {
 	}
 }
 
+// wantSurvivor wants a merged delivery to be known to the one that was handled in its place, and no other to be merged.
+func wantSurvivor(f *found, byID map[string]*found) error {
+	if (f.State == queue.Merged) != (f.MergedInto != "") {
+		return fmt.Errorf("it is merged into %q", f.MergedInto)
+	}
+	survivor := f
+	for survivor.State == queue.Merged {
+		next := byID[survivor.MergedInto]
+		if next == nil || next.ID <= survivor.ID || next.Endpoint != f.Endpoint {
+			return fmt.Errorf("%s is merged into %s, which is no later one of this endpoint", survivor.ID, survivor.MergedInto)
+		}
+		survivor = next
+	}
+	if survivor != f && survivor.dones > 0 && !slices.Contains(survivor.merged, f.ID) {
+		return fmt.Errorf("%s was handled, and not told of it, but of %q", survivor.ID, survivor.merged)
+	}
+	return nil
+}
+
 // ended is when the last attempt ended, as far as that is known.
 func (f *found) ended() time.Time {
 	if len(f.attempts) == 0 {
@@ -316,6 +341,8 @@ func (e *event) judge(f *found) error {
 	}
 	switch {
 	case f.State == queue.Discarded && discarded, diedAway, tooSlow:
+		return nil
+	case f.State == queue.Merged && at.debounced && e.plan.Key != "" && f.ReplayOf == "" && f.starts == 0:
 		return nil
 	case f.State != want:
 		return fmt.Errorf("by its plan it has to be %s", want)

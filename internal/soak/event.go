@@ -81,6 +81,10 @@ func newPlan(rnd *rand.Rand, name string) plan {
 	if e.timeout > 0 {
 		do.MS = min(do.MS, 10)
 	}
+	if e.keys > 0 && rnd.IntN(10) > 0 { // without a key nothing holds it back
+		do.MS = min(do.MS, 10)
+		do.Key = fmt.Sprint("k", rnd.IntN(e.keys))
+	}
 	if len(e.deeds) == 0 || rnd.IntN(5) > 0 {
 		return do
 	}

@@ -13,6 +13,7 @@ type handling struct {
 	starts, dones int
 	died          int      // times that its handler killed the process
 	merged        []string // IDs, as the handler that was done last was told
+	key           string   // of its series, "" for none
 	pid           string   // of the process in which it is being handled, "" while it is not
 }
 
@@ -24,6 +25,7 @@ func readNotes(file string) (handled map[string]*handling, wrong []string, err e
 	}
 	handled = map[string]*handling{}
 	running := map[string]map[string]bool{} // IDs by process
+	holders := map[string]string{}          // IDs by key
 	complain := func(n int, format string, args ...any) {
 		wrong = append(wrong, fmt.Sprintf("line %d of the notes: ", n+1)+fmt.Sprintf(format, args...))
 	}
@@ -35,7 +37,7 @@ func readNotes(file string) (handled map[string]*handling, wrong []string, err e
 			}
 			continue
 		}
-		kind, id, pid := noteKind(fields[0]), fields[1], fields[3]
+		kind, id, pid, key := noteKind(fields[0]), fields[1], fields[2], fields[3]
 		h := handled[id]
 		if h == nil && kind != noteGone {
 			h = &handling{}
@@ -50,8 +52,14 @@ func readNotes(file string) (handled map[string]*handling, wrong []string, err e
 			if h.pid != "" {
 				complain(n, "%s begins to handle %s while %s still does", pid, id, h.pid)
 			}
+			if other := holders[key]; other != "" {
+				complain(n, "%s begins to handle %s while %s, which has the key %s too, is being handled", pid, id, other, key)
+			}
+			if key != "" {
+				holders[key] = id
+			}
 			h.starts++
-			h.pid = pid
+			h.pid, h.key = pid, key
 			if running[pid] == nil {
 				running[pid] = map[string]bool{}
 			}
@@ -67,9 +75,11 @@ func readNotes(file string) (handled map[string]*handling, wrong []string, err e
 		case noteEnd:
 			h.pid = ""
 			delete(running[pid], id)
+			delete(holders, key)
 		case noteGone:
 			for id := range running[pid] {
 				handled[id].pid = ""
+				delete(holders, handled[id].key)
 			}
 			delete(running, pid)
 		default:

@@ -123,7 +123,8 @@ func (p *process) run(ctx context.Context) error {
 	p.mu.Unlock()
 
 	var waiting sync.WaitGroup
-	waiting.Go(func() { p.wantReady(ended) })
+	wasReady := false
+	waiting.Go(func() { wasReady = p.wantReady(ended) })
 	err = cmd.Wait()
 	close(ended)
 	waiting.Wait()
@@ -132,14 +133,16 @@ func (p *process) run(ctx context.Context) error {
 	p.cmd = nil
 	wanted := p.wanted
 	p.mu.Unlock()
-	if err := appendNote(p.s.notes, fmt.Sprintf("%s - 0 %d \n", noteGone, pid)); err != nil {
+	if err := appendNote(p.s.notes, noteLine(noteGone, "", pid, "", nil)); err != nil {
 		return err
 	}
 	if found := bad.FindIndex(errs.bytes()); found != nil {
 		return fmt.Errorf("process %d printed %s", pid, errs.bytes()[found[0]:])
 	}
-	killed := cmd.ProcessState.Sys().(syscall.WaitStatus).Signal() == syscall.SIGKILL
+	status := cmd.ProcessState.Sys().(syscall.WaitStatus)
+	killed := status.Signaled() && status.Signal() == syscall.SIGKILL
 	switch {
+	case wanted && !wasReady && status.Signaled(): // before it could ask for the signal
 	case killed && !wanted:
 		p.s.count("killed by its own handler") // the notes show whether there was one that did
 	case !wanted:
@@ -150,20 +153,23 @@ func (p *process) run(ctx context.Context) error {
 	return nil
 }
 
-// wantReady complains about a process that neither accepts deliveries in time nor ends.
-func (p *process) wantReady(ended <-chan struct{}) {
+// wantReady waits until the process accepts deliveries, and complains if it does so too late. It reports false if the process ends before.
+func (p *process) wantReady(ended <-chan struct{}) bool {
+	began := time.Now()
 	ctx, cancel := context.WithTimeout(context.Background(), startTime)
 	defer cancel()
 	for !p.ready(ctx) {
 		select {
 		case <-ended:
-			return
+			return false
 		case <-ctx.Done():
 			p.s.violation("a process was not ready within %v", startTime)
-			return
+			return false
 		case <-time.After(20 * time.Millisecond):
 		}
 	}
+	p.s.noteReady(time.Since(began))
+	return true
 }
 
 // ready asks the process once whether it accepts deliveries.

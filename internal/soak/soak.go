@@ -57,7 +57,8 @@ type soak struct {
 	mu         sync.Mutex
 	counted    map[string]int
 	violations []string
-	round      []*event // noted in this round
+	round      []*event      // noted in this round
+	slowest    time.Duration // from a start until ready
 	sums       sums
 }
 
@@ -206,6 +207,12 @@ func (s *soak) count(what string) {
 	s.counted[what]++
 }
 
+func (s *soak) noteReady(took time.Duration) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.slowest = max(s.slowest, took)
+}
+
 // note makes an event one of those that are compared.
 func (s *soak) note(e *event) {
 	s.mu.Lock()
@@ -233,6 +240,7 @@ func (s *soak) report() error {
 	for _, what := range slices.Sorted(maps.Keys(s.counted)) {
 		s.say("%8d %s", s.counted[what], what)
 	}
+	s.say("%8v from a start until deliveries are accepted, at most", s.slowest.Round(time.Millisecond))
 	s.say("%d accepted, %d handled, %d answered as duplicates, %d replays, %d handled more than once, %d lost",
 		s.sums.accepted, s.sums.handled, s.duplicates.Load(), s.sums.replays, s.sums.again, s.sums.lost)
 	if n := len(s.violations); n > 0 {

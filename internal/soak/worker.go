@@ -23,9 +23,10 @@ const planField = "soak"
 
 // A plan is what the handler of an event does.
 type plan struct {
-	Do    deed `json:"do"`
-	Times int  `json:"times,omitempty"` // the attempts up to this number do it, later ones succeed
-	MS    int  `json:"ms,omitempty"`    // how long the handler takes before
+	Do    deed   `json:"do"`
+	Times int    `json:"times,omitempty"` // the attempts up to this number do it, later ones succeed
+	MS    int    `json:"ms,omitempty"`    // how long the handler takes before
+	Key   string `json:"key,omitempty"`   // of SerialBy or Debounce
 }
 
 type deed string
@@ -45,6 +46,10 @@ type endpoint struct {
 	timeout  time.Duration // 0: the default, which no handler here takes
 	handled  bool          // it has a handler
 	deeds    []deed        // what its events may do beside succeeding
+	keys     int           // its events have that many different ones; 0: none
+	// debounced: of events with one key that come in quick succession only the last one runs. Otherwise those with one key
+	// run one at a time.
+	debounced bool
 }
 
 var endpoints = map[string]endpoint{
@@ -53,10 +58,18 @@ var endpoints = map[string]endpoint{
 	"timed":  {attempts: 2, handled: true, timeout: 300 * time.Millisecond, deeds: []deed{hang, fail}},
 	"picky":  {attempts: 2, handled: true, deeds: []deed{decline}},
 	"kept":   {},
+	"serial": {attempts: 3, handled: true, keys: 10, deeds: []deed{fail, crash}},
+	"burst":  {attempts: 3, handled: true, keys: 20, debounced: true, deeds: []deed{fail}},
 }
 
 // firstWait is that of all retries here.
 const firstWait = 50 * time.Millisecond
+
+// What holds bursts back.
+const (
+	burstWait    = 200 * time.Millisecond
+	burstMaxWait = time.Second
+)
 
 // work is a user's program: handlers that do as the payload says, and server.Main.
 func work() {
@@ -74,6 +87,10 @@ func work() {
 			server.Handle(name, n.handle, retry, server.Concurrency(2))
 		case "timed":
 			server.Handle(name, n.handle, retry, server.Timeout(e.timeout))
+		case "serial":
+			server.Handle(name, n.handle, retry, server.SerialBy(keyOf))
+		case "burst":
+			server.Handle(name, n.handle, retry, server.Debounce(burstWait, burstMaxWait, keyOf))
 		case "picky":
 			server.Handle(name, n.handle, retry, server.When(func(p *payload.Payload) bool { return planOf(p).Do != decline }))
 		default:
@@ -82,6 +99,8 @@ func work() {
 	}
 	server.Main()
 }
+
+func keyOf(p *payload.Payload) string { return planOf(p).Key }
 
 func planOf(p *payload.Payload) plan {
 	var do plan
@@ -96,8 +115,8 @@ func planOf(p *payload.Payload) plan {
 // notes outlive the process, however sudden its end: each line is one write that appends.
 type notes struct{ file *os.File }
 
-func (n notes) write(what noteKind, d server.Delivery) error {
-	line := fmt.Sprintf("%s %s %d %d %s\n", what, d.ID, d.Attempt, os.Getpid(), strings.Join(d.Merged, ","))
+func (n notes) write(what noteKind, d server.Delivery, key string) error {
+	line := noteLine(what, d.ID, os.Getpid(), key, d.Merged)
 	_, err := n.file.WriteString(line)
 	return err
 }
@@ -113,6 +132,11 @@ const (
 	noteGone  noteKind = "gone" // the process has ended, says who started it
 )
 
+// noteLine is a line of the notes: what happens to a delivery in a process. Of two with one key the handlers must not run at once.
+func noteLine(what noteKind, id string, pid int, key string, merged []string) string {
+	return fmt.Sprintf("%s %s %d %s %s\n", what, id, pid, key, strings.Join(merged, ","))
+}
+
 // result is what a handler returns.
 type result struct {
 	Delivery string `json:"delivery"`
@@ -124,11 +148,14 @@ func (n notes) handle(ctx context.Context, p *payload.Payload) (done any, err er
 	if !ok {
 		return nil, errors.New("the context belongs to no delivery")
 	}
-	if err := n.write(noteStart, d); err != nil {
+	do, key := planOf(p), ""
+	if !endpoints[d.Endpoint].debounced {
+		key = do.Key
+	}
+	if err := n.write(noteStart, d, key); err != nil {
 		return nil, err
 	}
-	defer func() { err = errors.Join(err, n.write(noteEnd, d)) }()
-	do := planOf(p)
+	defer func() { err = errors.Join(err, n.write(noteEnd, d, key)) }()
 	if err := sleep(ctx, time.Duration(do.MS)*time.Millisecond); err != nil {
 		return nil, err
 	}
@@ -142,13 +169,13 @@ func (n notes) handle(ctx context.Context, p *payload.Payload) (done any, err er
 			<-ctx.Done()
 			return nil, context.Cause(ctx)
 		case die:
-			if err := n.write(noteDie, d); err != nil {
+			if err := n.write(noteDie, d, key); err != nil {
 				return nil, err
 			}
 			return nil, killSelf(ctx)
 		}
 	}
-	if err := n.write(noteDone, d); err != nil {
+	if err := n.write(noteDone, d, key); err != nil {
 		return nil, err
 	}
 	return result{Delivery: d.ID, Repo: p.Repo.Name}, nil
