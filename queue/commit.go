@@ -511,6 +511,18 @@ func (q *Queue) settleDrop(d *drop) {
 
 // withdraw draws the consequences of what ended a delivery that was in state from until then, other than an attempt.
 func (q *Queue) withdraw(s *stored, from State, report Report) {
+	// An attempt that ended while this was being stored is stored next, and changes the state no more.
+	for _, k := range q.next.closings {
+		if k.id != s.id {
+			continue
+		}
+		if k.to == Waiting {
+			from = Waiting // handed back, and counted as such
+		}
+		k.from, k.to, k.reason, k.runAt = report.State, report.State, report.Reason, time.Time{}
+		k.task.gone = true
+		k.task.State, k.task.Reason = report.State, report.Reason
+	}
 	if t := q.running[s.id]; t != nil && !t.ended {
 		t.gone = true
 		t.State, t.Reason = report.State, report.Reason

@@ -915,3 +915,59 @@ func TestOldestWaiting(t *testing.T) {
 		}
 	})
 }
+
+// slowEngine is an engine whose next commit takes until the test lets it go on.
+type slowEngine struct {
+	engine
+	hold atomic.Bool
+	pass chan struct{}
+}
+
+func (e *slowEngine) commit(b *batch) error {
+	err := e.engine.commit(b)
+	if e.hold.CompareAndSwap(true, false) {
+		<-e.pass
+	}
+	return err
+}
+
+// A delivery whose handler returns while its discarding is being stored stays discarded, and is counted once.
+func TestDiscardWhileTheHandlerReturns(t *testing.T) {
+	for name, out := range map[string]Outcome{"done": {}, "retrying": {Error: "no"}, "dead": {Error: "no", Final: true}, "skipped": {Skip: "no"}} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				g := newGate()
+				f := open(t, t.TempDir(), Config{})
+				slow := &slowEngine{engine: f.eng, pass: make(chan struct{})}
+				f.eng = slow
+				if err := f.Start([]Endpoint{{Name: "inbox", Handle: g.handle, Attempts: 2, FirstWait: time.Minute}}); err != nil {
+					t.Fatal(err)
+				}
+				r := f.accept(Arrival{})
+				synctest.Wait()
+				slow.hold.Store(true)
+				discarded := make(chan error)
+				go func() { discarded <- f.Discard(t.Context(), r.ID, "by hand") }()
+				synctest.Wait()
+				g.pass <- out
+				synctest.Wait()
+				close(slow.pass)
+				if err := <-discarded; err != nil {
+					t.Fatal(err)
+				}
+				time.Sleep(time.Hour) // a retry would run now
+				if rec := f.get(r.ID); rec.State != Discarded || rec.Reason != "by hand" || g.seen() != "" {
+					t.Errorf("it is %s (%s), attempts %+v", rec.State, rec.Reason, rec.AttemptList)
+				}
+				counts, err := f.Counts(t.Context())
+				if err != nil || counts["inbox"][Discarded] != 1 || len(counts["inbox"]) != 1 {
+					t.Errorf("the counts are %v, %v", counts, err)
+				}
+				if r.Now() != Discarded {
+					t.Errorf("its receipt says %s", r.Now())
+				}
+				f.end()
+			})
+		})
+	}
+}
