@@ -347,7 +347,7 @@ func (c *Config) checkDatabase() error {
 	}
 	u, err := url.Parse(c.Database)
 	if err != nil {
-		return &ConfigError{Text: "database: its URL can't be read", Advice: databaseAdvice + "; in user name and password write special characters as %XX"}
+		return &ConfigError{Text: "database: its URL can't be read", Advice: databaseAdvice + "; write special characters in user name and password as %XX, and give each of several hosts its port"}
 	}
 	if u.Scheme != "postgres" && u.Scheme != "postgresql" {
 		return &ConfigError{Text: "database: not the URL of a PostgreSQL database", Advice: databaseAdvice}
