@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/hubhook/hubhook/internal/pgserver"
 	"go.uber.org/goleak"
 )
 
@@ -23,7 +24,19 @@ func TestMain(m *testing.M) {
 	if _, err := unpackBody(packed, encoding); err != nil {
 		panic(err)
 	}
-	goleak.VerifyTestMain(m)
+	goleak.VerifyTestMain(testsWithServer{m})
+}
+
+// testsWithServer are all tests, and the end of the server that they share.
+type testsWithServer struct{ *testing.M }
+
+func (ts testsWithServer) Run() int {
+	code := ts.M.Run()
+	if err := pgserver.CloseShared(); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	return code
 }
 
 // eventually waits until cond holds, for what other goroutines or processes do.

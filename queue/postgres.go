@@ -1,0 +1,467 @@
+package queue
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgtype"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/oklog/ulid/v2"
+)
+
+const (
+	defaultLease  = 10 * time.Second
+	commitFor     = 4 * time.Second // what a commit may take, with all that is done about a lost connection
+	connectFor    = 3 * time.Second // what one try to connect may take
+	workFor       = 4 * time.Second // what claiming, renewing, telling or sweeping may take
+	readFor       = 30 * time.Second
+	reconnectFrom = 100 * time.Millisecond // the pause after the first failed try to connect; it doubles
+	reconnectTo   = 2 * time.Second
+	maxSkew       = time.Second // between the clocks, before it is said
+	commitTries   = 5           // of a commit that met another one's locks in the wrong order
+)
+
+// The versions of PostgreSQL: older ones lack what is used here; newer ones may work, but nobody has tried.
+const (
+	oldestPostgres = 13
+	testedPostgres = 15
+)
+
+type postgresConfig struct {
+	warn  func(error)
+	now   func() time.Time // nil for time.Now
+	lease time.Duration    // 0 for defaultLease
+	tries time.Duration    // what a commit may take; 0 for commitFor
+}
+
+// postgresEngine is the engine on a PostgreSQL database that any number of processes share.
+//
+// One connection stores, with all changes of a batch in one call of a function, so that a commit is one round trip whatever
+// is in it. No connection has state beyond its transactions but the one that listens, so that all of it works through a
+// pooler that gives each transaction another connection.
+type postgresEngine struct {
+	cfg     postgresConfig
+	conf    *pgx.ConnConfig
+	secrets []string      // never to be shown
+	readers *pgxpool.Pool // for queries
+	workers *pgxpool.Pool // for what must go on however many queries there are
+	process int32
+	sync    string    // what synchronous_commit is set to where a commit must survive a power cut; "" to leave it as it is
+	newest  ulid.ULID // when it was opened
+	life    context.Context
+	end     context.CancelFunc
+	tasks   sync.WaitGroup
+	ahead   atomic.Int64 // of the server's clock, in nanoseconds
+	others  atomic.Int64 // processes that were at work lately, besides this one
+	good    atomic.Int64 // since when claims could be renewed without a break, in Unix nanoseconds; 0: they can't
+
+	mu     sync.Mutex
+	writer *postgresWriter // nil while there is no connection
+	down   error           // why there is none
+	found  chan struct{}   // closed when there is one again
+	seek   chan struct{}   // asks for one
+	batch  int64           // number of the last batch
+	unsure map[ulid.ULID]int64
+	// forgotten are arrivals, with their tokens, that must not come back.
+	forgotten map[ulid.ULID]int64
+	endpoints map[int64]string
+	untold    told
+	telling   chan struct{} // asks for it to be told
+}
+
+// openPostgres connects to the database at url, brings its schema up to date, and begins to take part in its work.
+func openPostgres(ctx context.Context, url string, cfg postgresConfig) (_ *postgresEngine, err error) {
+	if cfg.lease == 0 {
+		cfg.lease = defaultLease
+	}
+	if cfg.tries == 0 {
+		cfg.tries = commitFor
+	}
+	if cfg.now == nil {
+		cfg.now = time.Now
+	}
+	e := &postgresEngine{
+		cfg: cfg, found: make(chan struct{}), seek: make(chan struct{}, 1), telling: make(chan struct{}, 1),
+		unsure: map[ulid.ULID]int64{}, forgotten: map[ulid.ULID]int64{}, endpoints: map[int64]string{},
+	}
+	e.life, e.end = context.WithCancel(context.Background())
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, e.close())
+		}
+	}()
+	if err := e.configure(url); err != nil {
+		return nil, err
+	}
+	conn, err := pgx.ConnectConfig(ctx, e.conf)
+	if err != nil {
+		return nil, e.failed("connect to the database", err)
+	}
+	err = e.prepare(ctx, conn)
+	if err = errors.Join(err, e.closeConn(conn)); err != nil {
+		return nil, err
+	}
+	w, err := e.connectWriter(ctx)
+	if err != nil {
+		return nil, e.failed("connect to the database", err)
+	}
+	e.writer = w
+	e.good.Store(time.Now().UnixNano())
+	e.tasks.Go(e.keepWriter)
+	e.tasks.Go(e.teller)
+	return e, nil
+}
+
+// configure reads the URL.
+func (e *postgresEngine) configure(given string) error {
+	pool, err := pgxpool.ParseConfig(given)
+	if err != nil {
+		// pgx's own message holds a part of the URL, and so may hold one of the password.
+		text := "read the database's URL: it can't be understood"
+		var file *fs.PathError
+		if errors.As(err, &file) {
+			text = fmt.Sprintf("read the database's URL: a file that it names: %v", file)
+		}
+		return &postgresError{text: text, hint: "it looks like postgres://USER:PASSWORD@HOST:5432/DATABASE?sslmode=verify-full, with special characters of the password as %XX"}
+	}
+	u, urlErr := url.Parse(given)
+	asked := func(name string) bool { return strings.Contains(given, name+"=") }
+	if urlErr == nil && u.Scheme != "" {
+		asked = u.Query().Has
+	}
+	e.conf = pool.ConnConfig
+	e.secrets = []string{given, e.conf.Password, url.QueryEscape(e.conf.Password), url.PathEscape(e.conf.Password)}
+	if e.conf.RuntimeParams["application_name"] == "" {
+		e.conf.RuntimeParams["application_name"] = "hubhook"
+	}
+	if !asked("default_query_exec_mode") {
+		e.conf.DefaultQueryExecMode = pgx.QueryExecModeCacheDescribe
+	}
+	if !asked("connect_timeout") {
+		e.conf.ConnectTimeout = connectFor
+	}
+	e.conf.ValidateConnect = pgconn.ValidateConnectTargetSessionAttrsReadWrite
+	if !asked("pool_max_conns") {
+		pool.MaxConns = 4
+	}
+	pool.ConnConfig = e.conf
+	if e.readers, err = pgxpool.NewWithConfig(e.life, pool); err != nil {
+		return e.failed("connect to the database", err)
+	}
+	pool = pool.Copy()
+	pool.MaxConns = 2
+	if e.workers, err = pgxpool.NewWithConfig(e.life, pool); err != nil {
+		return e.failed("connect to the database", err)
+	}
+	return nil
+}
+
+// prepare looks at the server, brings the schema up to date and registers this process.
+func (e *postgresEngine) prepare(ctx context.Context, conn *pgx.Conn) error {
+	settings := map[string]string{}
+	for _, name := range []string{"server_version_num", "server_encoding", "fsync", "full_page_writes", "synchronous_commit"} {
+		var value string
+		if err := conn.QueryRow(ctx, "SELECT current_setting($1)", name).Scan(&value); err != nil {
+			return e.failed("look at the database's settings", err)
+		}
+		settings[name] = value
+	}
+	version, err := strconv.Atoi(settings["server_version_num"])
+	if err != nil {
+		return e.failed("look at the database's version", err)
+	}
+	switch version /= 10000; {
+	case version < oldestPostgres:
+		return &postgresError{
+			text: fmt.Sprintf("use the database: it is PostgreSQL %d, and hubhook needs %d or later", version, oldestPostgres),
+			hint: fmt.Sprintf("upgrade the server; hubhook is tested with PostgreSQL %d", testedPostgres),
+		}
+	case version != testedPostgres:
+		e.cfg.warn(fmt.Errorf("the database is PostgreSQL %d; hubhook is tested with %d alone", version, testedPostgres))
+	}
+	if enc := settings["server_encoding"]; enc != "UTF8" {
+		return &postgresError{
+			text: fmt.Sprintf("use the database: its encoding is %s, which has no room for all that deliveries hold", enc),
+			hint: "make one with CREATE DATABASE ... ENCODING 'UTF8' TEMPLATE template0",
+		}
+	}
+	for _, name := range []string{"fsync", "full_page_writes"} {
+		if settings[name] != "on" {
+			e.cfg.warn(&advised{fmt.Errorf("the database's server has %s=%s: a power cut may lose accepted deliveries, or all of them", name, settings[name]),
+				"set " + name + " = on on the server"})
+		}
+	}
+	switch settings["synchronous_commit"] {
+	case "off", "local", "remote_write":
+		e.sync = "on"
+	}
+	if err := e.migrate(ctx, conn); err != nil {
+		return err
+	}
+	if err := e.measureClock(ctx, conn); err != nil {
+		return err
+	}
+	if ahead := e.skew(); ahead.Abs() > maxSkew {
+		e.cfg.warn(&advised{fmt.Errorf("the clocks of this machine and of the database's differ by %v; hubhook goes by the database's", ahead.Abs().Round(time.Millisecond)),
+			"let both follow a time server"})
+	}
+	if err := conn.QueryRow(ctx, "INSERT INTO hubhook.process (seen) VALUES (hubhook.now_1()) RETURNING id").Scan(&e.process); err != nil {
+		return e.failed("register with the database", err)
+	}
+	var last pgtype.UUID
+	if err := conn.QueryRow(ctx, "SELECT id FROM hubhook.delivery ORDER BY id DESC LIMIT 1").Scan(&last); err != nil && !errors.Is(err, pgx.ErrNoRows) {
+		return e.failed("look for the newest delivery", err)
+	}
+	e.newest = last.Bytes
+	var others int64
+	if err := conn.QueryRow(ctx, "SELECT count(*) FROM hubhook.process WHERE id <> $1 AND seen > hubhook.now_1() - 30000000000", e.process).Scan(&others); err != nil {
+		return e.failed("look for other processes", err)
+	}
+	e.others.Store(others)
+	return nil
+}
+
+// migrate brings the schema up to date. Of processes that do so at the same time, one does it.
+func (e *postgresEngine) migrate(ctx context.Context, conn *pgx.Conn) error {
+	return pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) error {
+		if _, err := tx.Exec(ctx, "SELECT pg_advisory_xact_lock(7524361420211914090)"); err != nil {
+			return e.failed("wait for others that bring the database's schema up to date", err)
+		}
+		var there, mayCreate, mayUse bool
+		var database, user string
+		if err := tx.QueryRow(ctx, `SELECT to_regnamespace('hubhook') IS NOT NULL, has_database_privilege(current_database(), 'CREATE'),
+			coalesce(has_schema_privilege(to_regnamespace('hubhook'), 'USAGE'), false), quote_ident(current_database()), quote_ident(current_user)`).
+			Scan(&there, &mayCreate, &mayUse, &database, &user); err != nil {
+			return e.failed("look for the schema hubhook", err)
+		}
+		switch {
+		case !there && !mayCreate:
+			return &postgresError{
+				text: "make the schema hubhook in the database: its user may not make schemas",
+				hint: fmt.Sprintf("as the database's owner, run: CREATE SCHEMA hubhook AUTHORIZATION %s; or: GRANT CREATE ON DATABASE %s TO %s", user, database, user),
+			}
+		case there && !mayUse:
+			return &postgresError{
+				text: "use the schema hubhook of the database: its user may not",
+				hint: fmt.Sprintf("as the schema's owner, run: ALTER SCHEMA hubhook OWNER TO %s; or use the user who owns it", user),
+			}
+		case !there:
+			if _, err := tx.Exec(ctx, "CREATE SCHEMA hubhook"); err != nil {
+				return e.failed("make the schema hubhook in the database", err)
+			}
+		}
+		var tables bool
+		if err := tx.QueryRow(ctx, "SELECT to_regclass('hubhook.version') IS NOT NULL").Scan(&tables); err != nil {
+			return e.failed("look for hubhook's tables", err)
+		}
+		have, reader := 0, 0
+		if tables {
+			if err := tx.QueryRow(ctx, "SELECT version, reader FROM hubhook.version").Scan(&have, &reader); err != nil {
+				return e.failed("read the schema's version", err)
+			}
+		} else if _, err := tx.Exec(ctx, "CREATE TABLE hubhook.version (version integer NOT NULL, reader integer NOT NULL)"); err != nil {
+			err := e.failed("make hubhook's tables", err)
+			var pe *postgresError
+			if errors.As(err, &pe) && pe.code == "42501" {
+				pe.hint = fmt.Sprintf("as the schema's owner, run: ALTER SCHEMA hubhook OWNER TO %s", user)
+			}
+			return err
+		}
+		know := len(postgresMigrations)
+		if reader > know {
+			return &postgresError{
+				text: fmt.Sprintf("use the database: a later version of hubhook has changed its schema (to %d, this one knows %d)", have, know),
+				hint: "use that version of hubhook or a later one, or another database",
+			}
+		}
+		if have >= know {
+			return nil
+		}
+		for i, m := range postgresMigrations[have:] {
+			if _, err := tx.Conn().PgConn().Exec(ctx, m.sql).ReadAll(); err != nil {
+				return e.failed(fmt.Sprintf("bring the database's schema to version %d", have+i+1), err)
+			}
+			reader = m.reader
+		}
+		if _, err := tx.Exec(ctx, "DELETE FROM hubhook.version"); err != nil {
+			return e.failed("note the schema's version", err)
+		}
+		if _, err := tx.Exec(ctx, "INSERT INTO hubhook.version (version, reader) VALUES ($1, $2)", know, reader); err != nil {
+			return e.failed("note the schema's version", err)
+		}
+		return nil
+	})
+}
+
+// measureClock finds out how far the server's clock is ahead.
+func (e *postgresEngine) measureClock(ctx context.Context, conn *pgx.Conn) error {
+	best := time.Duration(-1)
+	for range 3 {
+		var there int64
+		sent := e.cfg.now()
+		began := time.Now()
+		if err := conn.QueryRow(ctx, "SELECT hubhook.now_1()").Scan(&there); err != nil {
+			return e.failed("compare the clocks", err)
+		}
+		if took := time.Since(began); best < 0 || took < best {
+			best = took
+			e.noteClock(sent, took, there)
+		}
+	}
+	return nil
+}
+
+// noteClock compares the clocks by an answer that came within the given time.
+func (e *postgresEngine) noteClock(sent time.Time, took time.Duration, there int64) {
+	e.ahead.Store(there - sent.Add(took/2).UnixNano())
+}
+
+func (e *postgresEngine) skew() time.Duration { return time.Duration(e.ahead.Load()) }
+
+func (e *postgresEngine) last() ulid.ULID { return e.newest }
+
+// close implements engine.
+func (e *postgresEngine) close() error {
+	e.end()
+	e.tasks.Wait()
+	var err error
+	e.mu.Lock()
+	w := e.writer
+	e.writer, e.down = nil, errClosed
+	e.mu.Unlock()
+	if w != nil {
+		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+		// Others need not wait for hints from here any more. Without this they find out by themselves.
+		_, _ = w.conn.Exec(ctx, "UPDATE hubhook.process SET seen = 0 WHERE id = $1", e.process)
+		cancel()
+		err = e.closeConn(w.conn)
+	}
+	if e.readers != nil {
+		e.readers.Close()
+	}
+	if e.workers != nil {
+		e.workers.Close()
+	}
+	return err
+}
+
+func (e *postgresEngine) closeConn(conn *pgx.Conn) error {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	if err := conn.Close(ctx); err != nil && !conn.IsClosed() {
+		return e.failed("close a connection to the database", err)
+	}
+	return nil
+}
+
+// postgresError is an error of the database, without anything of its URL.
+type postgresError struct {
+	text string
+	code string // SQLSTATE; "" where it isn't the server that says so
+	hint string
+}
+
+func (e *postgresError) Error() string { return e.text }
+
+// Hint returns what to do, "" if there is nothing to say.
+func (e *postgresError) Hint() string { return e.hint }
+
+// failed says what could not be done. The error does not wrap pgx's, which may hold parts of the URL.
+func (e *postgresEngine) failed(doing string, err error) error {
+	var own *postgresError
+	if err == nil || errors.As(err, &own) || errors.Is(err, errClosed) {
+		return err
+	}
+	if errors.Is(err, context.Canceled) {
+		return fmt.Errorf("%s: %w", doing, context.Canceled)
+	}
+	text := err.Error()
+	var connect *pgconn.ConnectError
+	var pg *pgconn.PgError
+	switch {
+	case errors.As(err, &connect) && connect.Unwrap() != nil:
+		text = connect.Unwrap().Error()
+	case errors.As(err, &pg):
+		text = pg.Error()
+	case errors.Is(err, context.DeadlineExceeded):
+		text = "it did not answer in time"
+	}
+	failed := &postgresError{text: doing + ": " + strings.Join(strings.Fields(e.redact(text)), " ")}
+	if errors.As(err, &pg) {
+		failed.code = pg.Code
+	}
+	failed.hint = postgresAdvice(failed.code)
+	return failed
+}
+
+// redact takes the URL and password out of a text.
+func (e *postgresEngine) redact(text string) string {
+	for _, secret := range e.secrets {
+		if secret != "" {
+			text = strings.ReplaceAll(text, secret, "***")
+		}
+	}
+	return text
+}
+
+// postgresAdvice says what to do about an error of the server.
+func postgresAdvice(code string) string {
+	switch {
+	case code == "":
+		return "check that the server runs and can be reached from here"
+	case strings.HasPrefix(code, "28"):
+		return "check the user and password in the database's URL, and the server's pg_hba.conf"
+	case code == "3D000":
+		return "make the database with CREATE DATABASE, or correct its name in the URL"
+	case code == "53300":
+		return "raise the server's max_connections, or put a pooler before it; each hubhook takes up to 8"
+	case code == "53100":
+		return "free some space on the server's disk"
+	case code == "25006":
+		return "the server takes no writes; name the primary in the database's URL, or all of its hosts"
+	case code == "42501":
+		return "use the user who owns the schema hubhook"
+	}
+	return ""
+}
+
+// outage implements engine: only errors of the values themselves say that something of a batch can't be stored.
+func (e *postgresEngine) outage(err error) bool {
+	var pe *postgresError
+	if !errors.As(err, &pe) {
+		return errors.Is(err, errClosed) || errors.Is(err, context.Canceled)
+	}
+	return !slices.ContainsFunc([]string{"22", "23", "54"}, func(class string) bool { return strings.HasPrefix(pe.code, class) })
+}
+
+func uuidOf(id ulid.ULID) pgtype.UUID { return pgtype.UUID{Bytes: id, Valid: id != ulid.ULID{}} }
+
+func uuidsOf(ids []ulid.ULID) []pgtype.UUID {
+	us := make([]pgtype.UUID, len(ids))
+	for i, id := range ids {
+		us[i] = uuidOf(id)
+	}
+	return us
+}
+
+// randomToken returns a number to tell claims apart.
+func randomToken() int64 {
+	var b [8]byte
+	if _, err := rand.Read(b[:]); err != nil {
+		panic(err) // never: crypto/rand ends the process instead
+	}
+	return int64(binary.BigEndian.Uint64(b[:]) >> 2)
+}

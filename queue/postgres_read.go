@@ -1,0 +1,267 @@
+package queue
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgtype"
+	"github.com/oklog/ulid/v2"
+)
+
+// postgresColumns are those of a row_1, of a delivery d without content.
+const postgresColumns = `0::bigint, 0::bigint, 0::bigint,
+	d.id, d.endpoint, d.state, d.received, d.attempts, d.failures, d.interruptions,
+	d.duplicates, d.replays, d.synthetic, d.started, d.duration, d.run_at, d.replay_of,
+	d.merged_into, d.scope, d.action, d.repo_type, d.repo_name, d.webhook_id, d.reason,
+	d.burst, ` + postgresNoClaim
+
+const postgresNoClaim = "d.token, NULL::bigint, NULL::uuid[], NULL::bytea, NULL::bytea, NULL::smallint"
+
+// reading bounds a query for which the caller may wait for ever.
+func (e *postgresEngine) reading(ctx context.Context) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(ctx, readFor)
+}
+
+// queryDeliveries runs a query for postgresColumns.
+func (e *postgresEngine) queryDeliveries(ctx context.Context, doing, query string, args ...any) ([]Delivery, error) {
+	ctx, cancel := e.reading(ctx)
+	defer cancel()
+	rows, err := queryRows(ctx, e.readers, query, args...)
+	if err != nil {
+		return nil, e.failed(doing, err)
+	}
+	var ds []Delivery
+	for i := range rows {
+		ds = append(ds, e.delivery(&rows[i]))
+	}
+	return ds, nil
+}
+
+func (e *postgresEngine) deliveries(ctx context.Context, ids []ulid.ULID) ([]Delivery, error) {
+	return e.queryDeliveries(ctx, "read deliveries from the database",
+		"SELECT "+postgresColumns+" FROM hubhook.delivery d WHERE d.id = ANY ($1) ORDER BY d.id", uuidsOf(ids))
+}
+
+func (e *postgresEngine) backlog(ctx context.Context, endpoint string) ([]due, error) {
+	ctx, cancel := e.reading(ctx)
+	defer cancel()
+	rows, err := e.readers.Query(ctx, `SELECT u.id, u.run_at, d.attempts, d.failures, d.interruptions, u.state = 2, u.serial
+		FROM hubhook.unfinished u JOIN hubhook.delivery d ON d.id = u.id
+		WHERE u.endpoint = $1 AND u.state <> 1 ORDER BY u.run_at, u.id`, keyHash(endpoint))
+	if err != nil {
+		return nil, e.failed("read the backlog from the database", err)
+	}
+	ds, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (d due, err error) {
+		var id pgtype.UUID
+		err = row.Scan(&id, &d.at, &d.attempts, &d.failures, &d.interruptions, &d.retrying, &d.serial)
+		d.id = id.Bytes
+		return d, err
+	})
+	return ds, e.failed("read the backlog from the database", err)
+}
+
+func (e *postgresEngine) unfinished(ctx context.Context, limit int) ([]Delivery, int, error) {
+	const doing = "read the unfinished deliveries from the database"
+	ds, err := e.queryDeliveries(ctx, doing, "SELECT "+postgresColumns+
+		" FROM hubhook.unfinished u JOIN hubhook.delivery d ON d.id = u.id ORDER BY u.id LIMIT $1", limit)
+	if err != nil {
+		return nil, 0, err
+	}
+	counts, err := e.counts(ctx)
+	if err != nil {
+		return nil, 0, err
+	}
+	n := int64(0)
+	for _, states := range counts {
+		n += states[Waiting] + states[Running] + states[Retrying]
+	}
+	return ds, int(n), nil
+}
+
+func (e *postgresEngine) counts(ctx context.Context) (Counts, error) {
+	ctx, cancel := e.reading(ctx)
+	defer cancel()
+	rows, err := e.readers.Query(ctx, `SELECT endpoint, state, sum(n)::bigint FROM hubhook.tally GROUP BY 1, 2 HAVING sum(n) <> 0`)
+	if err != nil {
+		return nil, e.failed("read the counts from the database", err)
+	}
+	all := Counts{}
+	var endpoint, state, n int64
+	_, err = pgx.ForEachRow(rows, []any{&endpoint, &state, &n}, func() error {
+		name := e.endpointName(endpoint)
+		if all[name] == nil {
+			all[name] = map[State]int64{}
+		}
+		all[name][stateNames[state]] = n
+		return nil
+	})
+	return all, e.failed("read the counts from the database", err)
+}
+
+func (e *postgresEngine) list(ctx context.Context, f Filter) ([]Delivery, string, error) {
+	from, where, args := e.where(f)
+	query := "SELECT " + postgresColumns + " FROM " + from
+	if len(where) > 0 {
+		query += " WHERE " + strings.Join(where, " AND ")
+	}
+	// One more than asked for shows whether there are more.
+	args = append(args, f.Limit+1)
+	ds, err := e.queryDeliveries(ctx, "list deliveries from the database", fmt.Sprintf("%s ORDER BY d.id DESC LIMIT $%d", query, len(args)), args...)
+	if err != nil {
+		return nil, "", err
+	}
+	if len(ds) > f.Limit {
+		ds = ds[:f.Limit]
+		return ds, ds[len(ds)-1].ID, nil
+	}
+	return ds, "", nil
+}
+
+// where returns the tables and conditions of a filter.
+func (e *postgresEngine) where(f Filter) (from string, where []string, args []any) {
+	// and adds a condition, in which each ? stands for the next value.
+	and := func(cond string, values ...any) {
+		for _, v := range values {
+			args = append(args, v)
+			cond = strings.Replace(cond, "?", fmt.Sprintf("$%d", len(args)), 1)
+		}
+		where = append(where, cond)
+	}
+	from = "hubhook.delivery d"
+	if f.Endpoint != "" {
+		and("d.endpoint = ?", keyHash(f.Endpoint))
+	}
+	switch state := stateNumber(f.State); {
+	case f.State == "":
+	case state < 0:
+		and("false")
+	case state < stateDone:
+		from += " JOIN hubhook.unfinished u ON u.id = d.id"
+		and("u.state = ?::smallint", state)
+		and("d.state = ?::smallint", state)
+	case state == stateDone:
+		and("d.state = ?::smallint", state)
+	default:
+		and("d.unusual = ?::smallint", state)
+	}
+	if f.State != "" {
+		// Spares a search through all.
+		cond, values := "EXISTS (SELECT FROM hubhook.tally t WHERE t.state = ?::smallint HAVING sum(t.n) > 0)", []any{stateNumber(f.State)}
+		if f.Endpoint != "" {
+			cond, values = strings.Replace(cond, " HAVING", " AND t.endpoint = ? HAVING", 1), append(values, keyHash(f.Endpoint))
+		}
+		and(cond, values...)
+	} else if f.Endpoint != "" {
+		and("EXISTS (SELECT FROM hubhook.tally t WHERE t.endpoint = ? HAVING sum(t.n) > 0)", keyHash(f.Endpoint))
+	}
+	if f.Scope != "" {
+		and("(d.scope = ? OR starts_with(d.scope, ?))", escapeText(f.Scope), escapeText(f.Scope+"."))
+	}
+	if f.Action != "" {
+		and("d.action = ?", escapeText(f.Action))
+	}
+	if f.Repo != "" {
+		if kind, name, ok := strings.Cut(f.Repo, ":"); ok {
+			and("d.repo_type = ? AND d.repo_name = ?", escapeText(kind), escapeText(name))
+		} else {
+			and("d.repo_name = ?", escapeText(f.Repo))
+		}
+	}
+	if !f.Since.IsZero() {
+		// An id is never behind the clock, so it bounds the search; it may be ahead after the clock was set back.
+		var first ulid.ULID
+		if first.SetTime(uint64(max(0, f.Since.UnixMilli()))) == nil {
+			and("d.id >= ?", pgtype.UUID{Bytes: first, Valid: true})
+		}
+		and("d.received >= ?", f.Since.UnixNano())
+	}
+	if f.Unreplayed {
+		and("d.replays = 0")
+	}
+	if f.Before != "" {
+		id, _ := parseID(f.Before)
+		and("d.id < ?", uuidOf(id))
+	}
+	if f.Query != "" {
+		q := strings.ToLower(escapeText(f.Query))
+		cond := `strpos(lower(d.webhook_id COLLATE "C"), ?) > 0 OR strpos(lower(d.repo_name COLLATE "C"), ?) > 0 OR strpos(lower(d.reason COLLATE "C"), ?) > 0`
+		values := []any{q, q, q}
+		if maybeID(f.Query) {
+			in, bits := idBits(f.Query)
+			cond += " OR " + in
+			values = append(values, bits)
+		}
+		and("("+cond+")", values...)
+	}
+	return from, where, args
+}
+
+// idBits returns a condition for ids that have a part, and its value: the part's bits at each place where a digit of an id
+// begins. An id is 26 digits of 5 bits, of which the first two do not count.
+func idBits(part string) (cond string, bits string) {
+	for _, digit := range strings.ToUpper(part) {
+		bits += fmt.Sprintf("%05b", strings.IndexRune(ulid.Encoding, digit))
+	}
+	const whole = "('x' || encode(uuid_send(d.id), 'hex'))::bit(128)"
+	var places []string
+	for i := range ulid.EncodedSize - len(part) + 1 {
+		places = append(places, fmt.Sprintf("substring(B'00' || %s FROM %d FOR %d)", whole, 5*i+1, 5*len(part)))
+	}
+	return "(?::text)::varbit IN (" + strings.Join(places, ", ") + ")", bits
+}
+
+func (e *postgresEngine) load(ctx context.Context, id ulid.ULID) (*stored, error) {
+	ctx, cancel := e.reading(ctx)
+	defer cancel()
+	doing := "read delivery " + id.String() + " from the database"
+	rows, err := queryRows(ctx, e.readers, "SELECT "+strings.TrimSuffix(postgresColumns, postgresNoClaim)+
+		`u.token, u.serial,
+		CASE WHEN d.burst IS NOT NULL THEN ARRAY(SELECT m.id FROM hubhook.delivery m WHERE m.burst = d.burst AND m.state = 6 AND d.state <> 6 ORDER BY m.id) END,
+		c.header, c.body, c.encoding
+		FROM hubhook.delivery d LEFT JOIN hubhook.content c ON c.id = d.id LEFT JOIN hubhook.unfinished u ON u.id = d.id WHERE d.id = $1`, uuidOf(id))
+	if err != nil {
+		return nil, e.failed(doing, err)
+	}
+	if len(rows) == 0 {
+		return nil, ErrNotFound
+	}
+	s, err := e.stored(&rows[0])
+	return s, e.failed(doing, err)
+}
+
+func (e *postgresEngine) get(ctx context.Context, id ulid.ULID) (*Record, error) {
+	s, err := e.load(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	doing := "read the attempts of " + id.String() + " from the database"
+	r := &Record{Delivery: s.Delivery, Header: s.header, Body: s.body}
+	ctx, cancel := e.reading(ctx)
+	defer cancel()
+	rows, err := e.readers.Query(ctx, `SELECT n, started, duration, coalesce(error, ''), coalesce(stack, ''), output, result
+		FROM hubhook.attempt WHERE delivery = $1 ORDER BY n`, uuidOf(id))
+	if err != nil {
+		return nil, e.failed(doing, err)
+	}
+	r.AttemptList, err = pgx.CollectRows(rows, func(row pgx.CollectableRow) (a Attempt, err error) {
+		a.Ended = true
+		var started int64
+		err = row.Scan(&a.N, &started, &a.Duration, &a.Error, &a.Stack, &a.Output, &a.Result)
+		a.Started, a.Error, a.Stack = time.Unix(0, started), unescapeText(a.Error), unescapeText(a.Stack)
+		return a, err
+	})
+	if err != nil {
+		return nil, e.failed(doing, err)
+	}
+	if n := len(r.AttemptList); s.State == Running && (n == 0 || r.AttemptList[n-1].N < s.Attempts) {
+		r.AttemptList = append(r.AttemptList, Attempt{N: s.Attempts, Started: s.started})
+	}
+	return r, nil
+}
+
+// errNoNotifications says that LISTEN does not work.
+var errNoNotifications = errors.New("no notification arrives; a pooler in transaction mode may be in between")
