@@ -243,6 +243,24 @@ func TestAnswersThatWaitWhileTheServerStops(t *testing.T) {
 	}
 }
 
+// One whose handler is not done in time is handed back, and the next process may not find it.
+func TestADeliveryThatIsHandedBackIsNotAnswered2xxWithAnswerHandled(t *testing.T) {
+	s := newServer(t, Config{Answer: "handled"})
+	s.Handle("slow", gate(nil))
+	web := httptest.NewServer(s.Handler())
+	defer web.Close()
+	answer := later(t, web.URL+"/webhooks/slow", push)
+	until(t, s, one(t, s, "slow"), queue.Running)
+	ended, cancel := context.WithCancel(t.Context())
+	cancel() // no handler has any time left
+	if err := s.Shutdown(ended); err != nil && !errors.Is(err, context.Canceled) {
+		t.Fatal(err)
+	}
+	if a := <-answer; a.status != 503 || !strings.Contains(a.body, "shutting down") {
+		t.Errorf("answer %d %s; want 503", a.status, a.body)
+	}
+}
+
 // A sample event is the developer's, who does not wait for the handler.
 func TestATriggerDoesNotWaitWithAnswerHandled(t *testing.T) {
 	s := newServer(t, Config{Answer: "handled"})
