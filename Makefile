@@ -20,7 +20,7 @@ LDFLAGS  = $(if $(VERSION),-X github.com/hubhook/hubhook/server.version=$(VERSIO
 SKIPPED := $(CURDIR)/bin/skipped-tests
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test lint vulncheck fuzz bench clean
+.PHONY: help run build test soak lint vulncheck fuzz bench clean
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -40,6 +40,10 @@ test: ## run all tests; those that want a program which is missing are skipped, 
 	HUBHOOK_TEST_SKIPPED='$(SKIPPED)' $(GO) test $$race -shuffle=on -timeout 5m $(PKGS); status=$$?; \
 	if [ -s '$(SKIPPED)' ]; then echo 'make test: NOT TESTED on this machine:'; sort -u '$(SKIPPED)'; fi; \
 	exit $$status
+
+# With -race where it can be had, as the tests.
+soak: ## drive hubhook with kills, faults and bad input, and compare with a model (ARGS="-for 1h")
+	$(GO) run $(if $(filter-out 0,$(RACE)),-race) ./internal/soak $(ARGS)
 
 lint: ## gofmt, go vet, staticcheck, a tidy go.mod, and the walls between packages
 	@unformatted=$$("$$($(GO) env GOROOT)/bin/gofmt" -l .) || exit 1; \

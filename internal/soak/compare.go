@@ -237,9 +237,12 @@ func (s *soak) compareEvent(e *event, stored []*found) {
 			wrong("%s was answered %q and is LOST", a.id, a.state)
 			continue
 		}
+		_, discarded := e.discards[a.id]
 		switch state := queue.State(a.state); {
 		case state == "duplicate":
 			repeats[a.id]++
+		case f.State == queue.Discarded && discarded, f.Reason == diedReason:
+			// An outcome is told before it is stored: meanwhile it could still be discarded, or be lost with its process and run again.
 		case state.Finished() && f.State != state:
 			wrong("%s was answered %s and is %s", a.id, state, f.State)
 		case state == "" && f.State != queue.Done:

@@ -22,6 +22,12 @@ import (
 // workerArgument makes this program a process under test: a user's program, with handlers that do as the payload says.
 const workerArgument = "worker"
 
+// Variables that stand in for flags.
+const (
+	seedVariable     = "HUBHOOK_SOAK_SEED"
+	databaseVariable = "HUBHOOK_SOAK_DATABASE"
+)
+
 func main() {
 	if len(os.Args) > 1 && os.Args[1] == workerArgument {
 		os.Args = append(os.Args[:1], os.Args[2:]...)
@@ -57,15 +63,15 @@ func main() {
 func (c *config) complete(getenv func(string) string) error {
 	if c.seed == 0 {
 		c.seed = uint64(time.Now().UnixNano())
-		if text := getenv("HUBHOOK_SOAK_SEED"); text != "" {
+		if text := getenv(seedVariable); text != "" {
 			var err error
 			if c.seed, err = strconv.ParseUint(text, 10, 64); err != nil {
-				return fmt.Errorf("HUBHOOK_SOAK_SEED: %w", err)
+				return fmt.Errorf("%s: %w", seedVariable, err)
 			}
 		}
 	}
 	if c.database == "" {
-		c.database = getenv("HUBHOOK_SOAK_DATABASE")
+		c.database = getenv(databaseVariable)
 	}
 	switch {
 	case c.processes == 0 && c.database == "":
