@@ -208,7 +208,7 @@ func Open(ctx context.Context, c Config) (*Queue, error) {
 		return nil, err
 	}
 	c = c.withDefaults()
-	eng, err := openSQLite(ctx, filepath.Join(c.Dir, "hubhook.db"), sqliteConfig{warn: c.Warn})
+	eng, err := openSQLite(ctx, filepath.Join(c.Dir, databaseName), sqliteConfig{warn: c.Warn})
 	if err != nil {
 		return nil, errors.Join(err, lock.Close())
 	}

@@ -7,7 +7,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"maps"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -19,6 +18,9 @@ import (
 	"modernc.org/sqlite"
 	sqlite3 "modernc.org/sqlite/lib"
 )
+
+// databaseName is that of the database in the data directory.
+const databaseName = "hubhook.db"
 
 const (
 	// defaultWALBytes is the size of the write-ahead log from which the writer empties it between two commits. A log that
@@ -53,7 +55,8 @@ type sqliteEngine struct {
 	broken    error              // a sync failed: what is on disk is unknown until the file is opened anew
 	forgotten []ulid.ULID
 	webhooks  webhooks
-	unwritten int // bytes, by estimate, since the last kick of the checkpointer
+	unwritten int   // bytes, by estimate, since the last kick of the checkpointer
+	greatest  int64 // of the numbers that stand for endpoints
 
 	mu        sync.Mutex
 	readers   *sql.DB // nil until they are needed
@@ -120,6 +123,9 @@ func openSQLite(ctx context.Context, path string, cfg sqliteConfig) (_ *sqliteEn
 			e.end()
 		}
 	}()
+	if err := finishRecovery(path); err != nil {
+		return nil, err
+	}
 	// SQLite would make the file with the umask's mode.
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
@@ -151,24 +157,28 @@ func openSQLite(ctx context.Context, path string, cfg sqliteConfig) (_ *sqliteEn
 
 // openError says which file could not be opened, why, and what to do.
 func (e *sqliteEngine) openError(err error) error {
-	advice := dirAdvice(err)
-	switch sqliteCode(err) & 0xff {
-	case sqlite3.SQLITE_NOTADB:
-		advice = "the file is not a database of hubhook; move it away, or choose another data directory"
-	case sqlite3.SQLITE_CORRUPT:
-		advice = damagedAdvice
-	case sqlite3.SQLITE_FULL:
-		advice = "the disk is full; free some space"
-	case sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM, sqlite3.SQLITE_CANTOPEN:
-		advice = "give this user the right to write to the file and its directory, or choose another data directory"
-	case sqlite3.SQLITE_BUSY:
-		advice = "another program has the file open; end it"
-	}
+	return &advised{fmt.Errorf("open database %s: %w", e.path, cause(err)), databaseAdvice(err)}
+}
+
+// databaseAdvice says what to do about a database that can't be used.
+func databaseAdvice(err error) string {
 	var newer *newerSchemaError
 	if errors.As(err, &newer) {
-		advice = "use that version of hubhook or a later one, or choose another data directory"
+		return "use that version of hubhook or a later one, or choose another data directory"
 	}
-	return &advised{fmt.Errorf("open database %s: %w", e.path, cause(err)), advice}
+	switch sqliteCode(err) & 0xff {
+	case sqlite3.SQLITE_NOTADB:
+		return "if it was a database of hubhook, hubhook deliveries recover saves what can be read; otherwise move it away, or choose another data directory"
+	case sqlite3.SQLITE_CORRUPT:
+		return damagedAdvice
+	case sqlite3.SQLITE_FULL:
+		return "the disk is full; free some space"
+	case sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM, sqlite3.SQLITE_CANTOPEN:
+		return "give this user the right to write to the file and its directory, or choose another data directory"
+	case sqlite3.SQLITE_BUSY:
+		return "another program has the file open; end it"
+	}
+	return dirAdvice(err)
 }
 
 type newerSchemaError struct{ have, know int }
@@ -317,7 +327,7 @@ func (w *writer) setLevel(level string) error {
 
 func (e *sqliteEngine) readSummary() error {
 	e.summary = summary{Clean: true, Counts: map[int64]*[stateCount]int64{}}
-	e.endpoints, e.names = map[string]int64{}, map[int64]string{}
+	e.endpoints, e.names, e.greatest = map[string]int64{}, map[int64]string{}, 0
 	rows, err := e.w.query("SELECT value FROM summary")
 	if err != nil {
 		return err
@@ -333,6 +343,7 @@ func (e *sqliteEngine) readSummary() error {
 	}
 	for _, row := range rows {
 		e.endpoints[row[1].(string)], e.names[row[0].(int64)] = row[0].(int64), row[1].(string)
+		e.greatest = max(e.greatest, row[0].(int64))
 	}
 	for id := range e.names {
 		e.countsOf(id)
@@ -459,11 +470,11 @@ func (e *sqliteEngine) commit(b *batch) error {
 	if len(b.arrivals)+len(b.discards) == 0 {
 		level = "NORMAL"
 	}
-	made := len(e.names)
+	greatest := e.greatest
 	err := e.transact(level, func() error { return e.apply(b) })
 	e.webhooks.settle(err == nil)
 	if err != nil {
-		e.unmake(made)
+		e.unmake(greatest)
 		return e.commitError(err)
 	}
 	for _, k := range b.ends {
@@ -494,7 +505,7 @@ func (e *sqliteEngine) setDamaged(err error) error {
 	return err
 }
 
-const damagedAdvice = "stop hubhook and move hubhook.db with the files beside it to another place; hubhook begins a new one, and SQLite's own tools can read the old"
+const damagedAdvice = "stop hubhook and run: hubhook deliveries recover\nit saves what can be read into a new database, and keeps the damaged one"
 
 // damagedError says that the database can no longer be trusted.
 type damagedError struct {
@@ -794,28 +805,26 @@ func (e *sqliteEngine) endpoint(name string) (int64, error) {
 	if ok {
 		return id, nil
 	}
-	for have := range maps.Keys(e.names) {
-		id = max(id, have)
-	}
-	id++
+	id = e.greatest + 1
 	if err := e.w.exec("INSERT INTO endpoint (id, name) VALUES (?, ?)", id, name); err != nil {
 		return 0, err
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	e.endpoints[name], e.names[id] = id, name
+	e.endpoints[name], e.names[id], e.greatest = id, name, id
 	return id, nil
 }
 
-// unmake takes back the endpoints that a failed transaction made, so that there are made again.
-func (e *sqliteEngine) unmake(made int) {
-	if len(e.names) == made {
+// unmake takes back the endpoints that a failed transaction made, those beyond greatest, so that they are made again.
+func (e *sqliteEngine) unmake(greatest int64) {
+	if e.greatest == greatest {
 		return
 	}
+	e.greatest = greatest
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	for id, name := range e.names {
-		if id > int64(made) {
+		if id > greatest {
 			delete(e.names, id)
 			delete(e.endpoints, name)
 		}
