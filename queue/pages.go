@@ -50,6 +50,7 @@ type pageFile struct {
 	usable     int      // of size
 	count      uint32   // of pages
 	frames     map[uint32]int64
+	stale      map[uint32]bool     // whose newest copy in the log is damaged: what can be read is an older one
 	walDamaged bool                // in the midst of the log
 	free       map[uint32]bool     // the list of free pages; nil where it can't be trusted
 	maps       map[uint32][]byte   // pages of the map of pages that can be trusted; nil for the others
@@ -154,7 +155,7 @@ func (p *pageFile) page(n uint32) []byte {
 // after the last commit, 0 if none is there. SQLite reads a log up to the first damaged frame; this reads what is sound
 // behind it too.
 func (p *pageFile) readLog() (pages uint32) {
-	p.frames = map[uint32]int64{}
+	p.frames, p.stale = map[uint32]int64{}, map[uint32]bool{}
 	if p.wal == nil {
 		return 0
 	}
@@ -202,12 +203,14 @@ func (p *pageFile) readFrames(order binary.ByteOrder, salt []byte, sum *walSum) 
 		stored := storedSum(h[16:])
 		sound := sum != nil && sum.add(order, h[:8]).add(order, frame[frameHeaderSize:]) == stored
 		sum = &stored
+		page := binary.BigEndian.Uint32(h)
 		if !sound {
-			bad = true
+			bad, p.stale[page] = true, true
 			continue
 		}
 		p.walDamaged = p.walDamaged || bad
-		pending[binary.BigEndian.Uint32(h)] = at + frameHeaderSize
+		pending[page] = at + frameHeaderSize
+		delete(p.stale, page)
 		if n := binary.BigEndian.Uint32(h[4:]); n > 0 {
 			pages = n
 			for page, at := range pending {
@@ -336,7 +339,10 @@ func (p *pageFile) liveness(n uint32) liveness {
 	if n == p.lockPage() || n >= 2 && n == p.mapPage(n) {
 		return notLive
 	}
-	if n == 1 {
+	switch {
+	case p.stale[n]:
+		return unsure
+	case n == 1:
 		return live
 	}
 	switch kind, _ := p.entry(n); {
