@@ -151,7 +151,7 @@ func goBlocks(text string) []string {
 // commands are those with flags of their own. The keys are the headings of docs/command-line.md.
 var commands = []string{
 	"hubhook serve", "hubhook trigger", "hubhook deliveries list", "hubhook deliveries show", "hubhook deliveries replay",
-	"hubhook deliveries discard", "hubhook version", "hubhook completion",
+	"hubhook deliveries discard", "hubhook deliveries backup", "hubhook deliveries recover", "hubhook version", "hubhook completion",
 }
 
 var (

@@ -94,7 +94,7 @@ func anyDatabase(dir string) error {
 	if err == nil && len(found) > 0 {
 		return nil
 	}
-	return &advised{fmt.Errorf("there is no %s in %s", databaseName, dir), "name hubhook's data directory with --data DIR; its banner shows it"}
+	return noDatabase(dir)
 }
 
 // escapeGlob makes a pattern of path that matches it alone.
@@ -611,7 +611,7 @@ func (s *salvage) keepEntry(r row) {
 // finish completes the new database and says what it holds.
 func (s *salvage) finish(now time.Time) (*Recovery, error) {
 	r := &Recovery{}
-	for _, step := range []func(*Recovery) error{s.nameEndpoints, s.rebuild, s.nameLosses, s.nameEndpoints} {
+	for _, step := range []func(*Recovery) error{s.nameEndpoints, s.rebuild, s.catchUp, s.nameLosses, s.nameEndpoints} {
 		if err := step(r); err != nil {
 			return nil, err
 		}
@@ -722,6 +722,30 @@ func (s *salvage) webhookID(key int64) (any, error) {
 		return nil, err
 	}
 	return text(storedWebhookID(header.Get("Webhook-Id"))), nil
+}
+
+// catchUp brings records up to date that come from an older copy of their page than their attempts. What may not have
+// ended runs again.
+func (s *salvage) catchUp(*Recovery) error {
+	stale, err := s.query(`SELECT d.id, d.state, a.n, a.error IS NULL FROM delivery d JOIN attempt a ON a.delivery = d.id
+		WHERE a.n = (SELECT max(n) FROM attempt WHERE delivery = d.id) AND a.n >= d.attempts + (d.state <> ?)`, int64(stateRunning))
+	if err != nil {
+		return err
+	}
+	for _, row := range stale {
+		state, runAt := row[1].(int64), any(nil)
+		switch {
+		case state >= stateDone:
+		case row[3].(int64) != 0:
+			state = stateDone
+		default:
+			state, runAt = stateWaiting, int64(0)
+		}
+		if err := s.exec("UPDATE delivery SET state = ?, attempts = ?, run_at = ? WHERE id = ?", state, row[2], runAt, row[0]); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // nameLosses says which deliveries have lost their content or attempts. One that is unfinished can't run without its content.

@@ -32,7 +32,12 @@ func (s *statement) bind(args []any) []driver.NamedValue {
 }
 
 func (s *statement) exec(args ...any) error {
-	_, err := s.s.(driver.StmtExecContext).ExecContext(context.Background(), s.bind(args))
+	return s.execContext(context.Background(), args...)
+}
+
+// execContext is exec for what takes long: the end of ctx interrupts it.
+func (s *statement) execContext(ctx context.Context, args ...any) error {
+	_, err := s.s.(driver.StmtExecContext).ExecContext(ctx, s.bind(args))
 	return err
 }
 

@@ -29,6 +29,7 @@ func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){
 		"http":        request,
 		"userprogram": userProgram,
+		"damage":      damage,
 	})
 }
 
@@ -178,6 +179,21 @@ func request() {
 	text, err := io.ReadAll(response.Body)
 	fail(err)
 	fmt.Printf("%s\n%s\n", response.Status, text)
+}
+
+// damage is the program "damage DATABASE": it overwrites the first page, as a disk that forgets or a copy that went wrong does.
+func damage() {
+	f, err := os.OpenFile(os.Args[1], os.O_RDWR, 0)
+	if err == nil {
+		_, err = f.Write(make([]byte, 4096))
+	}
+	if err == nil {
+		err = f.Close()
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "damage:", err)
+		os.Exit(1)
+	}
 }
 
 // userProgram is a program of a user: some handlers, and the server's own flags.

@@ -1,0 +1,184 @@
+package queue
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	"modernc.org/sqlite"
+)
+
+// A backup under load has all that was answered before it began, is a database of its own, and stops nothing.
+func TestBackupUnderLoad(t *testing.T) {
+	f := begin(t, Config{}, Endpoint{Handle: func(context.Context, *Claim) Outcome { return Outcome{} }})
+	var mu sync.Mutex
+	var acked []string
+	stop := make(chan struct{})
+	var clients sync.WaitGroup
+	for client := range 4 {
+		clients.Go(func() {
+			for i := 0; ; i++ {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				body := bytes.Repeat([]byte{byte(client), byte(i)}, 1000)
+				r, err := f.Accept(t.Context(), Arrival{Endpoint: "inbox", Body: body, WebhookID: fmt.Sprint(client, ".", i)})
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				mu.Lock()
+				acked = append(acked, r.ID)
+				mu.Unlock()
+			}
+		})
+	}
+	count := func() int { mu.Lock(); defer mu.Unlock(); return len(acked) }
+	eventually(t, func() bool { return count() > 200 })
+	mu.Lock()
+	before := slices.Clone(acked)
+	mu.Unlock()
+	dir := t.TempDir()
+	report, err := Backup(t.Context(), BackupConfig{Dir: f.dir, File: filepath.Join(dir, "hubhook.db")})
+	if err != nil {
+		t.Fatal(withHint(err))
+	}
+	after := count()
+	eventually(t, func() bool { return count() > after+100 }) // it goes on
+	close(stop)
+	clients.Wait()
+	f.end()
+
+	info, err := os.Stat(filepath.Join(dir, "hubhook.db"))
+	if err != nil || info.Mode().Perm() != 0o600 || info.Size() != report.Bytes {
+		t.Errorf("the backup is %v, %v; the report %+v", info, err, report)
+	}
+	if entries, err := os.ReadDir(dir); err != nil || len(entries) != 1 {
+		t.Errorf("beside the backup there is %v, %v", entries, err)
+	}
+	restored := open(t, dir, Config{})
+	defer restored.close()
+	if err := integrity(t, restored.Queue); err != nil {
+		t.Error(err)
+	}
+	for _, id := range before {
+		if r := restored.get(id); len(r.Body) != 2000 {
+			t.Errorf("%s has a body of %d bytes", id, len(r.Body))
+		}
+	}
+	if all := listAll(t, restored.Queue); len(all) != report.Deliveries {
+		t.Errorf("the report says %d deliveries; there are %d", report.Deliveries, len(all))
+	}
+	if got, want := countStored(t, restored.Queue), recount(t, restored.Queue); got != want {
+		t.Errorf("the counts kept are %s, the rows say %s", got, want)
+	}
+}
+
+func TestBackupFails(t *testing.T) {
+	w := makeWreck(t, 60, 5000, false)
+	spoiled := bytes.Clone(w.db)
+	clear(spoiled[len(spoiled)/2:])
+	ended, cancel := context.WithCancel(t.Context())
+	cancel()
+	for name, test := range map[string]struct {
+		ctx  context.Context
+		dir  string
+		want string
+	}{
+		"interrupted": {ended, w.write(t, w.db, nil), "context canceled"},
+		"damaged":     {t.Context(), w.write(t, spoiled, nil), "hubhook deliveries recover"},
+		"no database": {t.Context(), t.TempDir(), "there is no hubhook.db"},
+	} {
+		to := t.TempDir()
+		_, err := Backup(test.ctx, BackupConfig{Dir: test.dir, File: filepath.Join(to, "backup.db")})
+		if err == nil || !strings.Contains(withHint(err), test.want) {
+			t.Errorf("%s: %v; want %s", name, err, test.want)
+		}
+		if left, err := os.ReadDir(to); err != nil || len(left) != 0 {
+			t.Errorf("%s: %v are left, %v", name, left, err)
+		}
+	}
+}
+
+// Damage that is met while the queue is in use ends acceptance, and says how to go on; what was stored is saved that way.
+func TestDamageAtRunTime(t *testing.T) {
+	var mu sync.Mutex
+	var warnings []error
+	warn := func(err error) { mu.Lock(); defer mu.Unlock(); warnings = append(warnings, err) }
+	f := begin(t, Config{Warn: warn}, Endpoint{Handle: func(context.Context, *Claim) Outcome { return Outcome{} }})
+	var ids []string
+	for i := range 300 {
+		ids = append(ids, f.accept(Arrival{WebhookID: fmt.Sprint(i), Body: bytes.Repeat([]byte{byte(i), 1}, 500)}).ID)
+	}
+	eng := f.eng.(*sqliteEngine)
+	exclusive(f.Queue, func() {
+		// The newest pages, which the next delivery is written to, are overwritten under SQLite, which holds none of them.
+		for _, q := range []string{"PRAGMA wal_checkpoint(TRUNCATE)", "PRAGMA shrink_memory"} {
+			if _, err := eng.w.query(q); err != nil {
+				t.Fatal(err)
+			}
+		}
+		pages, err := openPages(eng.path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer pages.close()
+		db, err := os.OpenFile(eng.path, os.O_RDWR, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer db.Close()
+		for n := uint32(3); n <= pages.count; n++ {
+			if kind, _ := pages.entry(n); kind == rootEntry {
+				if _, err := db.WriteAt(bytes.Repeat([]byte{0xee}, defaultPageSize), int64(n-1)*defaultPageSize); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		// Another connection's commit makes this one forget the pages that it knows.
+		other, err := connectAgain(eng)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := errors.Join(other.exec(fmt.Sprintf("PRAGMA user_version = %d", len(migrations))), other.close()); err != nil {
+			t.Fatal(err)
+		}
+	})
+	var damaged *damagedError
+	_, err := f.Accept(t.Context(), Arrival{Endpoint: "inbox", Body: []byte("{}")})
+	if !errors.As(err, &damaged) || !strings.Contains(withHint(err), "hubhook deliveries recover") {
+		t.Fatalf("accepting with a damaged file gives %v", err)
+	}
+	if _, err := f.Accept(t.Context(), Arrival{Endpoint: "inbox", Body: []byte("{}")}); !errors.As(err, &damaged) {
+		t.Errorf("afterwards accepting gives %v", err)
+	}
+	mu.Lock()
+	if len(warnings) == 0 || !strings.Contains(withHint(warnings[0]), "hubhook deliveries recover") {
+		t.Errorf("warnings are %v; want the damage with what to do", warnings)
+	}
+	mu.Unlock()
+	if err := f.Close(); err != nil {
+		t.Logf("close: %v", err)
+	}
+	r := mustRecover(t, f.dir)
+	if r.Sound || r.Deliveries != len(ids) {
+		t.Errorf("recovered: %+v; want %d deliveries", r, len(ids))
+	}
+}
+
+func connectAgain(e *sqliteEngine) (*writer, error) {
+	conn, err := (&sqlite.Driver{}).Open(e.dsn(nil))
+	if err != nil {
+		return nil, err
+	}
+	return &writer{conn: conn}, nil
+}
