@@ -23,15 +23,15 @@ import (
 )
 
 const (
-	defaultLease  = 10 * time.Second
-	commitFor     = 4 * time.Second // what a commit may take, with all that is done about a lost connection
-	connectFor    = 3 * time.Second // what one try to connect may take
-	workFor       = 4 * time.Second // what claiming, renewing, telling or sweeping may take
-	readFor       = 30 * time.Second
-	reconnectFrom = 100 * time.Millisecond // the pause after the first failed try to connect; it doubles
-	reconnectTo   = 2 * time.Second
-	maxSkew       = time.Second // between the clocks, before it is said
-	commitTries   = 5           // of a commit that met another one's locks in the wrong order
+	defaultLease   = 10 * time.Second
+	commitFor      = 4 * time.Second // what a commit may take, with all that is done about a lost connection
+	connectFor     = 3 * time.Second // what one try to connect may take
+	workFor        = 4 * time.Second // what claiming, renewing, telling or sweeping may take
+	readFor        = 30 * time.Second
+	reconnectFrom  = 100 * time.Millisecond // the pause after the first failed try to connect; it doubles
+	reconnectTo    = 2 * time.Second
+	maxSkew        = time.Second           // between the clocks, before it is said
+	collisionPause = 50 * time.Millisecond // at most, before a commit that met another process's is made again
 )
 
 // The versions of PostgreSQL: older ones lack what is used here; newer ones may work, but nobody has tried.

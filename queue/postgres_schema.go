@@ -278,6 +278,7 @@ BEGIN
 	END IF;
 
 	IF cardinality(drop_id) > 0 THEN
+		PERFORM FROM hubhook.unfinished u WHERE u.id = ANY (drop_id) ORDER BY u.id FOR UPDATE NOWAIT;
 		WITH x AS (
 			SELECT * FROM unnest(drop_id, drop_reason) WITH ORDINALITY AS x (id, reason, place)
 		), gone AS (
@@ -342,6 +343,9 @@ BEGIN
 				WHERE a.round = this_round AND a.hash IS NOT NULL AND w.delivery <> a.id;
 			END IF;
 			IF some_ids IS NOT NULL THEN
+				-- Who has one of these may be waiting for one that ends here. So the commit is given up and made again, instead
+				-- of waiting for the server to notice.
+				PERFORM FROM hubhook.delivery d WHERE d.id = ANY (some_ids) ORDER BY d.id FOR NO KEY UPDATE NOWAIT;
 				UPDATE hubhook.delivery d SET duplicates = d.duplicates + x.n
 				FROM (SELECT id, count(*) AS n FROM unnest(some_ids) AS f (id) GROUP BY id ORDER BY id) x WHERE d.id = x.id;
 				duplicates := some_places;
@@ -423,6 +427,7 @@ BEGIN
 		END IF;
 		series_endpoints := series_endpoints || some_endpoints;
 		series_keys := series_keys || some_keys;
+		PERFORM FROM hubhook.delivery d WHERE d.id = ANY (new_replay_of) ORDER BY d.id FOR NO KEY UPDATE NOWAIT;
 		UPDATE hubhook.delivery d SET replays = d.replays + x.n
 		FROM (SELECT id, count(*) AS n FROM unnest(new_replay_of, new_round) AS f (id, round) WHERE id IS NOT NULL AND round = this_round GROUP BY id ORDER BY id) x
 		WHERE d.id = x.id;

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"maps"
+	"math/rand/v2"
 	"slices"
 	"time"
 
@@ -180,7 +181,7 @@ func (e *postgresEngine) commit(b *batch) error {
 		}
 		var pg *pgconn.PgError
 		isSQL := errors.As(err, &pg) && !w.conn.IsClosed()
-		if isSQL && (pg.Code == "40P01" || pg.Code == "40001") && tries < commitTries {
+		if isSQL && isCollision(pg.Code) && e.pauseAfter(ctx, tries) {
 			continue
 		}
 		err = e.failed("store deliveries in the database", err)
@@ -203,6 +204,23 @@ func (e *postgresEngine) commit(b *batch) error {
 				return nil
 			}
 		}
+	}
+}
+
+// isCollision reports whether a commit failed because another process's had what it wanted: 55P03 where it did not wait for
+// that, 40P01 where both waited.
+func isCollision(code string) bool { return code == "55P03" || code == "40P01" || code == "40001" }
+
+// pauseAfter lets the commit go first that this process's one has collided with. It is false when there is no time left.
+func (e *postgresEngine) pauseAfter(ctx context.Context, tries int) bool {
+	most := min(time.Millisecond<<min(tries, 6), collisionPause)
+	pause := time.NewTimer(time.Millisecond + rand.N(most))
+	defer pause.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-pause.C:
+		return true
 	}
 }
 

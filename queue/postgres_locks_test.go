@@ -1,0 +1,65 @@
+package queue
+
+import (
+	"fmt"
+	"sync"
+	"testing"
+	"time"
+)
+
+// Two processes that meet each other's deliveries in one commit, each its own that ends and a repeat of the other's, don't wait for one
+// another until the server finds that nothing moves any more, which takes it a second.
+func TestCommitsDoNotBlockEachOther(t *testing.T) {
+	dir := t.TempDir()
+	var sides [2]*bench
+	for i := range sides {
+		b := &bench{T: t, dir: dir, now: time.Now()}
+		e := openTestPostgres(t, databaseOf(t, dir), postgresConfig{tries: 900 * time.Millisecond})
+		t.Cleanup(func() {
+			if err := e.close(); err != nil {
+				t.Error(err)
+			}
+		})
+		b.engine, sides[i] = e, b
+	}
+	repeats := map[string]int{}
+	for round := range 20 {
+		webhook := func(side int) string { return fmt.Sprintf("%d-%d", round, side) }
+		var firsts [2]*arrival
+		for i, b := range sides {
+			firsts[i] = b.store(func(a *arrival) {
+				a.d.State, a.d.WebhookID, a.dedupe, a.d.token = Running, webhook(i), true, newToken()
+			})
+			repeats[firsts[i].d.ID] = 2
+		}
+		var commits sync.WaitGroup
+		var errs [2]error
+		for i, b := range sides {
+			again := func(id string) *arrival {
+				return b.arrive(func(a *arrival) {
+					a.d.State, a.d.WebhookID, a.dedupe, a.since = Running, id, true, b.now.Add(-time.Hour)
+				})
+			}
+			end := b.end(firsts[i], Done, "")
+			end.token = firsts[i].d.token
+			both := &batch{ends: []*ending{end}, arrivals: []*arrival{again(webhook(1 - i)), again(webhook(i))}}
+			commits.Go(func() { errs[i] = b.commit(both) })
+		}
+		commits.Wait()
+		for _, err := range errs {
+			if err != nil {
+				t.Fatalf("round %d: %v", round, err)
+			}
+		}
+	}
+	for id, want := range repeats {
+		parsed, _ := parseID(id)
+		r, err := sides[0].get(t.Context(), parsed)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if r.State != Done || r.Duplicates != want {
+			t.Errorf("delivery %s is %s with %d duplicates; want done, with %d", id, r.State, r.Duplicates, want)
+		}
+	}
+}
