@@ -13,7 +13,7 @@ import (
 // start, in a commit of its own, would take longer than the wait. If the process dies in between, one that has not begun
 // counts as interrupted, but only once: after that it is started from the backlog, when a handler is free.
 func (q *Queue) mayStart(l *line, now time.Time) bool {
-	return l.busy+l.reserved < l.room() && !q.heldBack(now) && !q.mayBeDue(l, now)
+	return l.busy < l.room() && !q.heldBack(now) && !q.mayBeDue(l, now)
 }
 
 // room is how many deliveries of an endpoint may be stored as running.

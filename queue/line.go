@@ -5,12 +5,10 @@ import "github.com/oklog/ulid/v2"
 // line is the queue of one endpoint.
 type line struct {
 	Endpoint
-	busy  int // deliveries in state running
-	slots int // handlers that run; at most Concurrency
-	// reserved is for how many handlers a claim is under way; only where deliveries are shared.
-	reserved int
-	ready    []*task // running as far as the disk knows: the next free handler takes the first
-	pace     pace
+	busy  int     // deliveries in state running
+	slots int     // handlers that run; at most Concurrency
+	ready []*task // running as far as the disk knows: the next free handler takes the first
+	pace  pace
 
 	// due holds what waits, and, for each serial key that nobody holds, a ticket in place of the first that waits for it.
 	// So a key with many that wait is one entry among the others.

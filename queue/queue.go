@@ -202,17 +202,33 @@ func (r *Receipt) Report() Report {
 // Open takes the data directory and opens the queue in it, a new one if there is none. Deliveries that were running when
 // an earlier process died are ready to run again when it returns. If another process has the directory, the error is a
 // *LockedError.
+//
+// With Config.Database it opens that queue, and joins the processes that share it. No error repeats the URL. The directory
+// is taken too, unless none is given.
 func Open(ctx context.Context, c Config) (*Queue, error) {
-	lock, err := lockDir(c.Dir)
+	c = c.withDefaults()
+	var lock *flock.Flock
+	if c.Dir != "" || c.Database == "" {
+		var err error
+		if lock, err = lockDir(c.Dir); err != nil {
+			return nil, err
+		}
+	}
+	eng, err := c.openEngine(ctx)
 	if err != nil {
+		if lock != nil {
+			err = errors.Join(err, lock.Close())
+		}
 		return nil, err
 	}
-	c = c.withDefaults()
-	eng, err := openSQLite(ctx, filepath.Join(c.Dir, databaseName), sqliteConfig{warn: c.Warn})
-	if err != nil {
-		return nil, errors.Join(err, lock.Close())
-	}
 	return newQueue(c, eng, lock), nil
+}
+
+func (c Config) openEngine(ctx context.Context) (engine, error) {
+	if c.Database != "" {
+		return openPostgres(ctx, c.Database, postgresConfig{warn: c.Warn, now: c.Now})
+	}
+	return openSQLite(ctx, filepath.Join(c.Dir, databaseName), sqliteConfig{warn: c.Warn})
 }
 
 func (c Config) withDefaults() Config {

@@ -29,10 +29,9 @@ type shared struct {
 	claiming chan struct{} // closed when the last claim has ended
 
 	// Guarded by Queue.mu.
-	left     pending
-	failing  bool // the last claim or renewal failed, which has been said
-	giveWay  time.Time
-	reserved int // handlers that a claim under way is for
+	left    pending
+	failing bool // the last claim or renewal failed, which has been said
+	giveWay time.Time
 }
 
 // share prepares a queue for an engine that several processes use.
@@ -94,23 +93,16 @@ func (q *Queue) claimer() {
 	}
 }
 
-// claimOnce claims what handlers are free for, and says after what time to look again.
+// claimOnce claims what handlers are free for, and says after what time to look again. Where an arrival takes such a handler
+// meanwhile, what was claimed is ready for the next one, or handed back soon.
 func (q *Queue) claimOnce() (again time.Duration) {
 	s := q.shared
 	q.mu.Lock()
 	wants := q.wants(q.now())
-	for _, w := range wants {
-		q.lines[w.endpoint].reserved += w.n
-		s.reserved += w.n
-	}
 	q.mu.Unlock()
 	claimed, left, err := s.claim(q.life, wants)
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	for _, w := range wants {
-		q.lines[w.endpoint].reserved -= w.n
-		s.reserved -= w.n
-	}
 	if err != nil {
 		q.sayFailing(fmt.Errorf("look for deliveries that are due: %w", err))
 		return lookEvery
@@ -162,7 +154,7 @@ func (q *Queue) wants(now time.Time) (wants []want) {
 		return nil
 	}
 	for _, l := range q.lines {
-		if n := l.room() - l.busy - l.reserved; n > 0 && l.Handle != nil {
+		if n := l.room() - l.busy; n > 0 && l.Handle != nil {
 			wants = append(wants, want{endpoint: l.Name, n: n})
 		}
 	}
@@ -176,7 +168,7 @@ func (q *Queue) wantSuspect(now time.Time) (want, bool) {
 		return want{}, false
 	}
 	switch {
-	case q.active+s.reserved == 0:
+	case q.active == 0:
 		q.holdTill = time.Time{}
 		for endpoint := range s.left.suspects {
 			if l := q.lines[endpoint]; l != nil && l.Handle != nil {
