@@ -5,6 +5,7 @@ package main
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
 	"maps"
 	"net/url"
@@ -357,17 +358,29 @@ func (e *event) judge(f *found) error {
 	return nil
 }
 
-// wantSound runs SQLite's own check on the database of a process that has ended.
+// wantSound runs SQLite's own check on a database that nobody has open.
 func wantSound(file string) error {
-	source := url.URL{Scheme: "file", Path: file}
-	db, err := sql.Open("sqlite", source.String())
-	if err != nil {
-		return fmt.Errorf("check %s: %w", file, err)
-	}
-	defer db.Close()
-	var said string
-	if err := db.QueryRow("PRAGMA integrity_check").Scan(&said); err != nil || said != "ok" {
+	said, err := queryText(file, "PRAGMA integrity_check")
+	if err != nil || said != "ok" {
 		return fmt.Errorf("the integrity check of %s says %q, %v", file, said, err)
 	}
 	return nil
+}
+
+// wantRow wants a delivery of an event in a copy of the database.
+func wantRow(file, repo string) error {
+	if n, err := queryText(file, "SELECT count(*) FROM delivery WHERE repo_name = ?", repo); err != nil || n == "0" {
+		return fmt.Errorf("the copy %s has %s deliveries of %s, which was accepted before, %v", file, n, repo, err)
+	}
+	return nil
+}
+
+func queryText(file, query string, args ...any) (text string, err error) {
+	source := url.URL{Scheme: "file", Path: file}
+	db, err := sql.Open("sqlite", source.String())
+	if err != nil {
+		return "", err
+	}
+	defer func() { err = errors.Join(err, db.Close()) }()
+	return text, db.QueryRow(query, args...).Scan(&text)
 }

@@ -11,6 +11,9 @@ import (
 	"path/filepath"
 	"syscall"
 	"time"
+
+	"github.com/hubhook/hubhook/internal/pgserver"
+	"github.com/hubhook/hubhook/queue"
 )
 
 const (
@@ -30,6 +33,14 @@ func (s *soak) harm(ctx context.Context, rnd *rand.Rand) {
 		case roll < 8:
 			if p.end(syscall.SIGTERM, false) {
 				s.count("SIGTERM")
+			}
+		case s.postgres != nil:
+			if err := s.harmPostgres(ctx, rnd); err != nil {
+				s.violation("%v", err)
+			}
+		case !s.cfg.sharing() && rnd.IntN(2) == 0:
+			if err := s.backUp(ctx); err != nil {
+				s.violation("%v", err)
 			}
 		case s.disk != "":
 			if err := s.fillDisk(ctx, time.Duration(rnd.IntN(int(2*time.Second)))); err != nil {
@@ -90,4 +101,67 @@ func fill(file string) (err error) {
 		err = nil
 	}
 	return nil
+}
+
+// backUp copies the database, whatever happens to it meanwhile, and wants in the copy what had been accepted before.
+func (s *soak) backUp(ctx context.Context) error {
+	s.count("backup")
+	s.mu.Lock()
+	var last *event
+	for i := len(s.round) - 1; i >= 0 && last == nil; i-- {
+		if _, ok := s.round[i].accepted(); ok {
+			last = s.round[i]
+		}
+	}
+	s.mu.Unlock()
+	dir, err := os.MkdirTemp(s.dir, "backup")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir)
+	file := filepath.Join(dir, "copy.db")
+	if _, err := queue.Backup(context.WithoutCancel(ctx), queue.BackupConfig{Dir: s.data, File: file}); err != nil {
+		return fmt.Errorf("back up: %w", err)
+	}
+	if err := wantSound(file); err != nil {
+		return err
+	}
+	if last == nil {
+		return nil
+	}
+	return wantRow(file, last.repo)
+}
+
+// startPostgres starts a server for this run.
+func (s *soak) startPostgres(ctx context.Context) (err error) {
+	if s.postgres, err = pgserver.Start(ctx); err != nil {
+		return err
+	}
+	const name = "soak"
+	if err := s.postgres.CreateDatabase(ctx, name); err != nil {
+		return errors.Join(err, s.postgres.Close())
+	}
+	s.cfg.database = s.postgres.URL(name)
+	return nil
+}
+
+// harmPostgres does to the server what happens to one.
+func (s *soak) harmPostgres(ctx context.Context, rnd *rand.Rand) error {
+	after := context.WithoutCancel(ctx) // what is begun is undone
+	lasts := time.Duration(rnd.IntN(int(2 * time.Second)))
+	switch rnd.IntN(3) {
+	case 0:
+		s.count("PostgreSQL: connections ended")
+		return s.postgres.Exec(after, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = 'soak'")
+	case 1:
+		s.count("PostgreSQL: stood still")
+		err := s.postgres.Pause()
+		_ = sleep(ctx, lasts)
+		return errors.Join(err, s.postgres.Continue())
+	default:
+		s.count("PostgreSQL: kill -9")
+		err := s.postgres.Kill()
+		_ = sleep(ctx, lasts)
+		return errors.Join(err, s.postgres.Resume(after))
+	}
 }

@@ -39,6 +39,7 @@ func main() {
 	flag.DurationVar(&cfg.round, "round", 20*time.Second, "how long until everything has to come to rest and is compared with the model, again and again")
 	flag.Uint64Var(&cfg.seed, "seed", 0, "repeats the random choices of an earlier run; the moments at which they meet differ ($HUBHOOK_SOAK_SEED; default: a new one)")
 	flag.StringVar(&cfg.database, "database", "", "the `URL` of a PostgreSQL database that the processes share ($HUBHOOK_SOAK_DATABASE; default: SQLite, and one process)")
+	flag.BoolVar(&cfg.postgres, "postgres", false, "share a database on a PostgreSQL server that is started for this run, and comes to harm too")
 	flag.IntVar(&cfg.processes, "processes", 0, "how many hubhook processes (default 1 with SQLite, 3 with PostgreSQL)")
 	flag.IntVar(&cfg.senders, "senders", 16, "how many senders at once")
 	flag.StringVar(&cfg.dir, "dir", "", "where to keep data and notes, for a look at them afterwards (default: a directory that is removed)")
@@ -70,19 +71,24 @@ func (c *config) complete(getenv func(string) string) error {
 			}
 		}
 	}
-	if c.database == "" {
+	if c.database == "" && !c.postgres {
 		c.database = getenv(databaseVariable)
 	}
 	switch {
-	case c.processes == 0 && c.database == "":
+	case c.postgres && c.database != "":
+		return errors.New("give either -postgres or -database")
+	case c.processes == 0 && !c.sharing():
 		c.processes = 1
 	case c.processes == 0:
 		c.processes = 3
-	case c.processes > 1 && c.database == "":
-		return errors.New("several processes need a database that they share: give -database a postgres:// URL")
+	case c.processes > 1 && !c.sharing():
+		return errors.New("several processes need a database that they share: give -postgres, or -database with a postgres:// URL")
 	}
 	if c.lasts <= 0 || c.round <= 0 || c.processes < 0 || c.senders <= 0 {
 		return errors.New("-for, -round, -processes and -senders have to be positive")
 	}
 	return nil
 }
+
+// sharing reports whether processes share a database.
+func (c *config) sharing() bool { return c.postgres || c.database != "" }

@@ -57,7 +57,7 @@ func (s *soak) addProcess(n int) error {
 		return err
 	}
 	data := s.data
-	if s.cfg.database != "" {
+	if s.cfg.sharing() {
 		data = filepath.Join(s.dir, fmt.Sprintf("data%d", n))
 	}
 	p := &process{
@@ -145,6 +145,8 @@ func (p *process) run(ctx context.Context) error {
 	case wanted && !wasReady && status.Signaled(): // before it could ask for the signal
 	case killed && !wanted:
 		p.s.count("killed by its own handler") // the notes show whether there was one that did
+	case !wanted && p.s.disk != "" && bytes.Contains(errs.bytes(), []byte("disk is full")):
+		p.s.count("starts refused on a full disk")
 	case !wanted:
 		return fmt.Errorf("process %d ended by itself: %v\n%s", pid, err, errs.bytes())
 	case !killed && err != nil:

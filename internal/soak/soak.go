@@ -18,19 +18,21 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/hubhook/hubhook/internal/pgserver"
 	"github.com/hubhook/hubhook/queue"
 )
 
 const (
-	keepCount = 50_000      // more than a round brings, so that what is compared is still kept
-	restTime  = time.Minute // for all work to end once the load has
-	remember  = 500         // events that may be sent, replayed or discarded once more
+	keepCount = 50_000          // more than a round brings, so that what is compared is still kept
+	restTime  = 2 * time.Minute // for all work to end once the load has
+	remember  = 500             // events that may be sent, replayed or discarded once more
 )
 
 type config struct {
 	lasts, round time.Duration
 	seed         uint64
-	database     string
+	database     string // URL; "": SQLite, or that of postgres
+	postgres     bool   // start a server
 	processes    int
 	senders      int
 	dir          string    // "": a temporary one
@@ -43,9 +45,10 @@ type soak struct {
 	owner     string   // of all repos of this run, so that it knows its own deliveries
 	endpoints []string // sorted
 	dir       string
-	data      string // the data directory of the only process that uses SQLite
-	disk      string // "" where the disk can't be filled
-	notes     string // the file
+	data      string           // the data directory of the only process that uses SQLite
+	disk      string           // "" where the disk can't be filled
+	postgres  *pgserver.Server // nil where none was started
+	notes     string           // the file
 	client    *http.Client
 	processes []*process
 	tasks     sync.WaitGroup // senders
@@ -85,7 +88,12 @@ func soakAll(ctx context.Context, cfg config) (err error) {
 		return err
 	}
 	s.say("seed %d, %v in rounds of %v", cfg.seed, cfg.lasts, cfg.round)
-	if cfg.database == "" {
+	if cfg.postgres {
+		if err := s.startPostgres(ctx); err != nil {
+			return fmt.Errorf("start PostgreSQL: %w", err)
+		}
+		defer func() { err = errors.Join(err, s.postgres.Close()) }()
+	} else if !cfg.sharing() {
 		if err := s.mountDisk(); err != nil {
 			s.say("WITHOUT a full disk: %v", err)
 		} else {
@@ -112,7 +120,7 @@ func soakAll(ctx context.Context, cfg config) (err error) {
 	}
 	stop()
 	kept.Wait()
-	if cfg.database == "" {
+	if !cfg.sharing() {
 		if err := wantSound(filepath.Join(s.data, "hubhook.db")); err != nil {
 			s.violation("%v", err)
 		}
