@@ -21,6 +21,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/hubhook/hubhook/internal/pgserver"
 	"github.com/hubhook/hubhook/queue"
 	"github.com/hubhook/hubhook/tunnel/tunneltest"
 	"github.com/hubhook/hubhook/ui/inspector"
@@ -52,7 +53,12 @@ func runTests(m *testing.M) int {
 		log.Printf("go build: %v\n%s", err, out)
 		return 1
 	}
-	return m.Run()
+	status := m.Run()
+	if err := pgserver.CloseShared(); err != nil {
+		log.Print(err)
+		return 1
+	}
+	return status
 }
 
 // home is where programs of one test live: their home directory, configuration and state, which outlive each of them.

@@ -18,10 +18,31 @@ import (
 	"github.com/hubhook/hubhook/queue"
 )
 
-// kinds are the flags of the two kinds of defaults. Without --no-tunnel and without a credential for one they are those of development.
-var kinds = map[string][]string{
-	"development": {"--secret", secret, "--reply-within", "500ms"},
-	"production":  {"--secret", secret, "--reply-within", "500ms", "--no-tunnel"},
+// kind is one of the two kinds of defaults, with one of the two stores. Without --no-tunnel and without a credential for a tunnel the
+// defaults are those of development.
+type kind struct {
+	flags                []string
+	production, database bool
+}
+
+var kinds = map[string]kind{
+	"development":                 {flags: []string{"--secret", secret, "--reply-within", "500ms"}},
+	"production":                  {flags: []string{"--secret", secret, "--reply-within", "500ms", "--no-tunnel"}, production: true},
+	"production, with a database": {flags: []string{"--secret", secret, "--reply-within", "500ms", "--no-tunnel"}, production: true, database: true},
+}
+
+func (k kind) home(t *testing.T) *home {
+	t.Helper()
+	if !k.database {
+		return newHome(t)
+	}
+	h, _ := shared(t)
+	return h
+}
+
+func (k kind) site(t *testing.T) *site {
+	t.Helper()
+	return newSiteIn(t, k.home(t), k.flags...)
 }
 
 // site is a program at an address that outlives it, with the Hub that posts there and a proxy between that may lose answers.
@@ -140,10 +161,10 @@ func (s *site) runs(id string) int {
 // where it is the developer's Replay button, and not in production, not even by the next process.
 func TestRepeatsOfADeliveryThatIsDone(t *testing.T) {
 	t.Parallel()
-	for kind, flags := range kinds {
-		t.Run(kind, func(t *testing.T) {
+	for name, kind := range kinds {
+		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			s := newSite(t, flags...)
+			s := kind.site(t)
 			s.lose.Store(2)
 			d := s.send("held")
 			id := accepted(d)
@@ -159,10 +180,9 @@ func TestRepeatsOfADeliveryThatIsDone(t *testing.T) {
 			s.again(d, id, true) // it is unfinished
 			s.open(t)
 			s.settled(id, queue.Done)
-			production := kind == "production"
-			s.again(d, id, production)
+			s.again(d, id, kind.production)
 			s.restart()
-			if production {
+			if kind.production {
 				s.again(d, id, true)
 				if n := s.runs(id); n != 2 { // the one that was killed, and the one after it
 					t.Errorf("it ran %d times; want twice", n)
@@ -178,10 +198,10 @@ func TestRepeatsOfADeliveryThatIsDone(t *testing.T) {
 // The Hub's Replay button revives what is dead, or was discarded, whatever the kind of defaults.
 func TestTheHubRevivesADeadDelivery(t *testing.T) {
 	t.Parallel()
-	for kind, flags := range kinds {
-		t.Run(kind, func(t *testing.T) {
+	for name, kind := range kinds {
+		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			s := newSite(t, flags...)
+			s := kind.site(t)
 			dead, discarded := s.send("barred"), s.send("held")
 			s.settled(accepted(dead), queue.Dead)
 			if err := s.inspector().Discard(t.Context(), accepted(discarded)); err != nil {
@@ -192,7 +212,7 @@ func TestTheHubRevivesADeadDelivery(t *testing.T) {
 			s.open(t)
 			s.again(dead, accepted(dead), false)
 			s.again(discarded, accepted(discarded), false)
-			if kind == "production" { // by now there is one that is done
+			if kind.production { // by now there is one that is done
 				if _, duplicate := s.replay(dead); !duplicate {
 					t.Error("the replay of one that was revived is no duplicate")
 				}
@@ -205,7 +225,7 @@ func TestTheHubRevivesADeadDelivery(t *testing.T) {
 // What `hubhook deliveries replay` makes is never a duplicate, and nothing is a duplicate of it.
 func TestReplaysMadeHereTakeNoPart(t *testing.T) {
 	t.Parallel()
-	s := newSite(t, kinds["production"]...)
+	s := kinds["production"].site(t)
 	replay := func(id string) string {
 		t.Helper()
 		c := s.run(t, hubhook, "deliveries", "replay", id, "--data", s.ready.Data)
@@ -233,11 +253,11 @@ func TestReplaysMadeHereTakeNoPart(t *testing.T) {
 // Without a Webhook-Id nothing is a duplicate; with one, only one of many that come at the same time runs.
 func TestRepeatsAtTheSameTime(t *testing.T) {
 	t.Parallel()
-	for kind, flags := range kinds {
-		t.Run(kind, func(t *testing.T) {
+	for name, kind := range kinds {
+		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			h := newHome(t)
-			p := h.serve(t, bot, append([]string{"--port", "0"}, flags...)...)
+			h := kind.home(t)
+			p := h.serve(t, bot, append([]string{"--port", "0"}, kind.flags...)...)
 			body := push(t)
 			const many = 20
 			for webhookID, want := range map[string]int{"": many, "one and the same": 1} {
