@@ -65,7 +65,7 @@ fuzz: ## run each fuzz target for FUZZTIME
 		$(GO) test -run '^$$' -fuzz "^$${target#*,}$$" -fuzztime $(FUZZTIME) "$${target%,*}" || exit 1; \
 	done
 
-bench: ## measure against a bare net/http server and WebhooksServer, in ratios (BENCHARGS="...")
+bench: ## measure against bare net/http and WebhooksServer, in ratios (BENCHARGS="...")
 	$(GO) run ./internal/bench $(BENCHARGS)
 
 clean: ## remove what build and test left in bin/

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"errors"
 	"os"
 	"path/filepath"
 	"slices"
@@ -125,5 +126,22 @@ func TestRatioText(t *testing.T) {
 		if got := ratioText(ratio); got != want {
 			t.Errorf("ratioText(%v) = %q, want %q", ratio, got, want)
 		}
+	}
+}
+
+func TestStackStopsTheLastFirst(t *testing.T) {
+	var stopped []string
+	var s stack
+	for _, name := range []string{"server", "hubhook"} {
+		s.push(func() error {
+			stopped = append(stopped, name)
+			return errors.New(name)
+		})
+	}
+	if err := s.unwind(); err == nil || !strings.Contains(err.Error(), "server") || !strings.Contains(err.Error(), "hubhook") {
+		t.Errorf("unwind = %v, want both errors", err)
+	}
+	if !slices.Equal(stopped, []string{"hubhook", "server"}) {
+		t.Errorf("stopped %v, want the last one first", stopped)
 	}
 }

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
+	"os"
 	"path/filepath"
 	"strconv"
 	"time"
@@ -46,6 +48,7 @@ func (w *workshop) startBare(ctx context.Context) (*contender, error) {
 // A store is where a hubhook keeps its deliveries. What is zero is hubhook's default.
 type store struct {
 	data      string // the data directory; a new one where it is empty
+	database  string // the URL of a PostgreSQL database; SQLite in data where it is empty
 	keepCount int
 }
 
@@ -65,12 +68,17 @@ func (w *workshop) startHubhook(ctx context.Context, s store) (*contender, error
 	if err != nil {
 		return nil, err
 	}
-	p, err := launchRole(ctx, "hubhook", addr, s.data, inspector, deliverySecret, strconv.Itoa(s.keepCount))
+	p, err := launchRole(ctx, "hubhook", addr, s.data, inspector, deliverySecret, strconv.Itoa(s.keepCount), s.database)
 	c, err := w.contend(ctx, p, err)
 	if err != nil {
 		return nil, err
 	}
 	c.inspector = inspector
+	if s.database != "" {
+		if _, err := os.Stat(filepath.Join(s.data, "hubhook.db")); !errors.Is(err, fs.ErrNotExist) {
+			return nil, errors.Join(c.broken("it was given a database, and keeps deliveries in a file of its own", err), c.stop())
+		}
+	}
 	return c, nil
 }
 

@@ -102,6 +102,7 @@ var measurements = []measurement{
 	{[]string{"memory"}, (*workshop).measureMemory},
 	{[]string{"deliveries", "latency"}, (*workshop).measureDeliveries},
 	{[]string{"stored"}, (*workshop).measureStored},
+	{[]string{"postgresql"}, (*workshop).measurePostgreSQL},
 	{[]string{"tunnel"}, (*workshop).measureTunnel},
 }
 

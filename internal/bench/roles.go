@@ -86,7 +86,7 @@ func obey(orders io.Reader, replies io.Writer) error {
 }
 
 // serveHubhook is a program of hubhook's library as its users write it, with one handler that looks at the payload. The arguments are the
-// data directory, the inspector's address, the secret and how many finished deliveries are kept, 0 for the default. Event lines are made and written as in production, to the null device.
+// data directory, the inspector's address, the secret, how many finished deliveries are kept, 0 for the default, and the URL of a PostgreSQL database, "" for none. Event lines are made and written as in production, to the null device.
 func serveHubhook(ctx context.Context, addr string, args []string) error {
 	keepCount, err := strconv.Atoi(args[3])
 	if err != nil {
@@ -98,7 +98,7 @@ func serveHubhook(ctx context.Context, addr string, args []string) error {
 	}
 	defer screen.Close()
 	s, err := server.New(server.Config{
-		Addr: addr, Data: args[0], Inspector: args[1], Secrets: []string{args[2]}, KeepCount: keepCount, NoTunnel: true,
+		Addr: addr, Data: args[0], Inspector: args[1], Secrets: []string{args[2]}, KeepCount: keepCount, Database: args[4], NoTunnel: true,
 		Output: screen,
 		Getenv: func(string) (string, bool) { return "", false },
 	})
