@@ -108,7 +108,7 @@ func TestManyOfOneSeries(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := newGate()
 		f := begin(t, Config{}, Endpoint{Concurrency: 2, Handle: g.handle})
-		for range 2000 {
+		for range 300 {
 			f.accept(Arrival{SerialKey: "many"})
 		}
 		synctest.Wait()
