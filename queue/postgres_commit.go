@@ -95,7 +95,7 @@ func (e *postgresEngine) encode(b *batch, number int64) *postgresCommit {
 				if !a.since.IsZero() {
 					keep = max(keep, a.d.Received.Sub(a.since))
 				}
-				webhooks = append(webhooks, webhook{hash, a.d.id, a.d.Received.Add(keep).UnixNano()})
+				webhooks = append(webhooks, webhook{hash, a.d.id, a.d.Received.Add(keep).UnixNano() &^ 1})
 			}
 			round[i] = nextOf[hash]
 		}

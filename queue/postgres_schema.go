@@ -205,7 +205,7 @@ CREATE FUNCTION hubhook.commit_1(
 	new_header bytea[], new_body bytea[], new_encoding bigint[],
 	new_hash uuid[], new_since bigint[], new_key bigint[], new_wait bigint[], new_max_wait bigint[]
 ) RETURNS SETOF hubhook.row_1 LANGUAGE plpgsql
-SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET jit = off AS $$
+SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET jit = off SET plan_cache_mode = force_generic_plan AS $$
 #variable_conflict use_column
 DECLARE
 	slot integer := my_process * 2;
@@ -214,6 +214,7 @@ DECLARE
 	series_endpoints bigint[] := '{}'; series_keys bigint[] := '{}';
 	done bigint[]; some_places bigint[]; some_ids uuid[]; some_ats bigint[]; some_endpoints bigint[]; some_keys bigint[];
 	duplicates bigint[];
+	may_repeat boolean := false;
 BEGIN
 	PERFORM set_config('synchronous_commit', sync, true) WHERE sync <> '';
 	UPDATE hubhook.writer SET batch = my_batch, kinds = NULL, places = NULL, ids = NULL, ats = NULL WHERE process = my_process AND epoch = my_epoch;
@@ -238,11 +239,13 @@ BEGIN
 		), changed AS (
 			UPDATE hubhook.delivery d SET state = k.state, unusual = CASE WHEN k.state > 3 THEN k.state END,
 				reason = nullif(k.reason, ''), failures = k.failures, attempts = k.attempts, duration = k.duration,
-				run_at = CASE WHEN k.state = 2 THEN k.run_at END
+				started = CASE WHEN k.n > 0 THEN k.started ELSE d.started END, run_at = CASE WHEN k.state = 2 THEN k.run_at END
 			FROM kept k WHERE d.id = k.id
 		), noted AS (
 			INSERT INTO hubhook.attempt (delivery, n, started, duration, error, stack, output, result)
-			SELECT id, n, started, duration, nullif(error, ''), nullif(stack, ''), output, result FROM kept WHERE n > 0
+			SELECT id, n, started, duration, nullif(error, ''), nullif(stack, ''), output, result FROM kept
+			-- The delivery's own row says all there is to say of a plain success.
+			WHERE n > 0 AND NOT (state = 3 AND n = attempts AND error = '' AND stack = '' AND output IS NULL AND result IS NULL)
 		), tallied AS (
 			INSERT INTO hubhook.tally AS t (endpoint, state, slot, n)
 			SELECT endpoint, state, slot, sum(n) FROM (
@@ -312,8 +315,12 @@ BEGIN
 		INSERT INTO hubhook.endpoint (id, name) SELECT * FROM unnest(fresh_endpoint, fresh_name) ON CONFLICT (id) DO NOTHING;
 	END IF;
 	IF cardinality(webhook_hash) > 0 THEN
-		INSERT INTO hubhook.webhook AS w (hash, delivery, keep) SELECT * FROM unnest(webhook_hash, webhook_delivery, webhook_until)
-		ON CONFLICT (hash) DO UPDATE SET keep = greatest(w.keep, excluded.keep);
+		-- The times that are given are even; an odd one tells that the row was there.
+		WITH w AS (
+			INSERT INTO hubhook.webhook AS w (hash, delivery, keep) SELECT * FROM unnest(webhook_hash, webhook_delivery, webhook_until)
+			ON CONFLICT (hash) DO UPDATE SET keep = greatest(w.keep, excluded.keep) | 1 RETURNING w.keep
+		)
+		SELECT bool_or(keep % 2 = 1) OR rounds > 1 INTO may_repeat FROM w;
 	END IF;
 	IF cardinality(burst_key) > 0 THEN
 		INSERT INTO hubhook.burst AS b (endpoint, key) SELECT * FROM unnest(burst_endpoint, burst_key)
@@ -321,7 +328,7 @@ BEGIN
 	END IF;
 	FOR this_round IN 0 .. rounds - 1 LOOP
 		duplicates := '{}';
-		IF cardinality(webhook_hash) > 0 THEN
+		IF may_repeat THEN
 			SELECT array_agg(a.place), array_agg(w.delivery) INTO some_places, some_ids
 			FROM unnest(new_id, new_hash, new_round) WITH ORDINALITY AS a (id, hash, round, place)
 			JOIN hubhook.webhook w ON w.hash = a.hash
@@ -427,11 +434,13 @@ BEGIN
 		END IF;
 		series_endpoints := series_endpoints || some_endpoints;
 		series_keys := series_keys || some_keys;
+	END LOOP;
+	IF array_remove(new_replay_of, NULL) <> '{}' THEN
 		PERFORM FROM hubhook.delivery d WHERE d.id = ANY (new_replay_of) ORDER BY d.id FOR NO KEY UPDATE NOWAIT;
 		UPDATE hubhook.delivery d SET replays = d.replays + x.n
-		FROM (SELECT id, count(*) AS n FROM unnest(new_replay_of, new_round) AS f (id, round) WHERE id IS NOT NULL AND round = this_round GROUP BY id ORDER BY id) x
+		FROM (SELECT id, count(*) AS n FROM unnest(new_replay_of) AS f (id) WHERE id IS NOT NULL GROUP BY id ORDER BY id) x
 		WHERE d.id = x.id;
-	END LOOP;
+	END IF;
 
 	IF cardinality(series_keys) > 0 THEN
 		PERFORM hubhook.series_1(series_endpoints, series_keys);
@@ -459,7 +468,7 @@ CREATE FUNCTION hubhook.claim_1(
 	my_process integer, take_over boolean, alone_after integer, dead_after integer, died text, interrupted text,
 	want_endpoint bigint[], want_n bigint[], want_suspects boolean[], first_token bigint, lease_for bigint
 ) RETURNS SETOF hubhook.row_1 LANGUAGE plpgsql
-SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET jit = off AS $$
+SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET jit = off SET plan_cache_mode = force_generic_plan AS $$
 #variable_conflict use_column
 DECLARE
 	slot integer := my_process * 2 + 1;
@@ -616,7 +625,7 @@ END $$;
 const postgresRest1 = `
 -- renew_1 extends the leases of claims by name, and returns those that are gone.
 CREATE FUNCTION hubhook.renew_1(my_process integer, ids uuid[], tokens bigint[], lease_for bigint) RETURNS SETOF hubhook.row_1 LANGUAGE plpgsql
-SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET jit = off AS $$
+SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET jit = off SET plan_cache_mode = force_generic_plan AS $$
 #variable_conflict use_column
 DECLARE
 	now_ns bigint := hubhook.now_1();
@@ -648,7 +657,7 @@ END $$;
 -- earlier one whose commit's answer was lost. Nothing is taken back that someone has begun to rely on: what others were
 -- merged into, and what another process has started.
 CREATE FUNCTION hubhook.connect_1(sync text, my_process integer, ids uuid[], tokens bigint[]) RETURNS TABLE (epoch bigint, batch bigint) LANGUAGE plpgsql
-SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET jit = off AS $$
+SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET jit = off SET plan_cache_mode = force_generic_plan AS $$
 #variable_conflict use_column
 DECLARE
 	gone uuid[]; some_endpoints bigint[]; some_keys bigint[];
