@@ -358,7 +358,7 @@ func (q *Queue) settleJoiner(j *joiner) {
 		if first := q.running[idOf(j.first)]; first != nil {
 			first.Duplicates = j.first.Duplicates
 		}
-		j.receipt = Receipt{ID: j.first.ID, State: j.first.State, Duplicate: true, wait: q.waitFor(j.first)}
+		j.receipt = Receipt{ID: j.first.ID, State: j.first.State, Duplicate: true, wait: q.waitFor(j.first), q: q}
 		q.announce(Change{Delivery: *j.first})
 		return
 	}

@@ -156,8 +156,9 @@ type task struct {
 
 // wait is the end of a delivery's first attempt, as those see it who wait for it.
 type wait struct {
-	done   chan struct{}
-	report Report // set before done is closed
+	done      chan struct{}
+	report    Report // set before done is closed
+	elsewhere bool   // another process handled it, which told no result; set before done is closed
 }
 
 func newWait() *wait { return &wait{done: make(chan struct{})} }
@@ -196,7 +197,11 @@ func (r *Receipt) Now() State {
 // Report says how the attempt ended. It must be called only after Done is closed.
 func (r *Receipt) Report() Report {
 	<-r.wait.done
-	return r.wait.report
+	report := r.wait.report
+	if r.wait.elsewhere && report.State == Done {
+		report.Result = r.q.resultOf(r.ID)
+	}
+	return report
 }
 
 // Open takes the data directory and opens the queue in it, a new one if there is none. Deliveries that were running when

@@ -1,6 +1,7 @@
 package queue
 
 import (
+	"context"
 	"crypto/rand"
 	"encoding/binary"
 	"errors"
@@ -331,9 +332,33 @@ func (q *Queue) askElsewhere(ids []ulid.ULID) {
 		id := idOf(d)
 		if w := q.waits[id]; w != nil && (d.State.Finished() || d.State == Retrying) {
 			delete(q.waits, id)
+			w.elsewhere = true
 			w.end(Report{State: d.State, Reason: d.Reason})
 		}
 	}
+}
+
+// resultTime bounds the reading of a result for an answer that waits.
+const resultTime = time.Second
+
+// resultOf reads what the handler of a delivery returned in another process, nil where that can't be read in time: the
+// delivery is done all the same.
+func (q *Queue) resultOf(id string) []byte {
+	key, ok := parseID(id)
+	if !ok {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(q.life, resultTime)
+	defer cancel()
+	r, err := q.eng.get(ctx, key)
+	if err != nil {
+		q.cfg.Warn(fmt.Errorf("read what the handler of delivery %s returned in another process: %w; it is answered without", id, err))
+		return nil
+	}
+	if len(r.AttemptList) == 0 {
+		return nil
+	}
+	return r.AttemptList[len(r.AttemptList)-1].Result
 }
 
 // tellOthers lets other processes know what a commit changed.

@@ -57,8 +57,8 @@ func TestSharedWorkGoesWhereHandlersAreFree(t *testing.T) {
 		case <-time.After(20 * time.Second):
 			t.Fatalf("delivery %s, %s, is never done", r.ID, r.Now())
 		}
-		if got := r.Report().State; got != Done {
-			t.Errorf("a delivery that ran elsewhere is reported as %s", got)
+		if got := r.Report(); got.State != Done || string(got.Result) != `"there"` {
+			t.Errorf("a delivery that ran elsewhere is reported as %s with the result %s", got.State, got.Result)
 		}
 	}
 	if n := elsewhere.Load(); n != 20 {
