@@ -105,7 +105,9 @@ func (s *soak) post(p *process, e *event) bool {
 		return false
 	}
 	a.state = said.State
-	if said.Delivery != a.id && (said.Delivery != "" || endpoints[e.endpoint].handled) || said.Repo != "" && said.Repo != e.repo {
+	// What another process's handler returned can't be told while the database that knows it is out of reach.
+	told := endpoints[e.endpoint].handled && !(s.postgres != nil && string(body) == "{}")
+	if said.Delivery != a.id && (said.Delivery != "" || told) || said.Repo != "" && said.Repo != e.repo {
 		s.violation("event %d (%s) was answered %d %.200s with the ID %s: that is of another one", e.n, e.repo, status, body, a.id)
 	}
 	e.mu.Lock()
