@@ -393,7 +393,7 @@ func (e *postgresEngine) failed(doing string, err error) error {
 	var pg *pgconn.PgError
 	switch {
 	case errors.As(err, &connect) && connect.Unwrap() != nil:
-		text = connect.Unwrap().Error()
+		text = strings.ReplaceAll(connect.Unwrap().Error(), "ValidateConnect failed: ", "")
 	case errors.As(err, &pg):
 		text = pg.Error()
 	case errors.Is(err, context.DeadlineExceeded):
@@ -404,6 +404,12 @@ func (e *postgresEngine) failed(doing string, err error) error {
 		failed.code = pg.Code
 	}
 	failed.hint = postgresAdvice(failed.code)
+	switch {
+	case errors.Is(err, pgconn.ErrReadOnlyConnection):
+		failed.hint = postgresAdvice("25006")
+	case strings.Contains(text, "tls error"): // pgx has no error to compare with
+		failed.hint = "set sslmode in the database's URL to what the server speaks, and sslrootcert to the file of the authority that signed its certificate"
+	}
 	return failed
 }
 

@@ -114,7 +114,11 @@ func (e *postgresEngine) lines(t told) []string {
 // heard reads a notification. ok is false for one that is not for this process.
 func (e *postgresEngine) heard(line string) (ids []ulid.ULID, due, ok bool) {
 	from, rest, _ := strings.Cut(line, " ")
-	if from == strconv.Itoa(int(e.process)) || from == aPing {
+	switch from {
+	case strconv.Itoa(int(e.process)):
+		return nil, false, false
+	case aPing: // another process has begun to listen; until the next renewal nobody else tells of it
+		e.others.CompareAndSwap(0, 1)
 		return nil, false, false
 	}
 	isDue, list, _ := strings.Cut(rest, " ")

@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/oklog/ulid/v2"
@@ -25,6 +26,7 @@ var errTakenOver = errors.New("another process has taken the delivery over, sinc
 // shared is what a queue keeps of deliveries that other processes handle too.
 type shared struct {
 	sharing
+	look     time.Duration // lookEvery; tests take another time
 	poke     chan struct{} // asks for a look at what is due
 	quit     chan struct{} // closed by Drain: nothing is claimed any more
 	claiming chan struct{} // closed when the last claim has ended
@@ -39,6 +41,7 @@ type shared struct {
 func (q *Queue) share(eng sharing) {
 	q.shared = &shared{
 		sharing:  eng,
+		look:     lookEvery,
 		poke:     make(chan struct{}, 1),
 		quit:     make(chan struct{}),
 		claiming: make(chan struct{}),
@@ -106,10 +109,11 @@ func (q *Queue) claimOnce() (again time.Duration) {
 	defer q.mu.Unlock()
 	if err != nil {
 		q.sayFailing(fmt.Errorf("look for deliveries that are due: %w", err))
-		return lookEvery
+		return s.look
 	}
 	s.failing = false
 	s.left, q.waiting = left, left.waiting
+	q.suppose(wants)
 	alone := len(wants) == 1 && wants[0].suspects
 	for _, c := range claimed {
 		t := q.adopt(c)
@@ -119,15 +123,30 @@ func (q *Queue) claimOnce() (again time.Duration) {
 		q.begin(t)
 	}
 	for _, w := range q.wants(q.now()) {
-		if len(claimed) > 0 && left.due[w.endpoint] {
+		// One that was asked about with no result is left to others: it would be asked about again and again.
+		if left.due[w.endpoint] && (len(claimed) > 0 || !asksFor(wants, w.endpoint)) {
 			return 0
 		}
 	}
-	again = lookEvery
+	again = s.look
 	if !left.next.IsZero() {
 		again = min(again, max(10*time.Millisecond, left.next.Sub(q.now())))
 	}
 	return again
+}
+
+// suppose has it that work is left for endpoints that were not asked about, none of whose handlers was free: the next one that
+// is free looks for it.
+func (q *Queue) suppose(wants []want) {
+	for name, l := range q.lines {
+		if l.Handle != nil && !asksFor(wants, name) {
+			q.shared.left.due[name] = true
+		}
+	}
+}
+
+func asksFor(wants []want, endpoint string) bool {
+	return slices.ContainsFunc(wants, func(w want) bool { return w.endpoint == endpoint })
 }
 
 // adopt makes a task of a delivery that was claimed for this process.
@@ -275,7 +294,11 @@ func (q *Queue) hear(ids []ulid.ULID, due bool) {
 	}
 	q.mu.Lock()
 	watched := len(q.watchers) > 0
+	runs := slices.ContainsFunc(ids, func(id ulid.ULID) bool { return q.running[id] != nil })
 	q.mu.Unlock()
+	if runs {
+		q.renewOnce() // it may have been discarded
+	}
 	if watched {
 		q.showElsewhere(ids)
 	}

@@ -1,0 +1,89 @@
+package queue
+
+import (
+	"context"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+)
+
+// openShared opens a queue that looks for work only where it has heard of some, so that a test does not end well because it waited.
+func openShared(t *testing.T, dir string, endpoint Endpoint) *Queue {
+	t.Helper()
+	c := Config{Warn: func(err error) { t.Error(err) }}
+	q := newQueue(c.withDefaults(), openTestPostgres(t, databaseOf(t, dir), postgresConfig{}), nil)
+	q.shared.look = time.Hour
+	t.Cleanup(func() {
+		if err := q.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	if err := q.Start([]Endpoint{endpoint}); err != nil {
+		t.Fatal(err)
+	}
+	return q
+}
+
+// What waited because all handlers were busy starts as soon as one is free, without waiting for the next look.
+func TestAHandlerThatIsFreeTakesWhatWaits(t *testing.T) {
+	goOn := make(chan struct{})
+	var mu sync.Mutex
+	var order []string
+	q := openShared(t, t.TempDir(), Endpoint{Name: "inbox", Concurrency: 1, Handle: func(ctx context.Context, c *Claim) Outcome {
+		mu.Lock()
+		order = append(order, c.ID)
+		mu.Unlock()
+		select {
+		case <-goOn:
+		case <-ctx.Done():
+		}
+		return Outcome{}
+	}})
+	var want []string
+	for round := range 3 {
+		for range 2 {
+			r, err := q.Accept(t.Context(), Arrival{Endpoint: "inbox", Body: []byte("{}")})
+			if err != nil {
+				t.Fatal(err)
+			}
+			want = append(want, r.ID)
+		}
+		for n := range 2 {
+			eventually(t, func() bool {
+				mu.Lock()
+				defer mu.Unlock()
+				return len(order) == 2*round+n+1
+			})
+			goOn <- struct{}{}
+		}
+	}
+	slices.Sort(order) // best effort, where one arrives just when another is looked for
+	if !slices.Equal(order, want) {
+		t.Errorf("handled %v; want %v", order, want)
+	}
+}
+
+// A discard in one process ends the context of the handler in another one when that hears of it, which is before it renews its claims.
+func TestADiscardElsewhereIsHeard(t *testing.T) {
+	dir := t.TempDir()
+	began, ended := make(chan struct{}), make(chan error, 1)
+	runs := openShared(t, dir, Endpoint{Name: "inbox", Handle: func(ctx context.Context, c *Claim) Outcome {
+		close(began)
+		<-ctx.Done()
+		ended <- context.Cause(ctx)
+		return Outcome{}
+	}})
+	other := openShared(t, dir, Endpoint{Name: "other"})
+	r, err := runs.Accept(t.Context(), Arrival{Endpoint: "inbox", Body: []byte("{}")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	<-began
+	if err := other.Discard(t.Context(), r.ID, "by hand"); err != nil {
+		t.Fatal(err)
+	}
+	if cause := <-ended; cause != errDiscarded {
+		t.Errorf("the handler's context ended because %v; want %v", cause, errDiscarded)
+	}
+}
