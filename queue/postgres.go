@@ -318,15 +318,19 @@ func (e *postgresEngine) measureClock(ctx context.Context, conn *pgx.Conn) error
 		}
 		if took := time.Since(began); best < 0 || took < best {
 			best = took
-			e.noteClock(sent, took, there)
+			e.ahead.Store(there - sent.Add(took/2).UnixNano())
 		}
 	}
 	return nil
 }
 
-// noteClock compares the clocks by an answer that came within the given time.
+// noteClock compares the clocks by an answer that came within the given time. What is known stays as long as the answer does
+// not contradict it: the slower it came the less it tells, and two processes whose clocks wander put deliveries in the wrong order.
 func (e *postgresEngine) noteClock(sent time.Time, took time.Duration, there int64) {
-	e.ahead.Store(there - sent.Add(took/2).UnixNano())
+	ahead := time.Duration(there - sent.Add(took/2).UnixNano())
+	if (ahead - e.skew()).Abs() > took/2 {
+		e.ahead.Store(int64(ahead))
+	}
 }
 
 func (e *postgresEngine) skew() time.Duration { return time.Duration(e.ahead.Load()) }

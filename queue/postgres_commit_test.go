@@ -63,3 +63,24 @@ func TestCommitsDoNotBlockEachOther(t *testing.T) {
 		}
 	}
 }
+
+func TestTheClockThatIsKnownStaysUntilItIsWrong(t *testing.T) {
+	sent := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+	e := &postgresEngine{}
+	for _, c := range []struct {
+		what        string
+		took, there time.Duration // there is the server's clock at the answer, since sent
+		want        time.Duration
+	}{
+		{"a quick answer tells", time.Millisecond, 3 * time.Second, 3*time.Second - 500*time.Microsecond},
+		{"a slow one that fits changes nothing", 2 * time.Second, 3500 * time.Millisecond, 3*time.Second - 500*time.Microsecond},
+		{"nor does one at its edge", 2 * time.Second, 3*time.Second - 500*time.Microsecond, 3*time.Second - 500*time.Microsecond},
+		{"one that does not fit tells", 2 * time.Second, 6 * time.Second, 5 * time.Second},
+		{"backwards too", 2 * time.Millisecond, -time.Hour, -time.Hour - time.Millisecond},
+	} {
+		e.noteClock(sent, c.took, sent.Add(c.there).UnixNano())
+		if e.skew() != c.want {
+			t.Errorf("%s: the server's clock is %v ahead; want %v", c.what, e.skew(), c.want)
+		}
+	}
+}
