@@ -44,6 +44,12 @@ type engine interface {
 	close() error
 }
 
+// preloader is an engine that has to read something back before it can tell duplicates.
+type preloader interface {
+	// preload begins to read what an arrival may be a duplicate of that counts those received since then.
+	preload(since time.Time)
+}
+
 // sharing is what an engine does besides where other processes handle deliveries of the same store.
 //
 // A running delivery is a claim there: it has a token, new for each attempt, and a lease, which ends unless the claim is

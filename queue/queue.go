@@ -374,6 +374,15 @@ func (q *Queue) Start(endpoints []Endpoint) error {
 	for _, states := range counts {
 		q.waiting += int(states[Waiting])
 	}
+	if p, ok := q.eng.(preloader); ok {
+		window := time.Duration(0)
+		for _, l := range lines {
+			window = max(window, l.DedupeWindow)
+		}
+		if window > 0 {
+			p.preload(q.now().Add(-window))
+		}
+	}
 	q.lines, q.suspects, q.started = lines, suspects, true
 	q.sweepAt = q.now().Add(sweepEvery)
 	q.dispatch()

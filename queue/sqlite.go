@@ -39,6 +39,7 @@ type sqliteConfig struct {
 	// synchronous is for the test that shows that FULL is needed; "" for FULL.
 	synchronous string
 	walBytes    int64 // 0 for defaultWALBytes
+	splitRows   int   // 0 for defaultSplitRows
 }
 
 // sqliteEngine is the engine on one SQLite file, which this process alone owns. One connection writes, outside of
@@ -48,15 +49,16 @@ type sqliteEngine struct {
 	path string
 
 	// Of the goroutine that has the right to commit.
-	w         *writer
-	summary   summary
-	direct    map[int64]struct{} // running deliveries that did not wait, and so are in no index
-	commits   int                // since summary.Low was last brought up to date
-	broken    error              // a sync failed: what is on disk is unknown until the file is opened anew
-	forgotten []ulid.ULID
-	webhooks  webhooks
-	unwritten int   // bytes, by estimate, since the last kick of the checkpointer
-	greatest  int64 // of the numbers that stand for endpoints
+	w          *writer
+	summary    summary
+	direct     map[int64]struct{} // running deliveries that did not wait, and so are in no index
+	commits    int                // since summary.Low was last brought up to date
+	broken     error              // a sync failed: what is on disk is unknown until the file is opened anew
+	forgotten  []ulid.ULID
+	webhooks   webhooks
+	preloading *preloading // nil without one, and once it was waited for
+	unwritten  int         // bytes, by estimate, since the last kick of the checkpointer
+	greatest   int64       // of the numbers that stand for endpoints
 
 	mu        sync.Mutex
 	readers   *sql.DB // nil until they are needed
@@ -111,6 +113,9 @@ func openSQLite(ctx context.Context, path string, cfg sqliteConfig) (_ *sqliteEn
 	}
 	if cfg.walBytes == 0 {
 		cfg.walBytes = defaultWALBytes
+	}
+	if cfg.splitRows == 0 {
+		cfg.splitRows = defaultSplitRows
 	}
 	e := &sqliteEngine{cfg: cfg, path: path, direct: map[int64]struct{}{}, kick: make(chan struct{}, 1), webhooks: newWebhooks()}
 	e.life, e.end = context.WithCancel(context.Background())
@@ -383,7 +388,7 @@ func (e *sqliteEngine) publish() {
 func (e *sqliteEngine) recoverInterrupted() error {
 	w := e.w
 	running, err := w.query(`SELECT id, endpoint, attempts, interruptions, started FROM delivery
-		WHERE state = 1 AND run_at IS NOT NULL
+		INDEXED BY delivery_due WHERE state = 1 AND run_at IS NOT NULL
 		UNION SELECT id, endpoint, attempts, interruptions, started FROM delivery WHERE state = 1 AND id >= ?`, e.summary.Low)
 	if err != nil {
 		return err

@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"github.com/oklog/ulid/v2"
-	"modernc.org/sqlite"
 )
 
 // columns are those of a Delivery, in the order of the col constants.
@@ -45,17 +44,6 @@ const (
 	colBurst
 	colCount
 )
-
-func init() {
-	// For searches by a part of an id, of which the database knows the key alone.
-	sqlite.MustRegisterDeterministicScalarFunction("delivery_id", 1, func(_ *sqlite.FunctionContext, args []driver.Value) (driver.Value, error) {
-		key, ok := args[0].(int64)
-		if !ok {
-			return nil, fmt.Errorf("delivery_id: %T is no key", args[0])
-		}
-		return idFromKey(key).String(), nil
-	})
-}
 
 // reader returns the connections for reading, which are opened when they are first needed.
 func (e *sqliteEngine) reader() (*sql.DB, error) {
@@ -193,8 +181,9 @@ func (e *sqliteEngine) unfinished(ctx context.Context, limit int) ([]Delivery, i
 		n += int(c[stateWaiting] + c[stateRunning] + c[stateRetrying])
 	}
 	e.mu.Unlock()
-	ds, err := e.deliveries(ctx, "SELECT "+columns+` FROM delivery d
-		WHERE d.state < 3 AND (d.run_at IS NOT NULL OR d.id >= ?) ORDER BY d.id LIMIT ?`, low, limit)
+	ds, err := e.deliveries(ctx, "SELECT "+columns+` FROM delivery d WHERE d.state < 3
+		AND d.id IN (SELECT id FROM delivery INDEXED BY delivery_due WHERE run_at IS NOT NULL UNION ALL SELECT id FROM delivery WHERE id >= ?)
+		ORDER BY d.id LIMIT ?`, low, limit)
 	if err != nil {
 		return nil, 0, e.readError("read the unfinished deliveries", err)
 	}
@@ -217,39 +206,24 @@ func (e *sqliteEngine) counts(context.Context) (Counts, error) {
 	return all, nil
 }
 
-func (e *sqliteEngine) list(ctx context.Context, f Filter) ([]Delivery, string, error) {
-	where, args, none := e.where(f)
-	if none {
-		return nil, "", nil
-	}
-	query := "SELECT " + columns + " FROM delivery d"
-	if len(where) > 0 {
-		query += " WHERE " + strings.Join(where, " AND ")
-	}
-	// One more than asked for shows whether there are more.
-	ds, err := e.deliveries(ctx, query+" ORDER BY d.id DESC LIMIT ?", append(args, f.Limit+1)...)
-	if err != nil {
-		return nil, "", e.readError("list deliveries", err)
-	}
-	if len(ds) > f.Limit {
-		ds = ds[:f.Limit]
-		return ds, ds[len(ds)-1].ID, nil
-	}
-	return ds, "", nil
-}
-
-// where returns the conditions of a filter, or that nothing can meet them.
-func (e *sqliteEngine) where(f Filter) (where []string, args []any, none bool) {
+// where returns the conditions of a filter, but for Query and Before, and about how many deliveries have to be looked at.
+// If that is 0, nothing can meet them.
+func (e *sqliteEngine) where(f Filter) (where []string, args []any, looks int64) {
 	and := func(cond string, values ...any) {
 		where = append(where, cond)
 		args = append(args, values...)
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	for _, states := range e.shown {
+		for _, n := range states {
+			looks += n
+		}
+	}
 	endpoint, known := e.endpoints[f.Endpoint]
 	if f.Endpoint != "" {
 		if !known {
-			return nil, nil, true
+			return nil, nil, 0
 		}
 		and("d.endpoint = ?", endpoint)
 	}
@@ -262,15 +236,21 @@ func (e *sqliteEngine) where(f Filter) (where []string, args []any, none bool) {
 			}
 		}
 		if n == 0 { // spares a search through all
-			return nil, nil, true
+			return nil, nil, 0
 		}
 		and("d.state = ?", state)
-		if state >= stateDead {
+		switch {
+		case state >= stateDead:
 			and("d.state >= 4") // so that SQLite sees that the index of these states serves
+			looks = n
+		case state < stateDone && n <= fewUnfinished:
+			and(`d.id IN (SELECT id FROM delivery INDEXED BY delivery_due WHERE run_at IS NOT NULL
+				UNION ALL SELECT id FROM delivery WHERE id >= ? AND state = 1)`, e.low)
+			looks = n
 		}
 	}
 	if f.Scope != "" {
-		and("(d.scope = ? OR substr(d.scope, 1, ?) = ?)", f.Scope, len([]rune(f.Scope))+1, f.Scope+".")
+		and("(d.scope = ? OR d.scope >= ? AND d.scope < ?)", f.Scope, f.Scope+".", f.Scope+"/") // '/' comes after '.'
 	}
 	if f.Action != "" {
 		and("d.action = ?", f.Action)
@@ -289,26 +269,7 @@ func (e *sqliteEngine) where(f Filter) (where []string, args []any, none bool) {
 	if f.Unreplayed {
 		and("d.replays = 0")
 	}
-	if f.Before != "" {
-		id, _ := parseID(f.Before)
-		and("d.id < ?", idKey(id))
-	}
-	if f.Query != "" {
-		q := strings.ToLower(f.Query)
-		cond := "instr(lower(d.webhook_id), ?) OR instr(lower(d.repo_name), ?) OR instr(lower(d.reason), ?)"
-		values := []any{q, q, q}
-		if maybeID(f.Query) {
-			cond += " OR instr(delivery_id(d.id), ?)"
-			values = append(values, strings.ToUpper(f.Query))
-		}
-		and("("+cond+")", values...)
-	}
-	return where, args, false
-}
-
-// maybeID reports whether q can be a part of an id.
-func maybeID(q string) bool {
-	return len(q) <= ulid.EncodedSize && strings.Trim(strings.ToUpper(q), ulid.Encoding) == ""
+	return where, args, looks
 }
 
 func (e *sqliteEngine) load(ctx context.Context, id ulid.ULID) (*stored, error) {

@@ -91,6 +91,26 @@ func (w *writer) query(query string, args ...any) ([][]driver.Value, error) {
 	return readRows(rows, 1<<30)
 }
 
+// each calls do with each row of a query. The row is good until the next one.
+func (w *writer) each(query string, args []any, do func(row []driver.Value) error) (err error) {
+	rows, err := w.conn.(driver.QueryerContext).QueryContext(context.Background(), query, (&statement{}).bind(args))
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, rows.Close()) }()
+	row := make([]driver.Value, len(rows.Columns()))
+	for {
+		if err := rows.Next(row); err == io.EOF {
+			return nil
+		} else if err != nil {
+			return err
+		}
+		if err := do(row); err != nil {
+			return err
+		}
+	}
+}
+
 func (w *writer) queryRow(query string, args ...any) ([]driver.Value, error) {
 	all, err := w.query(query, args...)
 	if err != nil {

@@ -1,12 +1,19 @@
 package queue
 
 import (
+	"context"
 	"crypto/sha256"
-	"encoding/binary"
+	"database/sql/driver"
 	"encoding/hex"
+	"errors"
 	"fmt"
+	"hash/maphash"
+	"maps"
 	"math"
+	"net/url"
 	"time"
+
+	"modernc.org/sqlite"
 )
 
 // webhooks finds the delivery that has a Webhook-Id. It is kept in memory, about 40 bytes for each delivery: an index on disk would be
@@ -60,37 +67,43 @@ func storedWebhookID(id string) string {
 	return cut(id, maxName-len(end)) + end
 }
 
+// webhookSeed is this process's: who sends can't know which ids have the same hash.
+var webhookSeed = maphash.MakeSeed()
+
 // webhookHash is what stands for a stored Webhook-Id of an endpoint.
 func webhookHash(endpoint, webhookID string) int64 {
-	h := sha256.New()
-	h.Write([]byte(endpoint))
-	h.Write([]byte{0})
-	h.Write([]byte(webhookID))
-	var sum [sha256.Size]byte
-	return int64(binary.BigEndian.Uint64(h.Sum(sum[:0])))
+	var h maphash.Hash
+	h.SetSeed(webhookSeed)
+	h.WriteString(endpoint)
+	h.WriteByte(0)
+	h.WriteString(webhookID)
+	return int64(h.Sum64())
 }
 
-// readWebhooks reads those deliveries into e.webhooks that an arrival may be a duplicate of and that were stored before this process.
-func (e *sqliteEngine) readWebhooks(since time.Time) error {
-	w := &e.webhooks
+// load reads those deliveries that an arrival may be a duplicate of and that were stored before this process.
+func (w *webhooks) load(ctx context.Context, conn *writer, names map[int64]string, since time.Time) error {
 	add := func(where string, args ...any) error {
-		rows, err := e.w.query("SELECT id, endpoint, webhook_id FROM delivery WHERE webhook_id IS NOT NULL AND replay_of IS NULL AND "+where, args...)
+		n := 0
+		err := conn.each("SELECT id, endpoint, webhook_id FROM delivery WHERE webhook_id IS NOT NULL AND replay_of IS NULL AND "+where, args, func(row []driver.Value) error {
+			if n++; n%1024 == 0 && ctx.Err() != nil {
+				return ctx.Err()
+			}
+			hash := webhookHash(names[row[1].(int64)], row[2].(string))
+			w.newest[hash] = max(w.newest[hash], row[0].(int64))
+			return nil
+		})
 		if err != nil {
 			return fmt.Errorf("read the Webhook-Ids that were stored before: %w", err)
-		}
-		for _, row := range rows {
-			hash := webhookHash(e.names[row[1].(int64)], row[2].(string))
-			w.newest[hash] = max(w.newest[hash], row[0].(int64))
 		}
 		return nil
 	}
 	if !w.read {
 		// What was merged counts as unfinished while the last of its burst is.
-		if err := add(`run_at IS NOT NULL`); err != nil {
+		const unfinished = "FROM delivery INDEXED BY delivery_due WHERE run_at IS NOT NULL"
+		if err := add("id IN (SELECT id " + unfinished + ")"); err != nil {
 			return err
 		}
-		if err := add(`state >= 4 AND state = 6
-			AND burst IN (SELECT burst FROM delivery WHERE run_at IS NOT NULL AND burst IS NOT NULL)`); err != nil {
+		if err := add("state >= 4 AND state = 6 AND burst IN (SELECT burst " + unfinished + " AND burst IS NOT NULL)"); err != nil {
 			return err
 		}
 		w.read = true
@@ -102,6 +115,46 @@ func (e *sqliteEngine) readWebhooks(since time.Time) error {
 		w.from = from
 	}
 	return nil
+}
+
+// preloading is a load beside the work, for the first arrival, which need not wait as long then.
+type preloading struct {
+	done     chan struct{}
+	webhooks webhooks // set before done is closed, and complete if err is nil
+	err      error
+}
+
+// preload begins to read what arrivals may be duplicates of that count those since then.
+func (e *sqliteEngine) preload(since time.Time) {
+	p := &preloading{done: make(chan struct{}), webhooks: newWebhooks()}
+	e.mu.Lock()
+	names := maps.Clone(e.names)
+	e.mu.Unlock()
+	e.preloading = p
+	e.tasks.Go(func() {
+		defer close(p.done)
+		conn, err := (&sqlite.Driver{}).Open(e.dsn(url.Values{"mode": {"ro"}, "_pragma": {"busy_timeout(5000)", "cache_size(-500)"}}))
+		if err != nil {
+			p.err = err
+			return
+		}
+		w := &writer{conn: conn}
+		p.err = errors.Join(p.webhooks.load(e.life, w, names, since), w.close())
+	})
+}
+
+// readWebhooks makes e.webhooks hold what an arrival may be a duplicate of.
+func (e *sqliteEngine) readWebhooks(since time.Time) error {
+	if p := e.preloading; p != nil {
+		<-p.done
+		e.preloading = nil
+		// Nothing has been looked for so far, so e.webhooks is empty. What could not be read is read now.
+		if p.err == nil && len(e.webhooks.newest) == 0 {
+			p.webhooks.undo = e.webhooks.undo
+			e.webhooks = p.webhooks
+		}
+	}
+	return e.webhooks.load(context.Background(), e.w, e.names, since)
 }
 
 // findFirst looks for the delivery that an arrival is a duplicate of, and counts it there. Without one, the arrival becomes the one that
