@@ -359,7 +359,7 @@ func (q *Queue) settleJoiner(j *joiner) {
 			first.Duplicates = j.first.Duplicates
 		}
 		j.receipt = Receipt{ID: j.first.ID, State: j.first.State, Duplicate: true, wait: q.waitFor(j.first), q: q}
-		q.announce(Change{Delivery: *j.first})
+		q.announce(Change{Delivery: *j.first, Duplicate: true})
 		return
 	}
 	j.receipt = Receipt{ID: t.ID, State: t.State, wait: t.wait, q: q, task: t}

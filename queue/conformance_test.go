@@ -538,12 +538,18 @@ func conformBurst(t *testing.T, b *bench) {
 	if n, err := b.discardAll("fresh"); err != nil || n != 3 {
 		t.Errorf("discarded %d, %v", n, err)
 	}
+	revived := b.store(func(a *arrival) {
+		a.d.State, a.d.WebhookID, a.dedupe, a.since = Done, first.d.ID, true, first.d.Received.Add(-time.Hour)
+	})
+	if revived.first != nil {
+		t.Error("one whose burst was discarded can't be revived")
+	}
 	if next := b.store(burstOf("inbox", 1)); next.merged != nil {
 		t.Errorf("one that was discarded is merged: %v", next.merged)
 	}
 	counts, err := b.counts(t.Context())
 	b.must(err)
-	want := Counts{"inbox": {Merged: 2, Discarded: 2, Waiting: 1}, "elsewhere": {Discarded: 1}}
+	want := Counts{"inbox": {Merged: 2, Discarded: 2, Waiting: 1, Done: 1}, "elsewhere": {Discarded: 1}}
 	if diff := cmp.Diff(want, counts); diff != "" {
 		t.Error(diff)
 	}

@@ -162,7 +162,9 @@ type Change struct {
 	Delivery Delivery
 	New      bool     // the delivery was just stored
 	Attempt  *Attempt // the attempt that just started or ended, nil for other changes
-	Value    any      // Arrival.Value, where the delivery has not been read back from disk
+	// Duplicate: the delivery has one more duplicate, and is what it was otherwise.
+	Duplicate bool
+	Value     any // Arrival.Value, where the delivery has not been read back from disk
 }
 
 // The errors of a queue. Test with errors.Is.

@@ -341,7 +341,8 @@ BEGIN
 					SELECT FROM hubhook.delivery d WHERE d.id = w.delivery AND (
 						d.state < 3
 						OR d.state = 6 AND EXISTS (SELECT FROM hubhook.unfinished u WHERE u.burst = d.burst)
-						OR d.state NOT IN (4, 7) AND a.since <> 0 AND d.received >= a.since
+						OR d.state NOT IN (4, 7) AND a.since <> 0 AND d.received >= a.since AND NOT EXISTS (
+							SELECT FROM hubhook.delivery s WHERE s.burst = d.burst AND s.state IN (4, 7))
 					)
 				);
 				SELECT array_agg(a.place), array_agg(w.delivery) INTO some_places, some_ids

@@ -2,6 +2,7 @@ package queue
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"time"
@@ -96,18 +97,19 @@ func (q *Queue) Outcome(ctx context.Context, id string) (Report, error) {
 		w := q.nextEnd(key) // before the reading, so that no end is missed
 		r, err := q.Get(ctx, id)
 		switch {
-		case err != nil || r.State.Finished():
-			q.forgetEnd(key, w)
-			switch {
-			case err != nil:
-				return Report{}, err
-			case r.State == Merged && r.MergedInto != "":
+		case errors.Is(err, ErrNotFound):
+			q.endElsewhere(key, Report{})
+			return Report{}, err
+		case err != nil: // others may wait for the same end
+			return Report{}, err
+		case r.State.Finished():
+			report := r.report()
+			q.endElsewhere(key, report)
+			if r.State == Merged && r.MergedInto != "" {
 				id = r.MergedInto
 				continue
-			case r.State == Done && len(r.AttemptList) > 0:
-				return Report{State: Done, Result: r.AttemptList[len(r.AttemptList)-1].Result}, nil
 			}
-			return Report{State: r.State, Reason: r.Reason}, nil
+			return report, nil
 		}
 		var elsewhere <-chan time.Time
 		if q.shared != nil {
@@ -140,13 +142,23 @@ func (q *Queue) nextEnd(id ulid.ULID) *wait {
 	return q.waits[id]
 }
 
-// forgetEnd lets go of what nextEnd returned for a delivery that turned out to be finished.
-func (q *Queue) forgetEnd(id ulid.ULID, w *wait) {
+// endElsewhere tells those who wait here for a delivery what the store has of its end.
+func (q *Queue) endElsewhere(id ulid.ULID, report Report) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if q.waits[id] == w {
+	if w := q.waits[id]; w != nil {
 		delete(q.waits, id)
+		w.end(report)
 	}
+}
+
+// report says how a finished delivery ended.
+func (r *Record) report() Report {
+	report := Report{State: r.State, Reason: r.Reason}
+	if n := len(r.AttemptList); n > 0 && r.State == Done {
+		report = Report{State: Done, Result: r.AttemptList[n-1].Result}
+	}
+	return report
 }
 
 // Discard makes an unfinished delivery a discarded one and returns once that is stored. The context of a running handler

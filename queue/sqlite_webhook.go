@@ -174,16 +174,18 @@ func (e *sqliteEngine) findFirst(a *arrival, endpoint int64) (found bool, err er
 			if row[colEndpoint].(int64) != endpoint || first.WebhookID != a.d.WebhookID {
 				return false, nil // two ids with one hash: the earlier one keeps it
 			}
-			counts := first.State != Dead && first.State != Discarded && !a.since.IsZero() && !first.Received.Before(a.since)
-			unfinished := !first.State.Finished()
-			if first.State == Merged && !counts {
+			became := first.State // of one that was merged: what became of the last of its burst
+			if first.State == Merged {
 				last, err := e.w.survivor.queryRow(key)
 				if err != nil {
 					return false, err
 				}
-				unfinished = last != nil && last[1] != nil && !stateNames[last[1].(int64)].Finished()
+				if last != nil && last[1] != nil {
+					became = stateNames[last[1].(int64)]
+				}
 			}
-			if unfinished || counts {
+			recent := !a.since.IsZero() && !first.Received.Before(a.since)
+			if !became.Finished() || recent && became != Dead && became != Discarded {
 				first.Duplicates++
 				a.first = &first
 				return true, e.w.duplicate.exec(row[colID])

@@ -110,14 +110,11 @@ func callHandler(ctx context.Context, e *endpoint, p *payload.Payload) queue.Out
 // changed shows what became of a delivery. The queue calls it on the goroutine that does the work, so everything here is quick.
 func (s *Server) changed(c queue.Change) {
 	d := &c.Delivery
-	// What an arrival was merged with is told right after it. Any other change of a merged delivery says that it has a duplicate.
-	merging := d.State == queue.Merged && d.MergedInto == s.justStored
-	s.justStored = ""
 	switch {
+	case c.Duplicate: // shown with the request
 	case c.Attempt == nil && c.New:
 		id := d.ID
 		s.newest.Store(&id)
-		s.justStored = id
 		if !d.Synthetic && d.ReplayOf == "" {
 			s.prober.delivered(d.Received)
 		}
@@ -134,7 +131,7 @@ func (s *Server) changed(c queue.Change) {
 			s.metrics.ended(d.Endpoint, string(d.State))
 			s.screen.Outcome(s.viewOutcome(d, c))
 		}
-	case c.Attempt == nil && (d.State == queue.Discarded || merging):
+	case c.Attempt == nil && (d.State == queue.Discarded || d.State == queue.Merged):
 		s.metrics.ended(d.Endpoint, string(d.State))
 		s.screen.Outcome(s.viewOutcome(d, c))
 	}

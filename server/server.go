@@ -46,8 +46,6 @@ type Server struct {
 	prober   *prober
 	newest   atomic.Pointer[string] // ID of the newest delivery, for the key r
 	private  *inspector.Inspector   // nil until Run opens it, and where it is off
-
-	justStored string // ID of the delivery that the last change told of, "" unless it was new; for changed alone, which runs one at a time
 }
 
 // New checks config and returns a server for it. The error is a *ConfigError. Nothing is opened before Run or Handler.

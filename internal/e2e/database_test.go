@@ -3,6 +3,7 @@
 package e2e_test
 
 import (
+	"fmt"
 	"io"
 	"net/http"
 	"net/url"
@@ -10,6 +11,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/hubhook/hubhook/internal/pgserver"
@@ -199,6 +201,35 @@ func TestAnAnswerThatWaitsForAnotherProgram(t *testing.T) {
 	if starts, _ := h.handled(t); starts[id] != 1 || len(starts) != 1 {
 		t.Errorf("handlers started: %v; want one", starts)
 	}
+	a.stop()
+	b.stop()
+}
+
+// What a handler returns is the answer, whichever program has run it.
+func TestAResultFromAnotherProgram(t *testing.T) {
+	t.Parallel()
+	h, _ := shared(t)
+	flags := []string{"--port", "0", "--no-tunnel", "--answer", "handled"}
+	a := h.serve(t, bot, flags...)
+	b := h.serve(t, bot, flags...)
+	var posts sync.WaitGroup
+	const bursts = 10
+	for i := range bursts {
+		repo := fmt.Sprintf("me/data%d", i)
+		for range 2 {
+			posts.Go(func() {
+				got, err := tryPost(t, a.client, a.base+"/webhooks/burst", pushTo(t, repo))
+				if err != nil || got.status != 200 {
+					t.Errorf("answer %d %s, %v; want 200", got.status, got.body, err)
+					return
+				}
+				if r := b.record(got.delivery()); r.State == queue.Done && string(r.AttemptList[0].Result) != got.body {
+					t.Errorf("delivery %s returned %s, and was answered %s", r.ID, r.AttemptList[0].Result, got.body)
+				}
+			})
+		}
+	}
+	posts.Wait()
 	a.stop()
 	b.stop()
 }
