@@ -66,7 +66,8 @@ type postgresEngine struct {
 	tasks   sync.WaitGroup
 	ahead   atomic.Int64 // of the server's clock, in nanoseconds
 	others  atomic.Int64 // processes that were at work lately, besides this one
-	good    atomic.Int64 // since when claims could be renewed without a break, in Unix nanoseconds; 0: they can't
+	renewed atomic.Int64 // when claims were last renewed, in Unix nanoseconds; 0: the last try failed
+	good    atomic.Int64 // since when that has gone well without a break longer than a lease
 
 	mu     sync.Mutex
 	writer *postgresWriter // nil while there is no connection
@@ -120,6 +121,7 @@ func openPostgres(ctx context.Context, url string, cfg postgresConfig) (_ *postg
 	}
 	e.writer = w
 	e.good.Store(time.Now().UnixNano())
+	e.renewed.Store(time.Now().UnixNano())
 	e.tasks.Go(e.keepWriter)
 	e.tasks.Go(e.teller)
 	return e, nil

@@ -77,10 +77,11 @@ func (e *postgresEngine) claim(ctx context.Context, wants []want) ([]*stored, pe
 }
 
 // mayTakeOver reports whether claims that were not renewed are given up for lost: only once this process could have renewed
-// its own for a whole lease. After an outage of the server, all owners first get the time to renew theirs.
+// its own for a whole lease, up to now. After the server, or all machines, stood still, the owners first get the time to
+// renew theirs.
 func (e *postgresEngine) mayTakeOver() bool {
-	since := e.good.Load()
-	return since != 0 && time.Since(time.Unix(0, since)) > e.cfg.lease
+	since, last := time.Unix(0, e.good.Load()), time.Unix(0, e.renewed.Load())
+	return time.Since(last) < e.cfg.lease && last.Sub(since) > e.cfg.lease
 }
 
 // narrow makes a stored delivery of a row without content.
@@ -116,10 +117,13 @@ func (e *postgresEngine) renew(ctx context.Context, claims []held) ([]lost, erro
 		column(claims, func(h held) pgtype.UUID { return uuidOf(h.id) }),
 		column(claims, func(h held) int64 { return h.token }), int64(e.cfg.lease))
 	if err != nil {
-		e.good.Store(0)
+		e.renewed.Store(0)
 		return nil, e.failed("renew the claims in the database", err)
 	}
-	e.good.CompareAndSwap(0, time.Now().UnixNano())
+	now := time.Now().Round(0) // without the monotonic clock, which may stand still when a machine does
+	if now.Sub(time.Unix(0, e.renewed.Swap(now.UnixNano()))) > e.cfg.lease {
+		e.good.Store(now.UnixNano())
+	}
 	var gone []lost
 	for i := range rows {
 		r := &rows[i]

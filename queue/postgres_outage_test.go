@@ -140,13 +140,21 @@ func TestPostgresStandsStill(t *testing.T) {
 		}
 	}
 	// Nobody may take a claim over until its owner has had the time to renew it.
-	_, err := e.renew(t.Context(), nil)
-	b.must(err)
-	e.good.Store(0)
-	_, _, err = e.claim(t.Context(), nil)
-	b.must(err)
-	if b.state(runs) != Running {
-		t.Errorf("after an outage, a claim that nobody could renew is at once %s", b.state(runs))
+	b.must(s.Pause())
+	if _, err := e.renew(t.Context(), nil); err == nil {
+		t.Error("a server that stands still has renewed claims")
+	}
+	b.must(s.Continue())
+	eventually(t, func() bool {
+		_, err := e.renew(t.Context(), nil)
+		return err == nil
+	})
+	if e.mayTakeOver() {
+		t.Error("right after an outage, a claim that nobody could renew may be taken over")
+	}
+	b.interruptAll()
+	if b.state(runs) != Waiting {
+		t.Errorf("a claim that nobody renews is %s in the end", b.state(runs))
 	}
 }
 
@@ -354,4 +362,70 @@ func TestPostgresStandbyTakesOver(t *testing.T) {
 		}
 	}
 	t.Logf("%d were stored before the primary was killed", len(stored))
+}
+
+// TestPostgresWarns opens a database on a server that may lose what it has confirmed, and whose clock is elsewhere.
+func TestPostgresWarns(t *testing.T) {
+	s, err := pgserver.Start(t.Context(), "fsync=off", "synchronous_commit=off")
+	pgserver.Need(t, err)
+	t.Cleanup(func() {
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	if err := s.CreateDatabase(t.Context(), "d"); err != nil {
+		t.Fatal(err)
+	}
+	var warned []string
+	cfg := postgresConfig{
+		now:  func() time.Time { return time.Now().Add(3 * time.Second) },
+		warn: func(err error) { warned = append(warned, err.Error()) },
+	}
+	b, e := postgresBench(t, s.URL("d"), cfg)
+	all := strings.Join(warned, "\n")
+	if len(warned) != 2 || !strings.Contains(all, "fsync=off") || !strings.Contains(all, "differ by 3s") && !strings.Contains(all, "differ by 3.0") && !strings.Contains(all, "differ by 2.9") {
+		t.Errorf("it warns:\n%s", all)
+	}
+	if got := (e.skew() + 3*time.Second).Abs(); got > time.Second {
+		t.Errorf("the clock there is ahead by %v, want -3s", e.skew())
+	}
+	// With synchronous_commit=off the log is written up to a second later, but not with what arrives.
+	b.store(nil)
+	var behind bool
+	b.must(e.workers.QueryRow(t.Context(), "SELECT pg_current_wal_insert_lsn() <> pg_current_wal_flush_lsn() FROM hubhook.delivery").Scan(&behind))
+	if behind {
+		t.Error("a commit with an arrival returned before the log was flushed")
+	}
+}
+
+// TestPostgresPoll looks for changes where no notification arrives.
+func TestPostgresPoll(t *testing.T) {
+	url := pgserver.Database(t)
+	one, _ := postgresBench(t, url, postgresConfig{})
+	_, two := postgresBench(t, url, postgresConfig{})
+	p := &postgresPoll{}
+	look := func() (ids []ulid.ULID) {
+		t.Helper()
+		p.look(t.Context(), two, func(changed []ulid.ULID, due bool) {
+			if !due {
+				t.Error("a poll can't know that nothing is due")
+			}
+			ids = changed
+		})
+		return ids
+	}
+	if got := look(); got != nil {
+		t.Errorf("at first, %v has changed", got)
+	}
+	waits, done := one.store(nil), one.store(in(Done))
+	if got := look(); len(got) != 2 || got[0] != waits.d.id || got[1] != done.d.id {
+		t.Errorf("after two arrivals, %v has changed", got)
+	}
+	if got := look(); got != nil {
+		t.Errorf("when nothing has happened, %v has changed", got)
+	}
+	one.claim(1)
+	if got := look(); len(got) != 1 || got[0] != waits.d.id {
+		t.Errorf("after a start, %v has changed", got)
+	}
 }

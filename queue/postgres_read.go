@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 	"time"
 
@@ -191,27 +192,46 @@ func (e *postgresEngine) where(f Filter) (from string, where []string, args []an
 		cond := `strpos(lower(d.webhook_id COLLATE "C"), ?) > 0 OR strpos(lower(d.repo_name COLLATE "C"), ?) > 0 OR strpos(lower(d.reason COLLATE "C"), ?) > 0`
 		values := []any{q, q, q}
 		if maybeID(f.Query) {
-			in, bits := idBits(f.Query)
+			in, more := idPart(f.Query)
 			cond += " OR " + in
-			values = append(values, bits)
+			values = append(values, more...)
 		}
 		and("("+cond+")", values...)
 	}
 	return from, where, args
 }
 
-// idBits returns a condition for ids that have a part, and its value: the part's bits at each place where a digit of an id
-// begins. An id is 26 digits of 5 bits, of which the first two do not count.
-func idBits(part string) (cond string, bits string) {
+// idPart returns a condition for ids that have a part, and its values. An id is 26 digits of 5 bits, of which the first two do
+// not count. Looking at the bits of each place where a digit begins is slow, so it is done only for ids that have those
+// bytes of the part which are whole, wherever it may begin.
+func idPart(part string) (cond string, values []any) {
+	var bits string
 	for _, digit := range strings.ToUpper(part) {
 		bits += fmt.Sprintf("%05b", strings.IndexRune(ulid.Encoding, digit))
 	}
-	const whole = "('x' || encode(uuid_send(d.id), 'hex'))::bit(128)"
-	var places []string
+	const whole = "B'00' || ('x' || encode(uuid_send(d.id), 'hex'))::bit(128)"
+	var places, bytes []string
+	seen := map[string]bool{}
 	for i := range ulid.EncodedSize - len(part) + 1 {
-		places = append(places, fmt.Sprintf("substring(B'00' || %s FROM %d FOR %d)", whole, 5*i+1, 5*len(part)))
+		places = append(places, fmt.Sprintf("substring(%s FROM %d FOR %d)", whole, 5*i+1, len(bits)))
+		begin := 5*i - 2 // the part's first bit within the id
+		first, end := (max(0, begin)+7)/8*8, (begin+len(bits))/8*8
+		pattern := []byte{}
+		for bit := first; bit < end; bit += 8 {
+			n, err := strconv.ParseUint(bits[bit-begin:bit-begin+8], 2, 8)
+			if err != nil {
+				panic(err) // they are zeros and ones
+			}
+			pattern = append(pattern, byte(n))
+		}
+		if !seen[string(pattern)] {
+			seen[string(pattern)] = true
+			bytes = append(bytes, "position(?::bytea IN uuid_send(d.id)) > 0")
+			values = append(values, pattern)
+		}
 	}
-	return "(?::text)::varbit IN (" + strings.Join(places, ", ") + ")", bits
+	exact := "(?::text)::varbit IN (" + strings.Join(places, ", ") + ")"
+	return "CASE WHEN " + strings.Join(bytes, " OR ") + " THEN " + exact + " ELSE false END", append(values, bits)
 }
 
 func (e *postgresEngine) load(ctx context.Context, id ulid.ULID) (*stored, error) {

@@ -142,6 +142,9 @@ func shareLeases(t *testing.T, p *processes) {
 		if gone, err = one.engine.(sharing).renew(t.Context(), []held{kept}); err != nil || gone != nil {
 			t.Fatalf("a claim that is renewed is lost: %v, %v", gone, err)
 		}
+		if _, err := two.engine.(sharing).renew(t.Context(), nil); err != nil {
+			t.Fatal(err)
+		}
 		if _, _, err := two.engine.(sharing).claim(t.Context(), nil); err != nil {
 			t.Fatal(err)
 		}
@@ -167,7 +170,7 @@ func shareLeases(t *testing.T, p *processes) {
 }
 
 func shareTokens(t *testing.T, p *processes) {
-	const lease = 50 * time.Millisecond
+	const lease = 150 * time.Millisecond
 	one, two := p.open(lease), p.open(lease)
 	stale := one.store(func(a *arrival) { a.d.State, a.d.token = Running, 77 })
 	two.interruptAll()
@@ -190,7 +193,9 @@ func shareTokens(t *testing.T, p *processes) {
 func (b *bench) interruptAll() {
 	b.Helper()
 	eventually(b.T, func() bool {
-		_, _, err := b.engine.(sharing).claim(b.Context(), nil)
+		_, err := b.engine.(sharing).renew(b.Context(), nil)
+		b.must(err)
+		_, _, err = b.engine.(sharing).claim(b.Context(), nil)
 		b.must(err)
 		counts, err := b.counts(b.Context())
 		b.must(err)
@@ -231,12 +236,14 @@ func shareSeries(t *testing.T, p *processes) {
 		t.Errorf("after the second was discarded, %v is claimed", idsOf(third))
 	}
 	// So does the end of a lease, and of what waits the oldest due is next.
-	quick := p.open(30 * time.Millisecond)
+	quick := p.open(150 * time.Millisecond)
 	c1, c2 := quick.store(with(3)), quick.store(with(3))
 	if got, _ := quick.claim(10); len(got) != 1 || got[0].id != c1.d.id {
 		t.Fatalf("claimed %v", idsOf(got))
 	}
 	eventually(t, func() bool {
+		_, err := quick.engine.(sharing).renew(t.Context(), nil)
+		quick.must(err)
 		got, _ := quick.claim(10)
 		if len(got) == 1 && got[0].id != c1.d.id {
 			t.Fatalf("claimed %v before the one that was interrupted", idsOf(got))
@@ -434,7 +441,7 @@ func shareTell(t *testing.T, p *processes) {
 }
 
 func shareSuspects(t *testing.T, p *processes) {
-	b := p.open(30 * time.Millisecond)
+	b := p.open(150 * time.Millisecond)
 	bad, fine := b.store(nil), b.store(nil)
 	for range aloneAfter {
 		if claimed, _ := b.claim(1); len(claimed) != 1 || claimed[0].id != bad.d.id {
