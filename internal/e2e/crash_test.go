@@ -37,7 +37,7 @@ func TestKilledTenTimesUnderLoad(t *testing.T) {
 	flags := []string{"--port", port, "--no-tunnel", "--reply-within", "20ms", "--secret", secret}
 	start := func() *program { return h.serve(t, bot, flags...) }
 	p := start()
-	hub := newSender(t, p.base+"/webhooks/slow", 8)
+	hub := newSender(t, 8, p.base+"/webhooks/slow")
 
 	const kills = 10
 	for n := range kills {
@@ -238,8 +238,9 @@ type sender struct {
 	retried int               // requests that were not answered, or not 2xx
 }
 
-// newSender starts to post to an endpoint's URL, so many at once.
-func newSender(t *testing.T, endpoint string, atOnce int) *sender {
+// newSender starts to post, so many at once, to an endpoint that has one URL or several, as behind a load balancer: what one of them does
+// not take is sent to the next.
+func newSender(t *testing.T, atOnce int, endpoints ...string) *sender {
 	s := &sender{client: &http.Client{Timeout: patience, Transport: &http.Transport{MaxIdleConnsPerHost: atOnce}}, quit: make(chan struct{}), ids: map[string]string{}}
 	body := []byte(push(t))
 	for lane := range atOnce {
@@ -249,7 +250,7 @@ func newSender(t *testing.T, endpoint string, atOnce int) *sender {
 				case <-s.quit:
 					return
 				default:
-					s.deliver(t, endpoint, fmt.Sprintf("%d-%d", lane, n), body)
+					s.deliver(t, endpoints, lane+n, fmt.Sprintf("%d-%d", lane, n), body)
 				}
 			}
 		})
@@ -258,11 +259,11 @@ func newSender(t *testing.T, endpoint string, atOnce int) *sender {
 	return s
 }
 
-// deliver posts one delivery until it is taken.
-func (s *sender) deliver(t *testing.T, endpoint, webhookID string, body []byte) {
+// deliver posts one delivery until it is taken, to the endpoint with this number first.
+func (s *sender) deliver(t *testing.T, endpoints []string, n int, webhookID string, body []byte) {
 	deadline := time.Now().Add(patience)
-	for t.Context().Err() == nil {
-		r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, endpoint, bytes.NewReader(body))
+	for ; t.Context().Err() == nil; n++ {
+		r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, endpoints[n%len(endpoints)], bytes.NewReader(body))
 		if err != nil {
 			t.Error(err)
 			return

@@ -63,8 +63,9 @@ func runTests(m *testing.M) int {
 
 // home is where programs of one test live: their home directory, configuration and state, which outlive each of them.
 type home struct {
-	dir string
-	env []string
+	dir      string
+	env      []string
+	programs []*program
 }
 
 func newHome(t *testing.T) *home {
@@ -191,6 +192,7 @@ func (h *home) run(t *testing.T, binary string, args ...string) *program {
 	if err := p.cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
+	h.programs = append(h.programs, p)
 	go func() {
 		p.cmd.Wait() // the status is in ProcessState
 		close(p.exited)

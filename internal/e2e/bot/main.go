@@ -2,7 +2,8 @@
 // server.Add, and server.Main. Its flags are those of `hubhook serve`.
 //
 // BOT_DIR names a directory that it shares with its test: handlers write to its file log, one line for each start and each end, and the
-// endpoints held, single, pair and series wait for its file gate, without which barred fails. BOT_SLOW is how long the endpoint slow takes (default 100ms).
+// endpoints held, single, pair and series wait for its file gate, without which barred fails. BOT_SLOW is how long the endpoints slow and
+// keyed take (default 100ms). Where BOT_FAILS is set the endpoint moody fails.
 package main
 
 import (
@@ -28,6 +29,9 @@ func main() {
 	server.Add(triggerTraining)
 	server.Handle("nothing", logged(func(context.Context, *payload.Payload) (any, error) { return nil, nil }))
 	server.Handle("slow", logged(func(ctx context.Context, _ *payload.Payload) (any, error) { return nil, sleep(ctx, slow) }))
+	server.Handle("keyed", logged(func(ctx context.Context, _ *payload.Payload) (any, error) { return nil, sleep(ctx, slow) }),
+		server.SerialBy(func(p *payload.Payload) string { return p.Repo.Name }))
+	server.Handle("moody", logged(failHere), server.Retry(3, 2*time.Second))
 	server.Handle("held", logged(waitForGate))
 	server.Handle("single", logged(waitForGate), server.Concurrency(1))
 	server.Handle("pair", logged(waitForGate), server.Concurrency(2))
@@ -53,6 +57,13 @@ func triggerTraining(_ context.Context, p *payload.Payload) (any, error) {
 }
 
 func fail(context.Context, *payload.Payload) (any, error) { return nil, errors.New("boom") }
+
+func failHere(ctx context.Context, p *payload.Payload) (any, error) {
+	if os.Getenv("BOT_FAILS") != "" {
+		return fail(ctx, p)
+	}
+	return nil, nil
+}
 
 func failOnce(ctx context.Context, p *payload.Payload) (any, error) {
 	if d, _ := server.DeliveryFrom(ctx); d.Attempt == 1 {

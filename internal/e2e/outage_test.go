@@ -1,0 +1,283 @@
+//go:build unix
+
+package e2e_test
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"net/http"
+	"os"
+	"strconv"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/hubhook/hubhook/internal/pgserver"
+	"github.com/hubhook/hubhook/queue"
+)
+
+// What is promised of a database that fails, and of a process that dies.
+const (
+	elsewhereWithin = 15 * time.Second // work of a process that died goes on
+	refusedWithin   = 5 * time.Second  // what is under way when the database stops is answered 503
+	atOnce          = time.Second      // what comes later
+	lease           = 10 * time.Second
+)
+
+// tally is what became of the deliveries of an endpoint.
+type tally struct {
+	accepted   int // answered 2xx
+	retried    int // requests that were refused, or not answered at all
+	stored     int
+	done       int
+	lost       int // accepted, and not stored or not done
+	twice      int // handled more than once
+	interrupts int // attempts that ended with their process, or with its claim
+}
+
+func (c tally) String() string {
+	return fmt.Sprintf("accepted %d, stored %d, done %d, lost %d, handled more than once %d, attempts interrupted %d, requests sent again %d",
+		c.accepted, c.stored, c.done, c.lost, c.twice, c.interrupts, c.retried)
+}
+
+// account stops a sender, and compares what it was answered with what is stored and what the bots' log has once nothing is unfinished any
+// more. It fails the test where an accepted delivery was lost, or not handled.
+func (p *program) account(h *home, endpoint string, hub *sender) tally {
+	p.t.Helper()
+	answered := hub.stop()
+	p.finished(2 * patience)
+	_, ends := h.handled(p.t)
+	c := tally{accepted: len(answered), retried: hub.retried}
+	webhooks := map[string]int{}
+	states := map[string]queue.State{}
+	for _, d := range p.list(endpoint) {
+		c.stored++
+		states[d.ID] = d.State
+		webhooks[d.WebhookID]++
+		if d.State == queue.Done {
+			c.done++
+		} else {
+			p.t.Errorf("delivery %s is %s (%s); want done", d.ID, d.State, d.Reason)
+		}
+		if ends[d.ID] > 1 {
+			c.twice++
+		}
+		c.interrupts += d.Attempts - 1
+	}
+	for webhookID, id := range answered {
+		if states[id] != queue.Done || ends[id] == 0 {
+			c.lost++
+			p.t.Errorf("delivery %s (Webhook-Id %s) was answered 2xx; it is %q now, and was handled %d times", id, webhookID, states[id], ends[id])
+		}
+	}
+	for webhookID, n := range webhooks {
+		if n > 1 {
+			p.t.Errorf("Webhook-Id %s is stored %d times", webhookID, n)
+		}
+	}
+	if c.accepted == 0 {
+		p.t.Error("nothing was accepted; the test has shown nothing")
+	}
+	p.t.Log(c)
+	return c
+}
+
+// underLoad waits until so many more deliveries are accepted.
+func (s *sender) underLoad(t *testing.T, more int) {
+	t.Helper()
+	before := s.accepted()
+	pollFor(t, 2*patience, fmt.Sprintf("%d more deliveries are accepted", more), func() (bool, string) {
+		return s.accepted() >= before+more, fmt.Sprint(s.accepted() - before)
+	})
+}
+
+// A process that is killed takes nothing with it: what it ran or had waiting goes on in the others.
+func TestKilledWhileOthersGoOn(t *testing.T) {
+	t.Parallel()
+	h := newHome(t)
+	h.env = append(h.env, "BOT_SLOW=60ms")
+	h.useDatabase(t, pgserver.Database(t))
+	var programs []*program
+	var urls []string
+	for range 3 {
+		p := h.serve(t, bot, sharing("--reply-within", "20ms", "--secret", secret)...)
+		programs, urls = append(programs, p), append(urls, p.base+"/webhooks/slow")
+	}
+	hub := newSender(t, 12, urls...)
+	hub.underLoad(t, 100)
+	long := programs[0].post("held", push(t), "X-Webhook-Secret", secret).delivery()
+	programs[0].poll("it starts", func() (bool, string) {
+		starts, _ := h.handled(t)
+		return starts[long] == 1, ""
+	})
+	programs[0].kill()
+	killed := time.Now()
+	hub.underLoad(t, 100) // the others go on meanwhile
+	pollFor(t, 2*elsewhereWithin, "it runs elsewhere", func() (bool, string) {
+		starts, _ := h.handled(t)
+		return starts[long] == 2, ""
+	})
+	t.Logf("it ran elsewhere %v after its process was killed", time.Since(killed))
+	h.open(t)
+	programs[1].account(h, "slow", hub)
+	if r := programs[1].settled(long, queue.Done); r.Attempts != 2 || len(r.AttemptList) != 2 || r.AttemptList[1].Error != "" {
+		t.Errorf("after %d attempts, %+v; want one that was interrupted and one that succeeded", r.Attempts, r.AttemptList)
+	}
+	for _, p := range programs[1:] {
+		p.stop()
+	}
+}
+
+// Connections to the database that are cut, again and again and under load, cost a retry of the Hub's at most: no handler is cancelled.
+func TestConnectionsAreCut(t *testing.T) {
+	t.Parallel()
+	seed := uint64(time.Now().UnixNano())
+	t.Logf("seed %d", seed)
+	moments := rand.New(rand.NewPCG(seed, 0))
+	server := pgserver.Shared(t)
+	database := pgserver.Database(t)
+	h := newHome(t)
+	h.env = append(h.env, "BOT_SLOW=30ms")
+	h.useDatabase(t, database)
+	a := h.serve(t, bot, sharing("--secret", secret)...)
+	b := h.serve(t, bot, sharing("--secret", secret)...)
+	held := a.post("held", push(t), "X-Webhook-Secret", secret).delivery()
+	hub := newSender(t, 8, a.base+"/webhooks/slow", b.base+"/webhooks/slow")
+	for range 8 {
+		hub.underLoad(t, 20)
+		time.Sleep(time.Duration(moments.Int64N(int64(100 * time.Millisecond))))
+		must(t, cut(t.Context(), server, database))
+	}
+	hub.underLoad(t, 20)
+	h.open(t)
+	b.account(h, "slow", hub)
+	if r := a.settled(held, queue.Done); r.Attempts != 1 {
+		t.Errorf("the handler that ran through it all took %d attempts; want one", r.Attempts)
+	}
+	for _, p := range []*program{a, b} {
+		p.stop()
+	}
+}
+
+// outageTime is how long the database is out of reach: longer than a lease. HUBHOOK_OUTAGE sets another time; CI takes 30 s.
+func outageTime(t *testing.T) time.Duration {
+	t.Helper()
+	text := os.Getenv("HUBHOOK_OUTAGE")
+	if text == "" {
+		return lease + 2*time.Second
+	}
+	d, err := time.ParseDuration(text)
+	if err != nil || d < lease {
+		t.Fatalf("HUBHOOK_OUTAGE is %q; want a duration longer than a lease, %v", text, lease)
+	}
+	return d
+}
+
+// refusal is an answer and how long it took.
+type refusal struct {
+	answer
+	took time.Duration
+	err  error
+}
+
+func (p *program) postAll(t *testing.T, n int, webhookID string) []refusal {
+	t.Helper()
+	body := push(t)
+	all := make([]refusal, n)
+	var posts sync.WaitGroup
+	for i := range all {
+		posts.Go(func() {
+			began := time.Now()
+			all[i].answer, all[i].err = tryPost(t, p.client, p.base+"/webhooks/nothing", body, "Webhook-Id", webhookID+"-"+strconv.Itoa(i))
+			all[i].took = time.Since(began)
+		})
+	}
+	posts.Wait()
+	return all
+}
+
+// wantRefused wants all answers to be 503, to come within that time, and to say when to try again.
+func wantRefused(t *testing.T, what string, all []refusal, within time.Duration) {
+	t.Helper()
+	var longest time.Duration
+	for _, r := range all {
+		if r.err != nil || r.status != http.StatusServiceUnavailable || r.header.Get("Retry-After") == "" {
+			t.Errorf("%s: answer %d %s, %v; want 503 with Retry-After", what, r.status, r.body, r.err)
+			return
+		}
+		longest = max(longest, r.took)
+	}
+	t.Logf("%s: %d answers, the last after %v", what, len(all), longest)
+	if longest > within {
+		t.Errorf("%s: answered after %v; want %v", what, longest, within)
+	}
+}
+
+// The database stops where it is, as behind a network that drops everything, and comes back. Meanwhile the Hub is told to try again,
+// soon enough and without a pile-up. A handler that runs through all of it keeps its delivery.
+func TestTheDatabaseStopsAndContinues(t *testing.T) {
+	t.Parallel()
+	outage := outageTime(t)
+	server := startPostgres(t)
+	must(t, server.CreateDatabase(t.Context(), "hooks"))
+	h := newHome(t)
+	h.useDatabase(t, server.URL("hooks"))
+	a, b := h.serve(t, bot, sharing()...), h.serve(t, bot, sharing()...)
+	long := a.post("held", push(t)).delivery()
+	for _, p := range []*program{a, b} {
+		if c := p.postAll(t, 1, "before"+p.ready.Data); !c[0].ok() {
+			t.Fatalf("answer %d %s", c[0].status, c[0].body)
+		}
+	}
+
+	must(t, server.Pause())
+	stopped := time.Now()
+	for _, p := range []*program{a, b} {
+		// A promise for a machine with nothing else to do; tests run beside this one.
+		wantRefused(t, "under way when it stops", p.postAll(t, 30, "stuck"), 2*refusedWithin)
+		wantRefused(t, "while it stands still", p.postAll(t, 200, "later"), 2*atOnce)
+		if health := p.get("/healthz"); health.status != http.StatusOK {
+			t.Errorf("/healthz: %d %s; want 200", health.status, health.body)
+		}
+	}
+	// What waits for the database would add up until here.
+	time.Sleep(time.Until(stopped.Add(outage)))
+	wantRefused(t, "at the end of the outage", a.postAll(t, 200, "last"), 2*atOnce)
+	must(t, server.Continue())
+	back := time.Now()
+	accepted := 2
+	for i, p := range []*program{a, b} {
+		p.poll("it accepts deliveries again", func() (bool, string) {
+			r := p.postAll(t, 1, fmt.Sprintf("after-%d", i))[0]
+			return r.ok(), r.body
+		})
+		accepted++
+	}
+	t.Logf("deliveries are accepted %v after the database goes on", time.Since(back))
+
+	// The claim had run out long before. Another process has time to take it.
+	time.Sleep(time.Until(back.Add(lease / 2)))
+	h.open(t)
+	if r := a.settled(long, queue.Done); r.Attempts != 1 {
+		t.Errorf("the handler that ran through it took %d attempts; want one", r.Attempts)
+	}
+	if starts, ends := h.handled(t); starts[long] != 1 || ends[long] != 1 {
+		t.Errorf("it started %d times and came to its end %d times; want once", starts[long], ends[long])
+	}
+	// A refused delivery is the Hub's to send again. None has come back by itself.
+	if counts := b.finished(patience); counts[queue.Done] != int64(accepted)+1 {
+		t.Errorf("%v are stored; want the %d that were accepted", counts, accepted+1)
+	}
+
+	// A process that is to end while the database stands still does not wait for it for ever.
+	must(t, server.Pause())
+	b.signal(syscall.SIGTERM)
+	b.exit()
+	must(t, server.Continue())
+	a.poll("the other one goes on", func() (bool, string) {
+		r := a.postAll(t, 1, "at last")[0]
+		return r.ok(), r.body
+	})
+	a.stop()
+}
