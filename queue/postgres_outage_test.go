@@ -158,6 +158,30 @@ func TestPostgresStandsStill(t *testing.T) {
 	}
 }
 
+// What was stored though its sender was told otherwise goes, unless another sender was answered as its duplicate meanwhile.
+func TestPostgresKeepsWhatOthersAreDuplicatesOf(t *testing.T) {
+	b, e := postgresBench(t, pgserver.Database(t), postgresConfig{})
+	named := func(id string) *arrival {
+		return b.store(func(a *arrival) { a.d.State, a.d.token, a.d.WebhookID, a.dedupe = Running, 77, id, true })
+	}
+	alone, first := named("alone"), named("first")
+	if second := named("first"); second.first == nil || second.first.ID != first.d.ID {
+		t.Fatalf("the second one is a duplicate of %+v", second.first)
+	}
+	e.mu.Lock()
+	for _, a := range []*arrival{alone, first} {
+		e.forgotten[a.d.id] = a.d.token
+	}
+	e.mu.Unlock()
+	b.store(nil)
+	if _, err := b.get(t.Context(), alone.d.id); !errors.Is(err, ErrNotFound) {
+		t.Errorf("what was refused is still there: %v", err)
+	}
+	if _, err := b.get(t.Context(), first.d.id); err != nil {
+		t.Errorf("the one that another was answered as a duplicate of is gone: %v", err)
+	}
+}
+
 func TestPostgresOpenErrors(t *testing.T) {
 	url := pgserver.Database(t)
 	s := pgserver.Shared(t)
