@@ -10,6 +10,7 @@ import (
 	"maps"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -34,8 +35,9 @@ type found struct {
 	failed   int // attempts that failed
 }
 
-// compare looks at all that is stored, at rest, and at what the handlers noted, and at what senders were answered since began.
-func (s *soak) compare(began time.Time) {
+// compare looks at all that is stored, at rest, and at what the handlers noted, and at what senders of the events after number before
+// were answered.
+func (s *soak) compare(before int64) {
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
 	all, err := s.listAll(ctx)
@@ -53,8 +55,9 @@ func (s *soak) compare(began time.Time) {
 	}
 	byRepo, byID := map[string][]*found{}, map[string]*found{}
 	for _, d := range all {
-		if !strings.HasPrefix(d.Repo.Name, s.owner+"/") || d.Received.Before(began) {
-			continue
+		n, err := strconv.ParseInt(strings.TrimPrefix(d.Repo.Name, s.owner+"/e"), 10, 64)
+		if err != nil || n <= before {
+			continue // of an earlier round, or nothing of this run
 		}
 		f := &found{Delivery: d}
 		if h := handled[d.ID]; h != nil {

@@ -130,7 +130,7 @@ func soakAll(ctx context.Context, cfg config) (err error) {
 
 // runRound drives hubhook for a while, lets it come to rest, and compares.
 func (s *soak) runRound(ctx context.Context, n int, lasts time.Duration) {
-	began := time.Now()
+	earlier := s.events.Load()
 	s.mu.Lock()
 	s.round = nil
 	s.mu.Unlock()
@@ -153,7 +153,7 @@ func (s *soak) runRound(ctx context.Context, n int, lasts time.Duration) {
 		return
 	}
 	before := s.sums
-	s.compare(began)
+	s.compare(earlier)
 	s.say("round %d: %d accepted, %d handled, %d again, %d lost", n,
 		s.sums.accepted-before.accepted, s.sums.handled-before.handled, s.sums.again-before.again, s.sums.lost-before.lost)
 }
