@@ -60,7 +60,12 @@ func Backup(ctx context.Context, c BackupConfig) (_ *BackupReport, err error) {
 	if err := f.Close(); err != nil {
 		return nil, err
 	}
-	if err := copyDatabase(ctx, path, f.Name(), c.Progress); err != nil {
+	err = copyDatabase(ctx, path, url.Values{}, f.Name(), c.Progress)
+	if log, gone := os.Stat(path + "-wal"); sqliteCode(err)&0xff == sqlite3.SQLITE_CANTOPEN && (gone != nil || log.Size() == 0) {
+		// Beside a file that hubhook has open SQLite wants one more, and here it can't make it: but then nobody has it open.
+		err = copyDatabase(ctx, path, url.Values{"immutable": {"1"}}, f.Name(), c.Progress)
+	}
+	if err != nil {
 		if ctx.Err() != nil {
 			return nil, ctx.Err()
 		}
@@ -113,10 +118,10 @@ func backupAdvice(err error) string {
 }
 
 // copyDatabase copies the database at path into the empty file to.
-func copyDatabase(ctx context.Context, path, to string, progress func(done, total int64)) (err error) {
-	conn, err := (&sqlite.Driver{}).Open((&sqliteEngine{path: path}).dsn(url.Values{
-		"mode": {"ro"}, "_pragma": {"busy_timeout(5000)", "cache_size(-2000)"},
-	}))
+func copyDatabase(ctx context.Context, path string, how url.Values, to string, progress func(done, total int64)) (err error) {
+	how.Set("mode", "ro")
+	how["_pragma"] = []string{"busy_timeout(5000)", "cache_size(-2000)"}
+	conn, err := (&sqlite.Driver{}).Open((&sqliteEngine{path: path}).dsn(how))
 	if err != nil {
 		return err
 	}

@@ -78,3 +78,44 @@ func unfinishedCount(ctx context.Context, q *Queue) int64 {
 	}
 	return n
 }
+
+// countStored writes the counts that are kept.
+func countStored(t *testing.T, q *Queue) string {
+	t.Helper()
+	counts, err := q.Counts(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return fmt.Sprint(counts)
+}
+
+// recount counts the rows.
+func recount(t *testing.T, q *Queue) string {
+	t.Helper()
+	db, err := q.eng.(*sqliteEngine).reader()
+	if err != nil {
+		t.Fatal(err)
+	}
+	rows, err := db.QueryContext(t.Context(),
+		"SELECT p.name, d.state, count(*) FROM delivery d JOIN endpoint p ON p.id = d.endpoint GROUP BY 1, 2")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer rows.Close()
+	counts := Counts{}
+	for rows.Next() {
+		var name string
+		var state, n int64
+		if err := rows.Scan(&name, &state, &n); err != nil {
+			t.Fatal(err)
+		}
+		if counts[name] == nil {
+			counts[name] = map[State]int64{}
+		}
+		counts[name][stateNames[state]] = n
+	}
+	if err := rows.Err(); err != nil {
+		t.Fatal(err)
+	}
+	return fmt.Sprint(counts)
+}

@@ -153,6 +153,9 @@ func openSQLite(ctx context.Context, path string, cfg sqliteConfig) (_ *sqliteEn
 	if err := e.recoverInterrupted(); err != nil {
 		return nil, err
 	}
+	if err := remoteWarning(filepath.Dir(path)); err != nil {
+		cfg.warn(err)
+	}
 	e.tasks.Go(e.checkpointer)
 	if unclean {
 		e.tasks.Go(e.check)

@@ -13,7 +13,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -259,7 +261,12 @@ func (s *Server) nameUnfinished(ctx context.Context, q *queue.Queue) error {
 	if err != nil {
 		return fmt.Errorf("look for what an earlier run left unfinished: %w", err)
 	}
-	if total == 0 {
+	orphans, err := s.nameUnserved(ctx, q)
+	if err != nil {
+		return err
+	}
+	left = slices.DeleteFunc(left, func(d queue.Delivery) bool { return s.byName[d.Endpoint] == nil })
+	if total -= orphans; total == 0 {
 		return nil
 	}
 	lines := []string{fmt.Sprintf("An earlier run left %s unfinished, handled now:", deliveries(total))}
@@ -278,6 +285,35 @@ func (s *Server) nameUnfinished(ctx context.Context, q *queue.Queue) error {
 		s.screen.Info(notice)
 	}
 	return nil
+}
+
+// nameUnserved warns of each endpoint that is no longer served and has deliveries that wait for it, and returns how many those are.
+func (s *Server) nameUnserved(ctx context.Context, q *queue.Queue) (total int, err error) {
+	counts, err := q.Counts(ctx)
+	if err != nil {
+		return 0, fmt.Errorf("look for what waits for endpoints that are not served: %w", err)
+	}
+	for _, name := range slices.Sorted(maps.Keys(counts)) {
+		n := 0
+		for state, count := range counts[name] {
+			if !state.Finished() {
+				n += int(count)
+			}
+		}
+		if n == 0 || s.byName[name] != nil {
+			continue
+		}
+		total += n
+		wait := "wait"
+		if n == 1 {
+			wait = "waits"
+		}
+		s.screen.Warn(ui.Notice{
+			Text: fmt.Sprintf("%s %s for endpoint %s, which is not served", deliveries(n), wait, name),
+			Hint: fmt.Sprintf("serve %s again to have them handled; hubhook deliveries list --endpoint %s shows them, hubhook deliveries discard ID... gives them up", name, name),
+		})
+	}
+	return total, nil
 }
 
 func deliveries(n int) string {
