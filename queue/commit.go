@@ -130,9 +130,10 @@ func (q *Queue) kick() {
 	}
 }
 
-// setLinger makes sure that outcomes which no other commit takes along are stored soon.
+// setLinger makes sure that outcomes which no other commit takes along are stored soon. The first outcome of a commit sets the time anew:
+// one that was set for outcomes which are stored by now would come too soon, and cost a commit that nobody needed.
 func (q *Queue) setLinger() {
-	if q.lingering || len(q.next.closings) == 0 {
+	if len(q.next.closings) == 0 || q.lingering && len(q.next.closings) > 1 {
 		return
 	}
 	q.lingering = true

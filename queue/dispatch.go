@@ -24,6 +24,15 @@ func (l *line) room() int {
 	return l.Concurrency
 }
 
+// refill is up to how many deliveries of an endpoint a backlog is started. With quick handlers, room is filled at once when a handler is
+// free: a start for each handler that ends would be a commit for each, and a backlog of more than Concurrency would keep itself up.
+func (l *line) refill() int {
+	if l.busy < l.Concurrency {
+		return l.room()
+	}
+	return l.Concurrency
+}
+
 // begin runs a task whose start is stored, or has it wait for the next free handler.
 func (q *Queue) begin(t *task) {
 	l := t.line
@@ -135,7 +144,11 @@ func (q *Queue) dispatch() {
 		return
 	}
 	for _, l := range q.lines {
-		for l.busy < l.Concurrency {
+		room := l.refill()
+		for l.busy < room {
+			if l.busy >= l.Concurrency && len(l.due) > 0 && l.due[0].interruptions > 0 {
+				break // it is not to count as interrupted again without having begun
+			}
 			e, ok := l.pop(now.UnixNano())
 			if !ok {
 				break
