@@ -36,8 +36,8 @@ test: ## run all tests; those that want a program which is missing are skipped, 
 	@mkdir -p bin && rm -f '$(SKIPPED)'
 	@race=-race; \
 	if [ '$(RACE)' = 0 ]; then race=; echo 'make test: without -race, which needs cgo and a C compiler'; fi; \
-	echo "$(GO) test $$race -shuffle=on -timeout 5m $(PKGS)"; \
-	HUBHOOK_TEST_SKIPPED='$(SKIPPED)' $(GO) test $$race -shuffle=on -timeout 5m $(PKGS); status=$$?; \
+	echo "$(GO) test $$race -shuffle=on -timeout 10m $(PKGS)"; \
+	HUBHOOK_TEST_SKIPPED='$(SKIPPED)' $(GO) test $$race -shuffle=on -timeout 10m $(PKGS); status=$$?; \
 	if [ -s '$(SKIPPED)' ]; then echo 'make test: NOT TESTED on this machine:'; sort -u '$(SKIPPED)'; fi; \
 	exit $$status
 
