@@ -482,7 +482,9 @@ DECLARE
 	next_at bigint;
 	soonest bigint;
 BEGIN
-	PERFORM set_config('synchronous_commit', 'local', true);
+	-- A start that is lost with the server happens again, as it would without having been stored. Only where keys are held
+	-- should it not be forgotten by a mere crash.
+	PERFORM set_config('synchronous_commit', 'off', true);
 	IF take_over THEN
 		WITH ended AS (
 			SELECT u.id FROM hubhook.unfinished u WHERE u.state = 1 AND u.lease < now_ns ORDER BY u.lease LIMIT 200 FOR UPDATE SKIP LOCKED
@@ -576,6 +578,7 @@ BEGIN
 			first_token := first_token + got;
 		END IF;
 		IF cardinality(some_keys) > 0 THEN
+			PERFORM set_config('synchronous_commit', 'local', true);
 			PERFORM hubhook.series_1(array_fill(w.endpoint, ARRAY[cardinality(some_keys)]), some_keys);
 		END IF;
 		-- What others are about to start need not be looked for again, so a want that was not met says that nothing is left.
