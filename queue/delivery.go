@@ -175,6 +175,8 @@ var (
 	ErrFinished = errors.New("the delivery is already finished")
 	// ErrFull: Config.MaxWaiting deliveries wait already.
 	ErrFull = errors.New("the queue is full")
+	// ErrDiskFull: the queue can't be opened for want of room. It can be once there is some.
+	ErrDiskFull = errors.New("the disk is full")
 	// ErrStopping: Drain or Close was called.
 	ErrStopping = errors.New("the queue is shutting down")
 )

@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/gofrs/flock"
+	sqlite3 "modernc.org/sqlite/lib"
 )
 
 // lockDir makes the data directory if need be and takes its lock, which the system gives back when the process dies.
@@ -74,6 +75,16 @@ type advised struct {
 
 func (e *advised) Error() string { return e.err.Error() }
 func (e *advised) Unwrap() error { return e.err }
+
+// Is makes ErrDiskFull of every way in which a disk says that it is full.
+func (e *advised) Is(target error) bool {
+	if target != ErrDiskFull {
+		return false
+	}
+	code := sqliteCode(e.err)
+	// The file beside the log that SQLite shares between connections can't grow on a full disk either.
+	return code&0xff == sqlite3.SQLITE_FULL || code == sqlite3.SQLITE_IOERR_SHMSIZE || isNoSpace(e.err)
+}
 
 // Hint returns what to do.
 func (e *advised) Hint() string { return e.hint }

@@ -174,6 +174,9 @@ func databaseAdvice(err error) string {
 	if errors.As(err, &newer) {
 		return "use that version of hubhook or a later one, or choose another data directory"
 	}
+	if sqliteCode(err) == sqlite3.SQLITE_IOERR_SHMSIZE {
+		return "the disk is full; free some space"
+	}
 	switch sqliteCode(err) & 0xff {
 	case sqlite3.SQLITE_NOTADB:
 		return "if it was a database of hubhook, hubhook deliveries recover saves what can be read; otherwise move it away, or choose another data directory"

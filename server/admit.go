@@ -212,11 +212,16 @@ func readUnknown(r io.Reader, limit int64, grow func(int64) bool) ([]byte, error
 	}
 }
 
+var errNotOpen = errors.New("the queue is not open; a warning at the start says why")
+
 // store puts a delivery into the queue. unusable is why the payload is no event, nil if it is one.
 func (s *Server) store(ctx context.Context, e *endpoint, r *http.Request, body []byte, p *payload.Payload, unusable error) (*queue.Receipt, error) {
 	q := s.queue.Load()
-	if q == nil || s.stopping.Load() {
+	switch {
+	case s.stopping.Load():
 		return nil, queue.ErrStopping
+	case q == nil:
+		return nil, errNotOpen
 	}
 	a := newArrival(e.name, r.Header, body, p, unusable)
 	a.Header = s.withoutSecrets(r.Header)

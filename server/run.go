@@ -63,11 +63,17 @@ type run struct {
 
 // open opens what serving can't do without. The queue comes first: its lock is what keeps a second process out, before it opens a port.
 func (r *run) open(ctx context.Context) (err error) {
-	if r.store, err = r.openQueue(ctx); err != nil {
+	r.failed = make(chan error, 3) // one for each listener, and --exit-on-down
+	if r.store, err = r.openQueue(ctx); errors.Is(err, queue.ErrDiskFull) {
+		r.store, err = r.openOnceThereIsRoom(ctx, err)
+	}
+	if err != nil {
 		return err
 	}
-	if r.localListener, err = r.config.listenLocal(); err != nil {
-		return err
+	if r.localListener == nil {
+		if r.localListener, err = r.config.listenLocal(); err != nil {
+			return err
+		}
 	}
 	if r.privateListener, err = r.config.listenInspector(); err != nil {
 		return err
@@ -95,6 +101,40 @@ func (r *run) open(ctx context.Context) (err error) {
 	return nil
 }
 
+// openRetry is how long to wait before a queue on a full disk is opened again.
+const openRetry = time.Second
+
+// openOnceThereIsRoom opens the queue as soon as the disk, which is full, has room. Until then deliveries are refused with 503, so that the
+// Hub keeps them.
+func (r *run) openOnceThereIsRoom(ctx context.Context, full error) (store *queue.Queue, err error) {
+	r.screen.Warn(ui.Notice{Text: full.Error() + "; deliveries are refused with 503 until there is room", Hint: hintOf(full)})
+	if r.localListener, err = r.config.listenLocal(); err != nil {
+		return nil, err
+	}
+	r.servePublic()
+	ticker := time.NewTicker(openRetry)
+	defer ticker.Stop()
+	for errors.Is(full, queue.ErrDiskFull) {
+		select {
+		case <-ctx.Done():
+			return nil, full
+		case err := <-r.failed:
+			return nil, err
+		case <-ticker.C:
+			store, full = r.openQueue(ctx)
+		}
+	}
+	return store, full
+}
+
+// servePublic begins to answer on the local listener.
+func (r *run) servePublic() {
+	r.publicServer = r.httpServer(r.public)
+	// Where a handler may take its time, so may the answer; a stuck client is cut off after that.
+	r.publicServer.WriteTimeout = r.config.longestAnswer() + time.Minute
+	r.listen(r.publicServer, r.localListener)
+}
+
 // addressRetry is how long to wait before the inspector's address is written again.
 const addressRetry = 2 * time.Second
 
@@ -119,11 +159,9 @@ func (r *run) serve(ctx context.Context) error {
 	if err := r.start(ctx, r.store); err != nil {
 		return err
 	}
-	r.failed = make(chan error, 3) // one for each listener, and --exit-on-down
-	r.publicServer = r.httpServer(r.public)
-	// Where a handler may take its time, so may the answer; a stuck client is cut off after that.
-	r.publicServer.WriteTimeout = r.config.longestAnswer() + time.Minute
-	r.listen(r.publicServer, r.localListener)
+	if r.publicServer == nil {
+		r.servePublic()
+	}
 	if r.privateListener != nil {
 		r.privateServer = r.httpServer(r.Server.private)
 		r.listen(r.privateServer, r.privateListener)

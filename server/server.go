@@ -158,7 +158,9 @@ func (s *Server) open(ctx context.Context) error {
 }
 
 func (s *Server) openQueue(ctx context.Context) (*queue.Queue, error) {
-	s.metrics = newMetrics(s)
+	if s.metrics == nil { // it may be tried several times
+		s.metrics = newMetrics(s)
+	}
 	q, err := s.openIn(ctx, queue.Config{
 		Dir:        s.config.Data,
 		Database:   s.config.Database,

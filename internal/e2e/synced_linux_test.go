@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -12,6 +13,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/hubhook/hubhook/internal/needs"
 	"github.com/hubhook/hubhook/queue"
@@ -209,7 +211,11 @@ func TestAFullDisk(t *testing.T) {
 	accepted := map[string]bool{}
 	refused := false
 	for n := 0; n < 100 && !refused; n++ {
+		sent := time.Now()
 		a := p.post("inbox", body, "Webhook-Id", fmt.Sprint(n))
+		if took := time.Since(sent); !a.ok() && took > time.Second {
+			t.Errorf("the refusal took %v; want a second at most", took)
+		}
 		switch {
 		case a.ok():
 			accepted[a.delivery()] = true
@@ -230,6 +236,7 @@ func TestAFullDisk(t *testing.T) {
 	if err := os.Remove(ballast); err != nil {
 		t.Fatal(err)
 	}
+	freed := time.Now()
 	p.poll("room on the disk is noticed", func() (bool, string) {
 		a := p.post("inbox", body, "Webhook-Id", "after")
 		if a.ok() {
@@ -237,8 +244,38 @@ func TestAFullDisk(t *testing.T) {
 		}
 		return a.ok(), a.body
 	})
+	if took := time.Since(freed); took > 10*time.Second {
+		t.Errorf("room was noticed after %v; want 10 s at most", took)
+	}
 	p.kill()
-	next := h.serve(t, hubhook, "--port", "0", "--no-tunnel", "--data", data)
+
+	// A start on a full disk refuses what comes, and goes on by itself.
+	fillUp(t, ballast)
+	base, err := url.Parse(p.base)
+	if err != nil {
+		t.Fatal(err)
+	}
+	next := h.start(t, hubhook, "--port", base.Port(), "--no-tunnel", "--data", data)
+	next.poll("it refuses what comes", func() (bool, string) {
+		a, err := tryPost(t, next.client, p.base+"/webhooks/inbox", body)
+		if err != nil {
+			return false, err.Error()
+		}
+		next.wantUnavailable(a, "could not be stored")
+		return true, ""
+	})
+	next.poll("it says why", func() (bool, string) {
+		text := next.errs.String()
+		return strings.Contains(text, "refused with 503 until there is room") && strings.Contains(text, "hint: the disk is full"), text
+	})
+	if err := os.Remove(ballast); err != nil {
+		t.Fatal(err)
+	}
+	freed = time.Now()
+	next.awaitReady()
+	if took := time.Since(freed); took > 10*time.Second {
+		t.Errorf("room was noticed after %v at the start; want 10 s at most", took)
+	}
 	for id := range accepted {
 		if r := next.record(id); r.State != queue.Done || r.Body != body {
 			t.Errorf("delivery %s is %s with %d bytes; want done with %d", id, r.State, len(r.Body), len(body))
