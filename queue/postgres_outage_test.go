@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -451,5 +452,30 @@ func TestPostgresPoll(t *testing.T) {
 	one.claim(1)
 	if got := look(); len(got) != 1 || got[0] != waits.d.id {
 		t.Errorf("after a start, %v has changed", got)
+	}
+}
+
+// TestPostgresOpensTogether has several processes meet an empty database: one makes the schema, and all go on.
+func TestPostgresOpensTogether(t *testing.T) {
+	url := pgserver.Database(t)
+	var opening sync.WaitGroup
+	ids := make([]int32, 6)
+	for i := range ids {
+		opening.Go(func() {
+			e, err := openPostgres(t.Context(), url, postgresConfig{warn: func(err error) { t.Error(err) }})
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			ids[i] = e.process
+			if err := e.close(); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	opening.Wait()
+	slices.Sort(ids)
+	if len(slices.Compact(ids)) != 6 || ids[0] == 0 {
+		t.Errorf("the processes are %v", ids)
 	}
 }

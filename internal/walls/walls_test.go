@@ -47,6 +47,8 @@ func TestCheckAllows(t *testing.T) {
 		file("internal/bench/main.go", code, "./internal/bench/load"),
 		file("docs/examples/hello/main.go", code, "./server", "./payload", "os.Exit"),
 		file("internal/needs/needs.go", code, "testing", "os.Args"),
+		file("internal/pgserver/pgserver.go", code, "./internal/needs", "github.com/jackc/pgx/v5"),
+		file("internal/bench/roles.go", code, "./internal/pgserver"),
 
 		file("queue/queue_test.go", internalTest, "./internal/needs", "./queue/queuetest", "os.Exit", "fmt.Println"),
 		file("server/server_test.go", internalTest, "./tunnel/tunneltest", "./hub/hubtest", "database/sql"),
