@@ -170,7 +170,7 @@ func (q *Queue) committer() {
 			q.alarmAt = time.Time{}
 			if now := q.now(); !now.Before(q.sweepAt) {
 				q.sweepAt = now.Add(sweepEvery)
-				q.sweeping = !q.stopping
+				q.sweeping = !q.stopping && q.shared == nil
 			}
 			if q.outage && len(q.next.closings) == 0 {
 				q.outage = false // nothing waits to be stored that would show it, so see whether a start can be

@@ -419,13 +419,15 @@ func (q *Queue) sweepOnce() {
 		rows = busyRows
 	}
 	q.mu.Unlock()
-	more, err := q.eng.sweep(retention{
-		before: now.Add(-q.cfg.Keep), count: q.cfg.KeepCount, rows: rows,
-	})
+	more, err := q.eng.sweep(q.retention(now, rows))
 	q.mu.Lock()
 	if err != nil {
 		q.cfg.Warn(fmt.Errorf("remove deliveries that need not be kept: %w; it is tried again later", err))
 		more = false
 	}
 	q.sweeping = more && !q.stopping
+}
+
+func (q *Queue) retention(now time.Time, rows int) retention {
+	return retention{before: now.Add(-q.cfg.Keep), count: q.cfg.KeepCount, rows: rows}
 }

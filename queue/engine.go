@@ -11,7 +11,8 @@ import (
 // engine keeps deliveries. What every engine must do the same way (states, attempts, retries, interruptions, slots, who
 // waits for what) is the Queue's; an engine makes changes durable, finds duplicates and answers queries.
 //
-// commit, sweep and close are called by one goroutine at a time; the others may be called at any time.
+// commit, sweep and close are called by one goroutine at a time; the others may be called at any time. Where deliveries are
+// shared, sweep may be called beside commit.
 type engine interface {
 	// commit keeps all changes of b or none, those made first first: settle, discards, starts, arrivals. When it returns
 	// nil, what arrived is on disk and survives a power cut; the rest survives at least the death of the process.

@@ -53,6 +53,7 @@ func (q *Queue) share(eng sharing) {
 func (q *Queue) startSharing() {
 	q.tasks.Go(q.claimer)
 	q.tasks.Go(q.renewer)
+	q.tasks.Go(q.sweeper)
 	q.tasks.Go(func() { q.shared.follow(q.life, q.hear) })
 	q.lookSoon()
 }
@@ -277,6 +278,34 @@ func (q *Queue) loseClaim(t *task, g lost) {
 	t.wait.end(report)
 	t.wait = newWait()
 	t.wait.end(report)
+}
+
+// sweeper removes what need not be kept. It does so beside the commits, which must not wait for it when the database stands still.
+func (q *Queue) sweeper() {
+	tick := time.NewTicker(sweepEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-q.shared.quit:
+			return
+		case <-q.life.Done():
+			return
+		case <-tick.C:
+		}
+		q.sweepShared()
+	}
+}
+
+func (q *Queue) sweepShared() {
+	for more := true; more && q.life.Err() == nil; {
+		var err error
+		if more, err = q.eng.sweep(q.retention(q.now(), sweepRows)); err != nil {
+			q.mu.Lock()
+			q.sayFailing(fmt.Errorf("remove deliveries that need not be kept: %w", err))
+			q.mu.Unlock()
+			return
+		}
+	}
 }
 
 // sayFailing warns once of what goes on failing.

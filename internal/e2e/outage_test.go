@@ -241,8 +241,14 @@ func TestTheDatabaseStopsAndContinues(t *testing.T) {
 			t.Errorf("/healthz: %d %s; want 200", health.status, health.body)
 		}
 	}
-	// What waits for the database would add up until here.
-	time.Sleep(time.Until(stopped.Add(outage)))
+	// Whatever the programs try meanwhile, nobody waits for it.
+	var meanwhile []refusal
+	for time.Since(stopped) < outage {
+		meanwhile = append(meanwhile, a.postAll(t, 1, "meanwhile")...)
+		meanwhile = append(meanwhile, b.postAll(t, 1, "meanwhile")...)
+		time.Sleep(20 * time.Millisecond)
+	}
+	wantRefused(t, "meanwhile", meanwhile, 2*atOnce)
 	wantRefused(t, "at the end of the outage", a.postAll(t, 200, "last"), 2*atOnce)
 	must(t, server.Continue())
 	back := time.Now()
