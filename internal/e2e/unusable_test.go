@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"io/fs"
+	"net/http"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -136,6 +137,26 @@ func TestDatabasesThatCannotBeUsed(t *testing.T) {
 			}
 		})
 	}
+}
+
+// The URL need not have the password: PostgreSQL's own file of passwords does.
+func TestThePasswordFromAFile(t *testing.T) {
+	t.Parallel()
+	h := newHome(t)
+	whole, err := url.Parse(pgserver.Database(t))
+	must(t, err)
+	password, _ := whole.User.Password()
+	file := filepath.Join(t.TempDir(), "pgpass") // not among what the program leaves
+	must(t, os.WriteFile(file, fmt.Appendf(nil, "%s:%s:*:%s:%s\n", whole.Hostname(), whole.Port(), whole.User.Username(), password), 0o600))
+	without := *whole
+	without.User = url.User(whole.User.Username())
+	h.env = append(h.env, "HUBHOOK_DATABASE="+without.String(), "PGPASSFILE="+file)
+	p := h.serve(t, bot, sharing()...)
+	if a := p.post("nothing", push(t)); a.status != http.StatusOK {
+		t.Errorf("answer %d %s; want 200", a.status, a.body)
+	}
+	p.stop()
+	h.wantUntold(t, whole)
 }
 
 // What is unfinished in a database may be another process's, so that --fresh can't go with it.
