@@ -44,6 +44,7 @@ func ownedByServer(dir string) error {
 // before the tests have.
 func runAsServer(cmd *exec.Cmd) error {
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	endWithParent(cmd.SysProcAttr)
 	if os.Geteuid() != 0 {
 		return nil
 	}
