@@ -414,18 +414,18 @@ func dueOf(t *task) due {
 // sweepOnce removes some of what need not be kept. Its caller has the right to commit, and holds mu.
 func (q *Queue) sweepOnce() {
 	now := q.now()
-	rows := sweepRows
-	if q.next.urgent() {
-		rows = busyRows
-	}
 	q.mu.Unlock()
-	more, err := q.eng.sweep(q.retention(now, rows))
+	more, err := q.eng.sweep(q.retention(now, sweepRows))
 	q.mu.Lock()
 	if err != nil {
 		q.cfg.Warn(fmt.Errorf("remove deliveries that need not be kept: %w; it is tried again later", err))
 		more = false
 	}
-	q.sweeping = more && !q.stopping
+	q.sweeping = false
+	if more && !q.stopping {
+		q.sweepAt = q.now().Add(sweepPause)
+		q.setAlarm()
+	}
 }
 
 func (q *Queue) retention(now time.Time, rows int) retention {

@@ -1,6 +1,10 @@
 package queue
 
-import "github.com/oklog/ulid/v2"
+import (
+	"time"
+
+	"github.com/oklog/ulid/v2"
+)
 
 // line is the queue of one endpoint.
 type line struct {
@@ -22,6 +26,18 @@ type series struct {
 	held   bool // one of them runs, or is about to
 	due    dueHeap
 	ticket *int // its place in line.due; nil if it has none
+}
+
+// notLater is when a delivery that an earlier process left is due, at the latest from now on: the clock may have been set
+// back since.
+func (l *line) notLater(d due, now time.Time) int64 {
+	switch {
+	case d.retrying:
+		return min(d.at, now.Add(l.MaxWait).UnixNano())
+	case d.burst == 0:
+		return min(d.at, now.UnixNano())
+	}
+	return d.at
 }
 
 // push adds a delivery that waits, and reports whether others of its series come first.

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"testing"
 	"time"
 )
@@ -162,6 +163,54 @@ func BenchmarkMillion(b *testing.B) {
 	})
 	if err := q.Close(); err != nil {
 		b.Fatal(err)
+	}
+}
+
+// BenchmarkRetention measures how long one delivery after the other takes to be accepted, while as much as possible is removed
+// and while nothing is.
+func BenchmarkRetention(b *testing.B) {
+	for _, removing := range []bool{false, true} {
+		b.Run(fmt.Sprintf("removing=%v", removing), func(b *testing.B) {
+			dir := b.TempDir()
+			if err := fill(dir, 100_000, time.Now().Add(-time.Hour)); err != nil {
+				b.Fatal(err)
+			}
+			q, err := Open(b.Context(), Config{Dir: dir, Keep: 30 * time.Minute, KeepCount: 2 * million})
+			if err != nil {
+				b.Fatal(err)
+			}
+			if err := q.Start([]Endpoint{{Name: "inbox"}}); err != nil {
+				b.Fatal(err)
+			}
+			q.mu.Lock()
+			q.sweepAt = time.Now().Add(time.Hour)
+			if removing {
+				q.sweepAt = time.Now()
+			}
+			q.setAlarm()
+			q.mu.Unlock()
+			var took []time.Duration
+			body := make([]byte, 1500)
+			for b.Loop() {
+				began := time.Now()
+				if _, err := q.Accept(b.Context(), Arrival{Endpoint: "inbox", Body: body}); err != nil {
+					b.Fatal(err)
+				}
+				took = append(took, time.Since(began))
+			}
+			slices.Sort(took)
+			for _, percent := range []int{50, 99} {
+				b.ReportMetric(float64(took[(len(took)-1)*percent/100].Microseconds()), fmt.Sprintf("µs-p%d", percent))
+			}
+			counts, err := q.Counts(b.Context())
+			if err != nil {
+				b.Fatal(err)
+			}
+			b.ReportMetric(float64(100_000+len(took)-int(counts["inbox"][Done]+counts["inbox"][Dead]+counts["trigger_training"][Done]+counts["trigger_training"][Dead])), "removed")
+			if err := q.Close(); err != nil {
+				b.Fatal(err)
+			}
+		})
 	}
 }
 

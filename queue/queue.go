@@ -35,14 +35,14 @@ const (
 	lingerFor   = 2 * time.Millisecond   // how long outcomes may wait for the company of a commit
 	outageRetry = 250 * time.Millisecond // between tries to write while nothing can be stored
 	sweepEvery  = 10 * time.Second
-	sweepRows   = 200             // looked at or removed between two commits
-	busyRows    = 32              // the same while someone waits for the next commit
-	batchRows   = 512             // changes in one commit
-	batchBytes  = 8 << 20         // headers and bodies in one commit
-	holdBytes   = 8 << 20         // bodies of waiting deliveries kept in memory
-	drainGrace  = 2 * time.Second // what a cancelled handler has to return
-	maxName     = 512             // bytes of a scope, action, repo type or name, Webhook-Id and reason in lists
-	maxError    = 64 << 10        // bytes of an attempt's error and of its stack
+	sweepRows   = 64                   // removed between two commits
+	sweepPause  = 5 * time.Millisecond // after that: without it, removing leaves the disk little time for what arrives
+	batchRows   = 512                  // changes in one commit
+	batchBytes  = 8 << 20              // headers and bodies in one commit
+	holdBytes   = 8 << 20              // bodies of waiting deliveries kept in memory
+	drainGrace  = 2 * time.Second      // what a cancelled handler has to return
+	maxName     = 512                  // bytes of a scope, action, repo type or name, Webhook-Id and reason in lists
+	maxError    = 64 << 10             // bytes of an attempt's error and of its stack
 )
 
 // Config says how a Queue is to be.
@@ -58,7 +58,7 @@ type Config struct {
 	KeepCount int
 	// MaxWaiting is how many deliveries may wait to be started; more are refused with ErrFull. Default 100,000.
 	MaxWaiting int
-	// Now is the clock. Default time.Now.
+	// Now is the clock. Where it is set back, the queue's goes on from where it was. Default time.Now.
 	Now func() time.Time
 	// Rand returns a number in [0,1) for the jitter of retries. Default that of math/rand/v2. It must be safe for concurrent use.
 	Rand func() float64
@@ -249,6 +249,7 @@ func (c Config) withDefaults() Config {
 	if c.Now == nil {
 		c.Now = time.Now
 	}
+	c.Now = (&steadyClock{machine: c.Now}).now
 	if c.Rand == nil {
 		c.Rand = rand.Float64
 	}
@@ -360,6 +361,7 @@ func (q *Queue) Start(endpoints []Endpoint) error {
 			return fmt.Errorf("read the deliveries left to endpoint %s: %w", e.Name, err)
 		}
 		for _, d := range left {
+			d.at = l.notLater(d, q.now())
 			if d.interruptions >= aloneAfter {
 				suspects.push(entry{due: d, line: l})
 			} else {

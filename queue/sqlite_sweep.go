@@ -27,7 +27,7 @@ func (e *sqliteEngine) sweep(r retention) (more bool, err error) {
 			e.countsOf(d.endpoint)[d.state]--
 		}
 		if vacuum {
-			return e.w.exec("PRAGMA incremental_vacuum(200)")
+			return e.w.exec("PRAGMA incremental_vacuum(64)")
 		}
 		return nil
 	})
