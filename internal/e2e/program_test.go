@@ -7,6 +7,7 @@ package e2e_test
 import (
 	"bytes"
 	"encoding/json"
+	"flag"
 	"fmt"
 	"io"
 	"log"
@@ -15,6 +16,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -36,6 +39,15 @@ const secret = "s3cret-of-the-webhook"
 var hubhook, bot, mounted string
 
 func TestMain(m *testing.M) {
+	flag.Parse()
+	// Most of them wait: for leases, backoffs, the end of an outage. With one for each core, as is the default, they would wait in line.
+	asked := false
+	flag.Visit(func(f *flag.Flag) { asked = asked || f.Name == "test.parallel" })
+	if !asked {
+		if err := flag.Set("test.parallel", strconv.Itoa(max(4, runtime.GOMAXPROCS(0)))); err != nil {
+			log.Fatal(err)
+		}
+	}
 	os.Exit(runTests(m))
 }
 
