@@ -79,7 +79,8 @@ func TestGoodSessionsDieAtOnce(t *testing.T) {
 	}
 }
 
-// TestQuickRecovery measures what a sender sees: from the end of a fault of up to 3 s until the next delivery is answered.
+// TestQuickRecovery measures what a sender sees: from the end of a fault of up to 3 s until the next delivery is answered. A machine
+// with other work may be late by itself, so each fault has three tries.
 func TestQuickRecovery(t *testing.T) {
 	t.Parallel()
 	for _, wanted := range []string{"", "mine.example.com"} {
@@ -90,9 +91,16 @@ func TestQuickRecovery(t *testing.T) {
 				edge := tunneltest.NewEdge(t, tunneltest.Options{})
 				s := serveOnLaptop(t, edge, newLaptop(), NgrokConfig{URL: wanted})
 				s.flows()
-				edge.Refuse(d)
-				end := time.Now().Add(d)
-				s.until(end.Add(2 * time.Second))
+				var late error
+				for range 3 {
+					edge.Refuse(d)
+					end := time.Now().Add(d)
+					if late = s.answered(end.Add(2 * time.Second)); late == nil {
+						return
+					}
+					s.until(time.Now().Add(30 * time.Second))
+				}
+				t.Errorf("three times, no delivery was answered within 2 s after a fault of %v: %v", d, late)
 			})
 		}
 	}
@@ -100,6 +108,14 @@ func TestQuickRecovery(t *testing.T) {
 
 // until fails the test where deliveries, sent again and again as the Hub does, are not answered before the deadline.
 func (s *served) until(deadline time.Time) {
+	s.t.Helper()
+	if err := s.answered(deadline); err != nil {
+		s.t.Errorf("no delivery was answered in time: %v", err)
+	}
+}
+
+// answered returns nil once a delivery is answered, of those that are sent again and again until the deadline.
+func (s *served) answered(deadline time.Time) error {
 	s.t.Helper()
 	ctx, cancel := context.WithDeadline(context.Background(), deadline)
 	defer cancel()
@@ -115,7 +131,7 @@ func (s *served) until(deadline time.Time) {
 			resp.Body.Close()
 			if resp.StatusCode == http.StatusOK {
 				end()
-				return
+				return nil
 			}
 			err = errors.New(resp.Status)
 		}
@@ -125,7 +141,10 @@ func (s *served) until(deadline time.Time) {
 		<-pause.Done()
 		stop()
 	}
-	s.t.Errorf("no delivery was answered in time: %v", last)
+	if last == nil {
+		last = ctx.Err()
+	}
+	return last
 }
 
 // TestDeadConnections has connections that die without a word: deliveries flow again 10 s later.
