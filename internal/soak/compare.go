@@ -33,6 +33,8 @@ type found struct {
 	attempts []inspector.Attempt
 	cut      int // attempts that were interrupted
 	failed   int // attempts that failed
+
+	survivor *found // the one that was handled in its place; nil for one that was not merged
 }
 
 // compare looks at all that is stored, at rest, and at what the handlers noted, and at what senders of the events after number before
@@ -264,9 +266,12 @@ func (s *soak) compareEvent(e *event, stored []*found) {
 	if e.webhookID == "" {
 		return
 	}
-	// By DESIGN.md's table a further one is accepted only once the one before is dead or discarded.
+	// A further one is accepted only once the one before, or the one that it was merged into, is dead or discarded.
 	for i := 1; i < len(arrived); i++ {
 		before := arrived[i-1]
+		if before.survivor != nil {
+			before = before.survivor
+		}
 		switch ended := before.ended(); {
 		case before.State != queue.Dead && before.State != queue.Discarded:
 			wrong("%s is %s, and %s was accepted all the same", before.ID, before.State, arrived[i].ID)
@@ -289,6 +294,9 @@ func wantSurvivor(f *found, byID map[string]*found) error {
 			return fmt.Errorf("%s is merged into %s, which is no other one of this endpoint", survivor.ID, survivor.MergedInto)
 		}
 		survivor = next
+	}
+	if survivor != f {
+		f.survivor = survivor
 	}
 	if survivor != f && survivor.dones > 0 && !slices.Contains(survivor.merged, f.ID) {
 		return fmt.Errorf("%s was handled, and not told of it, but of %q", survivor.ID, survivor.merged)
