@@ -99,6 +99,17 @@ func TestLinks(t *testing.T) {
 	}
 }
 
+// TestMerged checks that no text was committed with both sides of a conflict in it.
+func TestMerged(t *testing.T) {
+	for path, text := range documents(t) {
+		for _, marker := range []string{"<<<<<<< ", "\n=======\n", ">>>>>>> "} {
+			if strings.Contains(text, marker) {
+				t.Errorf("%s holds %q of a merge", path, marker)
+			}
+		}
+	}
+}
+
 // TestReadmeExample checks that the program in README.md is the one that the examples' tests run.
 func TestReadmeExample(t *testing.T) {
 	program, err := os.ReadFile("docs/examples/readme/main.go")

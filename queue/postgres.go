@@ -132,12 +132,12 @@ func (e *postgresEngine) configure(given string) error {
 	pool, err := pgxpool.ParseConfig(given)
 	if err != nil {
 		// pgx's own message holds a part of the URL, and so may hold one of the password.
-		text := "read the database's URL: it can't be understood"
+		const text = "read the database's URL: "
 		var file *fs.PathError
 		if errors.As(err, &file) {
-			text = fmt.Sprintf("read the database's URL: a file that it names: %v", file)
+			return &postgresError{text: fmt.Sprintf("%sa file that it names: %v", text, file), hint: "name a file in the URL that is there, and that this user may read"}
 		}
-		return &postgresError{text: text, hint: "it looks like postgres://USER:PASSWORD@HOST:5432/DATABASE?sslmode=verify-full, with special characters of the password as %XX"}
+		return &postgresError{text: text + "it can't be understood", hint: "it looks like postgres://USER:PASSWORD@HOST:5432/DATABASE?sslmode=verify-full, with special characters of the password as %XX"}
 	}
 	u, urlErr := url.Parse(given)
 	asked := func(name string) bool { return strings.Contains(given, name+"=") }
@@ -399,7 +399,7 @@ func (e *postgresEngine) failed(doing string, err error) error {
 	var pg *pgconn.PgError
 	switch {
 	case errors.As(err, &connect) && connect.Unwrap() != nil:
-		text = strings.ReplaceAll(connect.Unwrap().Error(), "ValidateConnect failed: ", "")
+		text = connectText(connect.Unwrap())
 	case errors.As(err, &pg):
 		text = pg.Error()
 	case errors.Is(err, context.DeadlineExceeded):
@@ -413,10 +413,23 @@ func (e *postgresEngine) failed(doing string, err error) error {
 	switch {
 	case errors.Is(err, pgconn.ErrReadOnlyConnection):
 		failed.hint = postgresAdvice("25006")
-	case strings.Contains(text, "tls error"): // pgx has no error to compare with
+	case failed.code == "" && strings.Contains(text, "tls error"): // pgx has no error to compare with
 		failed.hint = "set sslmode in the database's URL to what the server speaks, and sslrootcert to the file of the authority that signed its certificate"
 	}
 	return failed
+}
+
+// connectText says why none of the URL's hosts could be connected to. pgx has a line for each try, and tries a host with sslmode=prefer,
+// the default, with TLS and without: that a server has none is no reason then, and the rest is said once.
+func connectText(err error) string {
+	tries := strings.Split(strings.ReplaceAll(err.Error(), "ValidateConnect failed: ", ""), "\n")
+	var why []string
+	for i, try := range tries {
+		if !slices.Contains(why, try) && (i == len(tries)-1 || !strings.HasSuffix(try, "server refused TLS connection")) {
+			why = append(why, try)
+		}
+	}
+	return strings.Join(why, "; ")
 }
 
 // redact takes the URL and password out of a text.

@@ -192,16 +192,20 @@ func TestPostgresOpenErrors(t *testing.T) {
 	}
 	secret := strings.Replace(url, password, "top%2Dsecret", 1)
 	host := fmt.Sprintf("127.0.0.1:%d", s.Port)
+	prefer := func(url string) string { return strings.Replace(url, "sslmode=disable", "sslmode=prefer", 1) }
 	for name, c := range map[string]struct{ url, want, hint string }{
-		"password":   {secret, "password authentication failed", "pg_hba.conf"},
-		"host":       {strings.Replace(secret, host, "127.0.0.1:1", 1), "refused", "can be reached"},
-		"name":       {strings.Replace(secret, host, "no-such-host.invalid:5432", 1), "connect to the database", "can be reached"},
-		"database":   {strings.Replace(url, "?", "x?", 1), "does not exist", "CREATE DATABASE"},
-		"no URL":     {"postgres://u:top-secret#/@x:y:z/", "can't be understood", "postgres://USER"},
-		"odd port":   {"postgres://u:top-secret@localhost:port/d", "can't be understood", "postgres://USER"},
-		"odd option": {secret + "&sslmode=maybe", "can't be understood", "postgres://USER"},
-		"no file":    {strings.Replace(secret, "sslmode=disable", "sslmode=verify-full&sslrootcert=/no/such/file", 1), "/no/such/file", ""},
-		"read-only":  {url + "&default_transaction_read_only=on", "read only", ""},
+		"password without TLS": {prefer(secret), "password authentication failed", "pg_hba.conf"},
+		"database without TLS": {prefer(strings.Replace(url, "?", "x?", 1)), "does not exist", "CREATE DATABASE"},
+		"TLS":                  {strings.Replace(url, "sslmode=disable", "sslmode=require", 1), "refused TLS", "set sslmode"},
+		"password":             {secret, "password authentication failed", "pg_hba.conf"},
+		"host":                 {strings.Replace(secret, host, "127.0.0.1:1", 1), "refused", "can be reached"},
+		"name":                 {strings.Replace(secret, host, "no-such-host.invalid:5432", 1), "connect to the database", "can be reached"},
+		"database":             {strings.Replace(url, "?", "x?", 1), "does not exist", "CREATE DATABASE"},
+		"no URL":               {"postgres://u:top-secret#/@x:y:z/", "can't be understood", "postgres://USER"},
+		"odd port":             {"postgres://u:top-secret@localhost:port/d", "can't be understood", "postgres://USER"},
+		"odd option":           {secret + "&sslmode=maybe", "can't be understood", "postgres://USER"},
+		"no file":              {strings.Replace(secret, "sslmode=disable", "sslmode=verify-full&sslrootcert=/no/such/file", 1), "/no/such/file", "may read"},
+		"read-only":            {url + "&default_transaction_read_only=on", "read only", ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var warned []error
@@ -212,6 +216,9 @@ func TestPostgresOpenErrors(t *testing.T) {
 			var hint interface{ Hint() string }
 			if !errors.As(err, &hint) || !strings.Contains(err.Error(), c.want) || !strings.Contains(hint.Hint(), c.hint) {
 				t.Errorf("the error is %v, with the hint %v; want %q and %q", err, hint, c.want, c.hint)
+			}
+			if n := strings.Count(err.Error(), host); n > 1 {
+				t.Errorf("the error names the server %d times: %v", n, err)
 			}
 			for _, text := range []string{fmt.Sprintf("%v %+v %#v %q", err, err, err, warned), hint.Hint()} {
 				for _, no := range []string{"top-secret", "top%2Dsecret", "top-secre", c.url, password, "correct horse"} {

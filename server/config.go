@@ -405,7 +405,7 @@ func (e *environment) fill(field *string, flag string) {
 
 func (e *environment) fail(name, value, want string) {
 	if e.err == nil {
-		e.err = &ConfigError{Text: fmt.Sprintf("%s: %q is not %s", name, value, want)}
+		e.err = &ConfigError{Text: fmt.Sprintf("%s: %q is not %s", name, value, want), Advice: fmt.Sprintf("set %s to %s, or leave it unset", name, want)}
 	}
 }
 

@@ -54,7 +54,7 @@ func (p *program) dataDirectory(dir string) (string, error) {
 	if len(dirs) == 0 {
 		return "", &advised{
 			err:  fmt.Errorf("no hubhook that was started in this directory has stored anything (none in %s)", workspace),
-			hint: "name the data directory with --data DIR; hubhook's banner shows it",
+			hint: "name the data directory with --data DIR; what --database keeps in PostgreSQL is saved with tools of its own, such as pg_dump",
 		}
 	}
 	return "", &advised{
