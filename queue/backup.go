@@ -91,7 +91,7 @@ func Backup(ctx context.Context, c BackupConfig) (_ *BackupReport, err error) {
 }
 
 func noDatabase(dir string) error {
-	return &advised{fmt.Errorf("there is no %s in %s", databaseName, dir), "name the data directory of a hubhook without --database; what is in PostgreSQL is saved with tools of its own, such as pg_dump"}
+	return &advised{fmt.Errorf("there is no %s in %s", databaseName, dir), "name hubhook's data directory with --data DIR; what --database keeps in PostgreSQL is saved with tools of its own, such as pg_dump"}
 }
 
 // vacant says that a file is in the way of a backup.

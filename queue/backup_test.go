@@ -175,6 +175,52 @@ func TestDamageAtRunTime(t *testing.T) {
 	}
 }
 
+// A page that no commit needs is damaged, and a list meets it first.
+func TestDamageThatAReaderMeets(t *testing.T) {
+	dir := t.TempDir()
+	f := open(t, dir, Config{})
+	if err := f.Start([]Endpoint{{Name: "nobody"}}); err != nil {
+		t.Fatal(err)
+	}
+	for i := range 400 {
+		f.accept(Arrival{Endpoint: "nobody", RepoName: fmt.Sprintf("me/data-%03d", i), Body: []byte("{}")})
+	}
+	if err := f.Close(); err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(dir, databaseName)
+	data, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	at := bytes.Index(data, []byte("me/data-200")) / defaultPageSize * defaultPageSize
+	if at <= 0 {
+		t.Fatal("the page with the delivery is not found")
+	}
+	if err := os.WriteFile(path, slices.Replace(data, at, at+defaultPageSize, bytes.Repeat([]byte{0xee}, defaultPageSize)...), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	warned := make(chan error, 8)
+	f = open(t, dir, Config{Warn: func(err error) { warned <- err }})
+	if err := f.Start([]Endpoint{{Name: "nobody"}}); err != nil {
+		t.Fatal(err)
+	}
+	f.accept(Arrival{Endpoint: "nobody", Body: []byte("{}")})
+	var damaged *damagedError
+	if _, _, err := f.List(t.Context(), Filter{Limit: 1000}); !errors.As(err, &damaged) {
+		t.Fatalf("listing gives %v; want the damage", err)
+	}
+	if got := <-warned; !errors.As(got, &damaged) || !strings.Contains(withHint(got), "hubhook deliveries recover") {
+		t.Errorf("the warning is %v; want the damage with what to do", got)
+	}
+	if _, err := f.Accept(t.Context(), Arrival{Endpoint: "nobody", Body: []byte("{}")}); !errors.As(err, &damaged) {
+		t.Errorf("then accepting gives %v; want that it is refused", err)
+	}
+	if err := f.Close(); err != nil && !errors.As(err, &damaged) {
+		t.Errorf("close: %v", err)
+	}
+}
+
 func connectAgain(e *sqliteEngine) (*writer, error) {
 	conn, err := (&sqlite.Driver{}).Open(e.dsn(nil))
 	if err != nil {

@@ -173,6 +173,8 @@ var (
 	ErrNotFound = errors.New("no such delivery")
 	// ErrFinished: the delivery is finished, so it can't be discarded.
 	ErrFinished = errors.New("the delivery is already finished")
+	// ErrCursor: Filter.Before is nothing that List returned.
+	ErrCursor = errors.New("not a cursor that a list returned")
 	// ErrFull: Config.MaxWaiting deliveries wait already.
 	ErrFull = errors.New("the queue is full")
 	// ErrDiskFull: the queue can't be opened for want of room. It can be once there is some.

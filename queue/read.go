@@ -10,7 +10,8 @@ import (
 	"github.com/oklog/ulid/v2"
 )
 
-// List returns deliveries, newest first, and a cursor for what comes after them, "" if nothing does.
+// List returns deliveries, newest first, and a cursor for what comes after them, "" if nothing does. The errors are ErrCursor, and what
+// kept them from being read.
 func (q *Queue) List(ctx context.Context, f Filter) (ds []Delivery, next string, err error) {
 	if f.Limit <= 0 {
 		f.Limit = 50
@@ -18,7 +19,7 @@ func (q *Queue) List(ctx context.Context, f Filter) (ds []Delivery, next string,
 	f.Limit = min(f.Limit, 1000)
 	if f.Before != "" {
 		if _, ok := parseID(f.Before); !ok {
-			return nil, "", fmt.Errorf("list deliveries: %q is no cursor; use one that a list returned", f.Before)
+			return nil, "", fmt.Errorf("list deliveries before %q: %w", f.Before, ErrCursor)
 		}
 	}
 	if err := q.flush(ctx); err != nil {

@@ -510,6 +510,21 @@ func (e *sqliteEngine) commitError(err error) error {
 	return fmt.Errorf("write to %s: %w", e.path, err)
 }
 
+// showsDamage reports whether a reader's error says that the database is damaged. Then nothing is stored in it any more, and the first
+// such error is warned of.
+func (e *sqliteEngine) showsDamage(err error) bool {
+	switch sqliteCode(err) & 0xff {
+	case sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB:
+	default:
+		return false
+	}
+	damage := error(&damagedError{path: e.path, err: err})
+	if e.damaged.CompareAndSwap(nil, &damage) {
+		e.cfg.warn(damage)
+	}
+	return true
+}
+
 func (e *sqliteEngine) setDamaged(err error) error {
 	err = &damagedError{path: e.path, err: err}
 	e.damaged.Store(&err)

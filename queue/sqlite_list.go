@@ -50,7 +50,7 @@ func (e *sqliteEngine) list(ctx context.Context, f Filter) ([]Delivery, string, 
 	// One more than asked for shows whether there are more.
 	ds, err := e.find(ctx, find, all, f.Limit+1, int(looks))
 	if err != nil {
-		return nil, "", e.readError("list deliveries", err)
+		return nil, "", e.lookError("list deliveries", err)
 	}
 	if len(ds) > f.Limit {
 		ds = ds[:f.Limit]

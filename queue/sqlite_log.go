@@ -121,7 +121,10 @@ func (e *sqliteEngine) check() {
 
 // checked says that a check could not be made, unless the database was closed meanwhile.
 func (e *sqliteEngine) checked(err error) {
-	if err != nil && e.life.Err() == nil {
-		e.cfg.warn(fmt.Errorf("check %s after the last unclean end: %w", e.path, err))
+	if err == nil || e.life.Err() != nil {
+		return
+	}
+	if err = fmt.Errorf("check %s after the last unclean end: %w", e.path, err); !e.showsDamage(err) {
+		e.cfg.warn(err)
 	}
 }

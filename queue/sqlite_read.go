@@ -74,6 +74,15 @@ func (e *sqliteEngine) readError(doing string, err error) error {
 	return fmt.Errorf("%s from %s: %w", doing, e.path, err)
 }
 
+// lookError is readError while deliveries are accepted: from damage that a reader meets on, none is.
+func (e *sqliteEngine) lookError(doing string, err error) error {
+	err = e.readError(doing, err)
+	if e.showsDamage(err) {
+		return *e.damaged.Load()
+	}
+	return err
+}
+
 // delivery makes a Delivery of a row of columns.
 func (e *sqliteEngine) delivery(row []driver.Value) Delivery {
 	number := func(i int) int64 { n, _ := row[i].(int64); return n }
@@ -289,17 +298,17 @@ func (e *sqliteEngine) load(ctx context.Context, id ulid.ULID) (*stored, error) 
 		return nil, ErrNotFound
 	}
 	if err != nil {
-		return nil, e.readError("read delivery "+id.String(), err)
+		return nil, e.lookError("read delivery "+id.String(), err)
 	}
 	s := e.stored(row)
 	if s.merged, err = mergedInto(ctx, db, s); err != nil {
-		return nil, e.readError("read delivery "+id.String(), err)
+		return nil, e.lookError("read delivery "+id.String(), err)
 	}
 	if s.header, err = unpackHeader(header); err != nil {
-		return nil, e.readError("read delivery "+id.String(), err)
+		return nil, e.lookError("read delivery "+id.String(), err)
 	}
 	if s.body, err = unpackBody(body, encoding.Int64); err != nil {
-		return nil, e.readError("read delivery "+id.String(), err)
+		return nil, e.lookError("read delivery "+id.String(), err)
 	}
 	return s, nil
 }
@@ -337,7 +346,7 @@ func (e *sqliteEngine) get(ctx context.Context, id ulid.ULID) (*Record, error) {
 	rows, err := db.QueryContext(ctx, `SELECT n, started, duration, error, stack, output, result
 		FROM attempt WHERE delivery = ? ORDER BY n`, idKey(id))
 	if err != nil {
-		return nil, e.readError("read the attempts of "+id.String(), err)
+		return nil, e.lookError("read the attempts of "+id.String(), err)
 	}
 	defer rows.Close()
 	for rows.Next() {
@@ -345,13 +354,13 @@ func (e *sqliteEngine) get(ctx context.Context, id ulid.ULID) (*Record, error) {
 		var started int64
 		var msg, stack sql.NullString
 		if err := rows.Scan(&a.N, &started, &a.Duration, &msg, &stack, &a.Output, &a.Result); err != nil {
-			return nil, e.readError("read the attempts of "+id.String(), err)
+			return nil, e.lookError("read the attempts of "+id.String(), err)
 		}
 		a.Started, a.Error, a.Stack = time.Unix(0, started), msg.String, stack.String
 		r.AttemptList = append(r.AttemptList, a)
 	}
 	if err := rows.Err(); err != nil {
-		return nil, e.readError("read the attempts of "+id.String(), err)
+		return nil, e.lookError("read the attempts of "+id.String(), err)
 	}
 	if n := len(r.AttemptList); s.Attempts > 0 && (n == 0 || r.AttemptList[n-1].N < s.Attempts) {
 		switch s.State {

@@ -30,7 +30,7 @@ func (in *Inspector) list(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	deliveries, next, err := in.config.Queue.List(r.Context(), filter)
-	if err != nil && in.wrongCursor(r.Context(), filter) {
+	if errors.Is(err, queue.ErrCursor) {
 		writeError(w, http.StatusBadRequest, "before: "+err.Error())
 		return
 	}
@@ -46,17 +46,6 @@ func (in *Inspector) list(w http.ResponseWriter, r *http.Request) {
 		page.Next = &next
 	}
 	writeJSON(w, http.StatusOK, page)
-}
-
-// wrongCursor reports whether it was the cursor that made listing by f fail. Cursors are the queue's own, and its error for
-// one that is none has no type: without the cursor the same question works.
-func (in *Inspector) wrongCursor(ctx context.Context, f queue.Filter) bool {
-	if f.Before == "" {
-		return false
-	}
-	f.Before, f.Limit = "", 1
-	_, _, err := in.config.Queue.List(ctx, f)
-	return err == nil
 }
 
 func (in *Inspector) get(w http.ResponseWriter, r *http.Request) {
