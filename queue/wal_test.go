@@ -13,9 +13,14 @@ import (
 )
 
 // The write-ahead log stays within a few times its bound under full load, with readers beside it. HUBHOOK_SOAK=10m makes the load
-// last as long.
+// last as long, with a bound that is nearer to the real one: a read keeps the log from starting over for as long as it lasts, and what
+// is written meanwhile counts for nothing only beside a bound of some size.
 func TestLogIsBounded(t *testing.T) {
-	const bound = 128 << 10
+	bound, written := int64(128<<10), int64(5<<20)
+	var until time.Time
+	if long, err := time.ParseDuration(os.Getenv("HUBHOOK_SOAK")); err == nil {
+		bound, written, until = 4<<20, 0, time.Now().Add(long)
+	}
 	dir := t.TempDir()
 	path := filepath.Join(dir, databaseName)
 	eng, err := openSQLite(t.Context(), path, sqliteConfig{walBytes: bound, warn: func(err error) { t.Error(err) }})
@@ -25,11 +30,6 @@ func TestLogIsBounded(t *testing.T) {
 	q := newQueue(Config{Dir: dir, Warn: func(err error) { t.Error(err) }}.withDefaults(), eng, nil)
 	if err := q.Start([]Endpoint{{Name: "inbox", Handle: func(context.Context, *Claim) Outcome { return Outcome{} }, DedupeWindow: time.Hour}}); err != nil {
 		t.Fatal(err)
-	}
-	written := int64(5 << 20)
-	var until time.Time
-	if long, err := time.ParseDuration(os.Getenv("HUBHOOK_SOAK")); err == nil {
-		until, written = time.Now().Add(long), 0
 	}
 	var stored, n atomic.Int64
 	over := func() bool { return stored.Load() >= written && time.Now().After(until) }
@@ -50,7 +50,7 @@ func TestLogIsBounded(t *testing.T) {
 	}
 	clients.Go(func() {
 		for !over() {
-			if _, _, err := q.List(t.Context(), Filter{Query: "nothing like it"}); err != nil {
+			if _, _, err := q.List(t.Context(), Filter{}); err != nil {
 				t.Error(err)
 				return
 			}
