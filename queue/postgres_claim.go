@@ -29,12 +29,14 @@ func (e *postgresEngine) claim(ctx context.Context, wants []want) ([]*stored, pe
 	for _, w := range wants {
 		names[keyHash(w.endpoint)] = w.endpoint
 	}
-	rows, err := queryRows(ctx, e.workers, "SELECT * FROM hubhook.claim_1($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
+	// What a server that stands still has been sent it does when it goes on, before the owners have renewed: too late to take over.
+	lastly := e.cfg.now().Add(e.skew() + e.cfg.lease/4).UnixNano()
+	rows, err := queryRows(ctx, e.workers, "SELECT * FROM hubhook.claim_1($1, $2 AND hubhook.now_1() < $12, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
 		e.process, e.mayTakeOver(), aloneAfter, deadAfter, diedReason, interruptedText,
 		column(wants, func(w want) int64 { return keyHash(w.endpoint) }),
 		column(wants, func(w want) int64 { return int64(w.n) }),
 		column(wants, func(w want) bool { return w.suspects }),
-		randomToken(), int64(e.cfg.lease))
+		randomToken(), int64(e.cfg.lease), lastly)
 	if err != nil {
 		return nil, left, e.failed("claim deliveries from the database", err)
 	}

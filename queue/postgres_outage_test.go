@@ -159,6 +159,58 @@ func TestPostgresStandsStill(t *testing.T) {
 	}
 }
 
+// What a server that stands still was sent it does when it goes on, whatever became of the sender meanwhile: it takes nothing over that its
+// owner had no chance to renew, and an outcome that it stores is not taken for another process's.
+func TestPostgresDoesLateWhatItWasSent(t *testing.T) {
+	s := ownServer(t)
+	b, e := postgresBench(t, s.URL("d"), postgresConfig{tries: 300 * time.Millisecond, lease: 2 * time.Second})
+	running := func(token int64) *arrival {
+		return b.store(func(a *arrival) { a.d.State, a.d.token = Running, token })
+	}
+	runs, ends := running(77), running(78)
+	e.good.Store(time.Now().Add(-time.Hour).UnixNano())
+	e.renewed.Store(time.Now().UnixNano())
+	if !e.mayTakeOver() {
+		t.Fatal("nothing would be taken over in any case")
+	}
+	if _, _, err := e.claim(t.Context(), nil); err != nil { // connects
+		t.Fatal(err)
+	}
+	b.must(s.Pause())
+	short, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+	defer cancel()
+	if _, _, err := e.claim(short, nil); err == nil {
+		t.Error("a server that stands still has answered a claim")
+	}
+	k := b.end(ends, Done, "")
+	k.token = 78
+	if err := b.commit(&batch{ends: []*ending{k}}); err == nil {
+		t.Error("a server that stands still has stored an outcome")
+	}
+	time.Sleep(e.cfg.lease) // until the claims have expired, by the server's clock
+	b.must(s.Continue())
+	eventually(t, func() bool { return b.commit(&batch{ends: []*ending{k}}) == nil })
+	if k.lost || b.state(ends) != Done {
+		t.Errorf("the outcome is lost: %t; the delivery is %s", k.lost, b.state(ends))
+	}
+	// Those connections have ended once the server has done what came through them.
+	eventually(t, func() bool {
+		var busy int
+		b.must(e.readers.QueryRow(t.Context(), `SELECT count(*) FROM pg_stat_activity
+			WHERE application_name = 'hubhook' AND state = 'active' AND pid <> pg_backend_pid()`).Scan(&busy))
+		return busy == 0
+	})
+	if b.state(runs) != Running {
+		t.Errorf("a claim that its owner could not renew is %s", b.state(runs))
+	}
+	other := b.end(runs, Done, "")
+	other.token = 79
+	b.ends(other)
+	if !other.lost {
+		t.Error("an outcome without its claim is not lost")
+	}
+}
+
 // What was stored though its sender was told otherwise goes, unless another sender was answered as its duplicate meanwhile.
 func TestPostgresKeepsWhatOthersAreDuplicatesOf(t *testing.T) {
 	b, e := postgresBench(t, pgserver.Database(t), postgresConfig{})

@@ -177,6 +177,7 @@ func (e *postgresEngine) commit(b *batch) error {
 		rows, err := e.try(ctx, w, c)
 		if err == nil {
 			e.apply(b, c, rows)
+			e.findEnds(ctx, w, b.ends)
 			return nil
 		}
 		var pg *pgconn.PgError
@@ -232,6 +233,39 @@ func (e *postgresEngine) try(ctx context.Context, w *postgresWriter, c *postgres
 		err = e.fence(ctx, w)
 	}
 	return rows, err
+}
+
+// findEnds looks for outcomes whose claims are gone because a commit that was given up has stored them after all: a server that
+// stands still does so when it goes on.
+func (e *postgresEngine) findEnds(ctx context.Context, w *postgresWriter, ends []*ending) {
+	var lost []*ending
+	for _, k := range ends {
+		if k.lost && k.attempt.N > 0 {
+			lost = append(lost, k)
+		}
+	}
+	if lost == nil {
+		return
+	}
+	// The time that an attempt took, in nanoseconds, tells it from another process's.
+	rows, err := w.conn.Query(ctx, `SELECT e.place FROM unnest($1::uuid[], $2::bigint[], $3::bigint[], $4::bigint[]) WITH ORDINALITY AS e (id, n, started, duration, place)
+		WHERE EXISTS (SELECT FROM hubhook.delivery d WHERE d.id = e.id AND d.state <> 1 AND d.started = e.started AND d.duration = e.duration)
+			OR EXISTS (SELECT FROM hubhook.attempt a WHERE a.delivery = e.id AND a.n = e.n AND a.started = e.started AND a.duration = e.duration)`,
+		column(lost, func(k *ending) pgtype.UUID { return uuidOf(k.id) }),
+		column(lost, func(k *ending) int64 { return int64(k.attempt.N) }),
+		column(lost, func(k *ending) int64 { return nanos(k.attempt.Started) }),
+		column(lost, func(k *ending) int64 { return int64(k.attempt.Duration) }))
+	var places []int64
+	if err == nil {
+		places, err = pgx.CollectRows(rows, pgx.RowTo[int64])
+	}
+	if err != nil {
+		e.cfg.warn(e.failed("look in the database for outcomes that may be stored", err))
+		return
+	}
+	for _, place := range places {
+		lost[place-1].lost = false
+	}
 }
 
 // results returns what the last commit returned.
