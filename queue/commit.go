@@ -525,14 +525,7 @@ func (q *Queue) withdraw(s *stored, from State, report Report) {
 		k.task.State, k.task.Reason = report.State, report.Reason
 	}
 	if t := q.running[s.id]; t != nil && !t.ended {
-		t.gone = true
-		t.State, t.Reason = report.State, report.Reason
-		if t.cancel != nil {
-			t.cancel(errDiscarded)
-		}
-		t.wait.end(report)
-		t.wait = newWait()
-		t.wait.end(report)
+		t.abandon(report, errDiscarded)
 	} else {
 		q.removeDue(s, from)
 		if w := q.waits[s.id]; w != nil {
@@ -541,6 +534,19 @@ func (q *Queue) withdraw(s *stored, from State, report Report) {
 		}
 	}
 	q.announce(Change{Delivery: s.Delivery})
+}
+
+// abandon cancels the handler of a delivery that is no longer its to end, and tells who waits for it.
+func (t *task) abandon(report Report, cause error) {
+	if t.gone { // taken over by another process before it was discarded here
+		return
+	}
+	t.gone = true
+	t.State, t.Reason = report.State, report.Reason
+	if t.cancel != nil {
+		t.cancel(cause)
+	}
+	t.wait.end(report)
 }
 
 // removeDue takes a delivery out of those that wait to be started.

@@ -193,6 +193,20 @@ type stored struct {
 	body          []byte
 }
 
+// addUnwritten adds the attempt that the delivery's own row tells of, begun at that time: the one that runs, or one that succeeded and of
+// which there is nothing more to say.
+func (r *Record) addUnwritten(started time.Time) {
+	if n := len(r.AttemptList); r.Attempts == 0 || n > 0 && r.AttemptList[n-1].N >= r.Attempts {
+		return
+	}
+	switch r.State {
+	case Running:
+		r.AttemptList = append(r.AttemptList, Attempt{N: r.Attempts, Started: started})
+	case Done:
+		r.AttemptList = append(r.AttemptList, Attempt{N: r.Attempts, Started: started, Ended: true, Duration: r.Duration})
+	}
+}
+
 // due is an unfinished delivery that waits for its next attempt.
 type due struct {
 	at            int64 // Unix nanoseconds; 0 for one that was interrupted

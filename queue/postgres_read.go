@@ -277,14 +277,7 @@ func (e *postgresEngine) get(ctx context.Context, id ulid.ULID) (*Record, error)
 	if err != nil {
 		return nil, e.failed(doing, err)
 	}
-	if n := len(r.AttemptList); s.Attempts > 0 && (n == 0 || r.AttemptList[n-1].N < s.Attempts) {
-		switch s.State {
-		case Running:
-			r.AttemptList = append(r.AttemptList, Attempt{N: s.Attempts, Started: s.started})
-		case Done:
-			r.AttemptList = append(r.AttemptList, Attempt{N: s.Attempts, Started: s.started, Ended: true, Duration: s.Duration})
-		}
-	}
+	r.addUnwritten(s.started)
 	return r, nil
 }
 

@@ -270,14 +270,7 @@ func (q *Queue) loseClaim(t *task, g lost) {
 	} else {
 		q.cfg.Warn(fmt.Errorf("run delivery %s: %w; its handler is cancelled here", t.ID, cause))
 	}
-	t.gone = true
-	t.State, t.Reason = report.State, report.Reason
-	if t.cancel != nil {
-		t.cancel(cause)
-	}
-	t.wait.end(report)
-	t.wait = newWait()
-	t.wait.end(report)
+	t.abandon(report, cause)
 }
 
 // sweeper removes what need not be kept. It does so beside the commits, which must not wait for it when the database stands still.

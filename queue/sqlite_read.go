@@ -362,13 +362,6 @@ func (e *sqliteEngine) get(ctx context.Context, id ulid.ULID) (*Record, error) {
 	if err := rows.Err(); err != nil {
 		return nil, e.lookError("read the attempts of "+id.String(), err)
 	}
-	if n := len(r.AttemptList); s.Attempts > 0 && (n == 0 || r.AttemptList[n-1].N < s.Attempts) {
-		switch s.State {
-		case Running:
-			r.AttemptList = append(r.AttemptList, Attempt{N: s.Attempts, Started: s.started})
-		case Done:
-			r.AttemptList = append(r.AttemptList, Attempt{N: s.Attempts, Started: s.started, Ended: true, Duration: s.Duration})
-		}
-	}
+	r.addUnwritten(s.started)
 	return r, nil
 }
