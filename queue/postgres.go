@@ -413,7 +413,7 @@ func (e *postgresEngine) failed(doing string, err error) error {
 	switch {
 	case errors.Is(err, pgconn.ErrReadOnlyConnection):
 		failed.hint = postgresAdvice("25006")
-	case failed.code == "" && strings.Contains(text, "tls error"): // pgx has no error to compare with
+	case failed.code == "" && strings.Contains(text, "tls error") && !errors.Is(err, context.DeadlineExceeded): // pgx has no error to compare with
 		failed.hint = "set sslmode in the database's URL to what the server speaks, and sslrootcert to the file of the authority that signed its certificate"
 	}
 	return failed

@@ -114,8 +114,10 @@ func (m *metrics) committed(stored, _ int, took time.Duration) {
 	}
 }
 
+// handler answers with what there is. While the store does not answer that is all but what it would say of itself, and the refusals
+// among it tell why.
 func (m *metrics) handler() http.Handler {
-	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{ErrorHandling: promhttp.HTTPErrorOnError})
+	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{ErrorHandling: promhttp.ContinueOnError})
 }
 
 // stored collects what is asked of the store: numbers of deliveries, and how long the oldest have waited.
@@ -138,15 +140,6 @@ func (c stored) Collect(ch chan<- prometheus.Metric) {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()
-	if counts, err := q.Counts(ctx); err != nil {
-		ch <- prometheus.NewInvalidMetric(storedDesc, err)
-	} else {
-		for endpoint, byState := range counts {
-			for state, n := range byState {
-				ch <- prometheus.MustNewConstMetric(storedDesc, prometheus.GaugeValue, float64(n), endpoint, string(state))
-			}
-		}
-	}
 	oldest, err := q.Oldest(ctx)
 	if err != nil {
 		ch <- prometheus.NewInvalidMetric(oldestDesc, err)
@@ -158,5 +151,14 @@ func (c stored) Collect(ch chan<- prometheus.Metric) {
 			age = max(0, time.Since(received).Seconds())
 		}
 		ch <- prometheus.MustNewConstMetric(oldestDesc, prometheus.GaugeValue, age, endpoint)
+	}
+	if counts, err := q.Counts(ctx); err != nil {
+		ch <- prometheus.NewInvalidMetric(storedDesc, err)
+	} else {
+		for endpoint, byState := range counts {
+			for state, n := range byState {
+				ch <- prometheus.MustNewConstMetric(storedDesc, prometheus.GaugeValue, float64(n), endpoint, string(state))
+			}
+		}
 	}
 }

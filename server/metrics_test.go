@@ -20,6 +20,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"go.yaml.in/yaml/v3"
 
 	"github.com/hubhook/hubhook/internal/needs"
@@ -318,4 +319,25 @@ func TestMetricsOfWork(t *testing.T) {
 		}
 	}
 	close(release)
+}
+
+// unanswered is asked of a store that does not answer.
+type unanswered struct{ desc *prometheus.Desc }
+
+func (u unanswered) Describe(ch chan<- *prometheus.Desc) { ch <- u.desc }
+func (u unanswered) Collect(ch chan<- prometheus.Metric) {
+	ch <- prometheus.NewInvalidMetric(u.desc, errors.New("it did not answer in time"))
+}
+
+// While the store does not answer, the metrics that this process has of its own are those that tell of it.
+func TestMetricsWithoutTheStore(t *testing.T) {
+	s := newServer(t, Config{})
+	s.Handle("inbox", func(context.Context, *payload.Payload) (any, error) { return nil, nil })
+	serve(t, s)
+	s.metrics.registry.MustRegister(unanswered{prometheus.NewDesc("hubhook_unanswered", "Asked of the store.", nil, nil)})
+	s.metrics.refused("not_stored")
+	text := scrape(t, s)
+	if !strings.Contains(text, `hubhook_refused_total{reason="not_stored"} 1`) || strings.Contains(text, "hubhook_unanswered") {
+		t.Errorf("/metrics says:\n%s", text)
+	}
 }
