@@ -56,7 +56,14 @@ func (q *Queue) Drain(ctx context.Context) error {
 	stored := q.flush(context.WithoutCancel(ctx))
 	q.mu.Lock()
 	if n := len(q.next.closings); n > 0 {
-		stored = fmt.Errorf("store how %d attempts ended: nothing can be stored; they run again after a restart", n)
+		attempts, again := "1 attempt", "after a restart"
+		if n > 1 {
+			attempts = fmt.Sprintf("%d attempts", n)
+		}
+		if q.shared != nil {
+			again = "elsewhere or after a restart"
+		}
+		stored = fmt.Errorf("store how %s ended: nothing can be stored; what was handled runs again %s", attempts, again)
 	}
 	q.mu.Unlock()
 	return errors.Join(lost, stored)
