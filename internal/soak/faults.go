@@ -159,7 +159,7 @@ func (s *soak) harmPostgres(ctx context.Context, rnd *rand.Rand) error {
 		_ = sleep(ctx, lasts)
 		return errors.Join(err, s.postgres.Continue())
 	default:
-		s.count("PostgreSQL: kill -9")
+		s.count(postgresKilled)
 		err := s.postgres.Kill()
 		_ = sleep(ctx, lasts)
 		return errors.Join(err, s.postgres.Resume(after))

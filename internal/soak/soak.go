@@ -215,6 +215,16 @@ func (s *soak) count(what string) {
 	s.counted[what]++
 }
 
+// postgresKilled counts a kill of PostgreSQL, as if its machine had lost power.
+const postgresKilled = "PostgreSQL: kill -9"
+
+// times is how often something was counted.
+func (s *soak) times(what string) int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.counted[what]
+}
+
 func (s *soak) noteReady(took time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
