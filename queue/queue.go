@@ -369,12 +369,14 @@ func (q *Queue) Start(endpoints []Endpoint) error {
 			}
 		}
 	}
-	counts, err := q.eng.counts(q.life)
-	if err != nil {
-		return fmt.Errorf("start the queue: %w", err)
-	}
-	for _, states := range counts {
-		q.waiting += int(states[Waiting])
+	if q.shared == nil { // otherwise each claim tells how many wait
+		counts, err := q.eng.counts(q.life)
+		if err != nil {
+			return fmt.Errorf("start the queue: %w", err)
+		}
+		for _, states := range counts {
+			q.waiting += int(states[Waiting])
+		}
 	}
 	if p, ok := q.eng.(preloader); ok {
 		window := time.Duration(0)

@@ -70,7 +70,8 @@ func (e *sqliteEngine) searchRows(where []string, args []any) search {
 
 // searchText looks for rows with a text in their id, Webhook-Id, repo or reason, in any case of letters.
 func (e *sqliteEngine) searchText(where []string, args []any, text string) search {
-	const matches = `(d.webhook_id LIKE ? ESCAPE '\' OR d.repo_name LIKE ? ESCAPE '\' OR d.reason LIKE ? ESCAPE '\')`
+	// Few have a reason, and to see that there is none is quicker than to look through it.
+	const matches = `(d.webhook_id LIKE ? ESCAPE '\' OR d.repo_name LIKE ? ESCAPE '\' OR d.reason IS NOT NULL AND d.reason LIKE ? ESCAPE '\')`
 	pattern := "%" + strings.NewReplacer(`\`, `\\`, `%`, `\%`, `_`, `\_`).Replace(text) + "%"
 	patterns := []any{pattern, pattern, pattern}
 	if !maybeID(text) {

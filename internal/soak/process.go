@@ -147,7 +147,7 @@ func (p *process) run(ctx context.Context) error {
 		p.s.count("killed by its own handler") // the notes show whether there was one that did
 	case !wanted && p.s.disk != "" && bytes.Contains(errs.bytes(), []byte("disk is full")):
 		p.s.count("starts refused on a full disk")
-	case !wanted && p.s.postgres != nil && bytes.Contains(errs.bytes(), []byte("connect to the database")):
+	case !wanted && !wasReady && p.s.postgres != nil && bytes.Contains(errs.bytes(), []byte("the database: ")):
 		p.s.count("starts refused without PostgreSQL")
 	case !wanted:
 		return fmt.Errorf("process %d ended by itself: %v\n%s", pid, err, errs.bytes())
