@@ -79,6 +79,7 @@ type postgresEngine struct {
 	// forgotten are arrivals, with their tokens, that must not come back.
 	forgotten map[ulid.ULID]int64
 	endpoints map[int64]string
+	served    map[int64]string // endpoints that deliveries were claimed for, whether they are stored or not
 	untold    told
 	telling   chan struct{} // asks for it to be told
 }
@@ -96,7 +97,7 @@ func openPostgres(ctx context.Context, url string, cfg postgresConfig) (_ *postg
 	}
 	e := &postgresEngine{
 		cfg: cfg, found: make(chan struct{}), seek: make(chan struct{}, 1), telling: make(chan struct{}, 1),
-		unsure: map[ulid.ULID]int64{}, forgotten: map[ulid.ULID]int64{}, endpoints: map[int64]string{},
+		unsure: map[ulid.ULID]int64{}, forgotten: map[ulid.ULID]int64{}, endpoints: map[int64]string{}, served: map[int64]string{},
 	}
 	e.life, e.end = context.WithCancel(context.Background())
 	defer func() {

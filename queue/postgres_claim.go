@@ -2,6 +2,7 @@ package queue
 
 import (
 	"context"
+	"maps"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -29,6 +30,9 @@ func (e *postgresEngine) claim(ctx context.Context, wants []want) ([]*stored, pe
 	for _, w := range wants {
 		names[keyHash(w.endpoint)] = w.endpoint
 	}
+	e.mu.Lock()
+	maps.Copy(e.served, names)
+	e.mu.Unlock()
 	// What a server that stands still has been sent it does when it goes on, before the owners have renewed: too late to take over.
 	lastly := e.cfg.now().Add(e.skew() + e.cfg.lease/4).UnixNano()
 	rows, err := queryRows(ctx, e.workers, "SELECT * FROM hubhook.claim_1($1, $2 AND hubhook.now_1() < $12, $3, $4, $5, $6, $7, $8, $9, $10, $11)",

@@ -297,6 +297,9 @@ func queryRows(ctx context.Context, q postgresQuerier, query string, args ...any
 func (e *postgresEngine) endpointName(id int64) string {
 	e.mu.Lock()
 	name, ok := e.endpoints[id]
+	if !ok {
+		name, ok = e.served[id]
+	}
 	e.mu.Unlock()
 	if ok {
 		return name

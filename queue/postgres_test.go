@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"github.com/hubhook/hubhook/internal/pgserver"
 )
@@ -35,4 +36,24 @@ func openTestPostgres(t *testing.T, url string, cfg postgresConfig) *postgresEng
 		t.Fatal(err)
 	}
 	return e
+}
+
+// What was claimed is one of an endpoint that this process serves: its name is known without asking the server, which may be gone by then.
+func TestClaimKnowsItsEndpoints(t *testing.T) {
+	url := pgserver.Database(t)
+	one, two := openTestPostgres(t, url, postgresConfig{}), openTestPostgres(t, url, postgresConfig{})
+	b := &bench{T: t, engine: one, now: time.Now().Add(-time.Hour).Truncate(time.Millisecond)}
+	b.store(nil)
+	if _, err := two.workers.Exec(t.Context(), "DELETE FROM hubhook.endpoint"); err != nil {
+		t.Fatal(err)
+	}
+	claimed, _, err := two.claim(t.Context(), []want{{endpoint: "inbox", n: 1}})
+	if err != nil || len(claimed) != 1 || claimed[0].Endpoint != "inbox" {
+		t.Errorf("claimed are %+v, %v; want one of inbox", claimed, err)
+	}
+	for _, e := range []*postgresEngine{one, two} {
+		if err := e.close(); err != nil {
+			t.Error(err)
+		}
+	}
 }
