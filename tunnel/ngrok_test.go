@@ -124,9 +124,15 @@ func (o *opened) post(publicURL, body string) (int, string, error) {
 // flows fails the test where a request through the public URL is not answered by the handler.
 func (o *opened) flows() {
 	o.t.Helper()
-	status, answer, err := o.post(o.URL(), "ping")
-	if err != nil || status != http.StatusOK || answer != "ping" {
-		o.t.Fatalf("through %s: %d %q %v", o.URL(), status, answer, err)
+	// On a busy machine the edge may still send one to a session that it is about to lose; a sender tries again.
+	for tries := 1; ; tries++ {
+		status, answer, err := o.post(o.URL(), "ping")
+		if err == nil && status == http.StatusOK && answer == "ping" {
+			return
+		}
+		if tries == 3 {
+			o.t.Fatalf("through %s, three times: %d %q %v", o.URL(), status, answer, err)
+		}
 	}
 }
 
