@@ -2,8 +2,6 @@ package queue
 
 import (
 	"context"
-	"crypto/rand"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -481,13 +479,4 @@ func uuidsOf(ids []ulid.ULID) []pgtype.UUID {
 		us[i] = uuidOf(id)
 	}
 	return us
-}
-
-// randomToken returns a number to tell claims apart.
-func randomToken() int64 {
-	var b [8]byte
-	if _, err := rand.Read(b[:]); err != nil {
-		panic(err) // never: crypto/rand ends the process instead
-	}
-	return int64(binary.BigEndian.Uint64(b[:]) >> 2)
 }

@@ -40,7 +40,7 @@ func (e *postgresEngine) claim(ctx context.Context, wants []want) ([]*stored, pe
 		column(wants, func(w want) int64 { return keyHash(w.endpoint) }),
 		column(wants, func(w want) int64 { return int64(w.n) }),
 		column(wants, func(w want) bool { return w.suspects }),
-		randomToken(), int64(e.cfg.lease), lastly)
+		newToken(), int64(e.cfg.lease), lastly)
 	if err != nil {
 		return nil, left, e.failed("claim deliveries from the database", err)
 	}

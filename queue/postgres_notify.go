@@ -200,7 +200,7 @@ func (e *postgresEngine) listen(ctx context.Context, changed func(ids []ulid.ULI
 
 // tryWay finds out whether notifications arrive.
 func (e *postgresEngine) tryWay(ctx context.Context, conn *pgx.Conn) error {
-	line := fmt.Sprintf("%s %d", aPing, randomToken())
+	line := fmt.Sprintf("%s %d", aPing, newToken())
 	if _, err := e.workers.Exec(ctx, "SELECT pg_notify($1, $2)", notifyChannel, line); err != nil {
 		return err
 	}

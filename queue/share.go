@@ -66,11 +66,11 @@ func (q *Queue) now() time.Time {
 	return q.cfg.Now().Add(q.shared.skew())
 }
 
-// newToken returns what tells a claim from all others.
+// newToken returns what tells a claim from all others. The next few numbers after it are tokens too.
 func newToken() int64 {
 	var b [8]byte
 	rand.Read(b[:]) // never fails, as its documentation says
-	return int64(binary.BigEndian.Uint64(b[:])>>1 | 1)
+	return int64(binary.BigEndian.Uint64(b[:])>>2 | 1)
 }
 
 // lookSoon has the claimer look for work.
@@ -400,10 +400,7 @@ func (q *Queue) resultOf(id string) []byte {
 		q.cfg.Warn(fmt.Errorf("read what the handler of delivery %s returned in another process: %w; it is answered without", id, err))
 		return nil
 	}
-	if len(r.AttemptList) == 0 {
-		return nil
-	}
-	return r.AttemptList[len(r.AttemptList)-1].Result
+	return r.report().Result
 }
 
 // tellOthers lets other processes know what a commit changed.
