@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -113,6 +114,8 @@ func (q *Queue) claimOnce() (again time.Duration) {
 		return s.look
 	}
 	s.failing = false
+	// What is to start alone of an endpoint that is not served here is for others to start.
+	maps.DeleteFunc(left.suspects, func(endpoint string, _ bool) bool { return !q.handles(endpoint) })
 	s.left, q.waiting = left, left.waiting
 	q.suppose(wants)
 	alone := len(wants) == 1 && wants[0].suspects
@@ -136,11 +139,17 @@ func (q *Queue) claimOnce() (again time.Duration) {
 	return again
 }
 
+// handles reports whether deliveries of an endpoint can start in this process.
+func (q *Queue) handles(endpoint string) bool {
+	l := q.lines[endpoint]
+	return l != nil && l.Handle != nil
+}
+
 // suppose has it that work is left for endpoints that were not asked about, none of whose handlers was free: the next one that
 // is free looks for it.
 func (q *Queue) suppose(wants []want) {
-	for name, l := range q.lines {
-		if l.Handle != nil && !asksFor(wants, name) {
+	for name := range q.lines {
+		if q.handles(name) && !asksFor(wants, name) {
 			q.shared.left.due[name] = true
 		}
 	}
@@ -192,9 +201,7 @@ func (q *Queue) wantSuspect(now time.Time) (want, bool) {
 	case q.active == 0:
 		q.holdTill = time.Time{}
 		for endpoint := range s.left.suspects {
-			if l := q.lines[endpoint]; l != nil && l.Handle != nil {
-				return want{endpoint: endpoint, n: 1, suspects: true}, true
-			}
+			return want{endpoint: endpoint, n: 1, suspects: true}, true
 		}
 	case q.holdTill.IsZero():
 		q.holdTill = now.Add(aloneFor)

@@ -262,3 +262,32 @@ func TestSharedShutdownHandsBack(t *testing.T) {
 	eventually(t, func() bool { return there.get(r.ID).State == Done })
 	there.end()
 }
+
+// A delivery that is to start alone holds nothing up in a process that does not serve its endpoint: it is for others to start.
+func TestSharedSuspectOfAnotherEndpoint(t *testing.T) {
+	url := pgserver.Database(t)
+	there := join(t, url, Config{}, Endpoint{Name: "other", Concurrency: 1, Handle: newGate().handle})
+	there.accept(Arrival{Endpoint: "other"})
+	left := there.accept(Arrival{Endpoint: "other"}) // waits, since the only handler is busy
+	eng := there.eng.(*postgresEngine)
+	if tag, err := eng.workers.Exec(t.Context(), "UPDATE hubhook.unfinished SET suspect = true WHERE state = 0"); err != nil || tag.RowsAffected() != 1 {
+		t.Fatalf("%v, %v", tag, err)
+	}
+	here := join(t, url, Config{}, Endpoint{Handle: func(context.Context, *Claim) Outcome { return Outcome{} }})
+	eventually(t, func() bool { // it knows of the suspect, or of nothing that waits for it to start
+		here.mu.Lock()
+		defer here.mu.Unlock()
+		return here.waiting == 1
+	})
+	r := here.accept(Arrival{SerialKey: "k"})
+	select {
+	case <-r.Done():
+	case <-time.After(20 * time.Second):
+		t.Errorf("delivery %s is %s, while %s of another endpoint waits to start alone", r.ID, r.Now(), left.ID)
+	}
+	here.end()
+	if err := there.Discard(t.Context(), left.ID, "no need"); err != nil {
+		t.Error(err)
+	}
+	there.close()
+}
