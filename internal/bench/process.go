@@ -13,9 +13,10 @@ import (
 	"os/exec"
 	"strconv"
 	"strings"
-	"sync"
 	"syscall"
 	"time"
+
+	"github.com/hubhook/hubhook/internal/tail"
 )
 
 const (
@@ -32,36 +33,15 @@ type process struct {
 	cmd     *exec.Cmd
 	orders  io.WriteCloser // a role's standard input, nil for other programs
 	replies *bufio.Reader  // a role's standard output
-	errors  *ending
+	errors  *tail.Tail
 	ended   chan struct{}
 	err     error // how it ended; valid once ended is closed
-}
-
-// ending keeps the last of what a process wrote to standard error.
-type ending struct {
-	mu   sync.Mutex
-	text []byte
-}
-
-func (e *ending) Write(b []byte) (int, error) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	const kept = 16 << 10
-	e.text = append(e.text, b...)
-	e.text = e.text[max(0, len(e.text)-kept):]
-	return len(b), nil
-}
-
-func (e *ending) String() string {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	return string(bytes.TrimSpace(e.text))
 }
 
 // launch starts program, which is to serve on addr. Its environment has nothing but env and what programs cannot do without, so that
 // settings of the user change no figure.
 func launch(ctx context.Context, name, addr string, env []string, program string, args ...string) (*process, error) {
-	p := &process{name: name, addr: addr, probe: healthProbe(addr), errors: new(ending), ended: make(chan struct{})}
+	p := &process{name: name, addr: addr, probe: healthProbe(addr), errors: new(tail.Tail), ended: make(chan struct{})}
 	p.cmd = exec.CommandContext(ctx, program, args...)
 	p.cmd.Env = append([]string{"PATH=" + os.Getenv("PATH"), "TMPDIR=" + os.TempDir()}, env...)
 	p.cmd.Stderr = p.errors
@@ -74,7 +54,7 @@ func launchRole(ctx context.Context, role, addr string, args ...string) (*proces
 	if err != nil {
 		return nil, fmt.Errorf("start %s: find this program: %w", role, err)
 	}
-	p := &process{name: role, addr: addr, probe: healthProbe(addr), errors: new(ending), ended: make(chan struct{})}
+	p := &process{name: role, addr: addr, probe: healthProbe(addr), errors: new(tail.Tail), ended: make(chan struct{})}
 	p.cmd = exec.CommandContext(ctx, self, append([]string{roleArgument, role, addr}, args...)...)
 	p.cmd.Stderr = p.errors
 	if p.orders, err = p.cmd.StdinPipe(); err != nil {

@@ -31,6 +31,17 @@ var kinds = map[string]kind{
 	"production, with a database": {flags: []string{"--secret", secret, "--reply-within", "500ms", "--no-tunnel"}, production: true, database: true},
 }
 
+// eachKind runs a test with each of them.
+func eachKind(t *testing.T, test func(t *testing.T, kind kind)) {
+	t.Helper()
+	for name, kind := range kinds {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			test(t, kind)
+		})
+	}
+}
+
 func (k kind) home(t *testing.T) *home {
 	t.Helper()
 	if !k.database {
@@ -161,65 +172,59 @@ func (s *site) runs(id string) int {
 // where it is the developer's Replay button, and not in production, not even by the next process.
 func TestRepeatsOfADeliveryThatIsDone(t *testing.T) {
 	t.Parallel()
-	for name, kind := range kinds {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			s := kind.site(t)
-			s.lose.Store(2)
-			d := s.send("held")
-			id := accepted(d)
-			if n := len(d.Attempts()); n < 3 {
-				t.Fatalf("%d attempts; want some whose answers were lost", n)
-			}
-			if n := len(s.list("held")); n != 1 || s.runs(id) != 1 {
-				t.Errorf("%d deliveries, %d runs of %s; want one that ran once", n, s.runs(id), id)
-			}
+	eachKind(t, func(t *testing.T, kind kind) {
+		s := kind.site(t)
+		s.lose.Store(2)
+		d := s.send("held")
+		id := accepted(d)
+		if n := len(d.Attempts()); n < 3 {
+			t.Fatalf("%d attempts; want some whose answers were lost", n)
+		}
+		if n := len(s.list("held")); n != 1 || s.runs(id) != 1 {
+			t.Errorf("%d deliveries, %d runs of %s; want one that ran once", n, s.runs(id), id)
+		}
+		s.again(d, id, true)
+		s.restart()
+		s.settled(id, queue.Running)
+		s.again(d, id, true) // it is unfinished
+		s.open(t)
+		s.settled(id, queue.Done)
+		s.again(d, id, kind.production)
+		s.restart()
+		if kind.production {
 			s.again(d, id, true)
-			s.restart()
-			s.settled(id, queue.Running)
-			s.again(d, id, true) // it is unfinished
-			s.open(t)
-			s.settled(id, queue.Done)
-			s.again(d, id, kind.production)
-			s.restart()
-			if kind.production {
-				s.again(d, id, true)
-				if n := s.runs(id); n != 2 { // the one that was killed, and the one after it
-					t.Errorf("it ran %d times; want twice", n)
-				}
-			} else {
-				s.again(d, id, false)
+			if n := s.runs(id); n != 2 { // the one that was killed, and the one after it
+				t.Errorf("it ran %d times; want twice", n)
 			}
-			s.stop()
-		})
-	}
+		} else {
+			s.again(d, id, false)
+		}
+		s.stop()
+	})
 }
 
 // The Hub's Replay button revives what is dead, or was discarded, whatever the kind of defaults.
 func TestTheHubRevivesADeadDelivery(t *testing.T) {
 	t.Parallel()
-	for name, kind := range kinds {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			s := kind.site(t)
-			dead, discarded := s.send("barred"), s.send("held")
-			s.settled(accepted(dead), queue.Dead)
-			if err := s.inspector().Discard(t.Context(), accepted(discarded)); err != nil {
-				t.Fatal(err)
+	eachKind(t, func(t *testing.T, kind kind) {
+		s := kind.site(t)
+		dead, discarded := s.send("barred"), s.send("held")
+		s.settled(accepted(dead), queue.Dead)
+		if err := s.inspector().Discard(t.Context(), accepted(discarded)); err != nil {
+			t.Fatal(err)
+		}
+		s.settled(accepted(discarded), queue.Discarded)
+		s.restart()
+		s.open(t)
+		s.again(dead, accepted(dead), false)
+		s.again(discarded, accepted(discarded), false)
+		if kind.production { // by now there is one that is done
+			if _, duplicate := s.replay(dead); !duplicate {
+				t.Error("the replay of one that was revived is no duplicate")
 			}
-			s.settled(accepted(discarded), queue.Discarded)
-			s.restart()
-			s.open(t)
-			s.again(dead, accepted(dead), false)
-			s.again(discarded, accepted(discarded), false)
-			if kind.production { // by now there is one that is done
-				if _, duplicate := s.replay(dead); !duplicate {
-					t.Error("the replay of one that was revived is no duplicate")
-				}
-			}
-			s.stop()
-		})
-	}
+		}
+		s.stop()
+	})
 }
 
 // What `hubhook deliveries replay` makes is never a duplicate, and nothing is a duplicate of it.
@@ -253,45 +258,42 @@ func TestReplaysMadeHereTakeNoPart(t *testing.T) {
 // Without a Webhook-Id nothing is a duplicate; with one, only one of many that come at the same time runs.
 func TestRepeatsAtTheSameTime(t *testing.T) {
 	t.Parallel()
-	for name, kind := range kinds {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			h := kind.home(t)
-			p := h.serve(t, bot, append([]string{"--port", "0"}, kind.flags...)...)
-			body := push(t)
-			const many = 20
-			for webhookID, want := range map[string]int{"": many, "one and the same": 1} {
-				headers := []string{"X-Webhook-Secret", secret}
-				if webhookID != "" {
-					headers = append(headers, "Webhook-Id", webhookID)
-				}
-				ids := make(chan string, many)
-				var posts sync.WaitGroup
-				for range many {
-					posts.Go(func() {
-						a, err := tryPost(t, p.client, p.base+"/webhooks/held", body, headers...)
-						if err != nil || !a.ok() {
-							t.Errorf("answer %d %s, %v", a.status, a.body, err)
-						}
-						ids <- a.delivery()
-					})
-				}
-				posts.Wait()
-				close(ids)
-				different := map[string]bool{}
-				for id := range ids {
-					different[id] = true
-				}
-				if len(different) != want {
-					t.Errorf("%d requests with the Webhook-Id %q became %d deliveries; want %d", many, webhookID, len(different), want)
-				}
+	eachKind(t, func(t *testing.T, kind kind) {
+		h := kind.home(t)
+		p := h.serve(t, bot, append([]string{"--port", "0"}, kind.flags...)...)
+		body := push(t)
+		const many = 20
+		for webhookID, want := range map[string]int{"": many, "one and the same": 1} {
+			headers := []string{"X-Webhook-Secret", secret}
+			if webhookID != "" {
+				headers = append(headers, "Webhook-Id", webhookID)
 			}
-			h.open(t)
-			p.finished(patience)
-			if starts, _ := h.handled(t); len(starts) != many+1 {
-				t.Errorf("%d deliveries ran; want %d", len(starts), many+1)
+			ids := make(chan string, many)
+			var posts sync.WaitGroup
+			for range many {
+				posts.Go(func() {
+					a, err := tryPost(t, p.client, p.base+"/webhooks/held", body, headers...)
+					if err != nil || !a.ok() {
+						t.Errorf("answer %d %s, %v", a.status, a.body, err)
+					}
+					ids <- a.delivery()
+				})
 			}
-			p.stop()
-		})
-	}
+			posts.Wait()
+			close(ids)
+			different := map[string]bool{}
+			for id := range ids {
+				different[id] = true
+			}
+			if len(different) != want {
+				t.Errorf("%d requests with the Webhook-Id %q became %d deliveries; want %d", many, webhookID, len(different), want)
+			}
+		}
+		h.open(t)
+		p.finished(patience)
+		if starts, _ := h.handled(t); len(starts) != many+1 {
+			t.Errorf("%d deliveries ran; want %d", len(starts), many+1)
+		}
+		p.stop()
+	})
 }

@@ -3,7 +3,6 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -14,10 +13,12 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
 
+	"github.com/hubhook/hubhook/internal/tail"
 	"github.com/hubhook/hubhook/ui/inspector"
 )
 
@@ -97,7 +98,7 @@ var bad = regexp.MustCompile(`(?m)^(panic: |fatal error: |WARNING: DATA RACE)`)
 
 // run starts the process and waits for its end. The error is an end that nobody asked for.
 func (p *process) run(ctx context.Context) error {
-	errs := new(tail)
+	errs := new(tail.Tail)
 	self, err := os.Executable()
 	if err != nil {
 		return fmt.Errorf("start a worker: find this program: %w", err)
@@ -136,8 +137,8 @@ func (p *process) run(ctx context.Context) error {
 	if err := appendNote(p.s.notes, noteLine(noteGone, "", pid, "", nil)); err != nil {
 		return err
 	}
-	if found := bad.FindIndex(errs.bytes()); found != nil {
-		return fmt.Errorf("process %d printed %s", pid, errs.bytes()[found[0]:])
+	if found := bad.FindStringIndex(errs.String()); found != nil {
+		return fmt.Errorf("process %d printed %s", pid, errs.String()[found[0]:])
 	}
 	status := cmd.ProcessState.Sys().(syscall.WaitStatus)
 	killed := status.Signaled() && status.Signal() == syscall.SIGKILL
@@ -145,14 +146,14 @@ func (p *process) run(ctx context.Context) error {
 	case wanted && !wasReady && status.Signaled(): // before it could ask for the signal
 	case killed && !wanted:
 		p.s.count("killed by its own handler") // the notes show whether there was one that did
-	case !wanted && p.s.disk != "" && bytes.Contains(errs.bytes(), []byte("disk is full")):
+	case !wanted && p.s.disk != "" && strings.Contains(errs.String(), "disk is full"):
 		p.s.count("starts refused on a full disk")
-	case !wanted && !wasReady && p.s.postgres != nil && bytes.Contains(errs.bytes(), []byte("the database: ")):
+	case !wanted && !wasReady && p.s.postgres != nil && strings.Contains(errs.String(), "the database: "):
 		p.s.count("starts refused without PostgreSQL")
 	case !wanted:
-		return fmt.Errorf("process %d ended by itself: %v\n%s", pid, err, errs.bytes())
+		return fmt.Errorf("process %d ended by itself: %v\n%s", pid, err, errs.String())
 	case !killed && err != nil:
-		return fmt.Errorf("process %d ended after SIGTERM: %v\n%s", pid, err, errs.bytes())
+		return fmt.Errorf("process %d ended after SIGTERM: %v\n%s", pid, err, errs.String())
 	}
 	return nil
 }
@@ -223,25 +224,4 @@ func appendNote(file, line string) error {
 	}
 	_, err = f.WriteString(line)
 	return errors.Join(err, f.Close())
-}
-
-// tail keeps the last of what a process prints.
-type tail struct {
-	mu   sync.Mutex
-	text []byte
-}
-
-func (t *tail) Write(b []byte) (int, error) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	const kept = 64 << 10
-	t.text = append(t.text, b...)
-	t.text = t.text[max(0, len(t.text)-kept):]
-	return len(b), nil
-}
-
-func (t *tail) bytes() []byte {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	return bytes.TrimSpace(bytes.Clone(t.text))
 }
