@@ -43,6 +43,10 @@ func (s *soak) newEvent(rnd *rand.Rand) *event {
 		e.webhookID = fmt.Sprintf("%s-%d", s.owner, n)
 	}
 	e.plan = newPlan(rnd, e.endpoint)
+	if e.plan.Do == die {
+		// Without a Webhook-Id each try is a delivery of its own, which kills the process before it can answer: none is ever accepted.
+		e.webhookID = fmt.Sprintf("%s-%d", s.owner, n)
+	}
 	padding := ""
 	switch roll := rnd.IntN(200); {
 	case roll == 0:
