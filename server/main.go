@@ -10,6 +10,7 @@ import (
 	"os/signal"
 	"sync"
 	"syscall"
+	"time"
 
 	"github.com/hubhook/hubhook/ui"
 )
@@ -24,7 +25,7 @@ func Handle(name string, h Handler, opts ...Option) { defaultServer.Handle(name,
 func Add(h Handler, opts ...Option) { defaultServer.Add(h, opts...) }
 
 // Main reads the flags of `hubhook serve` from the command line, runs the default server until Ctrl-C or SIGTERM, and exits: 0 when it has
-// drained, 1 if something failed, 2 if the flags were wrong. A second Ctrl-C ends it at once.
+// drained, 1 if something failed, 2 if the flags were wrong. A second Ctrl-C, half a second later or more, ends it at once.
 func Main() {
 	os.Exit(runMain(defaultServer, os.Args))
 }
@@ -55,23 +56,45 @@ func runMain(s *Server, args []string) int {
 	return 0
 }
 
-// UntilSignal returns a context that ends with the first Ctrl-C or SIGTERM. From then on signals have their usual effect again, so that a
-// second one ends the process.
+// oneSignal is how long signals of one kind count as one. Programs that end others send them twice: timeout(1) to its child, then to the
+// child's whole process group. A person who presses Ctrl-C again has waited longer.
+const oneSignal = 500 * time.Millisecond
+
+// UntilSignal returns a context that ends with the first Ctrl-C or SIGTERM. Half a second later signals have their usual effect again, so that
+// a second one ends the process; a SIGTERM after a Ctrl-C, or the other way round, has it at once. stop gives the signals back.
 func UntilSignal(parent context.Context) (ctx context.Context, stop func()) {
+	return untilSignal(parent, oneSignal)
+}
+
+func untilSignal(parent context.Context, same time.Duration) (ctx context.Context, stop func()) {
 	ctx, cancel := context.WithCancel(parent)
-	asked := make(chan os.Signal, 1)
-	signal.Notify(asked, os.Interrupt, syscall.SIGTERM)
+	stopped, giveBack := context.WithCancel(context.Background())
+	// A channel for each, since one can't be given back without the other otherwise.
+	interrupts, terminations := make(chan os.Signal, 1), make(chan os.Signal, 1)
+	signal.Notify(interrupts, os.Interrupt)
+	signal.Notify(terminations, syscall.SIGTERM)
 	var wait sync.WaitGroup
 	wait.Go(func() {
+		defer signal.Stop(interrupts)
+		defer signal.Stop(terminations)
+		// Before the context ends, so that whoever has seen that it did can count on the usual effect of the other kind.
 		select {
-		case <-asked:
+		case <-interrupts:
+			signal.Stop(terminations)
+		case <-terminations:
+			signal.Stop(interrupts)
 		case <-ctx.Done():
+			return
 		}
-		// Before the context ends, so that whoever has seen that it did can count on the usual effect.
-		signal.Stop(asked)
 		cancel()
+		over := time.NewTimer(same)
+		defer over.Stop()
+		select {
+		case <-over.C:
+		case <-stopped.Done():
+		}
 	})
-	return ctx, func() { cancel(); wait.Wait() }
+	return ctx, func() { cancel(); giveBack(); wait.Wait() }
 }
 
 // PrintError writes err as hubhook's commands do: one line with what failed and why, then a hint if err has one.

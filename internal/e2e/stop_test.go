@@ -149,23 +149,39 @@ func TestAServerOfOnesOwnWhileItDrains(t *testing.T) {
 	}
 }
 
-// A handler that goes on for too long does not keep the process: a second Ctrl-C ends it at once, and the delivery runs again.
-func TestASecondCtrlCEndsAtOnce(t *testing.T) {
+// A handler that goes on for too long does not keep the process: a second Ctrl-C ends it, as soon as it can't be the first one sent twice, or a
+// SIGTERM, at once. The delivery runs again.
+func TestASecondSignalEndsAtOnce(t *testing.T) {
 	t.Parallel()
-	h := newHome(t)
-	p := h.serve(t, bot, "--port", "0", "--no-tunnel", "--reply-within", "0")
-	id := p.post("held", push(t)).delivery()
-	p.signal(syscall.SIGINT)
-	p.waitUnready()
-	second := time.Now()
-	p.signal(syscall.SIGINT)
-	if p.exit(); time.Since(second) > 2*time.Second || p.cmd.ProcessState.Success() {
-		t.Errorf("%v after %v; want a quick end that is no success", p.cmd.ProcessState, time.Since(second))
+	for _, second := range []syscall.Signal{syscall.SIGINT, syscall.SIGTERM} {
+		t.Run(second.String(), func(t *testing.T) {
+			t.Parallel()
+			h := newHome(t)
+			p := h.serve(t, bot, "--port", "0", "--no-tunnel", "--reply-within", "0")
+			id := p.post("held", push(t)).delivery()
+			p.signal(syscall.SIGINT)
+			p.waitUnready()
+			asked := time.Now()
+			p.signal(second)
+			for ended := second != syscall.SIGINT; !ended && time.Since(asked) < patience; {
+				select {
+				case <-p.exited:
+					ended = true
+				case <-time.After(100 * time.Millisecond): // as someone who loses patience
+					if err := p.cmd.Process.Signal(second); err != nil && !errors.Is(err, os.ErrProcessDone) {
+						t.Fatal(err)
+					}
+				}
+			}
+			if p.exit(); time.Since(asked) > 3*time.Second || p.cmd.ProcessState.Success() {
+				t.Errorf("%v after %v; want a quick end that is no success", p.cmd.ProcessState, time.Since(asked))
+			}
+			h.open(t)
+			next := h.serve(t, bot, "--port", "0", "--no-tunnel")
+			next.settled(id, queue.Done)
+			next.stop()
+		})
 	}
-	h.open(t)
-	next := h.serve(t, bot, "--port", "0", "--no-tunnel")
-	next.settled(id, queue.Done)
-	next.stop()
 }
 
 // Only one process can use a data directory. The second one says who has it, before it touches a port.
