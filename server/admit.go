@@ -1,6 +1,7 @@
 package server
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"crypto/subtle"
@@ -9,14 +10,18 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/url"
 	"runtime/debug"
+	"slices"
 	"strconv"
 	"strings"
 	"sync/atomic"
+	"time"
 
 	"github.com/hubhook/hubhook/payload"
 	"github.com/hubhook/hubhook/queue"
 	"github.com/hubhook/hubhook/ui"
+	"github.com/hubhook/hubhook/ui/inspector"
 )
 
 const (
@@ -30,13 +35,19 @@ const (
 type secretSet struct {
 	digests [][sha256.Size]byte
 	texts   []string
+	hidden  []string // texts as they may stand in a text or a URL, longest first: one may begin with another
 }
 
 func newSecretSet(secrets []string) secretSet {
 	set := secretSet{texts: secrets}
 	for _, s := range secrets {
 		set.digests = append(set.digests, sha256.Sum256([]byte(s)))
+		set.hidden = append(set.hidden, s, url.QueryEscape(s), url.PathEscape(s))
 	}
+	slices.SortFunc(set.hidden, func(a, b string) int {
+		return cmp.Or(cmp.Compare(len(b), len(a)), strings.Compare(a, b))
+	})
+	set.hidden = slices.Compact(set.hidden)
 	return set
 }
 
@@ -52,7 +63,7 @@ func (s secretSet) has(given string) bool {
 
 // hide replaces every secret in text.
 func (s secretSet) hide(text string) string {
-	for _, secret := range s.texts {
+	for _, secret := range s.hidden {
 		if strings.Contains(text, secret) {
 			text = strings.ReplaceAll(text, secret, masked)
 		}
@@ -80,12 +91,12 @@ func (s *Server) admit(w http.ResponseWriter, r *http.Request) {
 	name := strings.TrimPrefix(r.URL.Path, "/webhooks/")
 	e := s.byName[name]
 	if no := s.screenRequest(e, name, r); no != nil {
-		s.refuse(w, name, no)
+		s.refuse(w, r, name, no)
 		return
 	}
 	receipt, no := s.take(e, r)
 	if no != nil {
-		s.refuse(w, name, no)
+		s.refuse(w, r, name, no)
 		return
 	}
 	s.answer(w, r, e, receipt)
@@ -113,11 +124,11 @@ func (s *Server) take(e *endpoint, r *http.Request) (*queue.Receipt, *refusal) {
 // screenRequest checks everything that can be checked before the body is read.
 func (s *Server) screenRequest(e *endpoint, name string, r *http.Request) *refusal {
 	if e == nil {
-		return &refusal{status: http.StatusNotFound, text: fmt.Sprintf("no endpoint is called %q", bounded(name)), unread: true, cause: "unknown_endpoint",
+		return &refusal{status: http.StatusNotFound, text: fmt.Sprintf("no endpoint is called %q", s.shown(name, maxShownName)), unread: true, cause: "unknown_endpoint",
 			fix: "endpoints here: " + strings.Join(s.names(), ", ")}
 	}
 	if r.Method != http.MethodPost {
-		return &refusal{status: http.StatusMethodNotAllowed, text: fmt.Sprintf("method %s is not allowed here; use POST", bounded(r.Method)), unread: true, cause: "wrong_method",
+		return &refusal{status: http.StatusMethodNotAllowed, text: fmt.Sprintf("method %s is not allowed here; use POST", s.shown(r.Method, maxShownName)), unread: true, cause: "wrong_method",
 			fix: "the Hub posts; a browser that opens this URL sends GET"}
 	}
 	if s.secrets.defined() {
@@ -308,7 +319,8 @@ func (s *Server) storeRefusal(err error) *refusal {
 	return no
 }
 
-func (s *Server) refuse(w http.ResponseWriter, name string, no *refusal) {
+// refuse answers that the request r to the endpoint of that name is refused, and says so on the screen and in the inspector.
+func (s *Server) refuse(w http.ResponseWriter, r *http.Request, name string, no *refusal) {
 	s.metrics.refused(no.cause)
 	if no.unread {
 		// Otherwise net/http reads the body before it sends the answer.
@@ -320,10 +332,11 @@ func (s *Server) refuse(w http.ResponseWriter, name string, no *refusal) {
 	case http.StatusServiceUnavailable:
 		w.Header().Set("Retry-After", retryAfter)
 	}
-	seen := ui.Rejected{Endpoint: bounded(name), Status: no.status, Error: no.text, Fix: no.fix}
+	seen := ui.Rejected{Endpoint: s.shown(name, maxShownName), Status: no.status, Error: no.text, Fix: no.fix}
 	s.screen.Rejected(seen)
-	if s.private != nil {
-		s.private.Rejected(seen)
+	if private := s.private.Load(); private != nil {
+		private.Rejected(inspector.Rejected{Time: inspector.Time{Time: time.Now()}, Endpoint: seen.Endpoint, Status: seen.Status,
+			Reason: no.cause, Error: seen.Error, Fix: seen.Fix, UserAgent: s.shown(r.UserAgent(), maxShownAgent)})
 	}
 	respondError(w, no.status, no.text)
 }
@@ -352,9 +365,16 @@ func writeJSON(w http.ResponseWriter, status int, b []byte) {
 	w.Write(b) // a sender that has gone misses its answer, and asks again
 }
 
-// bounded cuts what a stranger sent to a length that fits a line.
-func bounded(text string) string {
-	const most = 80
+// What a stranger sent is shown up to so many bytes.
+const (
+	maxShownName  = 80
+	maxShownAgent = 200
+)
+
+// shown is what a stranger sent as it may be shown: without our secrets, which a sender may have put in the wrong place, and cut
+// after most bytes. The cut comes second, or it could leave the beginning of a secret.
+func (s *Server) shown(text string, most int) string {
+	text = s.secrets.hide(text)
 	if len(text) > most {
 		return strings.ToValidUTF8(text[:most], "") + "…"
 	}

@@ -109,7 +109,7 @@ func (s *Server) answerHandled(w http.ResponseWriter, r *http.Request, e *endpoi
 	switch {
 	case err != nil || report.State != queue.Done && report.State != queue.Skipped && !unreadable:
 		receipt.Value.(*arrival).waited.Store(false)
-		s.refuse(w, e.name, s.unhandled(r.Context(), receipt.ID, report, err))
+		s.refuse(w, r, e.name, s.unhandled(r.Context(), receipt.ID, report, err))
 	case receipt.Duplicate:
 		respond(w, http.StatusOK, verdict{Delivery: receipt.ID, State: "duplicate"})
 	default:

@@ -248,9 +248,7 @@ func (r *run) canRenew() bool {
 
 // tell shows something about the tunnel that is no change of its state.
 func (r *run) tell(t ui.Tunnel) {
-	if r.Server.private != nil {
-		r.Server.private.Tunnel(t)
-	}
+	r.publishTunnel(t, time.Now())
 	r.screen.Tunnel(t)
 }
 

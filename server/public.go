@@ -8,6 +8,7 @@ import (
 
 	"github.com/hubhook/hubhook/tunnel"
 	"github.com/hubhook/hubhook/ui"
+	"github.com/hubhook/hubhook/ui/inspector"
 )
 
 // provider returns what opens the public URL, nil where there is to be none.
@@ -162,9 +163,20 @@ func (r *run) showTunnel(t ui.Tunnel) {
 // noteTunnel puts the tunnel's state, and since when it has been so, into the inspector.
 func (r *run) noteTunnel(t ui.Tunnel, since time.Time) {
 	r.where.set(func(w *places) { w.tunnel, w.tunnelSince, w.lost = t, since, false })
-	if r.Server.private != nil {
-		r.Server.private.Tunnel(t)
+	r.publishTunnel(t, since)
+}
+
+// publishTunnel adds what there is to tell of the tunnel to the inspector's history of it.
+func (r *run) publishTunnel(t ui.Tunnel, at time.Time) {
+	private := r.private.Load()
+	if private == nil {
+		return
 	}
+	change := inspector.TunnelChange{Time: inspector.Time{Time: at}, Provider: t.Provider, Phase: t.Phase, URL: t.URL, Error: t.Error, Hint: t.Hint}
+	for _, e := range t.Endpoints {
+		change.Endpoints = append(change.Endpoints, inspector.Endpoint{Name: e.Name, URL: e.URL})
+	}
+	private.Tunnel(change)
 }
 
 // retireTunnel stops new requests at the far end and lets those under way come through.

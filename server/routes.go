@@ -16,9 +16,9 @@ func (s *Server) routes() http.Handler {
 		home = ui.Home(s.homeView)
 	}
 	router := mux.NewRouter().SkipClean(true)
-	router.Path("/").Handler(only(home, http.MethodGet, http.MethodHead))
-	router.Path("/healthz").Handler(only(http.HandlerFunc(s.healthz), http.MethodGet, http.MethodHead))
-	router.Path("/readyz").Handler(only(http.HandlerFunc(s.readyz), http.MethodGet, http.MethodHead))
+	router.Path("/").Handler(s.only(home, http.MethodGet, http.MethodHead))
+	router.Path("/healthz").Handler(s.only(http.HandlerFunc(s.healthz), http.MethodGet, http.MethodHead))
+	router.Path("/readyz").Handler(s.only(http.HandlerFunc(s.readyz), http.MethodGet, http.MethodHead))
 	router.NotFoundHandler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Connection", "close") // whatever body there is stays unread
 		respondError(w, http.StatusNotFound, "nothing is served here; endpoints are under /webhooks/")
@@ -55,7 +55,7 @@ func foldSlashes(path string) string {
 }
 
 // only answers 405 to all but the given methods.
-func only(next http.Handler, methods ...string) http.Handler {
+func (s *Server) only(next http.Handler, methods ...string) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		for _, m := range methods {
 			if r.Method == m {
@@ -65,7 +65,7 @@ func only(next http.Handler, methods ...string) http.Handler {
 		}
 		w.Header().Set("Allow", strings.Join(methods, ", "))
 		w.Header().Set("Connection", "close")
-		respondError(w, http.StatusMethodNotAllowed, "method "+bounded(r.Method)+" is not allowed here; use "+methods[0])
+		respondError(w, http.StatusMethodNotAllowed, "method "+s.shown(r.Method, maxShownName)+" is not allowed here; use "+methods[0])
 	})
 }
 

@@ -94,7 +94,7 @@ func (r *run) open(ctx context.Context) (err error) {
 		r.address.Token = inspector.Token()
 	}
 	r.where.set(func(p *places) { p.inspector = r.address.URL; p.inspectorPage = r.address.Page() })
-	r.Server.private = r.newInspector(r.store, r.address.Token)
+	r.private.Store(r.newInspector(r.store, r.address.Token))
 	if r.removeAddress, err = inspector.WriteAddress(r.config.Data, r.address); err != nil {
 		r.screen.Warn(ui.Notice{Text: err.Error(), Hint: "is the disk full, or the directory read-only? until it can be written, which is tried again, other commands of hubhook need --server " + r.address.URL})
 	}
@@ -163,7 +163,7 @@ func (r *run) serve(ctx context.Context) error {
 		r.servePublic()
 	}
 	if r.privateListener != nil {
-		r.privateServer = r.httpServer(r.Server.private)
+		r.privateServer = r.httpServer(r.private.Load())
 		r.listen(r.privateServer, r.privateListener)
 		if r.removeAddress == nil {
 			r.tasks.Go(func() { r.leaveAddress(ctx) })
@@ -280,8 +280,8 @@ func (r *run) close(cause error) error {
 	if r.tunnel != nil {
 		r.tunnel.Close()
 	}
-	if r.Server.private != nil {
-		r.Server.private.Close()
+	if private := r.private.Load(); private != nil {
+		private.Close()
 	}
 	if r.privateServer != nil {
 		limit, stop := context.WithTimeout(context.Background(), time.Second)

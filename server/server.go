@@ -46,8 +46,8 @@ type Server struct {
 	metrics  *metrics
 	where    where
 	prober   *prober
-	newest   atomic.Pointer[string] // ID of the newest delivery, for the key r
-	private  *inspector.Inspector   // nil until Run opens it, and where it is off
+	newest   atomic.Pointer[string]              // ID of the newest delivery, for the key r
+	private  atomic.Pointer[inspector.Inspector] // nil until Run opens it, and where it is off
 }
 
 // New checks config and returns a server for it. The error is a *ConfigError. Nothing is opened before Run or Handler.

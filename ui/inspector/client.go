@@ -133,7 +133,7 @@ type StreamEvent struct {
 	// nothing is missed without being said.
 	Name string
 	ID   uint64          // one more than that of the event before; 0 for open and missed
-	Data json.RawMessage // Delivery, AttemptEvent and Missed are the types of the first two and the sixth; nil for open
+	Data json.RawMessage // Delivery, AttemptEvent, Rejected, TunnelChange and Missed are the types of all but webhook; nil for open
 }
 
 // Stream calls f for each event, one after the other, until ctx ends, the inspector ends the stream or the connection is

@@ -74,6 +74,9 @@ type Inspector struct {
 	handler     http.Handler
 	feed        *feed
 	pace        pace
+
+	rejected      history[Rejected]
+	tunnelChanges history[TunnelChange]
 }
 
 // New returns the inspector of c. It panics if a required field is missing.
@@ -105,14 +108,7 @@ func New(c Config) *Inspector {
 // ServeHTTP implements http.Handler.
 func (in *Inspector) ServeHTTP(w http.ResponseWriter, r *http.Request) { in.handler.ServeHTTP(w, r) }
 
-// Rejected publishes that a request was refused at the front door. v is encoded as JSON at once. None of the three
-// publishing methods waits for those who watch.
-func (in *Inspector) Rejected(v any) { in.feed.publish("rejected", v) }
-
-// Tunnel publishes a change of the tunnel's state.
-func (in *Inspector) Tunnel(v any) { in.feed.publish("tunnel", v) }
-
-// Webhook publishes a change of a webhook that hubhook keeps on the Hub.
+// Webhook publishes a change of a webhook that hubhook keeps on the Hub. v is encoded as JSON at once.
 func (in *Inspector) Webhook(v any) { in.feed.publish("webhook", v) }
 
 // Close ends all streams, so that an http.Server can shut down, and refuses new ones. Other requests still work. It
@@ -129,6 +125,9 @@ func (in *Inspector) routes() http.Handler {
 	router.Handle("/api/deliveries/{id}/replay", methods{http.MethodPost: in.replay})
 	router.Handle("/api/deliveries/{id}/discard", methods{http.MethodPost: in.discard})
 	router.Handle("/api/trigger", methods{http.MethodPost: in.trigger})
+	router.Handle("/api/samples", methods{http.MethodGet: in.samples})
+	router.Handle("/api/rejected", methods{http.MethodGet: in.listRejected})
+	router.Handle("/api/tunnel", methods{http.MethodGet: in.listTunnelChanges})
 	router.Handle("/api/stream", methods{http.MethodGet: in.stream})
 	router.Handle("/api/status", methods{http.MethodGet: in.status})
 	if in.config.Metrics != nil {

@@ -144,6 +144,60 @@ type AttemptEvent struct {
 	Error      string `json:"error"`
 }
 
+// Rejected is a request that was refused at the front door, as GET /api/rejected lists it and the stream's event "rejected" tells it.
+// It holds nothing of the request's body and no secret.
+type Rejected struct {
+	Time      Time   `json:"time"`
+	Endpoint  string `json:"endpoint"` // as asked for, bounded
+	Status    int    `json:"status"`
+	Reason    string `json:"reason"`     // one of those of hubhook_refused_total
+	Error     string `json:"error"`      // what was answered
+	Fix       string `json:"fix"`        // what to mend
+	UserAgent string `json:"user_agent"` // the header, bounded
+	Times     int    `json:"times"`      // how many like it came in a row, this one included; Time is that of the newest
+}
+
+// like reports whether r and other differ in nothing but when and how often they came.
+func (r Rejected) like(other Rejected) bool {
+	r.Time, r.Times = other.Time, other.Times
+	return r == other
+}
+
+// RejectedList is the answer to GET /api/rejected.
+type RejectedList struct {
+	Rejected []Rejected `json:"rejected"` // the newest of this process, newest first
+	Total    int64      `json:"total"`    // requests that this process has refused
+}
+
+// TunnelChange is a change of the tunnel's state, or what a check of it has found, as GET /api/tunnel lists it and the stream's event
+// "tunnel" tells it.
+type TunnelChange struct {
+	Time      Time       `json:"time"`
+	Provider  string     `json:"provider"`
+	Phase     string     `json:"phase"` // as in Tunnel; of a check reachable, unreachable or unchecked
+	URL       string     `json:"url"`
+	Error     string     `json:"error"`
+	Hint      string     `json:"hint"`
+	Endpoints []Endpoint `json:"endpoints,omitempty"` // with new URLs, where they changed
+}
+
+// TunnelChanges is the answer to GET /api/tunnel.
+type TunnelChanges struct {
+	Changes []TunnelChange `json:"changes"` // the newest of this process, newest first
+}
+
+// Sample is a payload of a documented event, to start from.
+type Sample struct {
+	Scope  string          `json:"scope"`
+	Action string          `json:"action"`
+	Body   json.RawMessage `json:"body"`
+}
+
+// Samples is the answer to GET /api/samples.
+type Samples struct {
+	Samples []Sample `json:"samples"`
+}
+
 // Missed is the data of the stream's event "missed": events were left out here, and whoever shows deliveries should
 // fetch the list again.
 type Missed struct {
