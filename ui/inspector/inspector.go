@@ -120,6 +120,7 @@ func (in *Inspector) Close() { in.feed.close() }
 func (in *Inspector) routes() http.Handler {
 	router := mux.NewRouter().SkipClean(true)
 	router.Handle("/", methods{http.MethodGet: in.page})
+	router.Handle("/assets/{path:.+}", methods{http.MethodGet: in.asset})
 	router.Handle("/api/deliveries", methods{http.MethodGet: in.list})
 	router.Handle("/api/deliveries/{id}", methods{http.MethodGet: in.get})
 	router.Handle("/api/deliveries/{id}/replay", methods{http.MethodPost: in.replay})

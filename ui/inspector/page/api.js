@@ -1,0 +1,58 @@
+// The inspector's HTTP API, as the page uses it.
+
+// APIError is an answer that is none of the good ones, or none at all (status 0).
+export class APIError extends Error {
+  constructor(status, message) {
+    super(message);
+    this.status = status;
+  }
+}
+
+async function request(path, options = {}) {
+  let response;
+  try {
+    response = await fetch(path, { ...options, headers: { Accept: "application/json", ...options.headers } });
+  } catch (e) {
+    if (e.name === "AbortError") throw e;
+    throw new APIError(0, "hubhook does not answer; is it still running?");
+  }
+  let answer;
+  try {
+    answer = await response.json();
+  } catch (e) {
+    if (e.name === "AbortError") throw e;
+    throw new APIError(response.status, `the answer, with status ${response.status}, is not whole; try again`);
+  }
+  if (!response.ok) throw new APIError(response.status, answer.error || `status ${response.status}`);
+  return answer;
+}
+
+const post = (path, body) => request(path, { method: "POST", headers: { "Content-Type": "application/json" }, body });
+
+const query = (fields) => {
+  const params = new URLSearchParams();
+  for (const [name, value] of Object.entries(fields)) {
+    if (value !== "" && value !== undefined && value !== null) params.set(name, value);
+  }
+  return String(params);
+};
+
+const deliveryPath = (id) => `/api/deliveries/${encodeURIComponent(id)}`;
+
+export const listDeliveries = (filter, signal) => request(`/api/deliveries?${query(filter)}`, { signal });
+export const getDelivery = (id, signal) => request(deliveryPath(id), { signal });
+export const discard = (id) => post(`${deliveryPath(id)}/discard`, "{}");
+export const trigger = (fields) => post("/api/trigger", JSON.stringify(fields));
+export const getStatus = () => request("/api/status");
+export const getRejected = () => request("/api/rejected");
+export const getTunnel = () => request("/api/tunnel");
+export const getSamples = () => request("/api/samples");
+export const getSeries = (last, endpoint) => request(`/api/series?${query({ last, endpoint })}`);
+
+// replay handles a delivery once more, with the text of another payload if one is given. The text goes out as it was written:
+// JSON.stringify would change numbers that JavaScript can't hold.
+export const replay = (id, body) => post(`${deliveryPath(id)}/replay`, body === undefined ? "{}" : `{"body":${body}}`);
+
+// readPayload asks what the front door would make of the text of a payload.
+export const readPayload = (body, signal) =>
+  request("/api/payload", { method: "POST", headers: { "Content-Type": "application/json" }, body: `{"body":${body}}`, signal });

@@ -1,0 +1,66 @@
+// The stream of what happens, with a word for how fresh the page is.
+
+import { getStatus } from "./api.js";
+
+const firstRetry = 500; // ms
+const longestRetry = 10_000; // ms
+
+// Live follows /api/stream for as long as the page is open.
+//
+// phase is "connecting", "live", "reconnecting", or "locked out" where hubhook does not take this page's cookie any more.
+// on.missed is called whenever events may have been lost, with their number or null: what is shown has to be fetched again.
+export class Live {
+  phase = "connecting";
+  since = Date.now();
+
+  constructor(on) {
+    this.on = on;
+    this.retry = firstRetry;
+    this.everLive = false;
+    this.connect();
+  }
+
+  connect() {
+    const source = new EventSource("/api/stream");
+    source.onopen = () => {
+      this.retry = firstRetry;
+      this.enter("live");
+      // A connection that is made anew is not told what was missed.
+      if (this.everLive) this.on.missed(null);
+      this.everLive = true;
+    };
+    source.onerror = () => {
+      // The browser's own retries know nothing of answers such as 401 and 503, after which it gives up, so all of them are made here.
+      source.close();
+      this.enter("reconnecting");
+      this.again();
+    };
+    for (const name of ["delivery", "attempt", "output", "rejected", "tunnel", "webhook"]) {
+      source.addEventListener(name, (e) => this.on[name]?.(JSON.parse(e.data)));
+    }
+    source.addEventListener("missed", (e) => this.on.missed(JSON.parse(e.data).events));
+  }
+
+  again() {
+    setTimeout(async () => {
+      try {
+        await getStatus();
+      } catch (e) {
+        if (e.status === 401 || e.status === 403) this.enter("locked out");
+        if (e.status !== 500) {
+          this.again();
+          return;
+        }
+      }
+      this.connect();
+    }, this.retry);
+    this.retry = Math.min(this.retry * 2, longestRetry);
+  }
+
+  enter(phase) {
+    if (phase === this.phase) return;
+    this.phase = phase;
+    this.since = Date.now();
+    this.on.phase(phase);
+  }
+}

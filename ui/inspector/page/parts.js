@@ -1,0 +1,38 @@
+// Small pieces that several views show.
+
+import { html, nothing } from "./vendor/lit-html/lit-html.js";
+import { clock, eventName, moment } from "./format.js";
+import { copy, link } from "./store.js";
+
+export const pill = (state) => html`<span class="pill ${state}">${state}</span>`;
+
+export const when = (text) => html`<time datetime=${text} title=${moment(text)}>${clock(text)}</time>`;
+
+export const repoName = (d) =>
+  d.repo.name ? html`<span class="repo-type">${d.repo.type}</span> <span class="repo-name">${d.repo.name}</span>` : html`<span class="quiet">none</span>`;
+
+export const tags = (d) => html`${d.synthetic ? html`<span class="tag">sample</span>` : nothing}${d.replay_of ? html`<span class="tag">replay</span>` : nothing}`;
+
+export const deliveryLink = (id, text = id) =>
+  html`<a class="id" href=${link({ view: "deliveries", delivery: id, compare: null })}>${text}</a>`;
+
+export const copyButton = (text, what, label = "Copy") =>
+  html`<button type="button" class="small" aria-label="Copy ${what}" @click=${() => copy(typeof text === "function" ? text() : text, what)}>${label}</button>`;
+
+// outside is a link to the Hub, or to anywhere that is not this page.
+export const outside = (url, text) => html`<a href=${url} target="_blank" rel="noopener noreferrer">${text}<span class="hidden"> (opens in a new tab)</span></a>`;
+
+export const problem = (error, retry) => html`
+  <div class="problem" role="alert">
+    <p>${error.message}</p>
+    ${error.status === 401 ? html`<p>Open the URL that hubhook printed at its start, the line that begins with “Inspector”.</p>` : nothing}
+    ${retry ? html`<button type="button" @click=${retry}>Try again</button>` : nothing}
+  </div>`;
+
+// labelOf names a delivery in a sentence.
+export const labelOf = (d) => `${eventName(d)}${d.repo.name ? ` of ${d.repo.name}` : ""}`;
+
+// dialog keeps an element modal for as long as it is drawn.
+export const modal = (element) => {
+  if (element && !element.open) element.showModal();
+};

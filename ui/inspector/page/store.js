@@ -1,0 +1,122 @@
+// What the page shows, where its address says so, and when it is drawn.
+
+import { DeliveryList, noFilter } from "./deliveries.js";
+
+// The page's address holds everything that a reload must bring back: ?view=, ?delivery=, ?compare=A,B and the filters.
+export function readAddress(search) {
+  const params = new URLSearchParams(search);
+  const view = params.get("view");
+  const pair = (params.get("compare") ?? "").split(",");
+  const filter = { ...noFilter };
+  for (const name of Object.keys(filter)) filter[name] = params.get(name) ?? "";
+  return {
+    view: ["refused", "status", "trigger"].includes(view) ? view : "deliveries",
+    delivery: params.get("delivery") ?? "",
+    compare: pair.length === 2 && pair[0] && pair[1] ? pair : null,
+    filter,
+  };
+}
+
+// address is the opposite of readAddress.
+export function address(route) {
+  const params = new URLSearchParams();
+  for (const [name, value] of Object.entries(route.filter)) if (value) params.set(name, value);
+  if (route.view !== "deliveries") params.set("view", route.view);
+  if (route.delivery) params.set("delivery", route.delivery);
+  if (route.compare) params.set("compare", route.compare.join(","));
+  const query = String(params).replaceAll("%2F", "/").replaceAll("%2C", ",").replaceAll("%3A", ":");
+  return query ? `?${query}` : "?";
+}
+
+let draw = () => {};
+let scheduled = false;
+
+// onDraw sets what draws the page.
+export function onDraw(f) {
+  draw = f;
+}
+
+// redraw has the page drawn before the next frame, once however often it is asked for.
+export function redraw() {
+  if (scheduled) return;
+  scheduled = true;
+  requestAnimationFrame(() => {
+    scheduled = false;
+    draw();
+  });
+}
+
+export const state = {
+  route: readAddress(location.search),
+  live: null, // the stream, once it is opened
+  list: new DeliveryList(redraw),
+  cursor: "", // ID of the row that the keyboard is on
+  status: null,
+  statusError: null,
+  rejected: [],
+  rejectedTotal: 0,
+  rejectedSeen: 0, // of the total, when the refused requests were last looked at
+  tunnel: [],
+  toasts: [],
+};
+
+const followers = [];
+
+// onNavigate calls f with the new route and the one before whenever the address changes.
+export function onNavigate(f) {
+  followers.push(f);
+}
+
+function enter(route) {
+  const before = state.route;
+  state.route = route;
+  for (const f of followers) f(route, before);
+  redraw();
+}
+
+// navigate changes parts of the route. With replace, the way back leads past it.
+export function navigate(change, { replace = false } = {}) {
+  const route = { ...state.route, ...change };
+  history[replace ? "replaceState" : "pushState"](null, "", address(route));
+  enter(route);
+}
+
+addEventListener("popstate", () => enter(readAddress(location.search)));
+
+// link is the address of the page with parts of the route changed.
+export const link = (change) => address({ ...state.route, ...change });
+
+let toastID = 0;
+
+// say shows a sentence for a while, and has it read out. It may carry a link into the page.
+export function say(text, { href = "", label = "", bad = false } = {}) {
+  const toast = { id: ++toastID, text, href, label, bad };
+  state.toasts = [...state.toasts.slice(-2), toast];
+  redraw();
+  setTimeout(() => dismiss(toast.id), bad ? 12_000 : 6000);
+}
+
+export function dismiss(id) {
+  state.toasts = state.toasts.filter((t) => t.id !== id);
+  redraw();
+}
+
+// attempt does something that may fail, and says so where it does. It returns what f returns, or undefined.
+export async function attempt(act, f) {
+  try {
+    return await f();
+  } catch (e) {
+    say(`${act}: ${e.message}`, { bad: true });
+    return undefined;
+  }
+}
+
+// copy puts a text on the clipboard and says how that went.
+export async function copy(text, what) {
+  try {
+    await navigator.clipboard.writeText(text);
+    say(`Copied ${what}.`);
+  } catch {
+    say(`The browser did not let ${what} be copied; select the text and copy it by hand.`, { bad: true });
+  }
+}
