@@ -29,8 +29,10 @@ const contentSecurityPolicy = "default-src 'none'; script-src 'self'; style-src 
 // page answers GET / with the document. What it shows, it asks of the API.
 func (in *Inspector) page(w http.ResponseWriter, r *http.Request) { servePageFile(w, r, "page.html") }
 
-// asset answers GET /assets/PATH.
+// asset answers GET /assets/PATH. Browsers keep these files, but ask each time whether they are still right: another hubhook
+// may answer at this address tomorrow.
 func (in *Inspector) asset(w http.ResponseWriter, r *http.Request) {
+	w.Header().Set("Cache-Control", "private, no-cache")
 	servePageFile(w, r, mux.Vars(r)["path"])
 }
 
@@ -46,10 +48,8 @@ func servePageFile(w http.ResponseWriter, r *http.Request, name string) {
 	}
 	h := w.Header()
 	h.Set("Content-Type", mediaType(name))
-	// Kept by the browser, but asked for each time: another hubhook may answer at this address tomorrow.
 	sum := sha256.Sum256(content)
 	h.Set("ETag", `"`+hex.EncodeToString(sum[:8])+`"`)
-	h.Set("Cache-Control", "private, no-cache")
 	http.ServeContent(w, r, name, time.Time{}, bytes.NewReader(content))
 }
 

@@ -239,7 +239,7 @@ func TestSignIn(t *testing.T) {
 		t.Errorf("cookie %v tells the token to all ports of this host", c)
 	}
 	response, body := f.request("GET", "/", "", anonymous, func(r *http.Request) { r.AddCookie(c) })
-	if response.StatusCode != 200 || !strings.Contains(body, "<table>") {
+	if response.StatusCode != 200 || !strings.Contains(body, "/assets/app.js") {
 		t.Errorf("the page with the cookie: status %d: %s", response.StatusCode, body)
 	}
 	if response, _ = f.request("GET", "/?token=wrong", "", anonymous); response.StatusCode != 401 || len(response.Cookies()) != 0 {
