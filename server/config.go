@@ -63,7 +63,8 @@ type Config struct {
 	// Inspector is the loopback address of the inspector, host:port, or "off". By default it is 127.0.0.1 and the first free port from
 	// 7861. HUBHOOK_INSPECTOR.
 	Inspector string
-	// InspectorToken lets callers in. By default it is made up at each start. HUBHOOK_INSPECTOR_TOKEN.
+	// InspectorToken lets callers in. By default it is a random one, which the data directory keeps from one start to the next.
+	// HUBHOOK_INSPECTOR_TOKEN.
 	InspectorToken string
 
 	// ReplyWithin is how long an answer waits for the handler; 0 means 3 s, a negative value never waits. HUBHOOK_REPLY_WITHIN (where 0 never waits).

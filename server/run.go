@@ -91,7 +91,10 @@ func (r *run) open(ctx context.Context) (err error) {
 	}
 	r.address = inspector.Address{URL: baseURL(r.privateListener), Token: r.config.InspectorToken, PID: os.Getpid()}
 	if r.address.Token == "" {
-		r.address.Token = inspector.Token()
+		var trouble error
+		if r.address.Token, trouble = inspector.KeptToken(r.config.Data); trouble != nil {
+			r.screen.Warn(ui.Notice{Text: trouble.Error(), Hint: hintOf(trouble)})
+		}
 	}
 	r.where.set(func(p *places) { p.inspector = r.address.URL; p.inspectorPage = r.address.Page() })
 	r.private.Store(r.newInspector(r.store, r.address.Token))

@@ -52,7 +52,7 @@ func WriteAddress(dir string, a Address) (remove func() error, err error) {
 
 // replaceFile writes data to a new file, which only its owner can read, and puts that in path's place.
 func replaceFile(path string, data []byte) error {
-	f, err := os.CreateTemp(filepath.Dir(path), addressFile+".*") // mode 0600
+	f, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".*") // mode 0600
 	if err != nil {
 		return err
 	}

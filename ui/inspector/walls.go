@@ -2,7 +2,6 @@ package inspector
 
 import (
 	"crypto/hmac"
-	"crypto/rand"
 	"crypto/sha256"
 	"crypto/subtle"
 	"encoding/hex"
@@ -12,13 +11,6 @@ import (
 	"strconv"
 	"strings"
 )
-
-// Token returns a new random token of 128 bits, in hexadecimal.
-func Token() string {
-	var b [16]byte
-	rand.Read(b[:]) // never fails: it ends the process instead
-	return hex.EncodeToString(b[:])
-}
 
 // loopbackHost reports whether host, of a request, is a name of this machine for itself, with any port or none. A page
 // elsewhere whose name was made to resolve to 127.0.0.1 sends its own name.
@@ -88,7 +80,7 @@ func cookieValue(token, name string) string {
 func (in *Inspector) signIn(w http.ResponseWriter, r *http.Request) {
 	query := r.URL.Query()
 	if !in.isToken(query.Get("token")) {
-		in.askForToken(w, "the token in this URL is wrong; hubhook makes a new one at each start unless HUBHOOK_INSPECTOR_TOKEN sets it: open the URL that the running one printed")
+		in.askForToken(w, "the token in this URL is wrong: open the URL that the running hubhook printed at its start")
 		return
 	}
 	name := cookieName(r.Host)
