@@ -76,34 +76,6 @@ func cookieValue(token, name string) string {
 	return hex.EncodeToString(mac.Sum(nil))
 }
 
-// signIn exchanges the token in the URL that hubhook printed for a cookie, and sends the browser to the same URL without it.
-func (in *Inspector) signIn(w http.ResponseWriter, r *http.Request) {
-	query := r.URL.Query()
-	if !in.isToken(query.Get("token")) {
-		in.askForToken(w, "the token in this URL is wrong: open the URL that the running hubhook printed at its start")
-		return
-	}
-	name := cookieName(r.Host)
-	http.SetCookie(w, &http.Cookie{
-		Name:     name,
-		Value:    cookieValue(in.config.Token, name),
-		Path:     "/",
-		HttpOnly: true,
-		SameSite: http.SameSiteStrictMode,
-	})
-	query.Del("token")
-	target := "/"
-	if len(query) > 0 {
-		target += "?" + query.Encode()
-	}
-	http.Redirect(w, r, target, http.StatusSeeOther)
-}
-
-func (in *Inspector) askForToken(w http.ResponseWriter, text string) {
-	w.Header().Set("WWW-Authenticate", "Bearer")
-	writeError(w, http.StatusUnauthorized, text)
-}
-
 // protect sets the headers of every answer and lets through what may pass: a loopback Host, no cross-site request, and,
 // but for the metrics, the token.
 func (in *Inspector) protect(next http.Handler) http.Handler {
@@ -127,7 +99,7 @@ func (in *Inspector) protect(next http.Handler) http.Handler {
 		case r.URL.Path == "/" && r.Method == http.MethodGet && r.URL.Query().Has("token"):
 			in.signIn(w, r)
 		case !in.authorized(r):
-			in.askForToken(w, "the inspector wants its token: open the URL that hubhook printed at its start, or send Authorization: Bearer TOKEN")
+			in.ask(w, r)
 		default:
 			next.ServeHTTP(w, r)
 		}
