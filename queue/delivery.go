@@ -98,6 +98,7 @@ type Record struct {
 	Delivery
 	Header      http.Header
 	Body        []byte
+	Merged      []string  // IDs of the deliveries that were merged into this one, oldest first
 	AttemptList []Attempt // oldest first; the last one has no end while it runs
 }
 

@@ -259,7 +259,7 @@ func (e *postgresEngine) get(ctx context.Context, id ulid.ULID) (*Record, error)
 		return nil, err
 	}
 	doing := "read the attempts of " + id.String() + " from the database"
-	r := &Record{Delivery: s.Delivery, Header: s.header, Body: s.body}
+	r := &Record{Delivery: s.Delivery, Header: s.header, Body: s.body, Merged: s.merged}
 	ctx, cancel := e.reading(ctx)
 	defer cancel()
 	rows, err := e.readers.Query(ctx, `SELECT n, started, duration, coalesce(error, ''), coalesce(stack, ''), output, result

@@ -338,7 +338,7 @@ func (e *sqliteEngine) get(ctx context.Context, id ulid.ULID) (*Record, error) {
 	if err != nil {
 		return nil, err
 	}
-	r := &Record{Delivery: s.Delivery, Header: s.header, Body: s.body}
+	r := &Record{Delivery: s.Delivery, Header: s.header, Body: s.body, Merged: s.merged}
 	db, err := e.reader()
 	if err != nil {
 		return nil, err

@@ -19,8 +19,8 @@ func newShow(p *program) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "show ID [flags]",
 		Short: "show one delivery: headers, body, and every attempt to handle it",
-		Long: `Show one delivery: headers, body, and every attempt to handle it with its error,
-stack, output and result.`,
+		Long: `Show one delivery: what happened in words, with links to the Hub, headers, body,
+and every attempt to handle it with its error, stack, output and result.`,
 		Example: `  hubhook deliveries show 01J9ZK...
   hubhook deliveries show --body 01J9ZK... > payload.json`,
 		Args: func(cmd *cobra.Command, args []string) error {
@@ -80,10 +80,14 @@ func (p *program) printRecord(r inspector.Record) {
 	field("Endpoint", ui.Harmless(r.Endpoint, 0))
 	field("Event", event(r.Delivery))
 	field("Repo", repo(r.Delivery))
+	field("Summary", ui.Harmless(r.Summary, 0))
 	field("Received", moment(r.Received.Time, false))
 	field("Webhook-Id", ui.Harmless(r.WebhookID, 0))
 	field("Replay of", r.ReplayOf)
 	field("Merged into", r.MergedInto)
+	if n := len(r.Merged); n > 0 {
+		field("Merged", fmt.Sprintf("%d into this one; --json lists them", n))
+	}
 	if r.Synthetic {
 		field("Sample", "yes; it did not come from the Hub")
 	}
@@ -96,6 +100,12 @@ func (p *program) printRecord(r inspector.Record) {
 		}
 	}
 	title := func(text string) { fmt.Fprintf(&b, "\n%s\n", p.ink.Strong(text)) }
+	if len(r.Links) > 0 {
+		title("Links")
+		for _, l := range r.Links {
+			fmt.Fprintf(&b, "  %s: %s\n", p.ink.Faint(ui.Harmless(l.Text, 0)), ui.Harmless(l.URL, 0))
+		}
+	}
 	title("Headers")
 	for _, name := range slices.Sorted(maps.Keys(r.Headers)) {
 		for _, value := range r.Headers[name] {

@@ -215,7 +215,7 @@ func TestGet(t *testing.T) {
 	if response.StatusCode != 200 {
 		t.Fatalf("status %d: %s", response.StatusCode, body)
 	}
-	want := slices.Sorted(slices.Values(append([]string{"headers", "body", "attempt_list"}, deliveryKeys...)))
+	want := slices.Sorted(slices.Values(append([]string{"summary", "links", "merged", "headers", "body", "attempt_list"}, deliveryKeys...)))
 	if diff := cmp.Diff(want, keys(t, json.RawMessage(body))); diff != "" {
 		t.Errorf("fields: %s", diff)
 	}
@@ -334,6 +334,13 @@ func TestRequestBodiesThatAreRefused(t *testing.T) {
 		{replay, "body=%7B%7D", 400, "not JSON"},
 		{replay, `{"body": {"a": "` + strings.Repeat("x", maxBody) + `"}}`, 413, "more than"},
 		{discard, `{"reason": "x"}`, 422, `unknown field "reason"`},
+		{"/api/payload", ``, 422, "body is missing"},
+		{"/api/payload", `{}`, 422, "body is missing"},
+		{"/api/payload", `{"body": [{}]}`, 422, "body: want an object, have an array"},
+		{"/api/payload", `{"body": null}`, 422, "body: want an object, have null"},
+		{"/api/payload", `{"payload": {}}`, 422, `unknown field "payload"`},
+		{"/api/payload", `{"body": {"a": }}`, 400, "not JSON"},
+		{"/api/payload", `{"body": {"a": "` + strings.Repeat("x", maxBody) + `"}}`, 413, "more than"},
 		{"/api/trigger", `{"scope": 1}`, 422, "scope: want a string, have a number"},
 		{"/api/trigger", `{"scope": "repo", "set": ["a"]}`, 422, "set: want an object, have an array"},
 		{"/api/trigger", `{"scope": "repo", "sets": {}}`, 422, `unknown field "sets"`},

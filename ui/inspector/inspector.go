@@ -126,6 +126,7 @@ func (in *Inspector) routes() http.Handler {
 	router.Handle("/api/deliveries/{id}/replay", methods{http.MethodPost: in.replay})
 	router.Handle("/api/deliveries/{id}/discard", methods{http.MethodPost: in.discard})
 	router.Handle("/api/trigger", methods{http.MethodPost: in.trigger})
+	router.Handle("/api/payload", methods{http.MethodPost: in.readPayload})
 	router.Handle("/api/samples", methods{http.MethodGet: in.samples})
 	router.Handle("/api/rejected", methods{http.MethodGet: in.listRejected})
 	router.Handle("/api/tunnel", methods{http.MethodGet: in.listTunnelChanges})

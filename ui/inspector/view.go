@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/hubhook/hubhook/payload"
 	"github.com/hubhook/hubhook/queue"
 )
 
@@ -105,22 +106,30 @@ func FromAttempt(a queue.Attempt) Attempt {
 // Record is one delivery with all that is kept of it.
 type Record struct {
 	Delivery
-	Headers     http.Header `json:"headers"`      // as received, secrets replaced
-	Body        string      `json:"body"`         // byte for byte; admission has checked that it is UTF-8
-	AttemptList []Attempt   `json:"attempt_list"` // oldest first
+	Summary     string         `json:"summary"`      // what happened, in words; "" where the payload can't be read
+	Links       []payload.Link `json:"links"`        // pages of the Hub that the payload is about
+	Merged      []string       `json:"merged"`       // IDs of the deliveries that were merged into this one, oldest first
+	Headers     http.Header    `json:"headers"`      // as received, secrets replaced
+	Body        string         `json:"body"`         // byte for byte; admission has checked that it is UTF-8
+	AttemptList []Attempt      `json:"attempt_list"` // oldest first
 }
 
 // FromRecord returns the view of a stored delivery with its headers, body and attempts.
 func FromRecord(r *queue.Record) Record {
 	v := Record{
 		Delivery:    FromQueue(r.Delivery),
+		Merged:      r.Merged,
 		Headers:     r.Header,
 		Body:        string(r.Body),
 		AttemptList: make([]Attempt, len(r.AttemptList)),
 	}
+	if v.Merged == nil {
+		v.Merged = []string{}
+	}
 	if v.Headers == nil {
 		v.Headers = http.Header{}
 	}
+	v.tell()
 	for i, a := range r.AttemptList {
 		v.AttemptList[i] = FromAttempt(a)
 	}
@@ -191,6 +200,15 @@ type Sample struct {
 	Scope  string          `json:"scope"`
 	Action string          `json:"action"`
 	Body   json.RawMessage `json:"body"`
+}
+
+// Reading is the answer to POST /api/payload: what the front door makes of a payload.
+type Reading struct {
+	Summary string         `json:"summary"` // as in Record
+	Links   []payload.Link `json:"links"`   // as in Record
+	Problem string         `json:"problem"` // why a delivery with it would be stored as dead; "" if it would not
+	Event   Event          `json:"event"`
+	Repo    Repo           `json:"repo"`
 }
 
 // Samples is the answer to GET /api/samples.

@@ -1,0 +1,344 @@
+package payload
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+)
+
+// The most that a summary and the text of a link show of what the payload holds, in characters, and of lists, in entries.
+const (
+	maxSummaryName  = 120
+	maxSummaryRef   = 80
+	maxSummaryTitle = 120
+	maxSummaryValue = 60
+	maxSummaryList  = 5
+)
+
+// Summary says in a line what happened, in words, without a full stop:
+//
+//	me/data: main moved, ce9a467 → 575db8b
+//	me/data: pull request #5 opened: Fix the card
+//
+// It says no more than the payload proves. That holds neither the number of
+// commits of a push nor who pushed, and of an updated discussion not what
+// changed about it but how it is now: "is merged", not "was merged just now". A
+// bucket's file that was overwritten counts as added.
+//
+// An event of an unknown scope or action is told as what it counts as (see
+// [Event.Documented]), with its own scope and action behind it.
+//
+// Names and titles are shown as they were sent, up to a length, but for what a
+// terminal or a page could obey or a reader be fooled by, such as escape
+// sequences and marks that turn the direction of writing: that is quoted. It is
+// plain text, not HTML. Summary returns "" where the event's scope or action or the
+// repo's type or name could not be read.
+func (p *Payload) Summary() string {
+	if p.Event.Scope == "" || p.Event.Action == "" || p.Repo.Type == "" || p.Repo.Name == "" {
+		return ""
+	}
+	event, known := p.Event.Documented()
+	var what string
+	switch {
+	case !known:
+	case event.Scope == ScopeRepo:
+		what = p.repoSummary(event.Action)
+	case event.Scope == ScopeRepoContent && (p.Repo.Type == Bucket || p.UpdatedFiles != nil):
+		what = p.filesSummary()
+	case event.Scope == ScopeRepoContent:
+		what = p.refsSummary()
+	case event.Scope == ScopeRepoConfig:
+		what = p.configSummary()
+	case event.Scope == ScopeDiscussion:
+		what = p.discussionSummary(event.Action)
+	case event.Scope == ScopeDiscussionComment:
+		what = p.commentSummary(event.Action)
+	}
+	own := oneLine(p.Event.String(), maxSummaryName)
+	switch {
+	case what == "":
+		what = own
+	case !slices.Contains(Samples(), p.Event):
+		what += " (" + own + ")"
+	}
+	return oneLine(p.Repo.Name, maxSummaryName) + ": " + what
+}
+
+// verb says what a documented action did to a thing, "" for another one.
+func (a Action) verb() string {
+	switch a {
+	case Create:
+		return " created"
+	case Delete:
+		return " deleted"
+	case Update:
+		return " updated"
+	case Move:
+		return " moved"
+	}
+	return ""
+}
+
+func (p *Payload) repoSummary(action Action) string {
+	kind := oneLine(string(p.Repo.Type), maxSummaryName)
+	switch {
+	case action == Create && p.Repo.Private:
+		return kind + " created (private)"
+	case action == Move && p.MovedTo != nil && p.MovedTo.Name != "":
+		return kind + " moved to " + oneLine(p.MovedTo.Name, maxSummaryName)
+	}
+	return kind + action.verb()
+}
+
+// refsSummary tells a push. Of a single ref it says that it moved; in a list the arrow says it.
+func (p *Payload) refsSummary() string {
+	switch len(p.UpdatedRefs) {
+	case 0:
+		if p.Repo.HeadSHA != "" {
+			return "content changed, main is at " + shortSHA(p.Repo.HeadSHA)
+		}
+		return "content changed"
+	case 1:
+		return p.UpdatedRefs[0].summary(" moved, ")
+	}
+	return list(p.UpdatedRefs, "refs", func(r Ref) string { return r.summary(" ") })
+}
+
+// summary tells the change of one ref. between stands before the commits of one that moved.
+func (r Ref) summary(between string) string {
+	name, before, after := r.title(), shortSHA(r.OldSHA.Hex), shortSHA(r.NewSHA.Hex)
+	switch {
+	case r.Created() && after != "":
+		return name + " created at " + after
+	case r.Deleted() && before != "":
+		return name + " deleted, was at " + before
+	case before != "" && after != "":
+		return name + between + before + " → " + after
+	case after != "":
+		return name + " is at " + after
+	case before != "":
+		return name + " changed, was at " + before
+	}
+	return name + " changed"
+}
+
+// title names the ref as people do.
+func (r Ref) title() string {
+	if name, ok := r.Branch(); ok {
+		if name == "main" {
+			return name
+		}
+		return "branch " + oneLine(name, maxSummaryRef)
+	}
+	if name, ok := r.Tag(); ok {
+		return "tag " + oneLine(name, maxSummaryRef)
+	}
+	if num, ok := r.PullRequest(); ok {
+		return fmt.Sprintf("ref of pull request #%d", num)
+	}
+	return oneLine(r.Ref, maxSummaryRef)
+}
+
+// filesSummary tells what changed in a bucket.
+func (p *Payload) filesSummary() string {
+	var added, deleted, others int
+	for _, f := range p.UpdatedFiles {
+		switch f.Action {
+		case FileAdd:
+			added++
+		case FileDelete:
+			deleted++
+		default:
+			others++
+		}
+	}
+	var parts []string
+	for _, part := range []struct {
+		n    int
+		what string
+	}{{added, "added"}, {deleted, "deleted"}, {others, "changed"}} {
+		switch {
+		case part.n == 0:
+		case len(parts) > 0:
+			parts = append(parts, fmt.Sprintf("%d %s", part.n, part.what))
+		case part.n == 1:
+			parts = append(parts, "1 file "+part.what)
+		default:
+			parts = append(parts, fmt.Sprintf("%d files %s", part.n, part.what))
+		}
+	}
+	switch {
+	case len(parts) == 0:
+		return "files changed"
+	case len(p.UpdatedFiles) == 1 && !p.UpdatedFilesTruncated:
+		return parts[0] + ": " + oneLine(p.UpdatedFiles[0].Path, maxSummaryRef)
+	case p.UpdatedFilesTruncated:
+		parts = append(parts, "and more than the payload lists")
+	}
+	return strings.Join(parts, ", ")
+}
+
+func (p *Payload) configSummary() string {
+	switch {
+	case p.UpdatedConfig == nil:
+		return "settings changed"
+	case len(p.UpdatedConfig) == 0:
+		return "a setting changed that the Hub does not name"
+	}
+	return "settings changed: " + list(slices.Sorted(maps.Keys(p.UpdatedConfig)), "settings", func(name string) string {
+		return oneLine(name, maxSummaryRef) + " = " + oneLine(compact(p.UpdatedConfig[name]), maxSummaryValue)
+	})
+}
+
+// title names the discussion as people do; "" stands for one that the payload does not describe.
+func (d *Discussion) title() string {
+	if d == nil {
+		return "discussion"
+	}
+	title := "discussion"
+	if d.IsPullRequest {
+		title = "pull request"
+	}
+	if d.Num != 0 {
+		title += " #" + strconv.FormatInt(d.Num, 10)
+	}
+	return title
+}
+
+func (p *Payload) discussionSummary(action Action) string {
+	d := p.Discussion
+	what := d.title()
+	if d == nil {
+		return what + action.verb()
+	}
+	if d.Status == StatusDraft {
+		what = "draft " + what
+	}
+	if d.Pinned {
+		what = "pinned " + what
+	}
+	switch {
+	case action == Create:
+		what += " opened"
+	case action == Update && d.Status == StatusMerged && shortSHA(d.mergeCommit()) != "":
+		what += " is merged as " + shortSHA(d.mergeCommit())
+	case action == Update && d.Status != "" && d.Status != StatusOpen && d.Status != StatusDraft:
+		what += " is " + oneLine(string(d.Status), maxSummaryName)
+	default:
+		what += action.verb()
+	}
+	return what + quoted(d.Title)
+}
+
+// mergeCommit returns the commit by which a pull request was merged, "" where the payload does not say.
+func (d *Discussion) mergeCommit() string {
+	if d == nil || d.Changes == nil {
+		return ""
+	}
+	return d.Changes.MergeCommitID.Hex
+}
+
+func (p *Payload) commentSummary(action Action) string {
+	what := "comment on " + p.Discussion.title()
+	switch {
+	case p.Comment != nil && p.Comment.Hidden && action == Update:
+		return what + " is hidden"
+	case p.Comment != nil && p.Comment.Hidden:
+		what = "hidden " + what
+	}
+	if action != Create {
+		what += action.verb()
+	}
+	if p.Comment == nil {
+		return what
+	}
+	return what + quoted(p.Comment.Content)
+}
+
+// quoted puts what somebody wrote behind what happened.
+func quoted(text string) string {
+	if text = oneLine(text, maxSummaryTitle); text == "" {
+		return ""
+	}
+	return ": " + text
+}
+
+// list joins what say returns for the first few of many.
+func list[T any](many []T, name string, say func(T) string) string {
+	parts := make([]string, 0, maxSummaryList+1)
+	for _, one := range many[:min(len(many), maxSummaryList)] {
+		parts = append(parts, say(one))
+	}
+	if more := len(many) - maxSummaryList; more > 0 {
+		parts = append(parts, fmt.Sprintf("and %d more %s", more, name))
+	}
+	return strings.Join(parts, ", ")
+}
+
+// shortSHA is how people write a commit id, "" for what is none.
+func shortSHA(sha string) string {
+	if !isSHA(sha) {
+		return ""
+	}
+	return sha[:7]
+}
+
+// isSHA reports whether text is a commit id: 40 hexadecimal digits, or 64 of the longer kind of git's.
+func isSHA(text string) bool {
+	if len(text) != 40 && len(text) != 64 {
+		return false
+	}
+	for i := range len(text) {
+		if c := text[i]; (c < '0' || c > '9') && (c < 'a' || c > 'f') {
+			return false
+		}
+	}
+	return true
+}
+
+// compact returns JSON without the space between tokens.
+func compact(value json.RawMessage) string {
+	var b bytes.Buffer
+	if json.Compact(&b, value) != nil {
+		return string(value)
+	}
+	return b.String()
+}
+
+// oneLine makes one line of what a stranger wrote. Runs of white space become one space. Whatever does not print, and marks that turn the
+// direction of writing don't, is quoted as in a Go string. It is cut after limit characters.
+func oneLine(text string, limit int) string {
+	var b strings.Builder
+	n, space := 0, false
+	for len(text) > 0 {
+		r, size := utf8.DecodeRuneInString(text)
+		word := text[:size]
+		text = text[size:]
+		switch {
+		case unicode.IsSpace(r):
+			space = n > 0
+			continue
+		case r == utf8.RuneError && size == 1, !unicode.IsPrint(r):
+			word = strconv.QuoteToGraphic(word)
+			word = word[1 : len(word)-1]
+		}
+		if space {
+			b.WriteByte(' ')
+			n++
+			space = false
+		}
+		if n >= limit {
+			b.WriteString("…")
+			break
+		}
+		b.WriteString(word)
+		n++
+	}
+	return b.String()
+}
