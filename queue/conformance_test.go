@@ -40,6 +40,8 @@ var conform = map[string]func(t *testing.T, b *bench){
 	"discarding says what it met":                 conformDiscard,
 	"a batch is kept as a whole or not at all":    conformAtomic,
 	"the last of a burst is left of it":           conformBurst,
+	"time series count by step, endpoint, state":  conformTimeSeries,
+	"percentiles are nearly exact":                conformPercentiles,
 }
 
 func TestConformance(t *testing.T) {

@@ -36,6 +36,9 @@ type engine interface {
 	list(ctx context.Context, f Filter) (ds []Delivery, next string, err error)
 	get(ctx context.Context, id ulid.ULID) (*Record, error)
 	counts(ctx context.Context) (Counts, error)
+	// timeSeries calls add with all deliveries of an endpoint, "" for any, that were received within a span of time. It may do
+	// so in several parts for those that are alike.
+	timeSeries(ctx context.Context, in timeSpan, endpoint string, add func(likes)) error
 	// last returns the greatest id that was ever stored, the zero one for none.
 	last() ulid.ULID
 

@@ -10,14 +10,16 @@ import (
 	"slices"
 	"testing"
 	"time"
+
+	"github.com/hubhook/hubhook/internal/pgserver"
 )
 
 // million is how many deliveries a database has that counts as full.
 const million = 1_000_000
 
-// fill stores n deliveries that are done, as they are after an hour under load, half of it over two endpoints, with one in a
+// fill stores n deliveries that are done, as they are after that long under load, half of it over two endpoints, with one in a
 // thousand dead, and three that wait. It writes the rows themselves, which is many times as fast as handling deliveries.
-func fill(dir string, n int, last time.Time) error {
+func fill(dir string, n int, over time.Duration, last time.Time) error {
 	e, err := openSQLite(context.Background(), filepath.Join(dir, databaseName), sqliteConfig{warn: func(err error) { panic(err) }})
 	if err != nil {
 		return err
@@ -32,20 +34,20 @@ func fill(dir string, n int, last time.Time) error {
 			endpoints = append(endpoints, id)
 			*e.countsOf(id) = [stateCount]int64{}
 		}
-		const step = int64(time.Hour)
-		first := last.UnixNano() - step
+		first := last.UnixNano() - int64(over)
 		// i is a delivery's number, at is when it was received.
 		each := fmt.Sprintf("WITH RECURSIVE n(i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n WHERE i < %d), d(i, at) AS (SELECT i, %d + %d / %d * i FROM n) ",
-			n-1, first, step, n)
+			n-1, first, int64(over), n)
+		const took = "1000000 + i * 7919 % 200000000" // from 1 to 201 ms
 		key := fmt.Sprintf("((at / 1000000 << %d) + i %% 1000)", clockBits)
 		for _, q := range []string{
 			`INSERT INTO delivery (id, endpoint, state, received, attempts, started, duration, scope, action, repo_type, repo_name, webhook_id, reason) ` +
-				each + fmt.Sprintf(`SELECT %s, %d + i %% 2, CASE WHEN i %% 1000 = 7 THEN 4 ELSE 3 END, at, 1, at, 1500000, 'repo.content', 'update', 'dataset',
-				'some-user/some-data-' || (i %% 5000), printf('6653a1b2c3d4%%012x', i), CASE WHEN i %% 1000 = 7 THEN 'exit status 1' END FROM d`, key, endpoints[0]),
+				each + fmt.Sprintf(`SELECT %s, %d + i %% 2, CASE WHEN i %% 1000 = 7 THEN 4 ELSE 3 END, at, 1, at, %s, 'repo.content', 'update', 'dataset',
+				'some-user/some-data-' || (i %% 5000), printf('6653a1b2c3d4%%012x', i), CASE WHEN i %% 1000 = 7 THEN 'exit status 1' END FROM d`, key, endpoints[0], took),
 			`INSERT INTO content (id, header, body, encoding) ` + each + fmt.Sprintf(`SELECT %s, x'0a557365722d4167656e7403687562',
 				printf('{"event":{"action":"update","scope":"repo.content"},"repo":{"type":"dataset","name":"some-user/some-data-%%d","id":"%%024x"}%%600s}', i %% 5000, i, ''), 0 FROM d`, key),
-			`INSERT INTO attempt (delivery, n, started, duration, error, result) ` + each + fmt.Sprintf(`SELECT %s, 1, at, 1500000,
-				CASE WHEN i %% 1000 = 7 THEN 'exit status 1' END, '{}' FROM d WHERE i NOT IN (1, 3, 5)`, key),
+			`INSERT INTO attempt (delivery, n, started, duration, error, result) ` + each + fmt.Sprintf(`SELECT %s, 1, at, %s,
+				CASE WHEN i %% 1000 = 7 THEN 'exit status 1' END, '{}' FROM d WHERE i NOT IN (1, 3, 5)`, key, took),
 			fmt.Sprintf(`UPDATE delivery SET state = 0, run_at = received, attempts = 0 WHERE id IN (SELECT id FROM delivery WHERE endpoint = %d ORDER BY id LIMIT 3)`, endpoints[1]),
 		} {
 			if err := e.w.exec(q); err != nil {
@@ -73,7 +75,7 @@ func fill(dir string, n int, last time.Time) error {
 // nothing: go test ./queue -run '^$' -bench Million -benchtime 1x
 func BenchmarkMillion(b *testing.B) {
 	dir := b.TempDir()
-	if err := fill(dir, million, time.Now()); err != nil {
+	if err := fill(dir, million, time.Hour, time.Now()); err != nil {
 		b.Fatal(err)
 	}
 	info, err := os.Stat(filepath.Join(dir, databaseName))
@@ -147,6 +149,11 @@ func BenchmarkMillion(b *testing.B) {
 			b.Fatal(err)
 		}
 	})
+	timed("time-series", func() {
+		if _, err := q.TimeSeries(b.Context(), TimeSeriesQuery{Step: 15 * time.Minute, Steps: 96}); err != nil {
+			b.Fatal(err)
+		}
+	})
 	// An unclean end: the files as they are now, elsewhere.
 	killed := b.TempDir()
 	for _, end := range besideDatabase {
@@ -172,7 +179,7 @@ func BenchmarkRetention(b *testing.B) {
 	for _, removing := range []bool{false, true} {
 		b.Run(fmt.Sprintf("removing=%v", removing), func(b *testing.B) {
 			dir := b.TempDir()
-			if err := fill(dir, 100_000, time.Now().Add(-time.Hour)); err != nil {
+			if err := fill(dir, 100_000, time.Hour, time.Now().Add(-time.Hour)); err != nil {
 				b.Fatal(err)
 			}
 			q, err := Open(b.Context(), Config{Dir: dir, Keep: 30 * time.Minute, KeepCount: 2 * million})
@@ -208,6 +215,61 @@ func BenchmarkRetention(b *testing.B) {
 			}
 			b.ReportMetric(float64(100_000+len(took)-int(counts["inbox"][Done]+counts["inbox"][Dead]+counts["trigger_training"][Done]+counts["trigger_training"][Dead])), "removed")
 			if err := q.Close(); err != nil {
+				b.Fatal(err)
+			}
+		})
+	}
+}
+
+// BenchmarkTimeSeries measures the time series of a day in which 100,000 deliveries were received.
+func BenchmarkTimeSeries(b *testing.B) {
+	const n, day = 100_000, 24 * time.Hour
+	now := time.Now()
+	for name, filled := range map[string]func(b *testing.B) (engine, error){
+		"sqlite": func(b *testing.B) (engine, error) {
+			dir := b.TempDir()
+			if err := fill(dir, n, day, now); err != nil {
+				return nil, err
+			}
+			return openSQLite(b.Context(), filepath.Join(dir, databaseName), sqliteConfig{warn: func(err error) { b.Error(err) }})
+		},
+		"postgres": func(b *testing.B) (engine, error) {
+			e, err := openPostgres(b.Context(), pgserver.Database(b), postgresConfig{warn: func(err error) { b.Error(err) }})
+			if err != nil {
+				return nil, err
+			}
+			// Only the rows that are read, as wide as they usually are.
+			_, err = e.workers.Exec(b.Context(), `INSERT INTO hubhook.delivery (id, endpoint, state, received, attempts, started, duration,
+					synthetic, scope, action, repo_type, repo_name, webhook_id)
+				SELECT (lpad(to_hex(at / 1000000), 12, '0') || lpad(to_hex(i), 20, '0'))::uuid, i % 2, 3, at, 1, at, 1000000 + i * 7919 % 200000000,
+					false, 'repo.content', 'update', 'dataset', 'some-user/some-data-' || i % 5000, '6653a1b2c3d4' || lpad(to_hex(i), 12, '0')
+				FROM generate_series(0, $1::bigint - 1) AS i, LATERAL (SELECT $2::bigint + $3::bigint / $1::bigint * i AS at) x`,
+				n, now.Add(-day).UnixNano(), int64(day))
+			if err == nil {
+				_, err = e.workers.Exec(b.Context(), "ANALYZE hubhook.delivery")
+			}
+			return e, err
+		},
+	} {
+		b.Run(name, func(b *testing.B) {
+			e, err := filled(b)
+			if err != nil {
+				b.Fatal(err)
+			}
+			for b.Loop() {
+				steps := newTimeSteps(TimeSeriesQuery{Step: 15 * time.Minute, Steps: 97, Until: now})
+				if err := e.timeSeries(b.Context(), steps.span, "", steps.add); err != nil {
+					b.Fatal(err)
+				}
+				all := int64(0)
+				for _, s := range steps.result() {
+					all += s.Handled
+				}
+				if all < n-3 { // with SQLite, three wait
+					b.Fatalf("the series has %d of %d deliveries", all, n)
+				}
+			}
+			if err := e.close(); err != nil {
 				b.Fatal(err)
 			}
 		})

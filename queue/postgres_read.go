@@ -103,6 +103,33 @@ func (e *postgresEngine) counts(ctx context.Context) (Counts, error) {
 	return all, e.failed("read the counts from the database", err)
 }
 
+func (e *postgresEngine) timeSeries(ctx context.Context, in timeSpan, endpoint string, add func(likes)) error {
+	const doing = "read a time series from the database"
+	ctx, cancel := e.reading(ctx)
+	defer cancel()
+	// An id is never behind the clock, so it bounds the search; it may be ahead after the clock was set back.
+	var first ulid.ULID
+	if err := first.SetTime(uint64(max(0, in.from/int64(time.Millisecond)))); err != nil {
+		return e.failed(doing, err)
+	}
+	where, args := "d.id >= $4 AND d.received >= $1 AND d.received < $2", []any{in.from, in.to, in.step, pgtype.UUID{Bytes: first, Valid: true}, int64(finest), classesPerE}
+	if endpoint != "" {
+		where, args = where+" AND d.endpoint = $7", append(args, keyHash(endpoint))
+	}
+	// The classes are those of classOf; what has no duration is in the lowest one.
+	rows, err := e.readers.Query(ctx, `SELECT (d.received - $1::bigint) / $3::bigint, d.state, count(*), count(d.duration), coalesce(max(d.duration), 0)
+		FROM hubhook.delivery d WHERE `+where+` GROUP BY 1, 2, floor(ln(greatest(d.duration, $5::bigint)::float8 / $5) * $6::float8)`, args...)
+	if err != nil {
+		return e.failed(doing, err)
+	}
+	var l likes
+	_, err = pgx.ForEachRow(rows, []any{&l.step, &l.state, &l.n, &l.timed, &l.longest}, func() error {
+		add(l)
+		return nil
+	})
+	return e.failed(doing, err)
+}
+
 func (e *postgresEngine) list(ctx context.Context, f Filter) ([]Delivery, string, error) {
 	from, where, args := e.where(f)
 	query := "SELECT " + postgresColumns + " FROM " + from

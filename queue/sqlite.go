@@ -40,6 +40,7 @@ type sqliteConfig struct {
 	synchronous string
 	walBytes    int64 // 0 for defaultWALBytes
 	splitRows   int   // 0 for defaultSplitRows
+	partRows    int   // 0 for defaultPartRows
 }
 
 // sqliteEngine is the engine on one SQLite file, which this process alone owns. One connection writes, outside of
@@ -116,6 +117,9 @@ func openSQLite(ctx context.Context, path string, cfg sqliteConfig) (_ *sqliteEn
 	}
 	if cfg.splitRows == 0 {
 		cfg.splitRows = defaultSplitRows
+	}
+	if cfg.partRows == 0 {
+		cfg.partRows = defaultPartRows
 	}
 	e := &sqliteEngine{cfg: cfg, path: path, direct: map[int64]struct{}{}, kick: make(chan struct{}, 1), webhooks: newWebhooks()}
 	e.life, e.end = context.WithCancel(context.Background())
