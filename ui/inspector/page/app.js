@@ -10,7 +10,7 @@ import { helpButton, helpDialog } from "./keyboard.js";
 import { listDrawn, listView, settleList } from "./list.js";
 import { Live } from "./live.js";
 import { heard } from "./output.js";
-import { copyButton } from "./parts.js";
+import { copyButton, showDialogs } from "./parts.js";
 import { loadRejected, lookedAt, refused, rejectedView, unseen } from "./rejected.js";
 import { dismiss, link, navigate, onDraw, onNavigate, redraw, say, state } from "./store.js";
 import { enterStatus, leaveStatus, loadStatus, loadTunnel, phaseClass, statusDrawn, statusView } from "./status.js";
@@ -91,6 +91,7 @@ onDraw(() => {
     ${header()}
     <main id="main" tabindex="-1">${main()}</main>
     ${editorDialog()}${compareDialog()}${helpDialog()}${toasts()}`, root));
+  showDialogs(root);
   listDrawn();
   statusDrawn();
 });

@@ -1,11 +1,10 @@
 // Two deliveries side by side: their payloads, their headers, and what became of them.
 
 import { html, nothing } from "./vendor/lit-html/lit-html.js";
-import { ref } from "./vendor/lit-html/directives/ref.js";
 import { getDelivery, listDeliveries } from "./api.js";
 import { diffView } from "./diff-view.js";
 import { duration, eventName, moment } from "./format.js";
-import { deliveryLink, modal, pill, problem, when } from "./parts.js";
+import { deliveryLink, pill, problem, when } from "./parts.js";
 import { link, navigate, redraw, state } from "./store.js";
 
 let pair = { ids: null, records: null, error: null };
@@ -83,7 +82,7 @@ export function compareDialog() {
   if (!choice) return nothing;
   const { suggestions, error } = choice;
   return html`
-    <dialog ${ref(modal)} aria-labelledby="compare-choice" @close=${close}>
+    <dialog aria-labelledby="compare-choice" @close=${close}>
       <h2 id="compare-choice">Compare with…</h2>
       ${error ? html`<div class="problem" role="alert"><p>${error.message}</p></div>` : nothing}
       ${suggestions === null && !error ? html`<p class="quiet" role="status">Looking for deliveries like it…</p>` : nothing}

@@ -126,10 +126,16 @@ function timeline(record, a, until) {
     <rect class="track" x="0" y="4" width="1000" height="2"></rect><rect class=${kind} x=${Math.min(x, 996)} y="0" width=${Math.min(width, 1000 - Math.min(x, 996))} height="10"></rect></svg>`;
 }
 
+// culprit is the line of a Go stack that is worth seeing first: where it panicked, without what the runtime does then.
+function culprit(stack) {
+  const at = stack.findLastIndex((line) => /^(panic|runtime\.\w+)\(/.test(line));
+  return stack[at < 0 ? 1 : at + 2] ?? stack[0];
+}
+
 function oneAttempt(record, a, until) {
   const running = a.duration_ms === null;
   const output = printed(record.id, a);
-  const stack = a.stack.split("\n");
+  const stack = a.stack.trimEnd().split("\n");
   return html`
     <li class="attempt">
       <div class="attempt-head">
@@ -139,7 +145,7 @@ function oneAttempt(record, a, until) {
       </div>
       ${timeline(record, a, until)}
       ${a.error ? html`<pre class="error" tabindex="0" aria-label="Error of attempt ${a.n}">${a.error}</pre>` : nothing}
-      ${a.stack ? html`<details class="stack"><summary>Stack, ${plural(stack.length, "line")}: <code>${stack.find((l) => l && !l.startsWith("goroutine")) ?? ""}</code></summary><pre tabindex="0">${a.stack}</pre></details>` : nothing}
+      ${a.stack ? html`<details class="stack"><summary>Stack, ${plural(stack.length, "line")}: <code>${culprit(stack)}</code></summary><pre tabindex="0">${a.stack}</pre></details>` : nothing}
       ${output || running ? html`<h4>Output${running ? html` <span class="quiet">as it comes</span>` : nothing}</h4>
         <pre class="output" tabindex="0" aria-label="Output of attempt ${a.n}" aria-live=${running ? "off" : nothing}>${output || nothing}</pre>` : nothing}
       ${a.result !== null && a.result !== undefined ? html`<h4>Result</h4><pre tabindex="0" aria-label="Result of attempt ${a.n}">${reindent(JSON.stringify(a.result))}</pre>` : nothing}

@@ -2,11 +2,9 @@
 
 import { html, nothing } from "./vendor/lit-html/lit-html.js";
 import { live } from "./vendor/lit-html/directives/live.js";
-import { ref } from "./vendor/lit-html/directives/ref.js";
 import { readPayload, replay } from "./api.js";
 import { diffView } from "./diff-view.js";
 import { jsonProblem, place, reindent } from "./format.js";
-import { modal } from "./parts.js";
 import { attempt, navigate, redraw, say } from "./store.js";
 
 const drafts = new Map(); // texts that were begun, by ID of the delivery, for as long as the page is open
@@ -107,7 +105,7 @@ export function editorDialog() {
   if (!editing) return nothing;
   const { record, original, text, problem, sending } = editing;
   return html`
-    <dialog class="wide" ${ref(modal)} aria-labelledby="editor-title" @close=${close} @keydown=${key}>
+    <dialog class="wide" aria-labelledby="editor-title" @close=${close} @keydown=${key}>
       <h2 id="editor-title">Edit and replay</h2>
       <p class="quiet">The headers of ${record.id} go with it. The delivery itself stays as it is.</p>
       <textarea name="payload" aria-label="Payload" aria-describedby="editor-verdict" spellcheck="false" autocapitalize="off" autocomplete="off"

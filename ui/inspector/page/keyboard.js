@@ -1,12 +1,10 @@
 // The keys of the page, and the help that lists them.
 
 import { html, nothing } from "./vendor/lit-html/lit-html.js";
-import { ref } from "./vendor/lit-html/directives/ref.js";
 import { chooseOther } from "./compare.js";
 import { openRecord, replayShown } from "./detail.js";
 import { edit } from "./editor.js";
 import { scrollToTop, step } from "./list.js";
-import { modal } from "./parts.js";
 import { navigate, redraw, state } from "./store.js";
 
 let helping = false;
@@ -83,7 +81,7 @@ export const helpButton = () => html`<button type="button" class="small" aria-la
 export function helpDialog() {
   if (!helping) return nothing;
   return html`
-    <dialog ${ref(modal)} aria-labelledby="help-title" @close=${closeHelp}>
+    <dialog aria-labelledby="help-title" @close=${closeHelp}>
       <h2 id="help-title">Keys</h2>
       <dl class="keys">${keys.map((k) => html`<dt><kbd>${k.name ?? k.keys[0]}</kbd></dt><dd>${k.says}</dd>`)}
         <dt><kbd>Ctrl ⏎</kbd></dt><dd>replay what is edited</dd></dl>

@@ -32,7 +32,16 @@ export const problem = (error, retry) => html`
 // labelOf names a delivery in a sentence.
 export const labelOf = (d) => `${eventName(d)}${d.repo.name ? ` of ${d.repo.name}` : ""}`;
 
-// dialog keeps an element modal for as long as it is drawn.
-export const modal = (element) => {
-  if (element && !element.open) element.showModal();
-};
+let opener = null; // what had the focus before a dialog was opened
+
+// showDialogs makes dialogs modal that were just drawn, and gives the focus back once they are gone.
+export function showDialogs(root) {
+  const dialog = root.querySelector("dialog");
+  if (dialog && !dialog.open) {
+    opener = document.activeElement;
+    dialog.showModal();
+  } else if (!dialog && opener) {
+    if (opener.isConnected) opener.focus();
+    opener = null;
+  }
+}

@@ -1,10 +1,8 @@
 // Replaying all dead deliveries of a filter, one after the other.
 
 import { html, nothing } from "./vendor/lit-html/lit-html.js";
-import { ref } from "./vendor/lit-html/directives/ref.js";
 import { listDeliveries, replay } from "./api.js";
 import { count, plural } from "./format.js";
-import { modal } from "./parts.js";
 import { redraw, state } from "./store.js";
 
 let run = null; // null, or what the dialog shows
@@ -76,7 +74,7 @@ function text() {
 function dialog() {
   const { phase, ids, error } = run;
   return html`
-    <dialog ${ref(modal)} aria-labelledby="replay-dead-title" @close=${close}>
+    <dialog aria-labelledby="replay-dead-title" @close=${close}>
       <h2 id="replay-dead-title">Replay dead deliveries</h2>
       ${error ? html`<div class="problem" role="alert"><p>${error.message}</p></div>` : text()}
       <p class="buttons">
