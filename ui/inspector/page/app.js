@@ -12,7 +12,7 @@ import { Live } from "./live.js";
 import { heard } from "./output.js";
 import { copyButton, showDialogs } from "./parts.js";
 import { loadRejected, lookedAt, refused, rejectedView, unseen } from "./rejected.js";
-import { dismiss, link, navigate, onDraw, onNavigate, redraw, say, state } from "./store.js";
+import { dismiss, link, navigate, onDraw, onNavigate, redraw, redrawSoon, say, state } from "./store.js";
 import { enterStatus, leaveStatus, loadStatus, loadTunnel, phaseClass, statusDrawn, statusView } from "./status.js";
 import { loadSamples, triggerView } from "./trigger.js";
 
@@ -140,11 +140,11 @@ state.live = new Live({
     state.list.apply(d);
     changedDelivery(d.id);
     loadStatus();
-    redraw();
+    redrawSoon();
   },
   output(piece) {
     heard(piece);
-    if (piece.delivery === state.route.delivery) redraw();
+    if (piece.delivery === state.route.delivery) redrawSoon();
   },
   rejected: refused,
   tunnel() {

@@ -88,7 +88,7 @@ export function compareDialog() {
       ${suggestions === null && !error ? html`<p class="quiet" role="status">Looking for deliveries like it…</p>` : nothing}
       ${suggestions?.length ? html`<ul class="choices">${suggestions.map(({ why, d }) => html`
         <li><button type="button" @click=${() => choose(d.id)}>${pill(d.state)} <strong>${eventName(d)}</strong> ${d.repo.name} <span class="quiet">${when(d.received)} · ${why}</span></button></li>`)}</ul>` : nothing}
-      <form @submit=${submitted} class="line">
+      <form @submit=${submitted} class="inline-form">
         <label class="grow">Or by its ID <input name="id" class="id" autocomplete="off" spellcheck="false" placeholder="01…"></label>
         <button type="submit">Compare</button>
       </form>

@@ -14,7 +14,7 @@ import { Tree } from "./tree.js";
 const rawPiece = 200_000; // characters of a body shown at first
 
 // What is open: the delivery as it was fetched last, and how it is looked at.
-let shown = { id: "", record: null, error: null, loading: false, tab: "tree", tree: null, raw: rawPiece };
+let shown = { id: "", record: null, bytes: 0, error: null, loading: false, tab: "tree", tree: null, raw: rawPiece };
 let controller = null;
 let refetch = null;
 
@@ -24,7 +24,7 @@ export function showDelivery(id) {
   controller?.abort();
   clearTimeout(refetch);
   refetch = null;
-  shown = { id, record: null, error: null, loading: false, tab: shown.tab, tree: null, raw: rawPiece };
+  shown = { id, record: null, bytes: 0, error: null, loading: false, tab: shown.tab, tree: null, raw: rawPiece };
   if (id) load();
 }
 
@@ -39,6 +39,7 @@ async function load() {
     mine.error = null;
     if (mine.record?.body !== record.body) mine.tree = null;
     mine.record = record;
+    mine.bytes = new Blob([record.body]).size;
     for (const a of record.attempt_list) if (a.duration_ms === null) fetched(record.id, a);
   } catch (e) {
     if (e.name === "AbortError" || mine !== shown) return;
@@ -202,7 +203,7 @@ function payload(record) {
   return html`
     <div class="tabs">
       <div role="tablist" aria-label="Payload as" @keydown=${turn}>${tab("tree", "Tree")}${tab("raw", "Raw")}</div>
-      <span class="quiet">${size(new Blob([record.body]).size)}</span>
+      <span class="quiet">${size(shown.bytes)}</span>
       <span class="buttons">
         ${shown.tab === "tree" && !shown.tree.error ? html`<button type="button" class="small" @click=${() => shown.tree.unfold(true)}>Unfold</button>
           <button type="button" class="small" @click=${() => shown.tree.unfold(false)}>Fold</button>` : nothing}

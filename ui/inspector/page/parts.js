@@ -40,6 +40,13 @@ export function showDialogs(root) {
   if (dialog && !dialog.open) {
     opener = document.activeElement;
     dialog.showModal();
+    const text = dialog.querySelector("textarea");
+    if (text) {
+      // Where the caret is put at the end, the beginning is out of sight.
+      text.setSelectionRange(0, 0);
+      text.scrollTop = 0;
+      text.focus();
+    }
   } else if (!dialog && opener) {
     if (opener.isConnected) opener.focus();
     opener = null;

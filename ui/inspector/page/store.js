@@ -28,8 +28,11 @@ export function address(route) {
   return query ? `?${query}` : "?";
 }
 
+const calm = 150; // ms between two drawings that nobody at the page has asked for
+
 let draw = () => {};
 let scheduled = false;
+let later = null;
 
 // onDraw sets what draws the page.
 export function onDraw(f) {
@@ -42,8 +45,15 @@ export function redraw() {
   scheduled = true;
   requestAnimationFrame(() => {
     scheduled = false;
+    clearTimeout(later);
+    later = null;
     draw();
   });
+}
+
+// redrawSoon is redraw for what comes by itself, which may be hundreds of things a second: they are drawn together.
+export function redrawSoon() {
+  later ??= setTimeout(redraw, calm);
 }
 
 export const state = {
