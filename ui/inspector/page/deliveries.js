@@ -7,6 +7,7 @@ export const finished = new Set(["done", "dead", "skipped", "merged", "discarded
 
 const pageSize = 200;
 const mostRows = 20_000; // beyond it the oldest are let go; they can be fetched again
+const mostArrived = 2000; // told by the stream and not in the rows yet: a page that nobody looks at is not drawn
 const betweenRefreshes = 2000; // ms; a page that can't follow is not made slower by fetching all the time
 
 export const noFilter = { endpoint: "", state: "", scope: "", repo: "", q: "" };
@@ -45,9 +46,11 @@ export class DeliveryList {
   loaded = false; // whether rows has an answer to filter
   error = null;
   behind = false; // events were lost, and the rows are not fetched again yet
+  anchor = undefined; // ID of the row that is to stay where it is
 
   #index = new Map(); // rows by ID
   #arrived = new Map(); // what the stream told since the rows were last put together
+  #shift = 0; // rows that came before the anchor since settle was last called
   #generation = 0; // answers to older questions are dropped
   #refreshTimer = null;
   #lastRefresh = -Infinity;
@@ -141,11 +144,25 @@ export class DeliveryList {
   // apply takes in what the stream tells of a delivery. settle brings it into the rows, once for all that came since.
   apply(d) {
     this.#arrived.set(d.id, d);
+    if (this.#arrived.size <= mostArrived) return;
+    if (this.loaded) {
+      this.#merge();
+    } else {
+      this.#arrived.clear();
+      this.refresh();
+    }
   }
 
-  // settle puts the rows together and returns how many came before the row with the ID anchor.
-  settle(anchor) {
-    if (this.#arrived.size === 0 || !this.loaded) return 0;
+  // settle brings what has arrived into the rows, and returns how many came before the anchor since it was last called.
+  settle() {
+    this.#merge();
+    const shift = this.#shift;
+    this.#shift = 0;
+    return shift;
+  }
+
+  #merge() {
+    if (this.#arrived.size === 0 || !this.loaded) return;
     const fresh = [];
     let gone = false;
     const replaced = new Map();
@@ -164,7 +181,7 @@ export class DeliveryList {
       }
     }
     this.#arrived.clear();
-    const before = anchor === undefined ? -1 : this.position(anchor);
+    const before = this.anchor === undefined ? -1 : this.position(this.anchor);
     if (gone || replaced.size) {
       const rows = [];
       for (const row of this.rows) {
@@ -184,8 +201,8 @@ export class DeliveryList {
         this.next = this.rows.at(-1).id;
       }
     }
-    if (before < 0) return 0;
-    const after = this.position(anchor);
-    return after < 0 ? 0 : after - before;
+    if (before < 0) return;
+    const after = this.position(this.anchor);
+    if (after >= 0) this.#shift += after - before;
   }
 }

@@ -17,7 +17,6 @@ const scopes = ["repo", "repo.content", "repo.config", "discussion", "discussion
 
 let scroller = null; // the element that scrolls
 let rowHeight = 36; // px, as the style sheet has it for the list's width
-let topID; // ID of the first row in sight, which stays where it is when others come above it
 let freshAbove = 0; // rows that came above what is in sight
 let focusWanted = false; // the row under the cursor is to have the focus once it is drawn
 
@@ -138,16 +137,17 @@ function visible() {
 }
 
 function scrolled() {
-  const { rows } = state.list;
+  const { list } = state;
   const index = Math.floor(scroller.scrollTop / rowHeight);
-  topID = index > 0 ? rows[index]?.id : undefined;
+  // What somebody reads stays where it is when others come above it; at the top, the newest are what they want to see.
+  list.anchor = index > 0 ? list.rows[index]?.id : undefined;
   if (index === 0) freshAbove = 0;
   redraw();
 }
 
 // settleList brings what arrived into the rows without moving what somebody looks at.
 export function settleList() {
-  const shift = state.list.settle(topID);
+  const shift = state.list.settle();
   if (shift && scroller) {
     scroller.scrollTop += shift * rowHeight;
     if (shift > 0) freshAbove += shift;
