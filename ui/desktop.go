@@ -35,17 +35,25 @@ func Copy(w io.Writer, text string) error {
 // openerGrace is how long a browser's launcher may take to fail.
 const openerGrace = 3 * time.Second
 
-// OpenBrowser shows an http or https URL in the user's browser. The error of a failure has the URL, for the user to open it.
-// It returns after three seconds at the most; a launcher that lives on, as some do as long as their browser, is left to itself.
+// BrowserError says why a URL could not be shown in a browser.
+type BrowserError struct {
+	URL string
+	Err error
+}
+
+func (e *BrowserError) Error() string {
+	return fmt.Sprintf("opening a browser: %v; open %s yourself", e.Err, e.URL)
+}
+
+// Unwrap returns the reason.
+func (e *BrowserError) Unwrap() error { return e.Err }
+
+// OpenBrowser shows an http or https URL in the user's browser. The error of a failure is a *BrowserError, whose text has the URL,
+// for the user to open it. It returns after three seconds at the most; a launcher that lives on, as some do as long as their
+// browser, is left to itself.
 func OpenBrowser(address string) error {
-	failed := func(err error) error {
-		return fmt.Errorf("opening a browser: %w; open %s yourself", err, address)
-	}
-	u, err := url.Parse(address)
-	if err != nil {
-		return fmt.Errorf("opening a browser: %w", err)
-	}
-	if u.Scheme != "http" && u.Scheme != "https" {
+	failed := func(err error) error { return &BrowserError{URL: address, Err: err} }
+	if u, err := url.Parse(address); err != nil || u.Scheme != "http" && u.Scheme != "https" {
 		return failed(errors.New("want an http or https URL"))
 	}
 	argv := []string{"xdg-open", address}

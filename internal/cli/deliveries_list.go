@@ -25,7 +25,11 @@ type listing struct {
 	since  string
 	limit  int
 	json   bool
+	web    bool
 }
+
+// webless are the flags whose wish the inspector's page can't fulfil.
+var webless = []string{"json", "limit", "action", "since"}
 
 func newList(p *program) *cobra.Command {
 	l := &listing{program: p}
@@ -34,13 +38,18 @@ func newList(p *program) *cobra.Command {
 		Aliases: []string{"ls"},
 		Short:   "list deliveries, newest first",
 		Long: `List deliveries, newest first. On a terminal long lines are cut; in a pipe or a
-file they are whole. --json prints one object a line.`,
+file they are whole. --json prints one object a line. --web lists them on the
+inspector's page instead.`,
 		Example: `  hubhook deliveries list --state dead --since 2h
   hubhook deliveries list --repo dataset:me/data
-  hubhook deliveries list --json --limit 0 | jq .state`,
+  hubhook deliveries list --json --limit 0 | jq .state
+  hubhook deliveries list --web --state dead`,
 		Args:              noArguments,
 		ValidArgsFunction: cobra.NoFileCompletions,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := alone(cmd, "web", webless...); err != nil {
+				return err
+			}
 			if err := l.run(cmd); err != nil {
 				return fmt.Errorf("deliveries list: %w", err)
 			}
@@ -58,6 +67,7 @@ file they are whole. --json prints one object a line.`,
 	flags.StringVar(&l.since, "since", "", "only those that came since this `TIME`, 2h ago or 2026-01-31T08:00:00Z")
 	flags.IntVar(&l.limit, "limit", defaultListed, "at most `N`; 0 lists all")
 	flags.BoolVar(&l.json, "json", false, "print one JSON object a line")
+	flags.BoolVar(&l.web, "web", false, "list them on the inspector's page, in your browser; for time and action that has no filter")
 	l.where = addWhere(cmd)
 	completeFlag(cmd, "endpoint", p.completeEndpoint(l.where))
 	completeFlag(cmd, "state", completeState)
@@ -85,6 +95,9 @@ func (l *listing) run(cmd *cobra.Command) (err error) {
 	if err != nil {
 		return err
 	}
+	if l.web && !given(cmd, webless...) {
+		return l.openList(cmd, client, f)
+	}
 	deliveries, more, err := list(cmd.Context(), client, f, l.limit)
 	if err != nil {
 		return err
@@ -107,6 +120,20 @@ func (l *listing) run(cmd *cobra.Command) (err error) {
 	if more {
 		l.note("There are more; --limit N lists as many, --limit 0 all.")
 	}
+	return nil
+}
+
+// openList shows what f picks on the inspector's page.
+func (l *listing) openList(cmd *cobra.Command, client *inspector.Client, f queue.Filter) error {
+	if _, err := client.Status(cmd.Context()); err != nil { // a browser would say less of it
+		return explain(err)
+	}
+	f.Action, f.Since = "", time.Time{} // of variables, which are for all lists
+	page, err := client.ListPage(f)
+	if err != nil {
+		return err
+	}
+	l.openPage(cmd, page)
 	return nil
 }
 

@@ -20,8 +20,10 @@ func newShow(p *program) *cobra.Command {
 		Use:   "show ID [flags]",
 		Short: "show one delivery: headers, body, and every attempt to handle it",
 		Long: `Show one delivery: what happened in words, with links to the Hub, headers, body,
-and every attempt to handle it with its error, stack, output and result.`,
+and every attempt to handle it with its error, stack, output and result.
+--web shows it on the inspector's page instead.`,
 		Example: `  hubhook deliveries show 01J9ZK...
+  hubhook deliveries show --web 01J9ZK...
   hubhook deliveries show --body 01J9ZK... > payload.json`,
 		Args: func(cmd *cobra.Command, args []string) error {
 			if len(args) > 1 {
@@ -32,6 +34,7 @@ and every attempt to handle it with its error, stack, output and result.`,
 	}
 	bodyOnly := cmd.Flags().Bool("body", false, "print the body alone, byte for byte")
 	asJSON := cmd.Flags().Bool("json", false, "print a JSON object")
+	web := cmd.Flags().Bool("web", false, "open it on the inspector's page, in your browser")
 	w := addWhere(cmd)
 	one := p.completeDelivery(w)
 	cmd.ValidArgsFunction = func(cmd *cobra.Command, args []string, word string) ([]string, cobra.ShellCompDirective) {
@@ -41,8 +44,11 @@ and every attempt to handle it with its error, stack, output and result.`,
 		return one(cmd, args, word)
 	}
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		if cmd.Flags().Changed("body") && cmd.Flags().Changed("json") {
-			return wrongUsage(cmd, "--body and --json don't go together")
+		if err := alone(cmd, "json", "body"); err != nil {
+			return err
+		}
+		if err := alone(cmd, "web", "body", "json"); err != nil {
+			return err
 		}
 		client, err := p.client(cmd, w)
 		if err != nil {
@@ -52,7 +58,13 @@ and every attempt to handle it with its error, stack, output and result.`,
 		switch {
 		case err != nil:
 			return fmt.Errorf("deliveries show: %w", explainID(err))
-		case *bodyOnly && !cmd.Flags().Changed("json"):
+		case *web && !given(cmd, "body", "json"):
+			page, err := client.DeliveryPage(record.ID)
+			if err != nil {
+				return fmt.Errorf("deliveries show: %w", err)
+			}
+			p.openPage(cmd, page)
+		case *bodyOnly && !given(cmd, "json"):
 			p.out.Write([]byte(record.Body)) // Main reports its error
 		case *asJSON:
 			return p.printJSON(record)

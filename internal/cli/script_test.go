@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/http/cookiejar"
 	"net/url"
 	"os"
 	"os/exec"
@@ -28,6 +29,7 @@ import (
 func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){
 		"http":        request,
+		"browse":      browse,
 		"userprogram": userProgram,
 		"damage":      damage,
 	})
@@ -179,6 +181,25 @@ func request() {
 	text, err := io.ReadAll(response.Body)
 	fail(err)
 	fmt.Printf("%s\n%s\n", response.Status, text)
+}
+
+// browse is the program "browse FILE": it goes where a fresh browser goes that is sent to the URL in FILE, and prints the status of the
+// page that it ends on, and that page's path and query.
+func browse() {
+	fail := func(err error) {
+		if err != nil {
+			fmt.Fprintln(os.Stderr, "browse:", err)
+			os.Exit(1)
+		}
+	}
+	address, err := os.ReadFile(os.Args[1])
+	fail(err)
+	cookies, err := cookiejar.New(nil)
+	fail(err)
+	browser := http.Client{Jar: cookies}
+	response, err := browser.Get(strings.TrimSpace(string(address)))
+	fail(err)
+	fmt.Printf("%d %s\n", response.StatusCode, response.Request.URL.RequestURI())
 }
 
 // damage is the program "damage DATABASE": it overwrites the first page, as a disk that forgets or a copy that went wrong does.

@@ -24,6 +24,12 @@ type Address struct {
 // Page returns the URL to open in a browser. The token is in it, for once: the inspector replaces it by a cookie.
 func (a Address) Page() string { return a.URL + "/?token=" + url.QueryEscape(a.Token) }
 
+// DeliveryPage returns the URL of the page on one delivery, without the token: a browser that was let in once needs none.
+func (a Address) DeliveryPage(id string) string { return a.URL + "/?" + pageOn(id).Encode() }
+
+// pageOn is the query of the page on one delivery.
+func pageOn(id string) url.Values { return url.Values{"delivery": {id}} }
+
 // WriteAddress leaves a in the data directory dir, in a file that only its owner can read, whole or not at all. remove
 // takes it away again, unless another process has put its own there; it may be called more than once.
 func WriteAddress(dir string, a Address) (remove func() error, err error) {

@@ -75,6 +75,23 @@ func NewClient(address, token string) *Client {
 	return c
 }
 
+// ListPage returns the URL of the inspector's page with the deliveries that f picks, to open in a browser. Like Address.Page it
+// has the token in it.
+func (c *Client) ListPage(f queue.Filter) (string, error) { return c.page(values(f)) }
+
+// DeliveryPage returns the URL of the inspector's page on one delivery, as ListPage does.
+func (c *Client) DeliveryPage(id string) (string, error) { return c.page(pageOn(id)) }
+
+func (c *Client) page(query url.Values) (string, error) {
+	if c.err != nil {
+		return "", c.err
+	}
+	if c.token != "" {
+		query.Set("token", c.token)
+	}
+	return c.base.String() + "/?" + query.Encode(), nil
+}
+
 // List returns one page of the deliveries that f picks, newest first. List.Next goes into Filter.Before for the next page.
 func (c *Client) List(ctx context.Context, f queue.Filter) (List, error) {
 	var list List
