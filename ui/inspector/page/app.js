@@ -7,7 +7,7 @@ import { changedDelivery, detailView, followOutput, refreshDelivery, showDeliver
 import { editorDialog } from "./editor.js";
 import { count } from "./format.js";
 import { helpButton, helpDialog } from "./keyboard.js";
-import { listDrawn, listView, settleList } from "./list.js";
+import { listDrawn, listView, reveal, settleList } from "./list.js";
 import { Live } from "./live.js";
 import { heard } from "./output.js";
 import { copyButton, showDialogs } from "./parts.js";
@@ -106,7 +106,10 @@ function follow(route, before) {
   if (String(Object.values(route.filter)) !== String(Object.values(before?.filter ?? []))) state.list.show(route.filter);
   showDelivery(route.view === "deliveries" ? route.delivery : "");
   showPair(route.view === "deliveries" ? route.compare : null);
-  if (route.delivery) state.cursor = route.delivery;
+  if (route.delivery && route.delivery !== before?.delivery) {
+    state.cursor = route.delivery;
+    reveal(route.delivery);
+  }
   if (route.view === "status" && before?.view !== "status") enterStatus();
   if (route.view !== "status") leaveStatus();
   if (route.view === "trigger") loadSamples();

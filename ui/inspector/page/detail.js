@@ -16,6 +16,7 @@ const rawPiece = 200_000; // characters of a body shown at first
 // What is open: the delivery as it was fetched last, and how it is looked at.
 let shown = { id: "", record: null, bytes: 0, error: null, loading: false, tab: "tree", tree: null, raw: rawPiece };
 let controller = null;
+let wish = null; // what is to be done with the delivery once it is here
 let refetch = null;
 
 // showDelivery fetches a delivery, "" for none.
@@ -24,6 +25,7 @@ export function showDelivery(id) {
   controller?.abort();
   clearTimeout(refetch);
   refetch = null;
+  wish = null;
   shown = { id, record: null, bytes: 0, error: null, loading: false, tab: shown.tab, tree: null, raw: rawPiece };
   if (id) load();
 }
@@ -46,6 +48,8 @@ async function load() {
     mine.error = e;
   }
   mine.loading = false;
+  if (mine.record && wish) wish(mine.record);
+  wish = null;
   redraw();
 }
 
@@ -61,15 +65,21 @@ export function changedDelivery(id) {
 
 export const refreshDelivery = () => shown.id && changedDelivery(shown.id);
 
-export const openRecord = () => shown.record;
+// withDelivery does something with the delivery that is open, or else opens the one under the cursor for it.
+export function withDelivery(f) {
+  if (shown.record) {
+    f(shown.record);
+  } else if (state.cursor && state.route.view === "deliveries" && !state.route.compare) {
+    navigate({ delivery: state.cursor });
+    wish = f;
+  }
+}
 
-export async function replayShown() {
-  const { record } = shown;
-  if (!record) return;
-  const answer = await attempt(`Replaying ${record.id}`, () => replay(record.id));
+export async function replayNow({ id }) {
+  const answer = await attempt(`Replaying ${id}`, () => replay(id));
   if (!answer) return;
   navigate({ view: "deliveries", delivery: answer.delivery, compare: null });
-  say("Replayed: this is the new delivery.", { href: link({ delivery: record.id }), label: "Back to the one before" });
+  say("Replayed: this is the new delivery.", { href: link({ delivery: id }), label: "Back to the one before" });
 }
 
 async function discardShown() {
@@ -88,7 +98,7 @@ const copyCurl = (record) => copy(curl(record, endpointURL(record.endpoint) ?? `
 function actions(record) {
   return html`
     <div class="actions" role="group" aria-label="Actions">
-      <button type="button" class="primary" @click=${replayShown}>Replay <kbd>r</kbd></button>
+      <button type="button" class="primary" @click=${() => replayNow(record)}>Replay <kbd>r</kbd></button>
       <button type="button" @click=${() => edit(record)}>Edit and replay <kbd>e</kbd></button>
       <button type="button" @click=${() => chooseOther(record)}>Compare… <kbd>c</kbd></button>
       <button type="button" @click=${() => copyCurl(record)}>Copy as curl</button>

@@ -2,7 +2,7 @@
 
 import { html, nothing } from "./vendor/lit-html/lit-html.js";
 import { chooseOther } from "./compare.js";
-import { openRecord, replayShown } from "./detail.js";
+import { replayNow, withDelivery } from "./detail.js";
 import { edit } from "./editor.js";
 import { scrollToTop, step } from "./list.js";
 import { navigate, redraw, state } from "./store.js";
@@ -18,11 +18,6 @@ function closeHelp() {
   helping = false;
   redraw();
 }
-
-const withRecord = (f) => () => {
-  const record = openRecord();
-  if (record) f(record);
-};
 
 function open() {
   if (state.cursor) navigate({ view: "deliveries", delivery: state.cursor, compare: null });
@@ -51,9 +46,9 @@ const keys = [
   { keys: ["k"], says: "previous delivery", act: () => step(-1), list: true },
   { keys: ["g"], says: "newest delivery", act: () => { state.cursor = ""; scrollToTop(); step(0); }, list: true },
   { keys: ["Enter"], name: "⏎", says: "open it", act: open, list: true },
-  { keys: ["r"], says: "replay the open delivery", act: () => replayShown() },
-  { keys: ["e"], says: "edit and replay it", act: withRecord(edit) },
-  { keys: ["c"], says: "compare it with another one", act: withRecord(chooseOther) },
+  { keys: ["r"], says: "replay it", act: () => withDelivery(replayNow) },
+  { keys: ["e"], says: "edit and replay it", act: () => withDelivery(edit) },
+  { keys: ["c"], says: "compare it with another one", act: () => withDelivery(chooseOther) },
   { keys: ["t"], says: "send a sample event", act: () => navigate({ view: "trigger", compare: null }) },
   { keys: ["/"], says: "search", act: search },
   { keys: ["Escape"], name: "Esc", says: "close what is open", act: back },

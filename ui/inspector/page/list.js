@@ -18,6 +18,7 @@ const scopes = ["repo", "repo.content", "repo.config", "discussion", "discussion
 let scroller = null; // the element that scrolls
 let rowHeight = 36; // px, as the style sheet has it for the list's width
 let freshAbove = 0; // rows that came above what is in sight
+let wanted = ""; // ID of the row that is to be brought into sight once it is there
 let focusWanted = false; // the row under the cursor is to have the focus once it is drawn
 
 const observer = new ResizeObserver(() => {
@@ -164,10 +165,26 @@ export function listDrawn() {
   space.style.height = `${rows.length * rowHeight}px`;
   space.firstElementChild.style.transform = `translateY(${first * rowHeight}px)`;
   if (next !== null && !state.list.error && last > rows.length - fetchAhead) state.list.more();
+  const at = wanted ? state.list.position(wanted) : -1;
+  if (at >= 0) {
+    wanted = "";
+    bringIntoSight(at);
+  }
   if (focusWanted) {
     focusWanted = false;
     scroller.querySelector(`[data-id="${CSS.escape(state.cursor)}"] a`)?.focus({ preventScroll: true });
   }
+}
+
+// reveal brings a delivery's row into sight, at once or when it comes.
+export function reveal(id) {
+  wanted = id;
+}
+
+function bringIntoSight(at) {
+  const top = at * rowHeight;
+  if (top < scroller.scrollTop) scroller.scrollTop = top;
+  else if (top + rowHeight > scroller.scrollTop + scroller.clientHeight) scroller.scrollTop = top + rowHeight - scroller.clientHeight;
 }
 
 // step moves the cursor by so many rows, and with it what is open.
@@ -178,9 +195,7 @@ export function step(by) {
   const to = at < 0 ? 0 : Math.max(0, Math.min(rows.length - 1, at + by));
   state.cursor = rows[to].id;
   if (scroller) {
-    const top = to * rowHeight;
-    if (top < scroller.scrollTop) scroller.scrollTop = top;
-    else if (top + rowHeight > scroller.scrollTop + scroller.clientHeight) scroller.scrollTop = top + rowHeight - scroller.clientHeight;
+    bringIntoSight(to);
     focusWanted = true;
   }
   if (state.route.delivery) navigate({ delivery: state.cursor, compare: null }, { replace: true });
