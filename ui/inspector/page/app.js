@@ -3,7 +3,7 @@
 import { html, nothing, render } from "./vendor/lit-html/lit-html.js";
 import { repeat } from "./vendor/lit-html/directives/repeat.js";
 import { compareDialog, compareView, showPair } from "./compare.js";
-import { changedDelivery, detailView, followOutput, refreshDelivery, showDelivery } from "./detail.js";
+import { changedDelivery, detailDrawn, detailView, followOutput, refreshDelivery, showDelivery } from "./detail.js";
 import { editorDialog } from "./editor.js";
 import { count } from "./format.js";
 import { helpButton, helpDialog } from "./keyboard.js";
@@ -93,6 +93,7 @@ onDraw(() => {
     ${editorDialog()}${compareDialog()}${helpDialog()}${toasts()}`, root));
   showDialogs(root);
   listDrawn();
+  detailDrawn();
   statusDrawn();
 });
 

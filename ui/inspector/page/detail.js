@@ -16,6 +16,7 @@ const rawPiece = 200_000; // characters of a body shown at first
 // What is open: the delivery as it was fetched last, and how it is looked at.
 let shown = { id: "", record: null, bytes: 0, error: null, loading: false, tab: "tree", tree: null, raw: rawPiece };
 let controller = null;
+let unannounced = false; // the delivery was opened, and its title has not been there for the focus yet
 let wish = null; // what is to be done with the delivery once it is here
 let refetch = null;
 
@@ -26,6 +27,7 @@ export function showDelivery(id) {
   clearTimeout(refetch);
   refetch = null;
   wish = null;
+  unannounced = id !== "";
   shown = { id, record: null, bytes: 0, error: null, loading: false, tab: shown.tab, tree: null, raw: rawPiece };
   if (id) load();
 }
@@ -267,6 +269,15 @@ export function detailView() {
         ${error ? problem(error, error.status === 404 ? null : load) : nothing}
       </div>
     </section>`;
+}
+
+// detailDrawn gives the focus to what was opened, if nothing else has it: the row that had it may be out of sight by then.
+export function detailDrawn() {
+  const title = unannounced && document.getElementById("detail-title");
+  if (!title) return;
+  unannounced = false;
+  const { activeElement } = document;
+  if (activeElement === document.body || activeElement?.offsetParent === null) title.focus({ preventScroll: true });
 }
 
 // followOutput keeps the end of what is being printed in sight, unless somebody has scrolled away from it.
