@@ -19,15 +19,23 @@ const (
 // parameters are the names that GET /api/deliveries knows in its query.
 var parameters = []string{"endpoint", "state", "scope", "action", "repo", "q", "since", "replayed", "before", "limit"}
 
-// parseFilter reads the query of GET /api/deliveries. A misspelt name is an error, as the answer would be to another question.
-func parseFilter(query url.Values) (queue.Filter, error) {
+// onlyParameters refuses a query with other parameters than these, or with one of them twice: the answer would be to another question.
+func onlyParameters(query url.Values, names ...string) error {
 	for name, values := range query {
-		if !slices.Contains(parameters, name) {
-			return queue.Filter{}, fmt.Errorf("unknown parameter %q; there are %s", name, strings.Join(parameters, ", "))
+		if !slices.Contains(names, name) {
+			return fmt.Errorf("unknown parameter %q; there are %s", name, strings.Join(names, ", "))
 		}
 		if len(values) > 1 {
-			return queue.Filter{}, fmt.Errorf("parameter %q is given %d times", name, len(values))
+			return fmt.Errorf("parameter %q is given %d times", name, len(values))
 		}
+	}
+	return nil
+}
+
+// parseFilter reads the query of GET /api/deliveries.
+func parseFilter(query url.Values) (queue.Filter, error) {
+	if err := onlyParameters(query, parameters...); err != nil {
+		return queue.Filter{}, err
 	}
 	f := queue.Filter{
 		Endpoint: query.Get("endpoint"),

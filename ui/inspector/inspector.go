@@ -22,6 +22,7 @@ type Queue interface {
 	List(ctx context.Context, f queue.Filter) (ds []queue.Delivery, next string, err error)
 	Get(ctx context.Context, id string) (*queue.Record, error)
 	Counts(ctx context.Context) (queue.Counts, error)
+	TimeSeries(ctx context.Context, tq queue.TimeSeriesQuery) ([]queue.TimeStep, error)
 	Discard(ctx context.Context, id, reason string) error
 	Watch(buffer int) *queue.Watcher
 }
@@ -77,6 +78,8 @@ type Inspector struct {
 
 	rejected      history[Rejected]
 	tunnelChanges history[TunnelChange]
+
+	recentSeries *recentSeries
 }
 
 // New returns the inspector of c. It panics if a required field is missing.
@@ -96,10 +99,11 @@ func New(c Config) *Inspector {
 		}
 	}
 	in := &Inspector{
-		config:      c,
-		crossOrigin: http.NewCrossOriginProtection(),
-		feed:        newFeed(c.Queue),
-		pace:        defaultPace,
+		config:       c,
+		crossOrigin:  http.NewCrossOriginProtection(),
+		feed:         newFeed(c.Queue),
+		pace:         defaultPace,
+		recentSeries: newRecentSeries(),
 	}
 	in.handler = in.protect(in.routes())
 	return in
@@ -130,6 +134,7 @@ func (in *Inspector) routes() http.Handler {
 	router.Handle("/api/samples", methods{http.MethodGet: in.samples})
 	router.Handle("/api/rejected", methods{http.MethodGet: in.listRejected})
 	router.Handle("/api/tunnel", methods{http.MethodGet: in.listTunnelChanges})
+	router.Handle("/api/series", methods{http.MethodGet: in.series})
 	router.Handle("/api/stream", methods{http.MethodGet: in.stream})
 	router.Handle("/api/status", methods{http.MethodGet: in.status})
 	if in.config.Metrics != nil {

@@ -84,6 +84,7 @@ var paths = []struct{ method, path string }{
 	{"POST", "/api/payload"},
 	{"GET", "/api/rejected"},
 	{"GET", "/api/tunnel"},
+	{"GET", "/api/series"},
 	{"GET", "/nothing/here"},
 	{"DELETE", "/api/deliveries/ID"},
 }
@@ -325,6 +326,7 @@ func TestMethods(t *testing.T) {
 		"/api/payload":               "POST",
 		"/api/rejected":              "GET, HEAD",
 		"/api/tunnel":                "GET, HEAD",
+		"/api/series":                "GET, HEAD",
 		"/api/stream":                "GET, HEAD",
 		"/api/status":                "GET, HEAD",
 		"/metrics":                   "GET, HEAD",

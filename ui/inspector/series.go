@@ -1,0 +1,137 @@
+package inspector
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"math"
+	"net/http"
+	"net/url"
+	"time"
+
+	"github.com/hubhook/hubhook/queue"
+)
+
+const (
+	// seriesAge is how old a time series may be that is answered, so that many pages cost no more than one.
+	seriesAge = time.Second
+	// maxRecentSeries is how many of them are kept for that.
+	maxRecentSeries = 64
+)
+
+// Series is what has become of the deliveries of the last hour or day, step by step of the time at which they were received. All its
+// lists are as long as Times.
+type Series struct {
+	StepMS     int64                   `json:"step_ms"`
+	Times      []int64                 `json:"times"`       // when each step begins, in Unix seconds, oldest first; the last one goes on
+	States     map[queue.State][]int64 `json:"states"`      // how many are in that state by now; every state is there
+	DurationMS SeriesDurations         `json:"duration_ms"` // of the last attempts of those that are finished
+}
+
+// SeriesDurations are durations in milliseconds, with three digits after the point, null for a step without any.
+type SeriesDurations struct {
+	P50 []*float64 `json:"p50"` // as P95 at most 5 % or 1 µs too long
+	P95 []*float64 `json:"p95"`
+	Max []*float64 `json:"max"`
+}
+
+// fromTimeSteps returns the view of a time series.
+func fromTimeSteps(step time.Duration, steps []queue.TimeStep) Series {
+	s := Series{StepMS: step.Milliseconds(), Times: make([]int64, len(steps)), States: map[queue.State][]int64{}}
+	for _, state := range queue.States() {
+		s.States[state] = make([]int64, len(steps))
+	}
+	durations := func(of func(queue.TimeStep) time.Duration) []*float64 {
+		all := make([]*float64, len(steps))
+		for i, step := range steps {
+			if step.Handled > 0 {
+				ms := math.Round(float64(of(step))/float64(time.Microsecond)) / 1000
+				all[i] = &ms
+			}
+		}
+		return all
+	}
+	for i, step := range steps {
+		s.Times[i] = step.Start.Unix()
+		for state, n := range step.States {
+			s.States[state][i] = n
+		}
+	}
+	s.DurationMS = SeriesDurations{
+		P50: durations(func(s queue.TimeStep) time.Duration { return s.P50 }),
+		P95: durations(func(s queue.TimeStep) time.Duration { return s.P95 }),
+		Max: durations(func(s queue.TimeStep) time.Duration { return s.Max }),
+	}
+	return s
+}
+
+// parseSeries reads the query of GET /api/series.
+func parseSeries(query url.Values) (queue.TimeSeriesQuery, error) {
+	if err := onlyParameters(query, "last", "endpoint"); err != nil {
+		return queue.TimeSeriesQuery{}, err
+	}
+	tq := queue.TimeSeriesQuery{Endpoint: query.Get("endpoint")}
+	switch text := query.Get("last"); text {
+	case "1h", "":
+		tq.Step, tq.Steps = time.Minute, 60
+	case "24h":
+		tq.Step, tq.Steps = 15*time.Minute, 96
+	default:
+		return queue.TimeSeriesQuery{}, fmt.Errorf("last: want 1h or 24h, have %q", text)
+	}
+	return tq, nil
+}
+
+func (in *Inspector) series(w http.ResponseWriter, r *http.Request) {
+	tq, err := parseSeries(r.URL.Query())
+	if err != nil {
+		writeError(w, http.StatusBadRequest, err.Error())
+		return
+	}
+	series, err := in.recentSeries.get(r.Context(), in.config.Queue, tq)
+	if err != nil {
+		fail(w, "reading the time series", err)
+		return
+	}
+	writeJSON(w, http.StatusOK, series)
+}
+
+// recentSeries reads time series, one at a time, as each takes one of the few connections that lists are read through too.
+type recentSeries struct {
+	turn  chan struct{} // has one element while it is nobody's turn
+	known map[queue.TimeSeriesQuery]readSeries
+}
+
+type readSeries struct {
+	Series
+	read time.Time
+}
+
+func newRecentSeries() *recentSeries {
+	rs := &recentSeries{turn: make(chan struct{}, 1), known: map[queue.TimeSeriesQuery]readSeries{}}
+	rs.turn <- struct{}{}
+	return rs
+}
+
+func (rs *recentSeries) get(ctx context.Context, q Queue, tq queue.TimeSeriesQuery) (Series, error) {
+	select {
+	case <-rs.turn:
+		defer func() { rs.turn <- struct{}{} }()
+	case <-ctx.Done():
+		return Series{}, ctx.Err()
+	}
+	now := time.Now()
+	maps.DeleteFunc(rs.known, func(_ queue.TimeSeriesQuery, s readSeries) bool { return now.Sub(s.read) >= seriesAge })
+	if s, ok := rs.known[tq]; ok {
+		return s.Series, nil
+	}
+	steps, err := q.TimeSeries(ctx, tq)
+	if err != nil {
+		return Series{}, err
+	}
+	series := fromTimeSteps(tq.Step, steps)
+	if len(rs.known) < maxRecentSeries {
+		rs.known[tq] = readSeries{series, time.Now()} // who waited for a long reading is content with it
+	}
+	return series, nil
+}
