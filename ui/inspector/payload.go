@@ -1,7 +1,6 @@
 package inspector
 
 import (
-	"fmt"
 	"net/http"
 
 	"github.com/go-json-experiment/json/jsontext"
@@ -13,12 +12,19 @@ import (
 func (in *Inspector) readPayload(w http.ResponseWriter, r *http.Request) {
 	var request struct {
 		Body jsontext.Value `json:"body"`
+		Text *string        `json:"text"`
 	}
 	if err := decode(w, r, maxBody, &request); err != nil {
 		fail(w, "reading a payload", err)
 		return
 	}
 	switch {
+	case request.Text != nil && request.Body != nil:
+		writeError(w, http.StatusUnprocessableEntity, "give the payload as body or as text, not both")
+		return
+	case request.Text != nil:
+		writeJSON(w, http.StatusOK, read([]byte(*request.Text)))
+		return
 	case request.Body == nil:
 		writeError(w, http.StatusUnprocessableEntity, `body is missing; give the payload in it, {"body": {...}}`)
 		return
@@ -26,10 +32,19 @@ func (in *Inspector) readPayload(w http.ResponseWriter, r *http.Request) {
 		writeError(w, http.StatusUnprocessableEntity, "body: want an object, have "+kindName(request.Body.Kind()))
 		return
 	}
-	p, err := payload.Parse(request.Body)
-	if p == nil {
-		writeError(w, http.StatusUnprocessableEntity, fmt.Sprintf("body: %v", err))
+	reading := read(request.Body)
+	if reading.Refused != "" {
+		writeError(w, http.StatusUnprocessableEntity, "body: "+reading.Refused)
 		return
+	}
+	writeJSON(w, http.StatusOK, reading)
+}
+
+// read says what the front door makes of a body.
+func read(body []byte) Reading {
+	p, err := payload.Parse(body)
+	if p == nil {
+		return Reading{Links: []payload.Link{}, Refused: err.Error()}
 	}
 	reading := Reading{
 		Summary: p.Summary(),
@@ -40,7 +55,7 @@ func (in *Inspector) readPayload(w http.ResponseWriter, r *http.Request) {
 	if err != nil {
 		reading.Problem = err.Error()
 	}
-	writeJSON(w, http.StatusOK, reading)
+	return reading
 }
 
 // linksOf is never nil, as a list in JSON is never null.

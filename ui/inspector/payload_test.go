@@ -104,6 +104,33 @@ func TestReadPayload(t *testing.T) {
 		got.Summary != "" || got.Event != (Event{"repo", ""}) || got.Repo != (Repo{"model", "me/<b>"}) {
 		t.Errorf("without a usable action: %+v", got)
 	}
+	text := func(text string) (reading Reading) {
+		t.Helper()
+		quoted, err := json.Marshal(text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		response, answer := f.request("POST", "/api/payload", `{"text": `+string(quoted)+`}`)
+		if err := json.Unmarshal([]byte(answer), &reading); err != nil || response.StatusCode != 200 || reading.Links == nil {
+			t.Fatalf("status %d, %v: %s", response.StatusCode, err, answer)
+		}
+		return reading
+	}
+	if got := text(file("real_discussion_create_pr_model.json")); got.Refused != "" || got.Problem != "" || got.Event != (Event{"discussion", "create"}) {
+		t.Errorf("a pull request as text: %+v", got)
+	}
+	for unfinished, want := range map[string]string{
+		"{\n  \"event\": ,\n}": "line 2, column 12", "": "empty body", "[]": "array", `{}, "text": "x"`: "line 1, column 3", "\u2028": "line 1, column 1",
+	} {
+		if got := text(unfinished); !strings.Contains(got.Refused, want) {
+			t.Errorf("%q: refused %q, want it to name %q", unfinished, got.Refused, want)
+		}
+	}
+	response, body := f.request("POST", "/api/payload", `{"body": {}, "text": "{}"}`)
+	if response.StatusCode != 422 {
+		t.Errorf("both: status %d, want 422", response.StatusCode)
+	}
+	wantError(t, body)
 	if list, _, err := f.queue.List(t.Context(), queue.Filter{}); err != nil || len(list) != 0 {
 		t.Errorf("%d deliveries are stored, %v", len(list), err)
 	}

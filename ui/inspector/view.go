@@ -207,6 +207,7 @@ type Reading struct {
 	Summary string         `json:"summary"` // as in Record
 	Links   []payload.Link `json:"links"`   // as in Record
 	Problem string         `json:"problem"` // why a delivery with it would be stored as dead; "" if it would not
+	Refused string         `json:"refused"` // of a text: why it would not be stored at all, being no JSON object; "" if it would
 	Event   Event          `json:"event"`
 	Repo    Repo           `json:"repo"`
 }

@@ -53,6 +53,6 @@ export const getSeries = (last, endpoint) => request(`/api/series?${query({ last
 // JSON.stringify would change numbers that JavaScript can't hold.
 export const replay = (id, body) => post(`${deliveryPath(id)}/replay`, body === undefined ? "{}" : `{"body":${body}}`);
 
-// readPayload asks what the front door would make of the text of a payload.
-export const readPayload = (body, signal) =>
-  request("/api/payload", { method: "POST", headers: { "Content-Type": "application/json" }, body: `{"body":${body}}`, signal });
+// readPayload asks what the front door would make of a text, whether it is a payload yet or not.
+export const readPayload = (text, signal) =>
+  request("/api/payload", { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify({ text }), signal });

@@ -4,21 +4,20 @@ import { html, nothing } from "./vendor/lit-html/lit-html.js";
 import { live } from "./vendor/lit-html/directives/live.js";
 import { readPayload, replay } from "./api.js";
 import { diffView } from "./diff-view.js";
-import { jsonProblem, place, reindent } from "./format.js";
+import { reindent } from "./format.js";
 import { attempt, navigate, redraw, say } from "./store.js";
 
 const drafts = new Map(); // texts that were begun, by ID of the delivery, for as long as the page is open
 const pause = 200; // ms without a key before the text is looked at
 
-let editing = null; // null, or {record, original, text, problem, read, sending}
+// null, or the delivery, its payload, the text as it is now, the text that was read last, and what was read in it.
+let editing = null;
 let timer = null;
 let asking = null;
 
-export const isEditing = () => editing !== null;
-
 export function edit(record) {
   const original = reindent(record.body);
-  editing = { record, original, text: drafts.get(record.id) ?? original, problem: null, read: null, sending: false, checked: false };
+  editing = { record, original, text: drafts.get(record.id) ?? original, readText: null, reading: null, error: null, sending: false };
   check();
   redraw();
 }
@@ -32,7 +31,6 @@ function close() {
 
 function wrote(text) {
   editing.text = text;
-  editing.checked = false;
   if (text === editing.original) drafts.delete(editing.record.id);
   else drafts.set(editing.record.id, text);
   clearTimeout(timer);
@@ -40,38 +38,31 @@ function wrote(text) {
   redraw();
 }
 
-// check tells what is wrong with the text, or what hubhook reads in it.
+// check asks hubhook what it reads in the text, so that the page and the front door are of one opinion.
 async function check() {
   asking?.abort();
   const mine = editing;
   if (!mine) return;
   asking = new AbortController();
   const { text } = mine;
-  mine.problem = jsonProblem(text);
-  mine.read = null;
-  redraw();
   try {
-    const read = await readPayload(text, asking.signal);
-    if (mine.text !== text || mine.problem) return;
-    mine.read = read;
-    mine.checked = true;
+    mine.reading = await readPayload(text, asking.signal);
+    mine.error = null;
   } catch (e) {
-    if (e.name === "AbortError" || mine.text !== text) return;
-    // The place of a mistake is told in bytes of what was sent, of which the text is the rest after {"body":
-    const byte = /at byte (\d+)/.exec(e.message);
-    if (mine.problem && byte) {
-      const at = place(text, Math.max(0, Number(byte[1]) - '{"body":'.length));
-      mine.problem = `line ${at.line}, column ${at.column}: ${mine.problem}`;
-    } else if (!mine.problem) {
-      mine.problem = e.message;
-    }
+    if (e.name === "AbortError") return;
+    mine.reading = null;
+    mine.error = e;
   }
+  mine.readText = text;
   redraw();
 }
 
+// isValid is only ever said of the text as it is now.
+const isValid = () => editing.readText === editing.text && editing.reading !== null && !editing.reading.refused;
+
 async function send() {
   const mine = editing;
-  if (!mine || mine.sending || jsonProblem(mine.text)) return;
+  if (!mine || mine.sending || !isValid()) return;
   mine.sending = true;
   redraw();
   const answer = await attempt("Replaying the edited payload", () => replay(mine.record.id, mine.text));
@@ -93,30 +84,39 @@ function key(e) {
 }
 
 function verdict() {
-  const { problem, read } = editing;
-  if (problem) return html`<p id="editor-verdict" class="bad" role="status">${problem}</p>`;
-  if (!read) return html`<p id="editor-verdict" class="quiet" role="status">Checking…</p>`;
-  if (read.problem) return html`<p id="editor-verdict" class="warn" role="status">It would be stored as dead: ${read.problem}</p>`;
-  return html`<p id="editor-verdict" class="good" role="status">Valid. ${read.summary}</p>`;
+  const { reading, error, readText, text } = editing;
+  const sentence = (kind, words) => html`<p id="editor-verdict" class=${kind} role="status">${words}</p>`;
+  if (error) return sentence("bad", error.message);
+  if (!reading || (readText !== text && reading.refused)) return sentence("quiet", "Checking…");
+  if (reading.refused) return sentence("bad", reading.refused);
+  if (reading.problem) return sentence("warn", `It would be stored as dead: ${reading.problem}`);
+  return sentence("good", `Valid. ${reading.summary}`);
+}
+
+function against() {
+  const { original, readText, reading } = editing;
+  if (readText === null) return nothing;
+  if (reading?.refused) return html`<p class="quiet">The differences are shown once the payload is valid.</p>`;
+  return diffView(original, readText, "Differences from the original");
 }
 
 // editorDialog is drawn at the end of the page.
 export function editorDialog() {
   if (!editing) return nothing;
-  const { record, original, text, problem, sending } = editing;
+  const { record, original, text, reading, sending } = editing;
   return html`
     <dialog class="wide" aria-labelledby="editor-title" @close=${close} @keydown=${key}>
       <h2 id="editor-title">Edit and replay</h2>
-      <p class="quiet">The headers of ${record.id} go with it. The delivery itself stays as it is.</p>
+      <p class="quiet">The headers of <span class="id">${record.id}</span> go with it. The delivery itself stays as it is.</p>
       <textarea name="payload" aria-label="Payload" aria-describedby="editor-verdict" spellcheck="false" autocapitalize="off" autocomplete="off"
-        aria-invalid=${problem ? "true" : "false"} .value=${live(text)} @input=${(e) => wrote(e.target.value)}></textarea>
+        aria-invalid=${reading?.refused ? "true" : "false"} .value=${live(text)} @input=${(e) => wrote(e.target.value)}></textarea>
       ${verdict()}
       <h3>Against the original</h3>
-      ${problem ? html`<p class="quiet">The differences are shown once the payload is valid.</p>` : diffView(original, text, "Differences from the original")}
+      ${against()}
       <p class="buttons sticky">
-        <button type="button" class="primary" ?disabled=${Boolean(problem) || sending} @click=${send}>${sending ? "Replaying…" : "Replay"} <kbd>Ctrl ⏎</kbd></button>
+        <button type="button" class="primary" ?disabled=${!isValid() || sending} @click=${send}>${sending ? "Replaying…" : "Replay"} <kbd>Ctrl ⏎</kbd></button>
         <button type="button" ?disabled=${text === original} @click=${() => wrote(original)}>Back to the original</button>
-        <button type="button" ?disabled=${Boolean(problem)} @click=${() => wrote(reindent(text))}>Format</button>
+        <button type="button" ?disabled=${!isValid()} @click=${() => wrote(reindent(text))}>Format</button>
         <button type="button" @click=${close}>Close</button>
       </p>
     </dialog>`;

@@ -126,24 +126,6 @@ export function reindent(text, indent = "  ") {
   }
 }
 
-// jsonProblem says why a text is no JSON object, null if it is one. Not every browser tells the place of every mistake.
-export function jsonProblem(text) {
-  let value;
-  try {
-    value = JSON.parse(text);
-  } catch (e) {
-    return e.message.replace(/^JSON\.parse: /, "");
-  }
-  if (value === null || typeof value !== "object" || Array.isArray(value)) return "a payload is an object: it begins with { and ends with }";
-  return null;
-}
-
-// place is where a byte of a text's UTF-8 stands, for people: both from 1.
-export function place(text, byte) {
-  const before = new TextDecoder().decode(new TextEncoder().encode(text).subarray(0, byte)).split("\n");
-  return { line: before.length, column: before.at(-1).length + 1 };
-}
-
 // quote makes one word of a POSIX shell out of any text.
 const quote = (text) => `'${text.replaceAll("'", `'\\''`)}'`;
 
