@@ -97,6 +97,7 @@ func (r *run) open(ctx context.Context) (err error) {
 		}
 	}
 	r.where.set(func(p *places) { p.inspector = r.address.URL; p.inspectorPage = r.address.Page() })
+	r.screen.LinkDeliveries(r.address.DeliveryPage)
 	r.private.Store(r.newInspector(r.store, r.address.Token))
 	if r.removeAddress, err = inspector.WriteAddress(r.config.Data, r.address); err != nil {
 		r.screen.Warn(ui.Notice{Text: err.Error(), Hint: "is the disk full, or the directory read-only? until it can be written, which is tried again, other commands of hubhook need --server " + r.address.URL})

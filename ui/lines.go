@@ -257,7 +257,7 @@ func (s *Screen) Outcome(o Outcome) {
 		t.add(mood, "merged")
 		if o.MergedInto != "" {
 			t.add(plain, " into ")
-			t.foreign(plain, o.MergedInto, maxName)
+			s.delivery(t, plain, o.MergedInto)
 		}
 	default:
 		t.foreign(mood, o.State, maxName)
@@ -476,9 +476,18 @@ func (s *Screen) finish(t *text, detail int, id string) {
 		t.add(plain, "  ")
 	}
 	t.pad(column)
-	t.foreign(faint, id, maxName)
+	s.delivery(t, faint, id)
 	t.end()
 	s.out.put(t.buf, t.lines, laneLimit)
+}
+
+// delivery writes a delivery's ID, which leads to its page where there is one.
+func (s *Screen) delivery(t *text, mood style, id string) {
+	target := ""
+	if page := s.deliveryPage.Load(); page != nil {
+		target = (*page)(id)
+	}
+	t.linked(mood, id, maxName, target)
 }
 
 // notable is the limit for what is rarer than an event line.

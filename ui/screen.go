@@ -29,6 +29,9 @@ type Config struct {
 	NoColor bool
 	// Now tells the time. Nil is time.Now.
 	Now func() time.Time
+	// Hyperlinks tells whether text on Output may have hyperlinks, by the escape sequence OSC 8. Nil: wherever there are colours, since
+	// terminals leave out a sequence that they don't know; but for the Linux console (TERM is linux), which may print it.
+	Hyperlinks func() bool
 	// Width tells how many characters a line of Output holds; 0 is any number. Nil asks the terminal, and is 0 for anything else.
 	Width func() int
 }
@@ -42,6 +45,9 @@ type Screen struct {
 
 	out, errors             *lane // the same where both end up in one place, so that their order holds; nil for io.Discard
 	outPalette, errsPalette palette
+	hyperlinks              bool // out shows them
+
+	deliveryPage atomic.Pointer[func(id string) string] // nil: there is none
 
 	nameWidth atomic.Int32 // of the longest endpoint's name so far
 }
@@ -70,6 +76,10 @@ func New(c Config) *Screen {
 		if colourful(c, c.Output) && !c.JSON {
 			s.outPalette = newPalette()
 		}
+		s.hyperlinks = s.outPalette != nil && os.Getenv("TERM") != "linux"
+		if c.Hyperlinks != nil {
+			s.hyperlinks = c.Hyperlinks() && !c.JSON
+		}
 	}
 	if c.Errors != io.Discard {
 		if s.out != nil && samePlace(c.Output, c.Errors) {
@@ -90,6 +100,14 @@ func New(c Config) *Screen {
 		}
 	}
 	return s
+}
+
+// LinkDeliveries makes each delivery's ID in event lines a hyperlink to the URL that page returns for it, where Output shows hyperlinks.
+// Such a URL is seen by whoever reads the terminal's text, so it has no secret in it.
+func (s *Screen) LinkDeliveries(page func(id string) string) {
+	if s.hyperlinks {
+		s.deliveryPage.Store(&page)
+	}
 }
 
 // Close prints what is left and lets the screen rest: what comes later is not printed. It returns ctx's error if the writers take

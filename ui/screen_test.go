@@ -359,13 +359,14 @@ func TestJSONLines(t *testing.T) {
 `)
 }
 
-func TestColourOnATerminalOnly(t *testing.T) {
+func TestColoursAndLinksOnATerminalOnly(t *testing.T) {
 	for _, c := range []struct {
 		name, noColor, term string
 		config              Config
-		want                bool
+		want, links         bool
 	}{
-		{name: "terminal", term: "xterm", want: true},
+		{name: "terminal", term: "xterm", want: true, links: true},
+		{name: "Linux console", term: "linux", want: true},
 		{name: "NO_COLOR", term: "xterm", noColor: "0"},
 		{name: "dumb", term: "dumb"},
 		{name: "NoColor", term: "xterm", config: Config{NoColor: true}},
@@ -389,6 +390,7 @@ func TestColourOnATerminalOnly(t *testing.T) {
 				c.config.Errors = terminal
 			}
 			s := New(c.config)
+			s.LinkDeliveries(deliveryPage)
 			s.Ready(Ready{LocalURL: "http://127.0.0.1:7860", Secret: true})
 			s.Delivery(delivery)
 			s.Outcome(Outcome{ID: firstID, Endpoint: "trigger_training", State: "done", Attempt: 1, Duration: 14 * time.Millisecond, Status: 200})
@@ -401,13 +403,72 @@ func TestColourOnATerminalOnly(t *testing.T) {
 			if coloured := strings.Contains(got, "\x1b["); coloured != c.want {
 				t.Errorf("coloured is %t, want %t:\n%q", coloured, c.want, got)
 			}
-			if c.want {
-				line := "\x1b[36;1m--> \x1b[0;22mtrigger_training  repo.content/update  \x1b[2mdataset\x1b[22m \x1b[1mme/data\x1b[22m            \x1b[2m" + firstID + "\x1b[22m\r\n"
+			if links := strings.Contains(got, "\x1b]"); links != c.links {
+				t.Errorf("links are there: %t, want %t:\n%q", links, c.links, got)
+			}
+			if c.links {
+				line := "\x1b[36;1m--> \x1b[0;22mtrigger_training  repo.content/update  \x1b[2mdataset\x1b[22m \x1b[1mme/data\x1b[22m            " + linked(deliveryPage(firstID), "\x1b[2m"+firstID+"\x1b[22m") + "\r\n"
 				if !strings.Contains(got, line) {
 					t.Errorf("got\n%q\nwant in it\n%q", got, line)
 				}
 			}
 		})
+	}
+}
+
+const inspectorURL = "http://127.0.0.1:7861"
+
+func deliveryPage(id string) string { return inspectorURL + "/?delivery=" + id }
+
+// linked is text that a terminal shows as a hyperlink.
+func linked(target, words string) string {
+	return "\x1b]8;;" + target + "\x1b\\" + words + "\x1b]8;;\x1b\\"
+}
+
+func TestDeliveriesAreLinks(t *testing.T) {
+	happen := func(s *Screen) {
+		s.LinkDeliveries(deliveryPage)
+		s.Ready(ready)
+		s.Delivery(delivery)
+		s.Outcome(Outcome{ID: firstID, Endpoint: "trigger_training", State: "merged", MergedInto: secondID})
+		s.Outcome(Outcome{ID: secondID, Endpoint: "trigger_training", State: "done", Attempt: 1, Duration: 14 * time.Millisecond, Status: 200})
+		s.Rejected(Rejected{Endpoint: "trigger_training", Status: 401, Error: "no secret was sent"})
+	}
+	// A link takes no room: without its sequences the text is that of a terminal without links, whatever the width.
+	yes := func() bool { return true }
+	for width := range 140 {
+		c := Config{Width: func() int { return width }}
+		plain, _ := show(t, c, happen)
+		c.Hyperlinks = yes
+		out, errs := show(t, c, happen)
+		for _, id := range []string{firstID, secondID} {
+			if n, want := strings.Count(out, linked(deliveryPage(id), id)), 2; n != want {
+				t.Fatalf("width %d: %d links to %s, want %d:\n%q", width, n, id, want, out)
+			}
+			out = strings.ReplaceAll(out, linked(deliveryPage(id), id), id)
+		}
+		if out != plain {
+			t.Fatalf("width %d: with links\n%s\nwithout\n%s", width, out, plain)
+		}
+		if strings.Contains(errs, "\x1b") {
+			t.Fatalf("there is a link in the warnings: %q", errs)
+		}
+	}
+
+	out, _ := show(t, Config{Hyperlinks: yes}, func(s *Screen) { s.Delivery(delivery) })
+	if strings.Contains(out, "\x1b") {
+		t.Errorf("without a page there is a link: %q", out)
+	}
+	out, _ = show(t, Config{Hyperlinks: yes, JSON: true}, happen)
+	if strings.Contains(out, "]8;;") {
+		t.Errorf("there is a link in JSON: %q", out)
+	}
+	out, _ = show(t, Config{Hyperlinks: yes}, func(s *Screen) {
+		s.LinkDeliveries(func(string) string { return inspectorURL + "/\x1b\\\x1b[2J" })
+		s.Delivery(delivery)
+	})
+	if strings.Contains(out, "\x1b") {
+		t.Errorf("a URL gets a sequence of its own to the terminal: %q", out)
 	}
 }
 

@@ -96,6 +96,18 @@ func (t *text) foreign(s style, words string, limit int) {
 	t.add(s, string(t.scratch))
 }
 
+// linked is foreign for words that are a hyperlink to target, "" for none. The sequence takes no room on the line.
+func (t *text) linked(s style, words string, limit int, target string) {
+	if target == "" || !tame(target, maxURL) {
+		t.foreign(s, words, limit)
+		return
+	}
+	const begin, end = "\x1b]8;;", "\x1b\\"
+	t.buf = append(append(append(t.buf, begin...), target...), end...)
+	t.foreign(s, words, limit)
+	t.buf = append(append(t.buf, begin...), end...)
+}
+
 func (t *text) number(s style, n int) {
 	t.scratch = strconv.AppendInt(t.scratch[:0], int64(n), 10)
 	if t.palette == nil {

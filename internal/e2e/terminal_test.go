@@ -1,0 +1,141 @@
+//go:build unix
+
+package e2e_test
+
+import (
+	"io"
+	"net/http"
+	"net/http/cookiejar"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/creack/pty"
+
+	"github.com/hubhook/hubhook/ui/inspector"
+)
+
+var (
+	printedPage  = regexp.MustCompile(`http://127\.0\.0\.1:\d+/\?token=[0-9a-f]{32}`)
+	hyperlink    = regexp.MustCompile(`\x1b\]8;;([^\x1b]+)\x1b\\(?:\x1b\[[0-9;]*m)*([^\x1b]+)`)
+	deliveryLine = regexp.MustCompile(`(?m)^(?:\x1b\[[0-9;]*m)*(?:-->|<--).*inbox`)
+)
+
+// On a terminal the ID at the end of a delivery's line leads to its page, for a browser that was let in; the key i lets one in.
+func TestADeliveryOpensFromTheTerminal(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		name, term, noColor string
+		links               bool
+	}{
+		{"terminal", "xterm-256color", "", true},
+		{"without colours", "xterm-256color", "1", false},
+		{"dumb terminal", "dumb", "", false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			h := newHome(t)
+			opened := filepath.Join(h.dir, "opened")
+			desktop := filepath.Join(h.dir, "desktop")
+			if err := os.Mkdir(desktop, 0o700); err != nil {
+				t.Fatal(err)
+			}
+			if err := os.WriteFile(filepath.Join(desktop, "xdg-open"), []byte("#!/bin/sh\nprintf '%s' \"$1\" > '"+opened+"'\n"), 0o700); err != nil {
+				t.Fatal(err)
+			}
+			h.env = append(h.env, "TERM="+c.term, "NO_COLOR="+c.noColor, "DISPLAY=:0", "PATH="+desktop+":"+os.Getenv("PATH"))
+			cmd := exec.Command(hubhook, "serve", "--no-tunnel", "--port", "0", "--inspector", "127.0.0.1:0", "--secret", secret)
+			cmd.Dir, cmd.Env = filepath.Join(h.dir, "work"), h.env
+			terminal, err := pty.StartWithSize(cmd, &pty.Winsize{Rows: 40, Cols: 120})
+			if err != nil {
+				t.Fatal(err)
+			}
+			screen, ended := newOutput(), make(chan struct{})
+			go func() {
+				io.Copy(screen, terminal) // fails once the program has ended
+				cmd.Wait()                // the status is in ProcessState
+				close(ended)
+			}()
+			t.Cleanup(func() {
+				cmd.Process.Kill()
+				<-ended
+				terminal.Close()
+				if t.Failed() {
+					t.Logf("on the screen:\n%q", screen.String())
+				}
+			})
+			shows := func(what string, ok func(text string) bool) {
+				t.Helper()
+				pollFor(t, patience, what+" is on the screen", func() (bool, string) { return ok(screen.String()), "" })
+			}
+
+			shows("the banner", func(text string) bool { return strings.Contains(text, "(or press t)") })
+			page := printedPage.FindString(screen.String())
+			id, err := inspector.NewClient(page, "").Trigger(t.Context(), inspector.Trigger{Scope: "repo.content"})
+			if err != nil {
+				t.Fatal(err)
+			}
+			shows("the delivery, twice", func(text string) bool {
+				return len(deliveryLine.FindAllString(text, -1)) == 2 && strings.HasSuffix(text, "\n")
+			})
+
+			if !c.links {
+				if strings.Contains(screen.String(), "\x1b") {
+					t.Error("there is an escape sequence on the screen")
+				}
+			} else {
+				links := hyperlink.FindAllStringSubmatch(screen.String(), -1)
+				address, _, _ := strings.Cut(page, "?")
+				want := address + "?delivery=" + id
+				if len(links) != 2 || links[0][1] != want || links[1][1] != want || links[0][2] != id || links[1][2] != id {
+					t.Fatalf("links %q, want two from %s to %s", links, id, want)
+				}
+				jar, err := cookiejar.New(nil)
+				if err != nil {
+					t.Fatal(err)
+				}
+				browser := &http.Client{Jar: jar, Timeout: patience}
+				t.Cleanup(browser.CloseIdleConnections)
+				for _, step := range []struct {
+					url    string
+					status int
+				}{{want, http.StatusUnauthorized}, {page, http.StatusOK}, {want, http.StatusOK}} {
+					response, err := browser.Get(step.url)
+					if err != nil {
+						t.Fatal(err)
+					}
+					response.Body.Close()
+					if response.StatusCode != step.status {
+						t.Errorf("%s: status %d, want %d", step.url, response.StatusCode, step.status)
+					}
+				}
+			}
+
+			if runtime.GOOS == "linux" { // elsewhere what opens a browser has another name
+				if _, err := terminal.WriteString("i"); err != nil {
+					t.Fatal(err)
+				}
+				pollFor(t, patience, "the key i opens the page", func() (bool, string) {
+					text, _ := os.ReadFile(opened)
+					return string(text) == page, string(text)
+				})
+			}
+			if _, err := terminal.WriteString("q"); err != nil {
+				t.Fatal(err)
+			}
+			select {
+			case <-ended:
+				if status := cmd.ProcessState.ExitCode(); status != 0 {
+					t.Errorf("exit status %d after the key q, want 0", status)
+				}
+			case <-time.After(patience):
+				t.Error("the key q does not end it")
+			}
+		})
+	}
+}
