@@ -82,13 +82,16 @@ export class Tree {
   #scalar(value, path) {
     if (value instanceof Exact) return html`<span class="number">${value.source}</span>`;
     if (typeof value !== "string") return html`<span class=${value === null ? "null" : typeof value}>${String(value)}</span>`;
-    if (value.length <= firstCharacters || this.#whole.has(path)) return html`<span class="string">${JSON.stringify(value)}</span>`;
-    return html`<span class="string">${JSON.stringify(value.slice(0, firstCharacters))}</span> <button type="button" class="small" @click=${() => {
+    if (value.length <= firstCharacters || this.#whole.has(path)) return html`<span class="string">${quoted(value)}</span>`;
+    return html`<span class="string">${quoted(value.slice(0, firstCharacters))}</span> <button type="button" class="small" @click=${() => {
       this.#whole.add(path);
       this.redraw();
     }}>Show ${count(value.length - firstCharacters)} more characters</button>`;
   }
 }
+
+// quoted is a string as JSON has it, with what can't be seen, or turns the order of what can, as escapes.
+const quoted = (text) => JSON.stringify(text).replace(/[\u007f-\u009f\u00ad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff]/g, (c) => `\\u${c.charCodeAt(0).toString(16).padStart(4, "0")}`);
 
 const isContainer = (v) => v !== null && typeof v === "object" && !(v instanceof Exact);
 const entries = (v) => Object.entries(v);
