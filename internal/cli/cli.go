@@ -39,6 +39,9 @@ func Main(ctx context.Context, p Process) int {
 	root.SetArgs(append([]string{}, p.Args...)) // not nil, which cobra takes for its own process's arguments
 	root.SetOut(out)
 	root.SetErr(p.Stderr)
+	if len(p.Args) > 0 && p.Args[0] == cobra.ShellCompRequestCmd {
+		plainFlags(root)
+	}
 	err := root.ExecuteContext(ctx)
 	if err == nil && out.err != nil {
 		err = fmt.Errorf("write to standard output: %w", out.err)

@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 )
 
 var shells = []string{"bash", "zsh", "fish", "powershell"}
@@ -60,6 +61,15 @@ bash-completion, zsh needs "autoload -U compinit; compinit" in ~/.zshrc:
 			}
 			return nil
 		},
+	}
+}
+
+// plainFlags takes the backquotes out of what the flags of cmd and the commands below it say of themselves. They mark the name of a
+// flag's value for help; completion would show them.
+func plainFlags(cmd *cobra.Command) {
+	cmd.LocalFlags().VisitAll(func(f *pflag.Flag) { _, f.Usage = pflag.UnquoteUsage(f) })
+	for _, c := range cmd.Commands() {
+		plainFlags(c)
 	}
 }
 
