@@ -20,6 +20,8 @@ const axis = (extra = {}) => ({
   ...extra,
 });
 
+const tick = (ms) => (ms < 1000 ? `${ms} ms` : `${ms / 1000} s`);
+
 const clock = (seconds) => {
   const at = new Date(seconds * 1000);
   return `${String(at.getHours()).padStart(2, "0")}:${String(at.getMinutes()).padStart(2, "0")}`;
@@ -30,10 +32,32 @@ const common = (width, height) => ({
   height,
   cursor: { sync: { key: "inspector" }, drag: { x: false, y: false }, y: false },
   legend: { live: true },
-  padding: [8, 8, 0, 0],
+  padding: [8, 20, 0, 0],
 });
 
-const timeAxis = () => axis({ values: (u, splits) => splits.map(clock) });
+// The last step is as wide as the others.
+const timeScale = (times, step) => ({ time: false, range: [times[0], times.at(-1) + step / 1000] });
+
+const hour = 3600; // s
+
+// timeTicks are round times of the day here, at most one for each 80 pixels.
+function timeTicks(u, axis, from, to) {
+  const most = Math.max(2, Math.floor(u.width / 80));
+  const apart = [300, 600, 900, 1800, hour, 2 * hour, 3 * hour, 6 * hour, 12 * hour, 24 * hour].find((s) => (to - from) / s <= most) ?? 24 * hour;
+  const zone = new Date(from * 1000).getTimezoneOffset() * 60;
+  const ticks = [];
+  for (let t = Math.ceil((from - zone) / apart) * apart + zone; t <= to; t += apart) ticks.push(t);
+  return ticks;
+}
+
+// powers are the powers of ten in a range.
+function powers(u, axis, from, to) {
+  const ticks = [];
+  for (let v = 10 ** Math.ceil(Math.log10(from)); v <= to; v *= 10) ticks.push(v);
+  return ticks;
+}
+
+const timeAxis = () => axis({ splits: timeTicks, values: (u, splits) => splits.map(clock) });
 const timeSeries = (step) => ({ label: "time", value: (u, t) => (t == null ? "–" : `${clock(t)}–${clock(t + step / 1000)}`) });
 
 // Charts are the two charts of one answer of /api/series, in an element.
@@ -89,13 +113,13 @@ export class Charts {
     const real = [...values].reverse();
     return new uPlot({
       ...common(this.#width(), 190),
-      scales: { y: { range: (u, min, max) => [0, Math.max(4, max * 1.08)] } },
-      axes: [timeAxis(), axis({ size: 56, values: (u, splits) => splits.map((v) => (Number.isInteger(v) ? count(v) : "")) })],
+      scales: { x: timeScale(times, step), y: { range: (u, min, max) => [0, Math.max(4, max * 1.08)] } },
+      axes: [timeAxis(), axis({ size: 66, values: (u, splits) => splits.map((v) => (Number.isInteger(v) ? count(v) : "")) })],
       series: [timeSeries(step), ...order.map((name, i) => ({
         label: name,
-        stroke: color(`--${name}`),
         fill: color(`--${name}`),
         paths: uPlot.paths.bars({ size: [0.8, 40], align: 1 }),
+        width: 0,
         points: { show: false },
         value: (u, v, s, at) => (at == null ? "–" : count(real[i][at])),
       }))],
@@ -110,13 +134,13 @@ export class Charts {
       width: 2,
       dash,
       spanGaps: false,
-      points: { size: 5, fill: color(name) },
+      points: { show: true, size: 5, fill: color(name) },
       value: (u, v) => (v == null ? "–" : duration(v)),
     });
     return new uPlot({
       ...common(this.#width(), 160),
-      scales: { y: { distr: 3, range: (u, min, max) => [Math.max(0.5, (min ?? 1) / 1.5), Math.max(10, (max ?? 10) * 1.5)] } },
-      axes: [timeAxis(), axis({ size: 56, values: (u, splits) => splits.map((v) => (v === null ? "" : duration(v))) })],
+      scales: { x: timeScale(times, step), y: { distr: 3, range: (u, min, max) => [Math.max(0.5, (min ?? 1) / 1.5), Math.max(10, (max ?? 10) * 1.5)] } },
+      axes: [timeAxis(), axis({ size: 66, splits: powers, filter: (u, splits) => splits, values: (u, splits) => splits.map(tick) })],
       series: [timeSeries(step), line("median", "--accent"), line("95 %", "--running", [6, 4]), line("longest", "--dead", [2, 3])],
       // A logarithm knows no 0: an attempt under half a millisecond is drawn as that.
     }, [times, ...[d.p50, d.p95, d.max].map((values) => values.map((v) => (v === null ? null : Math.max(0.5, v))))], this.#element);
