@@ -403,6 +403,7 @@ func (q *Queue) waitFor(d *Delivery) *wait {
 		return t.wait
 	}
 	if w := q.waits[id]; w != nil {
+		w.passing = false
 		return w
 	}
 	w := newWait()

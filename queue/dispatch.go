@@ -195,6 +195,7 @@ func (q *Queue) launch(e entry, now time.Time) *task {
 		t.wait = newWait()
 	}
 	if w := q.waits[e.id]; w != nil {
+		w.passing = false
 		t.wait = w
 		delete(q.waits, e.id)
 	}

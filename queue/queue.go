@@ -159,6 +159,10 @@ type wait struct {
 	done      chan struct{}
 	report    Report // set before done is closed
 	elsewhere bool   // another process handled it, which told no result; set before done is closed
+
+	// Guarded by Queue.mu.
+	asking  int  // calls of Outcome that wait for it
+	passing bool // made by one of them, for none but them
 }
 
 func newWait() *wait { return &wait{done: make(chan struct{})} }

@@ -89,58 +89,81 @@ func (q *Queue) Oldest(ctx context.Context) (map[string]time.Time, error) {
 
 // Outcome waits until a delivery is finished and says how. For one that was merged into another, that is how the other one
 // ended. The errors are ErrNotFound, ctx's, and what kept it from being read.
-func (q *Queue) Outcome(ctx context.Context, id string) (Report, error) {
-	for {
-		key, ok := parseID(id)
-		if !ok {
-			return Report{}, ErrNotFound
-		}
-		w := q.nextEnd(key) // before the reading, so that no end is missed
-		r, err := q.Get(ctx, id)
-		switch {
-		case errors.Is(err, ErrNotFound):
-			q.endElsewhere(key, Report{})
+func (q *Queue) Outcome(ctx context.Context, id string) (report Report, err error) {
+	for id != "" {
+		if report, id, err = q.nextOutcome(ctx, id); err != nil {
 			return Report{}, err
-		case err != nil: // others may wait for the same end
-			return Report{}, err
-		case r.State.Finished():
-			report := r.report()
-			q.endElsewhere(key, report)
-			if r.State == Merged && r.MergedInto != "" {
-				id = r.MergedInto
-				continue
-			}
-			return report, nil
 		}
-		var elsewhere <-chan time.Time
-		if q.shared != nil {
-			elsewhere = time.After(500 * time.Millisecond)
-		}
-		select {
-		case <-w.done:
-		case <-elsewhere:
-			continue
-		case <-ctx.Done():
-			return Report{}, ctx.Err()
-		}
-		if !w.report.State.Finished() || w.report.State == Merged {
-			continue
-		}
-		return w.report, nil // also where the end can't be stored yet
 	}
+	return report, nil
 }
 
-// nextEnd returns what tells the end of the attempt that runs, or of the next one.
+// nextOutcome waits for the end of one attempt. It returns the ID of the delivery whose outcome is still to be waited for, "" once the
+// report is that of the end.
+func (q *Queue) nextOutcome(ctx context.Context, id string) (report Report, next string, err error) {
+	key, ok := parseID(id)
+	if !ok {
+		return Report{}, "", ErrNotFound
+	}
+	w := q.nextEnd(key) // before the reading, so that no end is missed
+	defer q.leave(key, w)
+	r, err := q.Get(ctx, id)
+	switch {
+	case errors.Is(err, ErrNotFound):
+		q.endElsewhere(key, Report{})
+		return Report{}, "", err
+	case err != nil: // others may wait for the same end
+		return Report{}, "", err
+	case r.State.Finished():
+		report := r.report()
+		q.endElsewhere(key, report)
+		if r.State == Merged {
+			return report, r.MergedInto, nil
+		}
+		return report, "", nil
+	}
+	var elsewhere <-chan time.Time
+	if q.shared != nil {
+		elsewhere = time.After(500 * time.Millisecond)
+	}
+	select {
+	case <-w.done:
+	case <-elsewhere:
+		return Report{}, id, nil
+	case <-ctx.Done():
+		return Report{}, "", ctx.Err()
+	}
+	if !w.report.State.Finished() || w.report.State == Merged {
+		return Report{}, id, nil
+	}
+	return w.report, "", nil // also where the end can't be stored yet
+}
+
+// nextEnd returns what tells the end of the attempt that runs, or of the next one. Who no longer waits for it calls leave.
 func (q *Queue) nextEnd(id ulid.ULID) *wait {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if t := q.running[id]; t != nil && (!t.ended || t.State.Finished()) {
+		t.wait.asking++
 		return t.wait
 	}
-	if q.waits[id] == nil {
-		q.waits[id] = newWait()
+	w := q.waits[id]
+	if w == nil {
+		w = newWait()
+		w.passing = true
+		q.waits[id] = w
 	}
-	return q.waits[id]
+	w.asking++
+	return w
+}
+
+// leave forgets what nextEnd made, once nobody waits for it: where the delivery does not end here, nothing else would.
+func (q *Queue) leave(id ulid.ULID, w *wait) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if w.asking--; w.passing && w.asking == 0 && q.waits[id] == w {
+		delete(q.waits, id)
+	}
 }
 
 // endElsewhere tells those who wait here for a delivery what the store has of its end.

@@ -165,6 +165,7 @@ func (q *Queue) adopt(c *stored) *task {
 	if t.wait == nil {
 		t.wait = newWait()
 	}
+	t.wait.passing = false
 	delete(q.waits, c.id)
 	t.line.busy++
 	q.active++
