@@ -94,6 +94,14 @@ func (b *bench) interrupt() {
 	}
 }
 
+// backlog returns the unfinished deliveries of an endpoint, none of which is running.
+func (b *bench) backlog(endpoint string) ([]due, error) {
+	if e, ok := b.engine.(owning); ok {
+		return e.backlog(b.Context(), endpoint)
+	}
+	return postgresBacklog(b.Context(), b.engine.(*postgresEngine), endpoint)
+}
+
 // start starts a, of those that wait the one that is due first, and says when it was started.
 func (b *bench) start(a *arrival) time.Time {
 	b.Helper()
@@ -380,7 +388,7 @@ func conformReopen(t *testing.T, b *bench) {
 	k := b.end(retries, Retrying, "no")
 	b.must(b.commit(&batch{ends: []*ending{k}}))
 	b.interrupt()
-	left, err := b.backlog(t.Context(), "inbox")
+	left, err := b.backlog("inbox")
 	b.must(err)
 	want := []due{
 		{id: ran.d.id, attempts: 1, interruptions: 1},
@@ -421,7 +429,7 @@ func conformRetention(t *testing.T, b *bench) {
 		r.rows = 3
 		for more := true; more; {
 			var err error
-			more, err = b.sweep(r)
+			more, err = b.sweep(b.Context(), r)
 			b.must(err)
 		}
 	}
@@ -469,7 +477,7 @@ func conformDiscard(t *testing.T, b *bench) {
 	if b.state(done) != Done {
 		t.Error("a finished one was discarded")
 	}
-	if left, err := b.backlog(t.Context(), "inbox"); err != nil || len(left) != 0 {
+	if left, err := b.backlog("inbox"); err != nil || len(left) != 0 {
 		t.Errorf("the backlog is %v, %v", left, err)
 	}
 }

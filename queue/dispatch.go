@@ -416,7 +416,7 @@ func dueOf(t *task) due {
 func (q *Queue) sweepOnce() {
 	now := q.now()
 	q.mu.Unlock()
-	more, err := q.eng.sweep(q.retention(now, sweepRows))
+	more, err := q.eng.sweep(q.life, q.retention(now, sweepRows))
 	q.mu.Lock()
 	if err != nil {
 		q.cfg.Warn(fmt.Errorf("remove deliveries that need not be kept: %w; it is tried again later", err))

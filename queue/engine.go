@@ -24,8 +24,6 @@ type engine interface {
 	// forget makes sure, before anything else is stored, that arrivals of a failed commit don't come back by themselves.
 	forget(ids []ulid.ULID)
 
-	// backlog returns the unfinished deliveries of an endpoint, none of which is running.
-	backlog(ctx context.Context, endpoint string) ([]due, error)
 	// unfinished returns up to limit unfinished deliveries of all endpoints, oldest first, and how many there are.
 	unfinished(ctx context.Context, limit int) ([]Delivery, int, error)
 	// discardAll makes all unfinished deliveries discarded ones and says how many they were.
@@ -42,14 +40,16 @@ type engine interface {
 	// last returns the greatest id that was ever stored, the zero one for none.
 	last() ulid.ULID
 
-	// sweep removes some of what r says need not be kept and reports whether there may be more.
-	sweep(r retention) (more bool, err error)
+	// sweep removes some of what r says need not be kept and reports whether there may be more. The end of ctx interrupts what takes long.
+	sweep(ctx context.Context, r retention) (more bool, err error)
 
 	close() error
 }
 
-// preloader is an engine that has to read something back before it can tell duplicates.
-type preloader interface {
+// owning is what an engine does besides where one process alone has the deliveries.
+type owning interface {
+	// backlog returns the unfinished deliveries of an endpoint, none of which is running.
+	backlog(ctx context.Context, endpoint string) ([]due, error)
 	// preload begins to read what an arrival may be a duplicate of that counts those received since then.
 	preload(since time.Time)
 }

@@ -26,6 +26,7 @@ const (
 	connectFor     = 3 * time.Second // what one try to connect may take
 	workFor        = 4 * time.Second // what claiming, renewing, telling or sweeping may take
 	readFor        = 30 * time.Second
+	farewellFor    = time.Second            // what ending the connections in order may take, all together
 	reconnectFrom  = 100 * time.Millisecond // the pause after the first failed try to connect; it doubles
 	reconnectTo    = 2 * time.Second
 	maxSkew        = time.Second           // between the clocks, before it is said
@@ -62,6 +63,7 @@ type postgresEngine struct {
 	life    context.Context
 	end     context.CancelFunc
 	tasks   sync.WaitGroup
+	conns   openConns
 	ahead   atomic.Int64 // of the server's clock, in nanoseconds
 	others  atomic.Int64 // processes that were at work lately, besides this one
 	renewed atomic.Int64 // when claims were last renewed, in Unix nanoseconds; 0: the last try failed
@@ -144,6 +146,7 @@ func (e *postgresEngine) configure(given string) error {
 		asked = u.Query().Has
 	}
 	e.conf = pool.ConnConfig
+	e.conf.DialFunc = e.conns.over(e.conf.DialFunc)
 	e.secrets = []string{given, e.conf.Password, url.QueryEscape(e.conf.Password), url.PathEscape(e.conf.Password)}
 	if e.conf.RuntimeParams["application_name"] == "" {
 		e.conf.RuntimeParams["application_name"] = "hubhook"
@@ -341,6 +344,18 @@ func (e *postgresEngine) last() ulid.ULID { return e.newest }
 // close implements engine.
 func (e *postgresEngine) close() error {
 	e.end()
+	closed := make(chan struct{})
+	var patience sync.WaitGroup
+	patience.Go(func() {
+		timer := time.NewTimer(farewellFor)
+		defer timer.Stop()
+		select {
+		case <-closed:
+		case <-timer.C:
+			e.conns.cut()
+		}
+	})
+	defer func() { close(closed); patience.Wait() }()
 	e.tasks.Wait()
 	var err error
 	e.mu.Lock()

@@ -149,8 +149,8 @@ func (e *postgresEngine) renew(ctx context.Context, claims []held) ([]lost, erro
 }
 
 // sweep implements engine. Of processes that do so at the same time, one does it.
-func (e *postgresEngine) sweep(r retention) (more bool, err error) {
-	ctx, cancel := context.WithTimeout(e.life, workFor)
+func (e *postgresEngine) sweep(ctx context.Context, r retention) (more bool, err error) {
+	ctx, cancel := context.WithTimeout(ctx, workFor)
 	defer cancel()
 	var before ulid.ULID
 	if err := before.SetTime(uint64(max(0, r.before.UnixMilli()))); err != nil {

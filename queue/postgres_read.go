@@ -47,24 +47,6 @@ func (e *postgresEngine) deliveries(ctx context.Context, ids []ulid.ULID) ([]Del
 		"SELECT "+postgresColumns+" FROM hubhook.delivery d WHERE d.id = ANY ($1) ORDER BY d.id", uuidsOf(ids))
 }
 
-func (e *postgresEngine) backlog(ctx context.Context, endpoint string) ([]due, error) {
-	ctx, cancel := e.reading(ctx)
-	defer cancel()
-	rows, err := e.readers.Query(ctx, `SELECT u.id, u.run_at, d.attempts, d.failures, d.interruptions, u.state = 2, u.serial
-		FROM hubhook.unfinished u JOIN hubhook.delivery d ON d.id = u.id
-		WHERE u.endpoint = $1 AND u.state <> 1 ORDER BY u.run_at, u.id`, keyHash(endpoint))
-	if err != nil {
-		return nil, e.failed("read the backlog from the database", err)
-	}
-	ds, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (d due, err error) {
-		var id pgtype.UUID
-		err = row.Scan(&id, &d.at, &d.attempts, &d.failures, &d.interruptions, &d.retrying, &d.serial)
-		d.id = id.Bytes
-		return d, err
-	})
-	return ds, e.failed("read the backlog from the database", err)
-}
-
 func (e *postgresEngine) unfinished(ctx context.Context, limit int) ([]Delivery, int, error) {
 	const doing = "read the unfinished deliveries from the database"
 	ds, err := e.queryDeliveries(ctx, doing, "SELECT "+postgresColumns+

@@ -1,12 +1,16 @@
 package queue
 
 import (
+	"context"
 	"errors"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"testing"
 	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgtype"
 
 	"github.com/hubhook/hubhook/internal/pgserver"
 )
@@ -36,6 +40,22 @@ func openTestPostgres(t *testing.T, url string, cfg postgresConfig) *postgresEng
 		t.Fatal(err)
 	}
 	return e
+}
+
+// postgresBacklog is what SQLite's engine has to read back at a start. No process needs it of a database that it shares.
+func postgresBacklog(ctx context.Context, e *postgresEngine, endpoint string) ([]due, error) {
+	rows, err := e.readers.Query(ctx, `SELECT u.id, u.run_at, d.attempts, d.failures, d.interruptions, u.state = 2, u.serial
+		FROM hubhook.unfinished u JOIN hubhook.delivery d ON d.id = u.id
+		WHERE u.endpoint = $1 AND u.state <> 1 ORDER BY u.run_at, u.id`, keyHash(endpoint))
+	if err != nil {
+		return nil, err
+	}
+	return pgx.CollectRows(rows, func(row pgx.CollectableRow) (d due, err error) {
+		var id pgtype.UUID
+		err = row.Scan(&id, &d.at, &d.attempts, &d.failures, &d.interruptions, &d.retrying, &d.serial)
+		d.id = id.Bytes
+		return d, err
+	})
 }
 
 // What was claimed is one of an endpoint that this process serves: its name is known without asking the server, which may be gone by then.

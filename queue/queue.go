@@ -348,6 +348,7 @@ func (q *Queue) Start(endpoints []Endpoint) error {
 	}
 	lines := make(map[string]*line, len(endpoints))
 	var suspects dueHeap
+	own, _ := q.eng.(owning)
 	for _, e := range endpoints {
 		if e.Name == "" {
 			return errors.New("start the queue: an endpoint has no name")
@@ -357,10 +358,10 @@ func (q *Queue) Start(endpoints []Endpoint) error {
 		}
 		l := &line{Endpoint: e.withDefaults()}
 		lines[e.Name] = l
-		if q.shared != nil {
+		if own == nil {
 			continue
 		}
-		left, err := q.eng.backlog(q.life, e.Name)
+		left, err := own.backlog(q.life, e.Name)
 		if err != nil {
 			return fmt.Errorf("read the deliveries left to endpoint %s: %w", e.Name, err)
 		}
@@ -373,7 +374,7 @@ func (q *Queue) Start(endpoints []Endpoint) error {
 			}
 		}
 	}
-	if q.shared == nil { // otherwise each claim tells how many wait
+	if own != nil { // otherwise each claim tells how many wait
 		counts, err := q.eng.counts(q.life)
 		if err != nil {
 			return fmt.Errorf("start the queue: %w", err)
@@ -382,13 +383,13 @@ func (q *Queue) Start(endpoints []Endpoint) error {
 			q.waiting += int(states[Waiting])
 		}
 	}
-	if p, ok := q.eng.(preloader); ok {
+	if own != nil {
 		window := time.Duration(0)
 		for _, l := range lines {
 			window = max(window, l.DedupeWindow)
 		}
 		if window > 0 {
-			p.preload(q.now().Add(-window))
+			own.preload(q.now().Add(-window))
 		}
 	}
 	q.lines, q.suspects, q.started = lines, suspects, true

@@ -918,13 +918,13 @@ func TestOldestWaiting(t *testing.T) {
 
 // slowEngine is an engine whose next commit takes until the test lets it go on.
 type slowEngine struct {
-	engine
+	*sqliteEngine
 	hold atomic.Bool
 	pass chan struct{}
 }
 
 func (e *slowEngine) commit(b *batch) error {
-	err := e.engine.commit(b)
+	err := e.sqliteEngine.commit(b)
 	if e.hold.CompareAndSwap(true, false) {
 		<-e.pass
 	}
@@ -938,7 +938,7 @@ func TestDiscardWhileTheHandlerReturns(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				g := newGate()
 				f := open(t, t.TempDir(), Config{})
-				slow := &slowEngine{engine: f.eng, pass: make(chan struct{})}
+				slow := &slowEngine{sqliteEngine: f.eng.(*sqliteEngine), pass: make(chan struct{})}
 				f.eng = slow
 				if err := f.Start([]Endpoint{{Name: "inbox", Handle: g.handle, Attempts: 2, FirstWait: time.Minute}}); err != nil {
 					t.Fatal(err)

@@ -91,7 +91,7 @@ func makeWreck(t *testing.T, n, size int, inLog bool) *wreck {
 	exclusive(f.Queue, func() {
 		for more := true; more; {
 			var err error
-			if more, err = eng.sweep(retention{before: time.Now().Add(time.Hour), rows: 1000}); err != nil {
+			if more, err = eng.sweep(t.Context(), retention{before: time.Now().Add(time.Hour), rows: 1000}); err != nil {
 				t.Fatal(err)
 			}
 		}

@@ -19,6 +19,7 @@ import (
 const (
 	lookEvery  = 2 * time.Second // for work that nobody told of
 	renewEvery = 3 * time.Second // a lease is 10 s
+	claimGrace = 2 * time.Second // what a claim that is under way when the work ends may take
 	askAbout   = 500             // deliveries whose end someone waits for here, in one question
 )
 
@@ -31,6 +32,8 @@ type shared struct {
 	poke     chan struct{} // asks for a look at what is due
 	quit     chan struct{} // closed by Drain: nothing is claimed any more
 	claiming chan struct{} // closed when the last claim has ended
+
+	endClaims context.CancelFunc // gives up the claim under way
 
 	// Guarded by Queue.mu.
 	left    pending
@@ -52,7 +55,9 @@ func (q *Queue) share(eng sharing) {
 
 // startSharing starts what a queue does where deliveries are shared.
 func (q *Queue) startSharing() {
-	q.tasks.Go(q.claimer)
+	claims, end := context.WithCancel(q.life)
+	q.shared.endClaims = end
+	q.tasks.Go(func() { q.claimer(claims) })
 	q.tasks.Go(q.renewer)
 	q.tasks.Go(q.sweeper)
 	q.tasks.Go(func() { q.shared.follow(q.life, q.hear) })
@@ -83,7 +88,7 @@ func (q *Queue) lookSoon() {
 }
 
 // claimer claims deliveries for handlers that are free.
-func (q *Queue) claimer() {
+func (q *Queue) claimer(ctx context.Context) {
 	s := q.shared
 	defer close(s.claiming)
 	look := time.NewTimer(0)
@@ -95,22 +100,24 @@ func (q *Queue) claimer() {
 		case <-s.poke:
 		case <-look.C:
 		}
-		look.Reset(q.claimOnce())
+		look.Reset(q.claimOnce(ctx))
 	}
 }
 
 // claimOnce claims what handlers are free for, and says after what time to look again. Where an arrival takes such a handler
 // meanwhile, what was claimed is ready for the next one, or handed back soon.
-func (q *Queue) claimOnce() (again time.Duration) {
+func (q *Queue) claimOnce(ctx context.Context) (again time.Duration) {
 	s := q.shared
 	q.mu.Lock()
 	wants := q.wants(q.now())
 	q.mu.Unlock()
-	claimed, left, err := s.claim(q.life, wants)
+	claimed, left, err := s.claim(ctx, wants)
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if err != nil {
-		q.sayFailing(fmt.Errorf("look for deliveries that are due: %w", err))
+		if ctx.Err() == nil {
+			q.sayFailing(fmt.Errorf("look for deliveries that are due: %w", err))
+		}
 		return s.look
 	}
 	s.failing = false
@@ -298,13 +305,25 @@ func (q *Queue) sweeper() {
 }
 
 func (q *Queue) sweepShared() {
-	for more := true; more && q.life.Err() == nil; {
-		var err error
-		if more, err = q.eng.sweep(q.retention(q.now(), sweepRows)); err != nil {
+	pause := time.NewTimer(sweepPause)
+	defer pause.Stop()
+	for {
+		more, err := q.eng.sweep(q.life, q.retention(q.now(), sweepRows))
+		if err != nil {
 			q.mu.Lock()
 			q.sayFailing(fmt.Errorf("remove deliveries that need not be kept: %w", err))
 			q.mu.Unlock()
+		}
+		if err != nil || !more {
 			return
+		}
+		pause.Reset(sweepPause)
+		select {
+		case <-q.shared.quit:
+			return
+		case <-q.life.Done():
+			return
+		case <-pause.C:
 		}
 	}
 }
@@ -448,8 +467,17 @@ func (q *Queue) tellOthers(c *commit) {
 	q.shared.tell(ids, due)
 }
 
-// stopClaiming returns once nothing is claimed any more.
+// stopClaiming returns once nothing is claimed any more. A claim that the database does not answer is given up: should it be made all the
+// same, others take it over when its lease has ended.
 func (q *Queue) stopClaiming() {
-	close(q.shared.quit)
-	<-q.shared.claiming
+	s := q.shared
+	close(s.quit)
+	patience := time.NewTimer(claimGrace)
+	defer patience.Stop()
+	select {
+	case <-s.claiming:
+	case <-patience.C:
+	}
+	s.endClaims()
+	<-s.claiming
 }

@@ -1,9 +1,11 @@
 package queue
 
+import "context"
+
 // sweep implements engine: it removes up to r.rows deliveries, and
 // gives as many free pages back to the system if a good part of the file is free. Where nothing is to be done, nothing is
 // written: a queue at rest leaves the disk alone.
-func (e *sqliteEngine) sweep(r retention) (more bool, err error) {
+func (e *sqliteEngine) sweep(_ context.Context, r retention) (more bool, err error) {
 	if e.broken != nil || e.damaged.Load() != nil {
 		return false, nil // said already, where it was met
 	}

@@ -99,7 +99,7 @@ func TestRetentionGivesSpaceBack(t *testing.T) {
 		for more := true; more; steps++ {
 			was := keptCount(eng)
 			var err error
-			if more, err = eng.sweep(retention{before: time.Now().Add(time.Hour), rows: 200}); err != nil {
+			if more, err = eng.sweep(t.Context(), retention{before: time.Now().Add(time.Hour), rows: 200}); err != nil {
 				t.Fatal(err)
 			}
 			if removed := was - keptCount(eng); removed > 200 {

@@ -22,6 +22,7 @@ const (
 	elsewhereWithin = 15 * time.Second // work of a process that died goes on
 	refusedWithin   = 5 * time.Second  // what is under way when the database stops is answered 503
 	atOnce          = time.Second      // what comes later
+	endsWithin      = 5 * time.Second  // SIGTERM with nothing to finish while the database stands still
 	lease           = 10 * time.Second
 	lookEvery       = 2 * time.Second // how often a process looks for work that is left
 )
@@ -283,10 +284,19 @@ func TestTheDatabaseStopsAndContinues(t *testing.T) {
 		t.Errorf("%v are stored; want the %d that were accepted", counts, accepted+1)
 	}
 
-	// A process that is to end while the database stands still does not wait for it for ever.
+	// A process that is to end while the database stands still, and has nothing to finish, does not wait for it.
 	must(t, server.Pause())
+	wantRefused(t, "before it is to end", b.postAll(t, 1, "stuck"), 2*refusedWithin)
+	asked := time.Now()
 	b.signal(syscall.SIGTERM)
-	b.exit()
+	if status := b.exit(); status != 0 {
+		t.Errorf("exit status %d while the database stands still; want 0", status)
+	}
+	took := time.Since(asked)
+	t.Logf("it ended after %v while the database stood still", took)
+	if took > 2*endsWithin {
+		t.Errorf("it ended after %v while the database stood still; want at most %v", took, endsWithin)
+	}
 	must(t, server.Continue())
 	a.poll("the other one goes on", func() (bool, string) {
 		r := a.postAll(t, 1, "at last")[0]

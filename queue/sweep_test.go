@@ -1,0 +1,42 @@
+package queue
+
+import (
+	"context"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// endlessEngine always has more to remove.
+type endlessEngine struct {
+	engine
+	sharing
+	sweeps int
+}
+
+func (e *endlessEngine) skew() time.Duration { return 0 }
+
+func (e *endlessEngine) sweep(context.Context, retention) (bool, error) {
+	e.sweeps++
+	return true, nil
+}
+
+// However much there is to remove from a database that others use too, it is left alone between two steps, and the end of the work is an end
+// of that.
+func TestSweepingSharedDeliveriesPauses(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e := &endlessEngine{}
+		q := &Queue{eng: e, cfg: Config{}.withDefaults(), life: t.Context(), shared: &shared{sharing: e, quit: make(chan struct{})}}
+		swept := make(chan struct{})
+		go func() {
+			defer close(swept)
+			q.sweepShared()
+		}()
+		time.Sleep(10*sweepPause + sweepPause/2)
+		close(q.shared.quit)
+		<-swept
+		if e.sweeps != 11 {
+			t.Errorf("%d steps in the time of ten pauses, want 11", e.sweeps)
+		}
+	})
+}
