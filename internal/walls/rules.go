@@ -33,6 +33,7 @@ var places = []place{
 	{dir: "internal/needs"},    // what tests need beside Go; see testOnly
 	{dir: "internal/tail"},     // what programs that start others keep of their output; see testOnly
 	{dir: "internal/pgserver"}, // PostgreSQL servers for tests; see testOnly
+	{dir: "internal/browser"},  // Chromium for tests; see testOnly
 	{dir: "internal/bench", program: true},
 	{dir: "internal/e2e", program: true}, // tests of the built binary, with the programs that they run
 	{dir: "internal/soak", program: true},
@@ -41,7 +42,7 @@ var places = []place{
 }
 
 // testOnly are places that any package's tests may import, and no other code but theirs and programs.
-var testOnly = []string{"internal/needs", "internal/pgserver", "internal/tail"}
+var testOnly = []string{"internal/needs", "internal/pgserver", "internal/browser", "internal/tail"}
 
 // A fence keeps imports, or uses of names in the standard library, inside some of our directories.
 type fence struct {
