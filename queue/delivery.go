@@ -110,7 +110,7 @@ type Attempt struct {
 	Duration time.Duration
 	Error    string // "" for one that succeeded
 	Stack    string // of a panic
-	Output   []byte // what a command printed, bounded
+	Output   []byte // what the handler printed, bounded
 	Result   []byte // JSON that the handler returned, nil for none
 }
 
@@ -129,7 +129,7 @@ type Outcome struct {
 	Result []byte // JSON; nil counts as {}
 	Error  string // not "": the attempt failed
 	Stack  string // of a panic
-	Output []byte // what a command printed, bounded by the caller
+	Output []byte // what the handler printed, bounded by the caller
 	Skip   string // not "": the endpoint's condition said no, and why; such a run uses no attempt
 	Final  bool   // with Error: no further attempt can help
 }

@@ -35,7 +35,8 @@ const (
 type secretSet struct {
 	digests [][sha256.Size]byte
 	texts   []string
-	hidden  []string // texts as they may stand in a text or a URL, longest first: one may begin with another
+	hidden  []string  // texts as they may stand in a text or a URL, longest first: one may begin with another
+	starts  [256]bool // the first bytes of hidden
 }
 
 func newSecretSet(secrets []string) secretSet {
@@ -48,6 +49,9 @@ func newSecretSet(secrets []string) secretSet {
 		return cmp.Or(cmp.Compare(len(b), len(a)), strings.Compare(a, b))
 	})
 	set.hidden = slices.Compact(set.hidden)
+	for _, h := range set.hidden {
+		set.starts[h[0]] = true
+	}
 	return set
 }
 
@@ -69,6 +73,19 @@ func (s secretSet) hide(text string) string {
 		}
 	}
 	return text
+}
+
+// match returns how long the secret is that text begins with, 0 for none, and whether text may be the beginning of a longer one.
+func (s *secretSet) match(text []byte) (size int, more bool) {
+	for _, h := range s.hidden {
+		switch {
+		case len(h) > len(text):
+			more = more || strings.HasPrefix(h, string(text))
+		case size == 0 && string(text[:len(h)]) == h:
+			size = len(h)
+		}
+	}
+	return size, more
 }
 
 // arrival goes with a delivery from admission to its first attempt.

@@ -27,14 +27,13 @@ type Delivery struct {
 	Synthetic bool     // a sample event, not the Hub's
 }
 
-type claimKey struct{}
-
 // DeliveryFrom returns the delivery that a handler's context belongs to.
 func DeliveryFrom(ctx context.Context) (Delivery, bool) {
-	c, ok := ctx.Value(claimKey{}).(*queue.Claim)
-	if !ok {
+	w := workOf(ctx)
+	if w == nil {
 		return Delivery{}, false
 	}
+	c := w.claim
 	return Delivery{
 		ID: c.ID, Endpoint: c.Endpoint, WebhookID: c.WebhookID, Attempt: c.Attempt, Header: c.Header,
 		Received: c.Received, Merged: c.Merged, ReplayOf: c.ReplayOf, Synthetic: c.Synthetic,
@@ -42,7 +41,7 @@ func DeliveryFrom(ctx context.Context) (Delivery, bool) {
 }
 
 // attempt runs e's handler once.
-func (s *Server) attempt(ctx context.Context, e *endpoint, c *queue.Claim) queue.Outcome {
+func (s *Server) attempt(ctx context.Context, e *endpoint, c *queue.Claim) (outcome queue.Outcome) {
 	var p *payload.Payload
 	if a, ok := c.Value.(*arrival); ok {
 		p = a.payload
@@ -52,9 +51,11 @@ func (s *Server) attempt(ctx context.Context, e *endpoint, c *queue.Claim) queue
 			return queue.Outcome{Error: err.Error(), Final: true}
 		}
 	}
-	ctx, cancel := context.WithTimeoutCause(context.WithValue(ctx, claimKey{}, c), e.timeout, errTimeout)
+	w := &work{Context: ctx, server: s, claim: c}
+	defer func() { outcome.Output = w.closeOutput() }()
+	ctx, cancel := context.WithTimeoutCause(w, e.timeout, errTimeout)
 	defer cancel()
-	outcome := runHandler(ctx, e, p)
+	outcome = runHandler(ctx, e, p)
 	if outcome.Error != "" {
 		if errors.Is(context.Cause(ctx), errTimeout) {
 			outcome.Error = fmt.Sprintf("timed out after %v: %s", e.timeout, outcome.Error)

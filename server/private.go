@@ -21,6 +21,7 @@ func (s *Server) newInspector(q *queue.Queue, token string) *inspector.Inspector
 		Replay:  s.replay,
 		Trigger: s.trigger,
 		Status:  s.status,
+		Output:  s.liveOutput,
 		Metrics: s.metrics.handler(),
 	})
 }

@@ -48,6 +48,7 @@ type Server struct {
 	prober   *prober
 	newest   atomic.Pointer[string]              // ID of the newest delivery, for the key r
 	private  atomic.Pointer[inspector.Inspector] // nil until Run opens it, and where it is off
+	outputs  outputs
 }
 
 // New checks config and returns a server for it. The error is a *ConfigError. Nothing is opened before Run or Handler.

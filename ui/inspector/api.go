@@ -55,7 +55,9 @@ func (in *Inspector) get(w http.ResponseWriter, r *http.Request) {
 		fail(w, fmt.Sprintf("reading delivery %q", id), err)
 		return
 	}
-	writeJSON(w, http.StatusOK, FromRecord(record))
+	view := FromRecord(record)
+	in.showRunning(&view, record.AttemptList)
+	writeJSON(w, http.StatusOK, view)
 }
 
 func (in *Inspector) replay(w http.ResponseWriter, r *http.Request) {

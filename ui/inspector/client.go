@@ -146,11 +146,11 @@ func (c *Client) Status(ctx context.Context) (Status, error) {
 
 // StreamEvent is one event of a stream.
 type StreamEvent struct {
-	// Name is delivery, attempt, rejected, tunnel, webhook or missed, or open, once, before all others: from then on
+	// Name is delivery, attempt, output, rejected, tunnel, webhook or missed, or open, once, before all others: from then on
 	// nothing is missed without being said.
 	Name string
 	ID   uint64          // one more than that of the event before; 0 for open and missed
-	Data json.RawMessage // Delivery, AttemptEvent, Rejected, TunnelChange and Missed are the types of all but webhook; nil for open
+	Data json.RawMessage // Delivery, AttemptEvent, OutputEvent, Rejected, TunnelChange and Missed are the types of all but webhook; nil for open
 }
 
 // Stream calls f for each event, one after the other, until ctx ends, the inspector ends the stream or the connection is

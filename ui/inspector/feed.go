@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"sync"
+	"time"
 
 	"github.com/hubhook/hubhook/queue"
 )
@@ -32,8 +33,9 @@ type event struct {
 
 // feed spreads events to the streams. It watches the queue while there is a stream, and never waits for one.
 type feed struct {
-	queue Queue
-	wait  sync.WaitGroup // the goroutines that watch
+	queue   Queue
+	wait    sync.WaitGroup // the goroutines that watch
+	outputs outputs
 
 	mu       sync.Mutex
 	closed   bool
@@ -45,6 +47,7 @@ type feed struct {
 // watch is one period of watching the queue.
 type watch struct {
 	changes *queue.Watcher
+	printed chan struct{} // has one token when an output has more to tell
 	stop    chan struct{}
 }
 
@@ -72,8 +75,9 @@ func (f *feed) subscribe() (*subscription, error) {
 		return nil, errTooManyStreams
 	}
 	if f.watching == nil {
-		w := &watch{changes: f.queue.Watch(watchBuffer), stop: make(chan struct{})}
+		w := &watch{changes: f.queue.Watch(watchBuffer), printed: make(chan struct{}, 1), stop: make(chan struct{})}
 		f.watching = w
+		f.outputs.open(w.printed)
 		f.wait.Go(func() { f.follow(w) })
 	}
 	s := &subscription{wake: make(chan struct{}, 1), done: make(chan struct{})}
@@ -95,6 +99,7 @@ func (f *feed) stopWatching() {
 	if f.watching != nil {
 		close(f.watching.stop)
 		f.watching = nil
+		f.outputs.open(nil)
 	}
 }
 
@@ -112,16 +117,36 @@ func (f *feed) close() {
 	f.wait.Wait()
 }
 
-// follow publishes the queue's changes until w is stopped or the queue ends it.
+// follow publishes the queue's changes, and what attempts print, until w is stopped or the queue ends it.
 func (f *feed) follow(w *watch) {
 	defer w.changes.Close()
+	pause := time.NewTimer(outputPause)
+	defer pause.Stop()
+	var look <-chan time.Time // nil where no output has more to tell
+	lookLater := func() {
+		if look == nil {
+			pause.Reset(outputPause)
+			look = pause.C
+		}
+	}
 	for {
 		select {
 		case <-w.stop:
 			return
+		case <-w.printed:
+			lookLater()
+		case <-look:
+			look = nil
+			if f.tellOutputs(w) {
+				lookLater()
+			}
 		case c, ok := <-w.changes.C:
 			if !ok {
 				return
+			}
+			// The last that an attempt has printed comes before its end.
+			if c.Attempt != nil && c.Attempt.Ended && f.tellOutputs(w) {
+				lookLater()
 			}
 			f.change(w, c, uint64(w.changes.Missed()))
 		}

@@ -27,7 +27,7 @@ type Queue interface {
 	Watch(buffer int) *queue.Watcher
 }
 
-// Config says what an inspector shows and does. All fields but Metrics are required.
+// Config says what an inspector shows and does. All fields but Output and Metrics are required.
 //
 // The functions are called with the request's context and may be called at the same time. An error of theirs is answered
 // with status 500, one of the queue's with what it means (404, 409 or 503), and a *Refusal with its own status.
@@ -47,6 +47,10 @@ type Config struct {
 
 	// Status returns how this process stands. The counts in it are filled in by the inspector.
 	Status func(ctx context.Context) (Status, error)
+
+	// Output returns what the n-th attempt of a delivery has printed so far, bounded, and how many bytes that were in all; "" and 0 where
+	// it does not run in this process. Nil: there is nothing to show before an attempt has ended.
+	Output func(id string, n int) (text string, total int64)
 
 	// Metrics answers GET /metrics, without a token. Nil: there are none, 404.
 	Metrics http.Handler

@@ -80,8 +80,12 @@ type Attempt struct {
 	DurationMS *int64          `json:"duration_ms"` // null while it runs
 	Error      string          `json:"error"`       // "" for one that succeeded or still runs
 	Stack      string          `json:"stack"`       // of a panic
-	Output     string          `json:"output"`      // what a command printed; bytes that are not UTF-8 are replaced
+	Output     string          `json:"output"`      // what the handler printed, so far for one that runs in this process; bytes that are not UTF-8 are replaced
 	Result     json.RawMessage `json:"result"`      // what the handler returned; null for nothing
+
+	// OutputBytes is how much one that runs in this process has printed by now: with the parts that Output leaves out, so that it is the
+	// offset of the first OutputEvent that Output lacks.
+	OutputBytes int64 `json:"output_bytes,omitzero"`
 }
 
 // FromAttempt returns the view of one attempt.
@@ -151,6 +155,15 @@ type AttemptEvent struct {
 	Started    Time   `json:"started"`
 	DurationMS *int64 `json:"duration_ms"` // null for one that has just started
 	Error      string `json:"error"`
+}
+
+// OutputEvent is the data of the stream's event "output": a piece of what a running attempt prints. One whose offset is beyond the end of
+// the piece before says that the attempt printed too fast for some to be told; GET /api/deliveries/ID has it, if it is kept.
+type OutputEvent struct {
+	Delivery string `json:"delivery"` // its ID
+	N        int    `json:"n"`        // of the attempt
+	Offset   int64  `json:"offset"`   // of the text, in bytes from the beginning of all that the attempt has printed
+	Text     string `json:"text"`
 }
 
 // Rejected is a request that was refused at the front door, as GET /api/rejected lists it and the stream's event "rejected" tells it.

@@ -4,7 +4,9 @@ package main
 
 import (
 	"context"
+	"io"
 	"log"
+	"os"
 	"time"
 
 	"github.com/hubhook/hubhook/payload"
@@ -22,6 +24,7 @@ func repo(p *payload.Payload) string { return string(p.Repo.Type) + " " + p.Repo
 // updateIndex is where an index would be brought up to date, with what the last push of a burst has left.
 func updateIndex(ctx context.Context, p *payload.Payload) (any, error) {
 	d, _ := server.DeliveryFrom(ctx)
-	log.Printf("indexing %s at %s, after %d pushes", p.Repo.Name, p.Repo.HeadSHA, 1+len(d.Merged))
+	logger := log.New(io.MultiWriter(os.Stderr, server.Output(ctx)), "", log.LstdFlags)
+	logger.Printf("indexing %s at %s, after %d pushes", p.Repo.Name, p.Repo.HeadSHA, 1+len(d.Merged))
 	return nil, nil
 }
