@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 
@@ -68,9 +69,13 @@ func (r *run) pressCopy() error {
 }
 
 func (r *run) pressInspector() error {
-	page := r.where.get().inspectorPage
-	if page == "" {
+	private := r.private.Load()
+	if private == nil {
 		return fmt.Errorf("the inspector is off")
 	}
-	return ui.OpenBrowser(page)
+	err := ui.OpenBrowser(inspector.Address{URL: r.address.URL, Token: private.Pass()}.Page())
+	if failed, ok := errors.AsType[*ui.BrowserError](err); ok {
+		failed.URL = r.address.Page() // a person may take more than a minute
+	}
+	return err
 }

@@ -125,16 +125,12 @@ func (l *listing) run(cmd *cobra.Command) (err error) {
 
 // openList shows what f picks on the inspector's page.
 func (l *listing) openList(cmd *cobra.Command, client *inspector.Client, f queue.Filter) error {
-	if _, err := client.Status(cmd.Context()); err != nil { // a browser would say less of it
-		return explain(err)
-	}
 	f.Action, f.Since = "", time.Time{} // of variables, which are for all lists
 	page, err := client.ListPage(f)
 	if err != nil {
 		return err
 	}
-	l.openPage(cmd, page)
-	return nil
+	return l.openPage(cmd, client, page)
 }
 
 // cell is a word of a table, and how it is coloured.

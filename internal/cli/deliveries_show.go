@@ -60,10 +60,12 @@ and every attempt to handle it with its error, stack, output and result.
 			return fmt.Errorf("deliveries show: %w", explainID(err))
 		case *web && !given(cmd, "body", "json"):
 			page, err := client.DeliveryPage(record.ID)
+			if err == nil {
+				err = p.openPage(cmd, client, page)
+			}
 			if err != nil {
 				return fmt.Errorf("deliveries show: %w", err)
 			}
-			p.openPage(cmd, page)
 		case *bodyOnly && !given(cmd, "json"):
 			p.out.Write([]byte(record.Body)) // Main reports its error
 		case *asJSON:

@@ -9,31 +9,39 @@ import (
 
 	"github.com/hubhook/hubhook/server"
 	"github.com/hubhook/hubhook/ui"
+	"github.com/hubhook/hubhook/ui/inspector"
 )
 
 // openPage shows a page of the inspector, whose URL has the token in it, in the user's browser. Where none can be started, the URL is
 // what the command prints, and why is said.
-func (p *program) openPage(cmd *cobra.Command, address string) {
-	shown, err := url.Parse(address)
+func (p *program) openPage(cmd *cobra.Command, client *inspector.Client, page string) error {
+	u, err := url.Parse(page)
+	if err != nil {
+		return fmt.Errorf("open the page: %w", err)
+	}
+	pass, err := client.Pass(cmd.Context())
+	if err != nil {
+		return explain(err)
+	}
+	query := u.Query()
+	query.Set("token", pass)
+	u.RawQuery = query.Encode()
+	err = ui.OpenBrowser(u.String())
 	if err == nil {
-		query := shown.Query()
 		query.Del("token")
-		shown.RawQuery = query.Encode()
-		err = ui.OpenBrowser(address)
+		u.RawQuery = query.Encode()
+		p.note("Opened %s in your browser.", u)
+		return nil
 	}
-	if err == nil {
-		p.note("Opened %s in your browser.", shown)
-		return
-	}
-	var browser *ui.BrowserError
-	if errors.As(err, &browser) {
-		err = browser.Err // without the URL, which follows
+	if failed, ok := errors.AsType[*ui.BrowserError](err); ok {
+		err = failed.Err // without the URL, which follows
 	}
 	server.PrintError(p.Stderr, &advised{
 		err:  fmt.Errorf("%sstart a browser: %w", act(cmd), err),
 		hint: "open the URL that follows in a browser of this machine, or of another one through ssh -L; the inspector's token is in it",
 	})
-	fmt.Fprintln(p.out, address) // Main reports its error
+	fmt.Fprintln(p.out, page) // Main reports its error
+	return nil
 }
 
 // alone refuses a command line that has the flag name and another one of those named.

@@ -14,6 +14,32 @@ import (
 	"github.com/hubhook/hubhook/ui/inspector"
 )
 
+// newBrowser returns a browser that was nowhere yet.
+func newBrowser(t *testing.T) *http.Client {
+	t.Helper()
+	jar, err := cookiejar.New(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &http.Client{Jar: jar, Timeout: patience, Transport: &http.Transport{DisableKeepAlives: true}}
+}
+
+// browse has a browser show a page, and returns the status of that on which it ends.
+func browse(t *testing.T, browser *http.Client, address string) int {
+	t.Helper()
+	r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, address, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Header.Set("Accept", "text/html,*/*;q=0.8")
+	response, err := browser.Do(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	response.Body.Close()
+	return response.StatusCode
+}
+
 // A developer's program is killed and started again at each change. The page that is open in the browser goes on working, and so does
 // the token that a script was given, until somebody else could have read it.
 func TestTheInspectorsTokenOutlivesARestart(t *testing.T) {
@@ -31,37 +57,17 @@ func TestTheInspectorsTokenOutlivesARestart(t *testing.T) {
 			}
 			token := printed.Query().Get("token")
 
-			jar, err := cookiejar.New(nil)
-			if err != nil {
-				t.Fatal(err)
-			}
-			browser := &http.Client{Jar: jar, Timeout: patience}
-			t.Cleanup(browser.CloseIdleConnections)
-			browse := func(address string) int {
-				t.Helper()
-				defer browser.CloseIdleConnections()
-				r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, address, nil)
-				if err != nil {
-					t.Fatal(err)
-				}
-				r.Header.Set("Accept", "text/html,*/*;q=0.8")
-				response, err := browser.Do(r)
-				if err != nil {
-					t.Fatal(err)
-				}
-				response.Body.Close()
-				return response.StatusCode
-			}
+			browser := newBrowser(t)
 			page := "http://" + address + "/"
-			if status := browse(page); status != http.StatusUnauthorized {
+			if status := browse(t, browser, page); status != http.StatusUnauthorized {
 				t.Errorf("without the token: status %d, want 401", status)
 			}
-			if status := browse(p.ready.InspectorURL); status != http.StatusOK {
+			if status := browse(t, browser, p.ready.InspectorURL); status != http.StatusOK {
 				t.Fatalf("the printed URL: status %d, want 200", status)
 			}
 			works := func(p *program, when string) {
 				t.Helper()
-				if status := browse(page); status != http.StatusOK {
+				if status := browse(t, browser, page); status != http.StatusOK {
 					t.Errorf("%s: the browser's cookie gets status %d, want 200", when, status)
 				}
 				if _, err := inspector.NewClient(page, token).Status(t.Context()); err != nil {
@@ -89,7 +95,7 @@ func TestTheInspectorsTokenOutlivesARestart(t *testing.T) {
 				t.Fatal(err)
 			}
 			p = h.serve(t, binary, flags...)
-			if status := browse(page); status != http.StatusUnauthorized {
+			if status := browse(t, browser, page); status != http.StatusUnauthorized {
 				t.Errorf("with a token that others could read: status %d, want 401", status)
 			}
 			if said := p.errs.String(); !strings.Contains(said, "other users could read or change it (mode 0644); the inspector has a new one\n  hint: ") || strings.Contains(said, token) {

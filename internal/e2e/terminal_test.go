@@ -3,9 +3,9 @@
 package e2e_test
 
 import (
+	"bytes"
 	"io"
 	"net/http"
-	"net/http/cookiejar"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -45,7 +45,7 @@ func TestADeliveryOpensFromTheTerminal(t *testing.T) {
 			if err := os.Mkdir(desktop, 0o700); err != nil {
 				t.Fatal(err)
 			}
-			if err := os.WriteFile(filepath.Join(desktop, "xdg-open"), []byte("#!/bin/sh\nprintf '%s' \"$1\" > '"+opened+"'\n"), 0o700); err != nil {
+			if err := os.WriteFile(filepath.Join(desktop, "xdg-open"), []byte("#!/bin/sh\nprintf '%s\\n' \"$1\" > '"+opened+"'\n"), 0o700); err != nil {
 				t.Fatal(err)
 			}
 			h.env = append(h.env, "TERM="+c.term, "NO_COLOR="+c.noColor, "DISPLAY=:0", "PATH="+desktop+":"+os.Getenv("PATH"))
@@ -95,23 +95,13 @@ func TestADeliveryOpensFromTheTerminal(t *testing.T) {
 				if len(links) != 2 || links[0][1] != want || links[1][1] != want || links[0][2] != id || links[1][2] != id {
 					t.Fatalf("links %q, want two from %s to %s", links, id, want)
 				}
-				jar, err := cookiejar.New(nil)
-				if err != nil {
-					t.Fatal(err)
-				}
-				browser := &http.Client{Jar: jar, Timeout: patience}
-				t.Cleanup(browser.CloseIdleConnections)
+				browser := newBrowser(t)
 				for _, step := range []struct {
 					url    string
 					status int
 				}{{want, http.StatusUnauthorized}, {page, http.StatusOK}, {want, http.StatusOK}} {
-					response, err := browser.Get(step.url)
-					if err != nil {
-						t.Fatal(err)
-					}
-					response.Body.Close()
-					if response.StatusCode != step.status {
-						t.Errorf("%s: status %d, want %d", step.url, response.StatusCode, step.status)
+					if status := browse(t, browser, step.url); status != step.status {
+						t.Errorf("%s: status %d, want %d", step.url, status, step.status)
 					}
 				}
 			}
@@ -120,10 +110,21 @@ func TestADeliveryOpensFromTheTerminal(t *testing.T) {
 				if _, err := terminal.WriteString("i"); err != nil {
 					t.Fatal(err)
 				}
-				pollFor(t, patience, "the key i opens the page", func() (bool, string) {
-					text, _ := os.ReadFile(opened)
-					return string(text) == page, string(text)
+				var address []byte
+				pollFor(t, patience, "the key i starts a browser", func() (bool, string) {
+					address, _ = os.ReadFile(opened)
+					return bytes.HasSuffix(address, []byte("\n")), ""
 				})
+				// Other users can see the URL in the list of processes: it gets in the one browser that it was made for.
+				for _, want := range []int{http.StatusOK, http.StatusUnauthorized} {
+					if status := browse(t, newBrowser(t), strings.TrimSpace(string(address))); status != want {
+						t.Errorf("what the key i opens: status %d, want %d", status, want)
+					}
+				}
+				_, token, _ := strings.Cut(page, "=")
+				if strings.Contains(string(address), token) {
+					t.Errorf("the browser was started with the token on its command line: %s", address)
+				}
 			}
 			if _, err := terminal.WriteString("q"); err != nil {
 				t.Fatal(err)

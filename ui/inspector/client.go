@@ -92,6 +92,13 @@ func (c *Client) page(query url.Values) (string, error) {
 	return c.base.String() + "/?" + query.Encode(), nil
 }
 
+// Pass returns what stands for the token in the URL of the page, for one browser and for a minute; see Inspector.Pass.
+func (c *Client) Pass(ctx context.Context) (string, error) {
+	var pass Pass
+	err := c.call(ctx, http.MethodPost, "/api/pass", nil, nil, &pass)
+	return pass.Pass, err
+}
+
 // List returns one page of the deliveries that f picks, newest first. List.Next goes into Filter.Before for the next page.
 func (c *Client) List(ctx context.Context, f queue.Filter) (List, error) {
 	var list List

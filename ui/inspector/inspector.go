@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/gorilla/mux"
 
@@ -77,6 +78,7 @@ type Inspector struct {
 	config      Config
 	crossOrigin *http.CrossOriginProtection
 	handler     http.Handler
+	passes      *passes
 	feed        *feed
 	pace        pace
 
@@ -105,6 +107,7 @@ func New(c Config) *Inspector {
 	in := &Inspector{
 		config:       c,
 		crossOrigin:  http.NewCrossOriginProtection(),
+		passes:       &passes{now: time.Now},
 		feed:         newFeed(c.Queue),
 		pace:         defaultPace,
 		recentSeries: newRecentSeries(),
@@ -134,6 +137,7 @@ func (in *Inspector) routes() http.Handler {
 	router.Handle("/api/deliveries/{id}/replay", methods{http.MethodPost: in.replay})
 	router.Handle("/api/deliveries/{id}/discard", methods{http.MethodPost: in.discard})
 	router.Handle("/api/trigger", methods{http.MethodPost: in.trigger})
+	router.Handle("/api/pass", methods{http.MethodPost: in.issuePass})
 	router.Handle("/api/payload", methods{http.MethodPost: in.readPayload})
 	router.Handle("/api/samples", methods{http.MethodGet: in.samples})
 	router.Handle("/api/rejected", methods{http.MethodGet: in.listRejected})

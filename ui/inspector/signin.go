@@ -61,8 +61,8 @@ var (
 func (in *Inspector) signIn(w http.ResponseWriter, r *http.Request) {
 	query := r.URL.Query()
 	given := query.Get("token")
-	// Who is let in already may come with the URL of an earlier run.
-	if !in.isToken(given) && !in.isToken(tokenIn(given)) && !in.authorized(r) {
+	// A pass holds no longer once it was here, whoever came with it. And who is let in already may come with the URL of an earlier run.
+	if !in.passes.use(given) && !in.isToken(given) && !in.isToken(tokenIn(given)) && !in.authorized(r) {
 		in.askForToken(w, r, wrongToken)
 		return
 	}

@@ -78,6 +78,7 @@ var paths = []struct{ method, path string }{
 	{"POST", "/api/deliveries/ID/replay"},
 	{"POST", "/api/deliveries/ID/discard"},
 	{"POST", "/api/trigger"},
+	{"POST", "/api/pass"},
 	{"GET", "/api/stream"},
 	{"GET", "/api/status"},
 	{"GET", "/api/samples"},
