@@ -13,11 +13,12 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 	"github.com/gorilla/mux"
 
+	"github.com/hubhook/hubhook/payload"
 	"github.com/hubhook/hubhook/queue"
 )
 
 const (
-	maxBody    = 16<<20 + 64<<10 // of a replay: a payload of the default limit with its envelope, in bytes
+	maxBody    = 16<<20 + 64<<10 // of a payload of the default limit with what is around it, in bytes
 	maxTrigger = 1 << 20         // of the other requests, in bytes
 
 	discardReason = "discarded by hand"
@@ -62,18 +63,16 @@ func (in *Inspector) get(w http.ResponseWriter, r *http.Request) {
 
 func (in *Inspector) replay(w http.ResponseWriter, r *http.Request) {
 	id := mux.Vars(r)["id"]
-	var request struct {
-		Body jsontext.Value `json:"body"`
-	}
-	if err := decode(w, r, maxBody, &request); err != nil {
+	body, err := decodePayload(w, r)
+	if err != nil {
 		fail(w, fmt.Sprintf("replaying delivery %q", id), err)
 		return
 	}
-	if request.Body != nil && request.Body.Kind() != '{' {
-		writeError(w, http.StatusUnprocessableEntity, "body: want an object, have "+kindName(request.Body.Kind()))
+	if p, err := payload.Parse(body); body != nil && p == nil {
+		writeError(w, http.StatusUnprocessableEntity, "text: "+err.Error())
 		return
 	}
-	newID, err := in.config.Replay(r.Context(), id, request.Body)
+	newID, err := in.config.Replay(r.Context(), id, body)
 	if err != nil {
 		failUnstored(w, fmt.Sprintf("replaying delivery %q", id), err)
 		return

@@ -283,10 +283,11 @@ func TestReplay(t *testing.T) {
 	id := f.accept(sent)
 	edited := "{ \"event\":\t{\"scope\": \"repo\"},\n \"n\": 12345678901234567890.10 }"
 	for body, want := range map[string]string{
-		"":                         string(sent.Body),
-		"{}":                       string(sent.Body),
-		" {} \n":                   string(sent.Body),
-		`{"body": ` + edited + `}`: edited,
+		"":                                     string(sent.Body),
+		"{}":                                   string(sent.Body),
+		" {} \n":                               string(sent.Body),
+		`{"body": ` + edited + `}`:             edited,
+		`{"text": " {\"n\": 1.0,\n\"n\": 2}"}`: " {\"n\": 1.0,\n\"n\": 2}",
 	} {
 		response, answer := f.request("POST", "/api/deliveries/"+id+"/replay", body)
 		var accepted map[string]string
@@ -302,8 +303,8 @@ func TestReplay(t *testing.T) {
 		}
 	}
 	record, err := f.client.Get(t.Context(), id)
-	if err != nil || record.Replays != 4 {
-		t.Errorf("%v, %d replays, want 4", err, record.Replays)
+	if err != nil || record.Replays != 5 {
+		t.Errorf("%v, %d replays, want 5", err, record.Replays)
 	}
 	if newID, err := f.client.Replay(t.Context(), id, []byte(edited)); err != nil {
 		t.Error(err)
@@ -333,6 +334,10 @@ func TestRequestBodiesThatAreRefused(t *testing.T) {
 		{replay, "{\"body\": {\"a\": \"\xff\"}}", 400, "UTF-8"},
 		{replay, "body=%7B%7D", 400, "not JSON"},
 		{replay, `{"body": {"a": "` + strings.Repeat("x", maxBody) + `"}}`, 413, "more than"},
+		{replay, `{"body": {}, "text": "{}"}`, 422, "not both"},
+		{replay, `{"text": "{\"a\": }"}`, 422, "text: not a JSON object: line 1, column 7"},
+		{replay, `{"text": ""}`, 422, "text: "},
+		{replay, `{"text": "` + strings.Repeat("x", 2*maxBody) + `"}`, 413, "more than"},
 		{discard, `{"reason": "x"}`, 422, `unknown field "reason"`},
 		{"/api/payload", ``, 422, "body is missing"},
 		{"/api/payload", `{}`, 422, "body is missing"},

@@ -24,11 +24,30 @@ var (
 	errClosed         = errors.New("the inspector is shutting down")
 )
 
-// event is one server-sent event. All streams share data.
+// event is one server-sent event. All streams share its data.
 type event struct {
 	seq  uint64
 	name string
-	data []byte // one line of JSON
+	data *data
+}
+
+// data is a line of JSON. It is encoded by the first stream that sends it, so that what no reader takes costs the work nothing.
+type data struct {
+	size int // in bytes, roughly
+	once sync.Once
+	view any // nil once it is encoded
+	line []byte
+}
+
+func encoded(line []byte) *data { return &data{size: len(line), line: line} }
+
+func (d *data) json() []byte {
+	d.once.Do(func() {
+		if d.view != nil {
+			d.line, d.view = encode(d.view), nil
+		}
+	})
+	return d.line
 }
 
 // feed spreads events to the streams. It watches the queue while there is a stream, and never waits for one.
@@ -155,18 +174,12 @@ func (f *feed) follow(w *watch) {
 
 // change publishes one change of the queue, and before it that missed others were lost.
 func (f *feed) change(w *watch, c queue.Change, missed uint64) {
-	delivery := encode(FromQueue(c.Delivery))
-	var attempt []byte
-	if c.Attempt != nil {
-		a := FromAttempt(*c.Attempt)
-		attempt = encode(AttemptEvent{
-			Delivery:   c.Delivery.ID,
-			Endpoint:   c.Delivery.Endpoint,
-			N:          a.N,
-			Started:    a.Started,
-			DurationMS: a.DurationMS,
-			Error:      a.Error,
-		})
+	const fields = 512 // bytes of an event's names, numbers and times, at most
+	d := &c.Delivery
+	delivery := &data{view: FromQueue(c.Delivery), size: fields + len(d.Endpoint) + len(d.Reason) + len(d.WebhookID) + len(d.Scope) + len(d.Action) + len(d.RepoName)}
+	var attempt *data
+	if a := c.Attempt; a != nil {
+		attempt = &data{view: attemptEvent(d, a), size: fields + len(d.Endpoint) + len(a.Error)}
 	}
 
 	f.mu.Lock()
@@ -193,11 +206,11 @@ func (f *feed) publish(name string, v any) {
 	if len(f.streams) == 0 {
 		return
 	}
-	f.send(name, encode(v))
+	f.send(name, encoded(encode(v)))
 }
 
 // send is called with the mutex held.
-func (f *feed) send(name string, data []byte) {
+func (f *feed) send(name string, data *data) {
 	f.seq++
 	for s := range f.streams {
 		s.add(event{seq: f.seq, name: name, data: data})
@@ -207,11 +220,11 @@ func (f *feed) send(name string, data []byte) {
 // add appends e. If the stream lags too far behind, all it has not sent is dropped: whoever has missed something fetches
 // the list again, which is newer than what was dropped.
 func (s *subscription) add(e event) {
-	if len(s.events) >= maxBufferedEvents || s.bytes+len(e.data) > maxBufferedBytes {
+	if len(s.events) >= maxBufferedEvents || s.bytes+e.data.size > maxBufferedBytes {
 		s.lose(0)
 	}
 	s.events = append(s.events, e)
-	s.bytes += len(e.data)
+	s.bytes += e.data.size
 	s.signal()
 }
 

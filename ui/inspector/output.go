@@ -86,7 +86,7 @@ func (f *feed) tellOutputs(w *watch) (more bool) {
 			continue
 		}
 		room -= len(piece.Text)
-		data := encode(piece)
+		data := encoded(encode(piece))
 		f.mu.Lock()
 		if f.watching == w {
 			f.send("output", data)

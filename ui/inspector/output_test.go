@@ -99,7 +99,7 @@ func TestOutputIsRationed(t *testing.T) {
 	_, events := feed.take(sub)
 	told := 0
 	for _, e := range events {
-		told += len(e.data)
+		told += len(e.data.json())
 	}
 	if told < maxPieces || told > maxPieces+len(events)*100 {
 		t.Errorf("a look tells %d bytes, want %d", told, maxPieces)

@@ -1,6 +1,7 @@
 package inspector
 
 import (
+	"errors"
 	"net/http"
 
 	"github.com/go-json-experiment/json/jsontext"
@@ -10,34 +11,40 @@ import (
 
 // readPayload reads a payload as the front door does, and stores nothing.
 func (in *Inspector) readPayload(w http.ResponseWriter, r *http.Request) {
-	var request struct {
-		Body jsontext.Value `json:"body"`
-		Text *string        `json:"text"`
-	}
-	if err := decode(w, r, maxBody, &request); err != nil {
+	body, err := decodePayload(w, r)
+	if err != nil {
 		fail(w, "reading a payload", err)
 		return
 	}
+	if body == nil {
+		writeError(w, http.StatusUnprocessableEntity, `body is missing; give the payload in it, {"body": {...}}, or as {"text": "..."}`)
+		return
+	}
+	writeJSON(w, http.StatusOK, read(body))
+}
+
+// decodePayload reads a request for a payload: an object in body, or a text, which need not be one. Nil: neither was given.
+func decodePayload(w http.ResponseWriter, r *http.Request) ([]byte, error) {
+	var request struct {
+		Body jsontext.Value `json:"body"`
+		Text *string        `json:"text"` // the front door takes what strict readers of JSON don't, such as a name that comes twice
+	}
+	if err := decode(w, r, 2*maxBody, &request); err != nil { // quotes and line ends of a text are two bytes each
+		return nil, err
+	}
+	body := []byte(request.Body)
 	switch {
-	case request.Text != nil && request.Body != nil:
-		writeError(w, http.StatusUnprocessableEntity, "give the payload as body or as text, not both")
-		return
+	case request.Text != nil && body != nil:
+		return nil, &Refusal{http.StatusUnprocessableEntity, errors.New("give the payload as body or as text, not both")}
 	case request.Text != nil:
-		writeJSON(w, http.StatusOK, read([]byte(*request.Text)))
-		return
-	case request.Body == nil:
-		writeError(w, http.StatusUnprocessableEntity, `body is missing; give the payload in it, {"body": {...}}`)
-		return
-	case request.Body.Kind() != '{':
-		writeError(w, http.StatusUnprocessableEntity, "body: want an object, have "+kindName(request.Body.Kind()))
-		return
+		body = []byte(*request.Text)
+	case body != nil && request.Body.Kind() != '{':
+		return nil, &Refusal{http.StatusUnprocessableEntity, errors.New("body: want an object, have " + kindName(request.Body.Kind()))}
 	}
-	reading := read(request.Body)
-	if reading.Refused != "" {
-		writeError(w, http.StatusUnprocessableEntity, "body: "+reading.Refused)
-		return
+	if len(body) > maxBody {
+		return nil, tooLarge(maxBody)
 	}
-	writeJSON(w, http.StatusOK, reading)
+	return body, nil
 }
 
 // read says what the front door makes of a body.

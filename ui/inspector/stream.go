@@ -69,7 +69,7 @@ func (in *Inspector) stream(w http.ResponseWriter, r *http.Request) {
 				out.event("missed", 0, encode(Missed{Events: &missed}))
 			}
 			for _, e := range events {
-				out.event(e.name, e.seq, e.data)
+				out.event(e.name, e.seq, e.data.json())
 			}
 		}
 		if out.flush() != nil {

@@ -230,6 +230,15 @@ type Samples struct {
 	Samples []Sample `json:"samples"`
 }
 
+func attemptEvent(d *queue.Delivery, a *queue.Attempt) AttemptEvent {
+	v := AttemptEvent{Delivery: d.ID, Endpoint: d.Endpoint, N: a.N, Started: Time{a.Started}, Error: a.Error}
+	if a.Ended {
+		ms := milliseconds(a.Duration)
+		v.DurationMS = &ms
+	}
+	return v
+}
+
 // Missed is the data of the stream's event "missed": events were left out here, and whoever shows deliveries should
 // fetch the list again.
 type Missed struct {

@@ -49,9 +49,8 @@ export const getTunnel = () => request("/api/tunnel");
 export const getSamples = () => request("/api/samples");
 export const getSeries = (last, endpoint) => request(`/api/series?${query({ last, endpoint })}`);
 
-// replay handles a delivery once more, with the text of another payload if one is given. The text goes out as it was written:
-// JSON.stringify would change numbers that JavaScript can't hold.
-export const replay = (id, body) => post(`${deliveryPath(id)}/replay`, body === undefined ? "{}" : `{"body":${body}}`);
+// replay handles a delivery once more, with the text of another payload if one is given. It goes out to the byte as it was written.
+export const replay = (id, text) => post(`${deliveryPath(id)}/replay`, JSON.stringify({ text }));
 
 // readPayload asks what the front door would make of a text, whether it is a payload yet or not.
 export const readPayload = (text, signal) =>

@@ -97,13 +97,25 @@ onDraw(() => {
   statusDrawn();
 });
 
+let unseenDeliveries = 0; // that came while the page was in the background
+
+function entitle() {
+  document.title = `${unseenDeliveries ? `(${count(unseenDeliveries)}) ` : ""}${title(state.route)} · hubhook inspector`;
+}
+
+document.addEventListener("visibilitychange", () => {
+  if (document.hidden) return;
+  unseenDeliveries = 0;
+  entitle();
+});
+
 function title({ view, delivery, compare }) {
   if (compare) return "Two deliveries";
   return { refused: "Refused", status: "Status", trigger: "Send a sample event" }[view] ?? (delivery || "Deliveries");
 }
 
 function follow(route, before) {
-  document.title = `${title(route)} · hubhook inspector`;
+  entitle();
   if (String(Object.values(route.filter)) !== String(Object.values(before?.filter ?? []))) state.list.show(route.filter);
   showDelivery(route.view === "deliveries" ? route.delivery : "");
   showPair(route.view === "deliveries" ? route.compare : null);
@@ -141,6 +153,10 @@ state.live = new Live({
     redraw();
   },
   delivery(d) {
+    if (document.hidden && !state.list.get(d.id)) {
+      unseenDeliveries++;
+      entitle();
+    }
     state.list.apply(d);
     changedDelivery(d.id);
     loadStatus();
