@@ -62,6 +62,9 @@ type Arrival struct {
 
 	// Value is handed to the handler as it is when the delivery runs without having been read back from disk. It saves a second parsing.
 	Value any
+	// Sender stands for who waits for the end of the first attempt, and is told with it, in this process, however long that takes. It should
+	// be small: it is held in memory for each delivery that waits.
+	Sender any
 }
 
 // Burst says how a delivery is held back, so that of several that come in quick succession only the last one runs; the
@@ -166,6 +169,7 @@ type Change struct {
 	// Duplicate: the delivery has one more duplicate, and is what it was otherwise.
 	Duplicate bool
 	Value     any // Arrival.Value, where the delivery has not been read back from disk
+	Sender    any // Arrival.Sender, with the end of the first attempt
 }
 
 // The errors of a queue. Test with errors.Is.

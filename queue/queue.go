@@ -159,6 +159,7 @@ type wait struct {
 	done      chan struct{}
 	report    Report // set before done is closed
 	elsewhere bool   // another process handled it, which told no result; set before done is closed
+	sender    any    // Arrival.Sender
 
 	// Guarded by Queue.mu.
 	asking  int  // calls of Outcome that wait for it
@@ -427,6 +428,7 @@ func (q *Queue) Accept(ctx context.Context, a Arrival) (*Receipt, error) {
 	}
 	j := &joiner{arrival: ar, ready: make(chan struct{})}
 	t := &task{value: a.Value, loaded: true, wait: newWait()}
+	t.wait.sender = a.Sender
 	if a.SerialKey != "" {
 		t.serial = keyHash(a.SerialKey)
 	}

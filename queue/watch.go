@@ -75,7 +75,7 @@ func (q *Queue) announceEnd(k *closing) {
 	if k.to == Retrying {
 		d.RunAt = k.runAt
 	}
-	c := Change{Delivery: d, Value: k.task.value}
+	c := Change{Delivery: d, Value: k.task.value, Sender: k.task.wait.sender}
 	if k.attempt.N > 0 {
 		a := k.attempt
 		c.Attempt = &a

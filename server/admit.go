@@ -91,7 +91,12 @@ func (s *secretSet) match(text []byte) (size int, more bool) {
 // arrival goes with a delivery from admission to its first attempt.
 type arrival struct {
 	payload *payload.Payload
-	waited  atomic.Bool // the sender waits for the outcome
+	*sender
+}
+
+// sender is who posted a delivery.
+type sender struct {
+	waits atomic.Bool // for the outcome
 }
 
 // refusal is a request that is answered with an error; nothing of it is stored.
@@ -256,13 +261,17 @@ func (s *Server) store(ctx context.Context, e *endpoint, r *http.Request, body [
 	a.WebhookID = r.Header.Get("Webhook-Id")
 	a.Synthetic = isSample(ctx)
 	s.askKeys(&a, e, true)
-	a.Value.(*arrival).waited.Store(s.config.longestAnswer() > 0 && !a.Synthetic)
+	if s.config.longestAnswer() > 0 && !a.Synthetic {
+		sender := a.Value.(*arrival).sender
+		sender.waits.Store(true)
+		a.Sender = sender
+	}
 	s.metrics.received(e.name)
 	return q.Accept(ctx, a)
 }
 
 func newArrival(endpoint string, header http.Header, body []byte, p *payload.Payload, unusable error) queue.Arrival {
-	a := queue.Arrival{Endpoint: endpoint, Header: header, Body: body, Value: &arrival{payload: p}}
+	a := queue.Arrival{Endpoint: endpoint, Header: header, Body: body, Value: &arrival{payload: p, sender: new(sender)}}
 	if p != nil {
 		a.Scope, a.Action = string(p.Event.Scope), string(p.Event.Action)
 		a.RepoType, a.RepoName = string(p.Repo.Type), p.Repo.Name

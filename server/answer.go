@@ -80,9 +80,9 @@ func viewDuplicate(r *http.Request, e *endpoint, receipt *queue.Receipt) ui.Deli
 func (s *Server) awaitAttempt(r *http.Request, receipt *queue.Receipt) {
 	a := receipt.Value.(*arrival)
 	if receipt.Held {
-		a.waited.Store(false)
+		a.waits.Store(false)
 	}
-	if !a.waited.Load() {
+	if !a.waits.Load() {
 		return
 	}
 	select {
@@ -98,7 +98,7 @@ func (s *Server) awaitAttempt(r *http.Request, receipt *queue.Receipt) {
 	case <-timer.C:
 	case <-r.Context().Done():
 	}
-	a.waited.Store(false)
+	a.waits.Store(false)
 }
 
 // answerHandled waits until the delivery, or the first one for a duplicate, is finished, and answers 2xx only if the sender need not send
@@ -108,7 +108,7 @@ func (s *Server) answerHandled(w http.ResponseWriter, r *http.Request, e *endpoi
 	unreadable := !receipt.Duplicate && receipt.State == queue.Dead
 	switch {
 	case err != nil || report.State != queue.Done && report.State != queue.Skipped && !unreadable:
-		receipt.Value.(*arrival).waited.Store(false)
+		receipt.Value.(*arrival).waits.Store(false)
 		s.refuse(w, r, e.name, s.unhandled(r.Context(), receipt.ID, report, err))
 	case receipt.Duplicate:
 		respond(w, http.StatusOK, verdict{Delivery: receipt.ID, State: "duplicate"})

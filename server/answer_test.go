@@ -120,6 +120,9 @@ func TestAnswerHandledIs2xxOnlyOnceTheHubNeedNotSendItAgain(t *testing.T) {
 			t.Errorf("%s: stored as %s (%s); want %s", test.name, r.State, r.Reason, test.state)
 		}
 	}
+	if want := `hubhook_deliveries_total{endpoint="picky",state="skipped"} 1`; !strings.Contains(scrape(t, s), want) {
+		t.Errorf("metrics lack %s", want)
+	}
 }
 
 func TestAnswerHandledTellsTheHubToComeBackForWhatTakesLonger(t *testing.T) {

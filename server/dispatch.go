@@ -132,7 +132,7 @@ func (s *Server) changed(c queue.Change) {
 			s.metrics.ended(d.Endpoint, string(d.State))
 			s.screen.Outcome(s.viewOutcome(d, c))
 		}
-	case c.Attempt == nil && (d.State == queue.Discarded || d.State == queue.Merged):
+	case c.Attempt == nil && (d.State == queue.Skipped || d.State == queue.Discarded || d.State == queue.Merged):
 		s.metrics.ended(d.Endpoint, string(d.State))
 		s.screen.Outcome(s.viewOutcome(d, c))
 	}
@@ -161,7 +161,11 @@ func (s *Server) viewOutcome(d *queue.Delivery, c queue.Change) ui.Outcome {
 	if c.Attempt != nil {
 		v.Attempt, v.Duration = c.Attempt.N, c.Attempt.Duration
 	}
-	if a, ok := c.Value.(*arrival); ok && a.waited.Load() {
+	waiting, ok := c.Sender.(*sender)
+	if a, inMemory := c.Value.(*arrival); inMemory { // with later attempts, too
+		waiting, ok = a.sender, true
+	}
+	if ok && waiting.waits.Load() {
 		v.Status = s.statusAfter(d.State, v.Attempt)
 	}
 	return v

@@ -93,6 +93,10 @@ func TestAnswersWhenHandled(t *testing.T) {
 		if r := s.record(accepted(d)); !r.State.Finished() {
 			t.Errorf("%s: it is %s when it is answered", endpoint, r.State)
 		}
+		end := s.await("attempt", patience, func(e event) bool { return e.Delivery == accepted(d) && queue.State(e.State).Finished() })
+		if end.Status != 200 {
+			t.Errorf("%s: its line says status %d; want the 200 that it is answered with", endpoint, end.Status)
+		}
 	}
 	old := s.post("nothing", payloads(t)["real_v2_repo_content_update_dataset.json"], "X-Webhook-Secret", secret)
 	if old.status != 200 || !strings.Contains(old.body, `"state":"dead"`) {
