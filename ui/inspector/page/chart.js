@@ -139,10 +139,10 @@ export class Charts {
     });
     return new uPlot({
       ...common(this.#width(), 160),
-      scales: { x: timeScale(times, step), y: { distr: 3, range: (u, min, max) => [Math.max(0.5, (min ?? 1) / 1.5), Math.max(10, (max ?? 10) * 1.5)] } },
+      scales: { x: timeScale(times, step), y: { distr: 3, range: (u, min, max) => [(min ?? 1) / 1.5, Math.max(10, (max ?? 10) * 1.5)] } },
       axes: [timeAxis(), axis({ size: 66, splits: powers, filter: (u, splits) => splits, values: (u, splits) => splits.map(tick) })],
       series: [timeSeries(step), line("median", "--accent"), line("95 %", "--running", [6, 4]), line("longest", "--dead", [2, 3])],
-      // A logarithm knows no 0: an attempt under half a millisecond is drawn as that.
-    }, [times, ...[d.p50, d.p95, d.max].map((values) => values.map((v) => (v === null ? null : Math.max(0.5, v))))], this.#element);
+      // A logarithm knows no 0.
+    }, [times, ...[d.p50, d.p95, d.max].map((values) => values.map((v) => (v === null ? null : Math.max(0.001, v))))], this.#element);
   }
 }

@@ -23,6 +23,8 @@ export function moment(text) {
 
 // duration is a length of time in milliseconds, with the digits that matter.
 export function duration(ms) {
+  if (ms === 0) return "< 1 ms";
+  if (ms < 10 && !Number.isInteger(ms)) return `${Number(ms.toPrecision(2))} ms`;
   if (ms < 1000) return `${Math.round(ms)} ms`;
   const s = ms / 1000;
   if (s < 10) return `${s.toFixed(2)} s`;
