@@ -2,11 +2,14 @@ package cli
 
 import (
 	"fmt"
+	"os"
 	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 
 	"github.com/hubhook/hubhook/queue"
+	"github.com/hubhook/hubhook/ui"
 )
 
 func newRecover(p *program) *cobra.Command {
@@ -73,6 +76,9 @@ func (p *program) recover(cmd *cobra.Command, data string, asJSON bool) error {
 	return nil
 }
 
+// shownLost is how many deliveries of each kind of loss are named on the screen. With more, a file names them all.
+const shownLost = 20
+
 func (p *program) printRecovery(r *queue.Recovery) {
 	stored := fmt.Sprintf("%s, %d of them unfinished", countOf(r.Deliveries, "delivery", "deliveries"), r.Unfinished)
 	if r.Sound {
@@ -81,35 +87,53 @@ func (p *program) printRecovery(r *queue.Recovery) {
 	}
 	fmt.Fprintf(p.out, "Saved into a new %s: %s.\n", r.Database, stored)
 	fmt.Fprintf(p.out, "The damaged file is kept as %s (%s seen).\n", r.Kept, countOf(r.BadPages, "damaged page", "damaged pages"))
-	lost := false
-	named := func(ids []string, what string, note func(id string) string) {
+	list := ""
+	if max(len(r.LostContent), len(r.LostAttempts), len(r.Rebuilt)) > shownLost {
+		list = r.Kept + ".lost"
+		if err := os.WriteFile(list, []byte(losses(r, "", ui.Ink{})), 0o600); err != nil {
+			p.note("%v; all that was lost is named here", err)
+			list = ""
+		}
+	}
+	fmt.Fprint(p.out, losses(r, list, p.ink))
+}
+
+// losses says what was lost, a line for each, or the first few and that the rest is in the file list.
+func losses(r *queue.Recovery, list string, ink ui.Ink) string {
+	var text strings.Builder
+	named := func(what string, ids []string, note func(id string) string) {
 		if len(ids) == 0 {
 			return
 		}
-		lost = true
-		fmt.Fprintf(p.out, "%s: %s\n", p.ink.Bad(what), countOf(len(ids), "delivery", "deliveries"))
-		for _, id := range ids {
-			fmt.Fprintf(p.out, "  %s%s\n", id, note(id))
+		fmt.Fprintf(&text, "%s: %s\n", ink.Bad(what), countOf(len(ids), "delivery", "deliveries"))
+		shown := ids
+		if list != "" && len(ids) > shownLost {
+			shown = ids[:shownLost]
+		}
+		for _, id := range shown {
+			fmt.Fprintf(&text, "  %s%s\n", id, note(id))
+		}
+		if more := len(ids) - len(shown); more > 0 {
+			fmt.Fprintf(&text, "  and %d more; all are in %s\n", more, list)
 		}
 	}
 	nothing := func(string) string { return "" }
-	named(r.LostContent, "Lost headers and body", func(id string) string {
+	named("Lost headers and body", r.LostContent, func(id string) string {
 		if _, died := slices.BinarySearch(r.Died, id); died {
 			return "  was unfinished, and is dead now"
 		}
 		return ""
 	})
-	named(r.LostAttempts, "Lost attempts", nothing)
-	named(r.Rebuilt, "Lost the record, put together from the rest", nothing)
+	named("Lost attempts", r.LostAttempts, nothing)
+	named("Lost the record, put together from the rest", r.Rebuilt, nothing)
 	for _, name := range r.Renamed {
-		lost = true
-		fmt.Fprintf(p.out, "%s: it is called %s now\n", p.ink.Bad("Lost the name of an endpoint"), name)
+		fmt.Fprintf(&text, "%s: it is called %s now\n", ink.Bad("Lost the name of an endpoint"), name)
 	}
 	if r.Vanished > 0 {
-		lost = true
-		fmt.Fprintf(p.out, "%s: %s, by the counts that were kept\n", p.ink.Bad("Nothing is left"), countOf(r.Vanished, "delivery", "deliveries"))
+		fmt.Fprintf(&text, "%s: %s, by the counts that were kept\n", ink.Bad("Nothing is left"), countOf(r.Vanished, "delivery", "deliveries"))
 	}
-	if !lost {
-		fmt.Fprintln(p.out, "Nothing was lost.")
+	if text.Len() == 0 {
+		return "Nothing was lost.\n"
 	}
+	return text.String()
 }
