@@ -75,6 +75,7 @@ type subscription struct {
 	events []event
 	bytes  int
 	missed uint64        // events left out before events[0]
+	lags   bool          // more came than it can hold, so that nothing is kept for it until it has told so
 	wake   chan struct{} // has one token when there is something to take
 	done   chan struct{} // closed by feed.close
 }
@@ -174,14 +175,6 @@ func (f *feed) follow(w *watch) {
 
 // change publishes one change of the queue, and before it that missed others were lost.
 func (f *feed) change(w *watch, c queue.Change, missed uint64) {
-	const fields = 512 // bytes of an event's names, numbers and times, at most
-	d := &c.Delivery
-	delivery := &data{view: FromQueue(c.Delivery), size: fields + len(d.Endpoint) + len(d.Reason) + len(d.WebhookID) + len(d.Scope) + len(d.Action) + len(d.RepoName)}
-	var attempt *data
-	if a := c.Attempt; a != nil {
-		attempt = &data{view: attemptEvent(d, a), size: fields + len(d.Endpoint) + len(a.Error)}
-	}
-
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.watching != w { // stopped meanwhile; a later watch may tell the same
@@ -193,10 +186,30 @@ func (f *feed) change(w *watch, c queue.Change, missed uint64) {
 			s.lose(missed)
 		}
 	}
-	f.send("delivery", delivery)
-	if attempt != nil {
-		f.send("attempt", attempt)
+	if f.allLag() {
+		f.send("delivery", nil)
+		if c.Attempt != nil {
+			f.send("attempt", nil)
+		}
+		return
 	}
+	const fields = 512 // bytes of an event's names, numbers and times, at most
+	d := &c.Delivery
+	size := fields + len(d.Endpoint) + len(d.Reason) + len(d.WebhookID) + len(d.Scope) + len(d.Action) + len(d.RepoName)
+	f.send("delivery", &data{view: FromQueue(c.Delivery), size: size})
+	if a := c.Attempt; a != nil {
+		f.send("attempt", &data{view: attemptEvent(d, a), size: fields + len(d.Endpoint) + len(a.Error)})
+	}
+}
+
+// allLag reports whether nobody takes an event now.
+func (f *feed) allLag() bool {
+	for s := range f.streams {
+		if !s.lags {
+			return false
+		}
+	}
+	return true
 }
 
 // publish sends v to all streams.
@@ -209,7 +222,7 @@ func (f *feed) publish(name string, v any) {
 	f.send(name, encoded(encode(v)))
 }
 
-// send is called with the mutex held.
+// send is called with the mutex held. Without data the event only counts, since all streams lag.
 func (f *feed) send(name string, data *data) {
 	f.seq++
 	for s := range f.streams {
@@ -217,11 +230,16 @@ func (f *feed) send(name string, data *data) {
 	}
 }
 
-// add appends e. If the stream lags too far behind, all it has not sent is dropped: whoever has missed something fetches
-// the list again, which is newer than what was dropped.
+// add appends e. If the stream lags too far behind, all it has not sent is dropped, and what comes before it has told that it missed
+// something: whoever is told fetches the list again, which is newer. Under full load nothing is encoded in vain like this.
 func (s *subscription) add(e event) {
-	if len(s.events) >= maxBufferedEvents || s.bytes+e.data.size > maxBufferedBytes {
+	if !s.lags && (len(s.events) >= maxBufferedEvents || s.bytes+e.data.size > maxBufferedBytes) {
+		s.lags = true
 		s.lose(0)
+	}
+	if s.lags {
+		s.missed++
+		return
 	}
 	s.events = append(s.events, e)
 	s.bytes += e.data.size
@@ -247,7 +265,7 @@ func (f *feed) take(s *subscription) (missed uint64, events []event) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	missed, events = s.missed, s.events
-	s.missed, s.events, s.bytes = 0, nil, 0
+	s.missed, s.events, s.bytes, s.lags = 0, nil, 0, false
 	return missed, events
 }
 

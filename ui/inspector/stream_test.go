@@ -226,15 +226,19 @@ func TestSubscriptionIsBounded(t *testing.T) {
 		feed.publish("rejected", 1)
 	}
 	missed, events := feed.take(sub)
-	if missed != maxBufferedEvents || len(events) != 10 || events[0].seq != maxBufferedEvents+1 {
-		t.Errorf("%d missed and %d kept, want %d and 10", missed, len(events), maxBufferedEvents)
+	if missed != maxBufferedEvents+10 || len(events) != 0 {
+		t.Errorf("%d missed and %d kept, want %d and none", missed, len(events), maxBufferedEvents+10)
+	}
+	feed.publish("rejected", 1)
+	if missed, events = feed.take(sub); missed != 0 || len(events) != 1 || events[0].seq != maxBufferedEvents+11 {
+		t.Errorf("once it has told so: %d missed and %d kept, want none and event %d", missed, len(events), maxBufferedEvents+11)
 	}
 	large := strings.Repeat("x", maxBufferedBytes/2)
 	for range 5 {
 		feed.publish("rejected", large)
 	}
-	if missed, events = feed.take(sub); missed != 4 || len(events) != 1 {
-		t.Errorf("of large ones %d missed and %d kept, want 4 and 1", missed, len(events))
+	if missed, events = feed.take(sub); missed != 5 || len(events) != 0 {
+		t.Errorf("of large ones %d missed and %d kept, want 5 and none", missed, len(events))
 	}
 	if missed, events = feed.take(sub); missed != 0 || events != nil {
 		t.Errorf("taken twice: %d, %v", missed, events)
