@@ -262,15 +262,19 @@ func (q *Queue) setAlarm() {
 func (q *Queue) run(t *task) {
 	ctx, cancel := context.WithCancelCause(q.life)
 	defer cancel(nil)
-	var out Outcome
-	if c, err := q.claim(ctx, t, cancel); err != nil {
-		out.Error = fmt.Sprintf("read the delivery back: %v", err)
-	} else if c == nil {
+	c, err := q.claim(ctx, t, cancel)
+	if err == nil && c == nil {
 		return
-	} else if t.line.Handle != nil {
-		out = handle(ctx, t.line.Handle, c)
 	}
-	q.finish(ctx, t, out)
+	var out Outcome
+	// Deferred, because a handler can end its goroutine: nothing else of this function runs then.
+	defer func() { q.finish(ctx, t, out) }()
+	switch {
+	case err != nil:
+		out.Error = fmt.Sprintf("read the delivery back: %v", err)
+	case t.line.Handle != nil:
+		handle(ctx, t.line.Handle, c, &out)
+	}
 }
 
 // claim makes a task ready for its handler, and reads it back where its content is not at hand. It returns nil if Drain
@@ -302,8 +306,8 @@ func (q *Queue) claim(ctx context.Context, t *task, cancel context.CancelCauseFu
 	return &Claim{Delivery: t.Delivery, Attempt: t.Attempts, Header: t.header, Body: t.body, Merged: t.merged, Value: t.value}, nil
 }
 
-// handle calls a handler and makes a panic a failed attempt.
-func handle(ctx context.Context, h func(context.Context, *Claim) Outcome, c *Claim) (out Outcome) {
+// handle calls a handler and sets its outcome, also where it does not return: a panic is a failed attempt, and so is the end of the goroutine.
+func handle(ctx context.Context, h func(context.Context, *Claim) Outcome, c *Claim, out *Outcome) {
 	returned := false
 	defer func() {
 		if returned {
@@ -311,14 +315,13 @@ func handle(ctx context.Context, h func(context.Context, *Claim) Outcome, c *Cla
 		}
 		// A nil value here is runtime.Goexit, by a handler that calls a test's FailNow, say.
 		v := recover()
-		out = Outcome{Error: fmt.Sprintf("panic: %v", v), Stack: string(debug.Stack())}
+		*out = Outcome{Error: fmt.Sprintf("panic: %v", v), Stack: string(debug.Stack())}
 		if v == nil {
 			out.Error = "the handler ended its goroutine without returning"
 		}
 	}()
-	out = h(ctx, c)
+	*out = h(ctx, c)
 	returned = true
-	return out
 }
 
 // finish records how an attempt ended, frees its handler and starts what waits for it.

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -164,10 +165,11 @@ func TestOutcomes(t *testing.T) {
 			}
 			return Outcome{}
 		}, 5, Done, "", 3},
-		"used up": {func(int) Outcome { return Outcome{Error: "never"} }, 3, Dead, "never", 3},
-		"final":   {func(int) Outcome { return Outcome{Error: "no use", Final: true} }, 3, Dead, "no use", 1},
-		"skipped": {func(int) Outcome { return Outcome{Skip: "not ours"} }, 3, Skipped, "not ours", 0},
-		"panic":   {func(int) Outcome { panic("oh") }, 1, Dead, "panic: oh", 1},
+		"used up":              {func(int) Outcome { return Outcome{Error: "never"} }, 3, Dead, "never", 3},
+		"final":                {func(int) Outcome { return Outcome{Error: "no use", Final: true} }, 3, Dead, "no use", 1},
+		"skipped":              {func(int) Outcome { return Outcome{Skip: "not ours"} }, 3, Skipped, "not ours", 0},
+		"panic":                {func(int) Outcome { panic("oh") }, 1, Dead, "panic: oh", 1},
+		"end of the goroutine": {func(int) Outcome { runtime.Goexit(); return Outcome{} }, 1, Dead, "the handler ended its goroutine without returning", 1},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

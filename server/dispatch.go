@@ -68,23 +68,15 @@ func (s *Server) attempt(ctx context.Context, e *endpoint, c *queue.Claim) (outc
 
 var errTimeout = errors.New("the endpoint's timeout has passed")
 
-// runHandler calls e's handler and turns whatever happens, a panic included, into an outcome.
+// runHandler calls e's handler and turns whatever happens, a panic included, into an outcome. Of a handler that ends its goroutine the
+// queue says so.
 func runHandler(ctx context.Context, e *endpoint, p *payload.Payload) (outcome queue.Outcome) {
-	returned := false
 	defer func() {
-		if returned {
-			return
-		}
-		outcome = queue.Outcome{Stack: string(debug.Stack())}
 		if v := recover(); v != nil {
-			outcome.Error = fmt.Sprintf("panic: %v", v)
-		} else { // runtime.Goexit ends the goroutine without a value
-			outcome.Error = "the handler called runtime.Goexit"
+			outcome = queue.Outcome{Error: fmt.Sprintf("panic: %v", v), Stack: string(debug.Stack())}
 		}
 	}()
-	outcome = callHandler(ctx, e, p)
-	returned = true
-	return outcome
+	return callHandler(ctx, e, p)
 }
 
 func callHandler(ctx context.Context, e *endpoint, p *payload.Payload) queue.Outcome {

@@ -31,8 +31,8 @@ var ErrAttemptEnded = errors.New("the attempt has ended, and its output is close
 //	fmt.Fprintln(server.Output(ctx), "epoch 3 of 10")
 //	logger := log.New(server.Output(ctx), "", log.LstdFlags)
 //
-// What is printed there is kept with the attempt, however that ends, and shown in the inspector while it runs, by the process that runs
-// it. Of much text the first 16 KiB and the last 48 KiB are kept, with a line between them that says how many bytes were left out.
+// What is printed there is kept with the attempt, whether it succeeds, fails, panics or times out, and shown in the inspector while it
+// runs, by the process that runs it. Of much text the first 16 KiB and the last 48 KiB are kept, with a line between them that says how many bytes were left out.
 // Configured secrets in it are replaced, and so are bytes that are not UTF-8.
 //
 // The writer never blocks, and may be used by several goroutines at a time. Once the attempt has ended it fails with ErrAttemptEnded.
