@@ -323,5 +323,3 @@ func (b *tab) waitAddress(query string) {
 	b.wait("the address "+query, `location.search === `+browser.Literal(query))
 }
 
-// address is the page's query.
-func (b *tab) address() string { b.t.Helper(); return value[string](b, "location.search") }

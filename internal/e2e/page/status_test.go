@@ -1,0 +1,82 @@
+//go:build unix
+
+package page_test
+
+import (
+	"fmt"
+	"net/http"
+	"strings"
+	"testing"
+
+	"github.com/hubhook/hubhook/server"
+	"github.com/hubhook/hubhook/tunnel"
+	"github.com/hubhook/hubhook/tunnel/tunneltest"
+)
+
+func TestRefusedRequestsAppearByThemselves(t *testing.T) {
+	s := serve(t)
+	b := s.open("/")
+	b.waitText("header", "live")
+	if status, _ := s.post("train", event("me/data"), "X-Webhook-Secret", "wrong"); status != http.StatusForbidden {
+		t.Fatalf("a wrong secret was answered %d", status)
+	}
+	if status, _ := s.post("train", `{"event":`, "X-Webhook-Secret", secret); status != http.StatusUnprocessableEntity {
+		t.Fatalf("half of a payload was answered %d", status)
+	}
+	if status, _ := s.post("nobody", event("me/data"), "X-Webhook-Secret", secret); status != http.StatusNotFound {
+		t.Fatalf("an unknown endpoint was answered %d", status)
+	}
+	b.wait("the number of new ones beside the tab", `[...document.querySelectorAll("nav a")].some((a) => /Refused\s+3/.test(a.innerText))`)
+	b.do(b.Evaluate(`[...document.querySelectorAll("nav a")].find((a) => a.innerText.startsWith("Refused")).click()`, nil))
+	b.waitAddress("?view=refused")
+	for _, text := range []string{"403", "the secret is wrong", "422", "404", "nobody", "What to do:", "Go-http-client"} {
+		b.waitText("main", text)
+	}
+	b.wait("nothing new any more", `!/\d/.test([...document.querySelectorAll("nav a")].find((a) => a.innerText.startsWith("Refused")).innerText)`)
+	if status, _ := s.post("train", event("me/data")); status != http.StatusUnauthorized {
+		t.Fatalf("no secret was answered %d", status)
+	}
+	b.waitText("main", "401")
+	if text := value[string](b, "document.body.textContent"); strings.Contains(text, secret) || strings.Contains(text, "wrong,") {
+		t.Error("a secret is on the page")
+	}
+}
+
+func TestStatusShowsCountsAndAChart(t *testing.T) {
+	s := serve(t)
+	for range 3 {
+		s.send("train", event("me/data"))
+	}
+	for range 2 {
+		s.send("evaluate", event("me/data"))
+	}
+	b := s.open("/?view=status")
+	b.waitText("main", s.public+"/webhooks/train")
+	b.wait("the counts", `[...document.querySelectorAll("main tbody tr")].some((r) => /^evaluate\s.*\b2\b/.test(r.innerText.replaceAll("\n", " ")))`)
+	b.waitText("#chart-summary", "5 deliveries in the last hour, 2 of them dead")
+	drawn := `[...document.querySelectorAll("main canvas")].length === 2 && [...document.querySelectorAll("main canvas")].every((c) => c.width > 200 &&
+		new Set(new Uint32Array(c.getContext("2d").getImageData(0, 0, c.width, c.height).data.buffer)).size > 4)`
+	b.wait("two charts with something drawn in them", drawn)
+	b.wait("the legend", `["done", "dead", "median"].every((name) => [...document.querySelectorAll("main .u-legend th")].some((th) => th.innerText.trim() === name))`)
+
+	s.send("train", event("me/data"))
+	b.click("button", "Last day")
+	b.waitText("#chart-summary", "6 deliveries in the last 24 hours, 2 of them dead")
+	b.wait("the charts anew", drawn)
+
+	// A count leads to its deliveries.
+	b.do(b.Evaluate(`[...document.querySelectorAll("main tbody tr")].find((r) => r.innerText.startsWith("evaluate")).querySelector("a").click()`, nil))
+	b.waitAddress("?endpoint=evaluate&state=dead")
+	b.wait("two rows", `document.querySelectorAll(".row[data-state=dead]").length === 2`)
+}
+
+func TestTunnelAndItsHistory(t *testing.T) {
+	edge := tunneltest.NewEdge(t, tunneltest.Options{})
+	s := serve(t, func(c *server.Config) {
+		c.Provider = tunnel.Ngrok(tunnel.NgrokConfig{})
+	})
+	_ = edge
+	b := s.open("/?view=status")
+	b.waitText("main", "online")
+	fmt.Println()
+}
