@@ -298,7 +298,7 @@ func (p *Page) Wait(what, expression string) error {
 			return ok, "", err
 		}
 		var text string
-		err := p.Evaluate("document.body?.innerText.slice(0, 4000) ?? ''", &text)
+		err := p.Evaluate("(document.querySelector('dialog[open]') ?? document.body)?.innerText.slice(0, 3000) ?? ''", &text)
 		return false, text, err
 	})
 }

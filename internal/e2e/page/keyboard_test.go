@@ -16,6 +16,11 @@ func (b *tab) waitCursor(id string) {
 	b.wait("the focus on the row of "+id, `document.activeElement?.closest(".row")?.dataset.id === `+browser.Literal(id))
 }
 
+func (b *tab) waitNoDialog() {
+	b.t.Helper()
+	b.wait("no dialog", `!document.querySelector("dialog[open]")`)
+}
+
 func TestKeys(t *testing.T) {
 	s := serve(t)
 	oldest := s.send("train", event("me/data"))
@@ -47,24 +52,24 @@ func TestKeys(t *testing.T) {
 	b.waitText("dialog", "replay")
 	b.press("r") // behind a dialog keys do nothing
 	b.press(kb.Escape)
-	b.wait("the help to be gone", `!document.querySelector("dialog[open]")`)
+	b.waitNoDialog()
 
 	b.press("e")
 	b.wait("the editor", `document.querySelector("dialog[open] textarea")`)
 	b.press(kb.Escape)
-	b.wait("the editor to be gone", `!document.querySelector("dialog[open]")`)
+	b.waitNoDialog()
 
 	b.press("c")
 	b.waitText("dialog", "Compare with")
 	b.press(kb.Escape)
-	b.wait("the choice to be gone", `!document.querySelector("dialog[open]")`)
+	b.waitNoDialog()
 
 	b.press("/")
 	b.wait("the focus in the search", `document.activeElement?.id === "search"`)
 	b.press("rj/?")
 	b.wait("what was typed to be a search, and no command", `document.activeElement.value === "rj/?" && new URLSearchParams(location.search).get("q") === "rj/?"`)
 	b.waitText("main", "No delivery matches")
-	b.wait("no dialog", `!document.querySelector("dialog[open]")`)
+	b.waitNoDialog()
 	b.do(b.Fill("searchbox", "Search", ""))
 	b.waitRows(oldest, middle, newest)
 	b.press(kb.Escape)

@@ -3,7 +3,16 @@
 package page_test
 
 import (
+	"context"
+	"fmt"
+	"net/http"
+	"slices"
 	"testing"
+	"time"
+
+	"github.com/hubhook/hubhook/internal/browser"
+	"github.com/hubhook/hubhook/queue"
+	"github.com/hubhook/hubhook/server"
 )
 
 func TestADeliveryAppearsAndItsStateChangesWithoutAReload(t *testing.T) {
@@ -73,4 +82,115 @@ func TestFiltersLiveInTheAddress(t *testing.T) {
 
 	b.click("button", "Clear")
 	b.waitAddress("")
+}
+
+// The terminal links each delivery's line so.
+func TestADeliveryIsOpenedByItsAddress(t *testing.T) {
+	s := serve(t)
+	id := s.send("panics", event("me/data"))
+	s.send("train", event("me/data"))
+	b := s.open("/?delivery=" + id)
+	b.waitText(".detail", "me/data: main moved, ce9a467 → 575db8b")
+	b.waitText(".detail", "index out of range [3] with length 3")
+	b.wait("links to the Hub", `[...document.querySelectorAll(".detail a")].some((a) => a.href === "https://huggingface.co/datasets/me/data" && a.rel.includes("noopener"))`)
+	b.waitText(".detail summary", "Stack")
+	b.wait("the secret to be hidden", `!document.body.textContent.includes(`+browser.Literal(secret)+`)`)
+
+	b = s.open("/?delivery=01M8NOTHING")
+	b.waitText(".detail", "no such delivery")
+	if b.Forgive("404") == 0 {
+		t.Error("the browser saw no 404")
+	}
+}
+
+func TestOutputIsShownWhileTheHandlerRuns(t *testing.T) {
+	s := serve(t)
+	id := s.send("prints", event("me/data"))
+	b := s.open("/?delivery=" + id)
+	b.waitText(".detail pre", "epoch 1 of 3")
+	b.waitState(id, "running")
+	s.release <- struct{}{}
+	b.waitText(".detail pre", "epoch 2 <b>of</b> 3")
+	b.waitState(id, "done")
+}
+
+// stored stores deliveries that were handled before the server starts, and returns their IDs, oldest first.
+func stored(t *testing.T, dir string, n int) []string {
+	t.Helper()
+	now := time.Now().Add(-time.Hour)
+	q, err := queue.Open(t.Context(), queue.Config{Dir: dir, Now: func() time.Time { return now }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := q.Start([]queue.Endpoint{{Name: "train"}}); err != nil {
+		t.Fatal(err)
+	}
+	ids := make([]string, n)
+	results := make(chan error, n)
+	for i := range ids {
+		repo := fmt.Sprintf("me/data-%d", i%50)
+		go func() {
+			receipt, err := q.Accept(context.Background(), queue.Arrival{
+				Endpoint: "train", Header: http.Header{"Content-Type": {"application/json"}}, Body: []byte(event(repo)),
+				Scope: "repo.content", Action: "update", RepoType: "dataset", RepoName: repo,
+			})
+			if err == nil {
+				ids[i] = receipt.ID
+			}
+			results <- err
+		}()
+	}
+	for range ids {
+		if err := <-results; err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := q.Drain(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := q.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return ids
+}
+
+func TestTenThousandScroll(t *testing.T) {
+	var ids []string
+	s := serve(t, func(c *server.Config) { ids = stored(t, c.Data, 10_000) })
+	newest, oldest := slices.Max(ids), slices.Min(ids)
+	b := s.open("/")
+	b.wait("the newest one", `document.querySelector(".row[data-id]")?.dataset.id === `+browser.Literal(newest))
+	few := `document.querySelectorAll(".row[data-id]").length < 100`
+	if !value[bool](b, few) {
+		t.Errorf("%d rows are drawn", value[int](b, `document.querySelectorAll(".row[data-id]").length`))
+	}
+
+	// Down to the end, a window at a time.
+	b.wait("the end of the list", `(() => {
+		const list = document.getElementById("rows");
+		list.scrollTop = list.scrollHeight;
+		return document.querySelector('.row[data-id="`+oldest+`"]');
+	})()`)
+	if !value[bool](b, few) {
+		t.Errorf("%d rows are drawn at the end", value[int](b, `document.querySelectorAll(".row[data-id]").length`))
+	}
+
+	// What comes above leaves in place what somebody reads.
+	b.do(b.Evaluate(`document.getElementById("rows").scrollTop = 5000`, nil))
+	inSight := `(() => {
+		const list = document.getElementById("rows").getBoundingClientRect();
+		const row = [...document.querySelectorAll(".row[data-id]")].find((r) => r.getBoundingClientRect().top >= list.top);
+		return row && row.dataset.id + " " + Math.round(row.getBoundingClientRect().top - list.top);
+	})()`
+	b.wait("rows in the middle", inSight+` && document.querySelector(".row[data-id]").dataset.id !== `+browser.Literal(oldest)+` && !document.querySelector('.row[data-id="`+oldest+`"]')`)
+	before := value[string](b, inSight)
+	for range 7 {
+		s.send("train", event("me/new"))
+	}
+	b.waitText("button", "7 new deliveries")
+	if after := value[string](b, inSight); after != before {
+		t.Errorf("the first row in sight was %s, and is %s now", before, after)
+	}
+	b.click("button", "↑ 7 new deliveries")
+	b.wait("the new ones", `[...document.querySelectorAll(".row[data-id]")].slice(0, 7).every((r) => r.innerText.includes("me/new"))`)
 }

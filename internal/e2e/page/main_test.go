@@ -161,6 +161,16 @@ func handlers(s *server.Server, release <-chan struct{}, bodies chan<- string) {
 			return nil, ctx.Err()
 		}
 	})
+	s.Handle("prints", func(ctx context.Context, _ *payload.Payload) (any, error) {
+		fmt.Fprintln(server.Output(ctx), "epoch 1 of 3")
+		select {
+		case <-release:
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+		fmt.Fprint(server.Output(ctx), "epoch 2 <b>of</b> 3\n\x1b[32mdone\x1b[0m\n")
+		return nil, nil
+	})
 	s.Handle("echo", func(_ context.Context, p *payload.Payload) (any, error) {
 		var body any
 		if err := json.Unmarshal(p.Raw(), &body); err != nil {

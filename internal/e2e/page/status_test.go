@@ -3,7 +3,6 @@
 package page_test
 
 import (
-	"fmt"
 	"net/http"
 	"strings"
 	"testing"
@@ -70,13 +69,22 @@ func TestStatusShowsCountsAndAChart(t *testing.T) {
 	b.wait("two rows", `document.querySelectorAll(".row[data-state=dead]").length === 2`)
 }
 
-func TestTunnelAndItsHistory(t *testing.T) {
+func TestTheTunnelsHistory(t *testing.T) {
 	edge := tunneltest.NewEdge(t, tunneltest.Options{})
 	s := serve(t, func(c *server.Config) {
-		c.Provider = tunnel.Ngrok(tunnel.NgrokConfig{})
+		c.Provider = tunnel.NewNgrok(tunnel.NgrokConfig{Authtoken: tunneltest.DefaultToken, ConnectURL: edge.Addr(), ConnectCAs: edge.CAs(), Getenv: func(string) string { return "" }})
 	})
-	_ = edge
 	b := s.open("/?view=status")
-	b.waitText("main", "online")
-	fmt.Println()
+	url := "https://" + edge.Domain()
+	b.waitText("header", url)
+	b.waitText("main .url", url)
+	b.waitText("main", url+"/webhooks/train")
+
+	edge.Drop()
+	b.wait("the interruption and its end, newest first", `(() => {
+		const phases = [...document.querySelectorAll("main details ol li")].map((li) => li.textContent);
+		const lost = phases.findIndex((text) => text.includes("reconnecting"));
+		return lost > 0 && phases.slice(0, lost).some((text) => text.includes("online"));
+	})()`)
+	b.waitText("main strong", "online")
 }

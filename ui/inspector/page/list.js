@@ -231,9 +231,10 @@ function body() {
     ${list.error ? problem(list.error, () => list.more()) : nothing}`;
 }
 
+// The heading stays where a narrow page has no room for the list beside a delivery.
 export const listView = () => html`
+  <h1 id="list-title" class="hidden">Deliveries</h1>
   <section class="pane list" aria-labelledby="list-title">
-    <h1 id="list-title" class="hidden">Deliveries</h1>
     ${filters()}
     <div class="list-body">${body()}</div>
   </section>`;
