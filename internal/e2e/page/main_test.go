@@ -171,12 +171,13 @@ func handlers(s *server.Server, release <-chan struct{}, bodies chan<- string) {
 		fmt.Fprint(server.Output(ctx), "epoch 2 <b>of</b> 3\n\x1b[32mdone\x1b[0m\n")
 		return nil, nil
 	})
-	s.Handle("echo", func(_ context.Context, p *payload.Payload) (any, error) {
-		var body any
-		if err := json.Unmarshal(p.Raw(), &body); err != nil {
-			return nil, err
-		}
-		return body, errors.New(p.Repo.Name)
+	s.Handle("echo", func(ctx context.Context, p *payload.Payload) (any, error) {
+		fmt.Fprintln(server.Output(ctx), p.Repo.Name)
+		return json.RawMessage(p.Raw()), nil
+	})
+	s.Handle("complains", func(ctx context.Context, p *payload.Payload) (any, error) {
+		fmt.Fprintln(server.Output(ctx), p.Repo.Name)
+		return nil, errors.New(p.Repo.Name)
 	}, server.Retry(1, time.Second))
 }
 
@@ -248,6 +249,7 @@ type tab struct {
 	t      *testing.T
 	finish func() // fails the test if the page complains, and closes it; the end of the test does it otherwise
 	*browser.Page
+	origins []string // that it may send requests to
 }
 
 // open opens the inspector's page with its token, at a path such as "/?state=dead".
@@ -277,14 +279,15 @@ func (s *site) emptyTab(change ...func(*browser.PageConfig)) *tab {
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	finish := sync.OnceFunc(func() {
-		for _, c := range p.Complaints(s.private) {
+	tab := &tab{t: s.t, Page: p, origins: []string{s.private}}
+	tab.finish = sync.OnceFunc(func() {
+		for _, c := range p.Complaints(tab.origins...) {
 			s.t.Errorf("the page complains: %s", c)
 		}
 		p.Close()
 	})
-	s.t.Cleanup(finish)
-	return &tab{s.t, finish, p}
+	s.t.Cleanup(tab.finish)
+	return tab
 }
 
 func (b *tab) do(err error) {
@@ -332,4 +335,3 @@ func (b *tab) waitAddress(query string) {
 	b.t.Helper()
 	b.wait("the address "+query, `location.search === `+browser.Literal(query))
 }
-
