@@ -24,6 +24,7 @@ import (
 	"github.com/hubhook/hubhook/internal/needs"
 	"github.com/hubhook/hubhook/payload"
 	"github.com/hubhook/hubhook/server"
+	"github.com/hubhook/hubhook/ui/inspector"
 )
 
 // patience bounds every wait. The race detector and other work of the machine take their time.
@@ -127,7 +128,9 @@ func serve(t *testing.T, change ...func(*server.Config)) *site {
 
 // readOutput reads a server's lines of JSON to their end, and sends its URLs, the local one and the inspector's, once it is ready.
 func readOutput(out io.Reader, ready chan<- [2]string) {
-	for lines := bufio.NewScanner(out); lines.Scan(); {
+	lines := bufio.NewScanner(out)
+	lines.Buffer(nil, 64<<20)
+	for lines.Scan() {
 		var line struct {
 			Type      string `json:"type"`
 			Local     string `json:"local_url"`
@@ -178,6 +181,9 @@ func handlers(s *server.Server, release <-chan struct{}, bodies chan<- string) {
 	s.Handle("complains", func(ctx context.Context, p *payload.Payload) (any, error) {
 		fmt.Fprintln(server.Output(ctx), p.Repo.Name)
 		return nil, errors.New(p.Repo.Name)
+	}, server.Retry(1, time.Second))
+	s.Handle("rambles", func(context.Context, *payload.Payload) (any, error) {
+		return nil, errors.New(strings.Repeat("and so on ", 6<<10)) // little less than is kept of an error
 	}, server.Retry(1, time.Second))
 }
 
@@ -240,6 +246,21 @@ func (s *site) get(path string, into any) {
 	}
 	if err := json.NewDecoder(bytes.NewReader(body)).Decode(into); err != nil {
 		s.t.Fatalf("GET %s: %v", path, err)
+	}
+}
+
+// until waits for a delivery to come into a state, by the API.
+func (s *site) until(id, state string) {
+	s.t.Helper()
+	for deadline := time.Now().Add(patience); ; time.Sleep(10 * time.Millisecond) {
+		var record inspector.Record
+		s.get("/api/deliveries/"+id, &record)
+		if string(record.State) == state {
+			return
+		}
+		if time.Now().After(deadline) {
+			s.t.Fatalf("delivery %s is %s after %v; want %s", id, record.State, patience, state)
+		}
 	}
 }
 

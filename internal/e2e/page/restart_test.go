@@ -4,7 +4,13 @@ package page_test
 
 import (
 	"context"
+	"fmt"
+	"io"
 	"log"
+	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
 	"os"
 	"os/exec"
 	"strings"
@@ -12,8 +18,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/hubhook/hubhook/internal/browser"
 	"github.com/hubhook/hubhook/internal/tail"
 	"github.com/hubhook/hubhook/server"
+	"github.com/hubhook/hubhook/ui/inspector"
 )
 
 // The variables of a test binary that is to be a server and nothing else.
@@ -105,4 +113,78 @@ func TestARestartIsSaidAndCaughtUpWith(t *testing.T) {
 		t.Error("the browser saw nothing of the kill")
 	}
 	b.finish() // before the other one is killed, too
+}
+
+// A page that was in the background, or a laptop that slept, takes nothing of the stream for a while. Handlers are not held up by it, so
+// it loses events, is told so, and fetches what it shows again.
+func TestMissedEventsAreCaughtUpWith(t *testing.T) {
+	s := serve(t)
+	target, err := url.Parse(s.private)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var pace pace
+	proxy := &httputil.ReverseProxy{
+		Rewrite:       func(r *httputil.ProxyRequest) { r.Out.URL.Scheme, r.Out.URL.Host = target.Scheme, target.Host },
+		FlushInterval: -1,
+		ErrorLog:      log.New(io.Discard, "", 0), // the page's own end cuts its stream
+		ModifyResponse: func(r *http.Response) error {
+			if r.Request.URL.Path == "/api/stream" {
+				r.Body = &pacedBody{r.Body, &pace}
+			}
+			return nil
+		},
+	}
+	between := httptest.NewServer(proxy)
+	t.Cleanup(between.Close)
+	direct := s.private
+	s.private = between.URL
+	b := s.open("/", func(c *browser.PageConfig) {
+		c.Script = `window.EventSource = class extends EventSource {
+			constructor(...args) {
+				super(...args);
+				this.addEventListener("missed", (e) => { window.told = JSON.parse(e.data).events; });
+			}
+		};`
+	})
+	b.waitText("header", "live")
+	b.waitText("main h2", "Nothing has come yet")
+
+	pace.stop()
+	// More than waits for one reader at most, in the server and on the way.
+	ids := make([]string, 200)
+	for i := range ids {
+		ids[i] = s.send("rambles", event("me/data"))
+	}
+	last := ids[len(ids)-1]
+	s.private = direct
+	s.until(last, "dead")
+	pace.goOn()
+	b.waitState(last, "dead")
+	b.wait("to be told that events were missed", `window.told > 0`)
+	b.wait("no delivery left in a state of before", `!document.querySelector(".row:not([data-state=dead])[data-id]") && document.querySelector(".row[data-id]").dataset.id === `+browser.Literal(last))
+	b.waitText("header", "live")
+	var list inspector.List
+	s.get("/api/deliveries?limit=1000", &list)
+	b.wait("a row for each", fmt.Sprintf(`document.querySelector("[aria-rowcount]").ariaRowCount === "%d"`, len(list.Deliveries)+1))
+	b.finish()
+}
+
+// pace lets through what is read, or holds it back.
+type pace struct{ sync.RWMutex }
+
+func (p *pace) stop() { p.Lock() }
+func (p *pace) goOn() { p.Unlock() }
+
+// pacedBody is read at a pace.
+type pacedBody struct {
+	io.ReadCloser
+	*pace
+}
+
+func (b *pacedBody) Read(buf []byte) (int, error) {
+	n, err := b.ReadCloser.Read(buf)
+	b.RLock() // not before: who waits for something to read must not keep stop waiting
+	defer b.RUnlock()
+	return n, err
 }

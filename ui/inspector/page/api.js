@@ -1,5 +1,7 @@
 // The inspector's HTTP API, as the page uses it.
 
+import { parseExact } from "./format.js";
+
 // APIError is an answer that is none of the good ones, or none at all (status 0).
 export class APIError extends Error {
   constructor(status, message) {
@@ -8,7 +10,7 @@ export class APIError extends Error {
   }
 }
 
-async function request(path, options = {}) {
+async function request(path, { parse = JSON.parse, ...options } = {}) {
   let response;
   try {
     response = await fetch(path, { ...options, headers: { Accept: "application/json", ...options.headers } });
@@ -18,7 +20,7 @@ async function request(path, options = {}) {
   }
   let answer;
   try {
-    answer = await response.json();
+    answer = parse(await response.text());
   } catch (e) {
     if (e.name === "AbortError") throw e;
     throw new APIError(response.status, `the answer, with status ${response.status}, is not whole; try again`);
@@ -40,7 +42,8 @@ const query = (fields) => {
 const deliveryPath = (id) => `/api/deliveries/${encodeURIComponent(id)}`;
 
 export const listDeliveries = (filter, signal) => request(`/api/deliveries?${query(filter)}`, { signal });
-export const getDelivery = (id, signal) => request(deliveryPath(id), { signal });
+// The result in it may have numbers that JavaScript can't hold.
+export const getDelivery = (id, signal) => request(deliveryPath(id), { signal, parse: parseExact });
 export const discard = (id) => post(`${deliveryPath(id)}/discard`, "{}");
 export const trigger = (fields) => post("/api/trigger", JSON.stringify(fields));
 export const getStatus = () => request("/api/status");

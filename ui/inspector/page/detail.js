@@ -12,9 +12,10 @@ import { attempt, copy, link, navigate, redraw, say, state } from "./store.js";
 import { Tree } from "./tree.js";
 
 const rawPiece = 200_000; // characters of a body shown at first
+const resultPiece = 20_000; // characters of a result shown at first
 
 // What is open: the delivery as it was fetched last, and how it is looked at.
-let shown = { id: "", record: null, bytes: 0, error: null, loading: false, tab: "tree", tree: null, raw: rawPiece };
+let shown = { id: "", record: null, bytes: 0, error: null, loading: false, tab: "tree", tree: null, raw: rawPiece, whole: new Set() };
 let controller = null;
 let unannounced = false; // the delivery was opened, and its title has not been there for the focus yet
 let wish = null; // what is to be done with the delivery once it is here
@@ -28,7 +29,7 @@ export function showDelivery(id) {
   refetch = null;
   wish = null;
   unannounced = id !== "";
-  shown = { id, record: null, bytes: 0, error: null, loading: false, tab: shown.tab, tree: null, raw: rawPiece };
+  shown = { id, record: null, bytes: 0, error: null, loading: false, tab: shown.tab, tree: null, raw: rawPiece, whole: new Set() };
   if (id) load();
 }
 
@@ -145,6 +146,20 @@ function culprit(stack) {
   return stack[at < 0 ? 1 : at + 2] ?? stack[0];
 }
 
+const results = new WeakMap(); // texts, by attempt
+
+function result(a) {
+  if (!results.has(a)) results.set(a, reindent(JSON.stringify(a.result)));
+  const text = results.get(a);
+  const left = shown.whole.has(a.n) ? 0 : text.length - resultPiece;
+  return html`
+    <pre tabindex="0" aria-label="Result of attempt ${a.n}">${left > 0 ? text.slice(0, resultPiece) : text}</pre>
+    ${left > 0 ? html`<p><button type="button" class="small" @click=${() => {
+      shown.whole.add(a.n);
+      redraw();
+    }}>Show ${count(left)} more characters</button></p>` : nothing}`;
+}
+
 function oneAttempt(record, a, until) {
   const running = a.duration_ms === null;
   const output = printed(record.id, a);
@@ -161,7 +176,7 @@ function oneAttempt(record, a, until) {
       ${a.stack ? html`<details class="stack"><summary>Stack, ${plural(stack.length, "line")}: <code>${culprit(stack)}</code></summary><pre tabindex="0">${a.stack}</pre></details>` : nothing}
       ${output || running ? html`<h4>Output${running ? html` <span class="quiet">as it comes</span>` : nothing}</h4>
         <pre class="output" tabindex="0" aria-label="Output of attempt ${a.n}" aria-live=${running ? "off" : nothing}>${output || nothing}</pre>` : nothing}
-      ${a.result !== null && a.result !== undefined ? html`<h4>Result</h4><pre tabindex="0" aria-label="Result of attempt ${a.n}">${reindent(JSON.stringify(a.result))}</pre>` : nothing}
+      ${a.result !== null && a.result !== undefined ? html`<h4>Result</h4>${result(a)}` : nothing}
     </li>`;
 }
 

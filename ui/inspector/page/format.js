@@ -67,6 +67,15 @@ export function eventName(d) {
   return d.event.action ? `${d.event.scope}/${d.event.action}` : d.event.scope;
 }
 
+// parseExact is JSON.parse, but for numbers that JavaScript would show as others, such as 12345678901234567890 and 1.0: isExact tells
+// them, their field rawJSON is what was written, and JSON.stringify writes it again.
+export function parseExact(text) {
+  if (!JSON.rawJSON || !/\d{16}|\d[eE]|\d\.\d*0[,\s}\]]|-0/.test(text)) return JSON.parse(text);
+  return JSON.parse(text, (key, value, context) => (typeof value === "number" && String(value) !== context.source ? JSON.rawJSON(context.source) : value));
+}
+
+export const isExact = (value) => JSON.isRawJSON?.(value) ?? false;
+
 // reindent sets JSON out over lines. It changes white space alone: numbers, escapes and keys that come twice stay as they were
 // sent, which JSON.parse would not leave so. What is no JSON comes out somehow, but whole.
 export function reindent(text, indent = "  ") {

@@ -1,7 +1,7 @@
 // A payload as a tree that folds. Only what is unfolded is in the document, so that a large one costs what is seen of it.
 
 import { html, nothing } from "./vendor/lit-html/lit-html.js";
-import { count, plural } from "./format.js";
+import { count, isExact, parseExact, plural } from "./format.js";
 
 const firstChildren = 100;
 const moreChildren = 1000;
@@ -80,7 +80,7 @@ export class Tree {
   }
 
   #scalar(value, path) {
-    if (value instanceof Exact) return html`<span class="number">${value.source}</span>`;
+    if (isExact(value)) return html`<span class="number">${value.rawJSON}</span>`;
     if (typeof value !== "string") return html`<span class=${value === null ? "null" : typeof value}>${String(value)}</span>`;
     if (value.length <= firstCharacters || this.#whole.has(path)) return html`<span class="string">${quoted(value)}</span>`;
     return html`<span class="string">${quoted(value.slice(0, firstCharacters))}</span> <button type="button" class="small" @click=${() => {
@@ -93,18 +93,6 @@ export class Tree {
 // quoted is a string as JSON has it, with what can't be seen, or turns the order of what can, as escapes.
 const quoted = (text) => JSON.stringify(text).replace(/[\u007f-\u009f\u00ad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff]/g, (c) => `\\u${c.charCodeAt(0).toString(16).padStart(4, "0")}`);
 
-const isContainer = (v) => v !== null && typeof v === "object" && !(v instanceof Exact);
+const isContainer = (v) => v !== null && typeof v === "object" && !isExact(v);
 const entries = (v) => Object.entries(v);
 const join = (path, key) => (path === "" ? key : `${path}.${key}`);
-
-// Exact is a number that JavaScript would show as another one.
-class Exact {
-  constructor(source) {
-    this.source = source;
-  }
-}
-
-function parseExact(text) {
-  if (!/\d{16}|\d[eE]|\d\.\d*0[,\s}\]]/.test(text)) return JSON.parse(text);
-  return JSON.parse(text, (key, value, context) => (typeof value === "number" && context?.source && String(value) !== context.source ? new Exact(context.source) : value));
-}
