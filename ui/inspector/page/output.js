@@ -37,13 +37,12 @@ export function heard({ delivery, n, offset, text }) {
   e.end = end;
 }
 
-// fetched takes in what the API knows of an attempt that runs.
+// fetched takes in what the API knows of an attempt that runs. Of much output it leaves out the middle, so it tells the offset of the end.
 export function fetched(delivery, attempt) {
-  const bytes = encoder.encode(attempt.output);
   const e = entry(delivery, attempt.n);
-  if (bytes.length <= e.end && e.bytes.length) return;
-  e.bytes = bytes;
-  e.end = bytes.length;
+  if (attempt.output_bytes < e.end) return;
+  e.bytes = encoder.encode(attempt.output);
+  e.end = attempt.output_bytes;
 }
 
 // printed is an attempt's output as far as it is known.
