@@ -20,10 +20,10 @@ LDFLAGS  = $(if $(VERSION),-X github.com/hubhook/hubhook/server.version=$(VERSIO
 SKIPPED := $(CURDIR)/bin/skipped-tests
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test soak lint vulncheck fuzz bench clean
+.PHONY: help run build test soak lint vulncheck fuzz bench screenshots clean
 
 help: ## print this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 # Not with go run, which makes an error of Ctrl-C however cleanly the program stops.
 run: build ## serve: local URL, public URL, deliveries as they come (ARGS="...")
@@ -67,6 +67,9 @@ fuzz: ## run each fuzz target for FUZZTIME
 
 bench: ## measure against bare net/http and WebhooksServer, in ratios (BENCHARGS="...")
 	$(GO) run ./internal/bench $(BENCHARGS)
+
+screenshots: ## take the pictures of the inspector's page in docs/images anew (needs chromium)
+	$(GO) run ./internal/screenshots -dir docs/images
 
 clean: ## remove what build and test left in bin/
 	rm -rf bin

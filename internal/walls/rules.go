@@ -36,6 +36,7 @@ var places = []place{
 	{dir: "internal/browser"},  // Chromium for tests; see testOnly
 	{dir: "internal/bench", program: true},
 	{dir: "internal/e2e", program: true}, // tests of the built binary, with the programs that they run
+	{dir: "internal/screenshots", program: true},
 	{dir: "internal/soak", program: true},
 	{dir: "internal/walls", program: true},
 	{dir: "docs/examples", program: true, copied: true},
