@@ -3,7 +3,7 @@
 import { parseExact } from "./format.js";
 
 // APIError is an answer that is none of the good ones, or none at all (status 0).
-export class APIError extends Error {
+class APIError extends Error {
   constructor(status, message) {
     super(message);
     this.status = status;

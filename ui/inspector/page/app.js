@@ -12,7 +12,7 @@ import { Live } from "./live.js";
 import { heard } from "./output.js";
 import { copyButton, showDialogs } from "./parts.js";
 import { loadRejected, lookedAt, refused, rejectedView, unseen } from "./rejected.js";
-import { dismiss, link, navigate, onDraw, onNavigate, redraw, redrawSoon, say, state } from "./store.js";
+import { dismiss, link, onDraw, onNavigate, redraw, redrawSoon, say, state } from "./store.js";
 import { enterStatus, leaveStatus, loadStatus, loadTunnel, phaseClass, statusDrawn, statusView } from "./status.js";
 import { loadSamples, triggerView } from "./trigger.js";
 

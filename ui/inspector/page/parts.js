@@ -1,7 +1,7 @@
 // Small pieces that several views show.
 
 import { html, nothing } from "./vendor/lit-html/lit-html.js";
-import { clock, eventName, moment } from "./format.js";
+import { clock, moment } from "./format.js";
 import { copy, link } from "./store.js";
 
 export const pill = (state) => html`<span class="pill ${state}">${state}</span>`;
@@ -28,9 +28,6 @@ export const problem = (error, retry) => html`
     ${error.status === 401 ? html`<p>Open the URL that hubhook printed at its start, the line that begins with “Inspector”.</p>` : nothing}
     ${retry ? html`<button type="button" @click=${retry}>Try again</button>` : nothing}
   </div>`;
-
-// labelOf names a delivery in a sentence.
-export const labelOf = (d) => `${eventName(d)}${d.repo.name ? ` of ${d.repo.name}` : ""}`;
 
 let opener = null; // what had the focus before a dialog was opened
 

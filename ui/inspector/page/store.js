@@ -3,7 +3,7 @@
 import { DeliveryList, noFilter } from "./deliveries.js";
 
 // The page's address holds everything that a reload must bring back: ?view=, ?delivery=, ?compare=A,B and the filters.
-export function readAddress(search) {
+function readAddress(search) {
   const params = new URLSearchParams(search);
   const view = params.get("view");
   const pair = (params.get("compare") ?? "").split(",");
@@ -18,7 +18,7 @@ export function readAddress(search) {
 }
 
 // address is the opposite of readAddress.
-export function address(route) {
+function address(route) {
   const params = new URLSearchParams();
   for (const [name, value] of Object.entries(route.filter)) if (value) params.set(name, value);
   if (route.view !== "deliveries") params.set("view", route.view);
