@@ -104,6 +104,7 @@ var measurements = []measurement{
 	{[]string{"stored"}, (*workshop).measureStored},
 	{[]string{"postgresql"}, (*workshop).measurePostgreSQL},
 	{[]string{"tunnel"}, (*workshop).measureTunnel},
+	{[]string{"inspector"}, (*workshop).measureInspector},
 }
 
 func measurementNames() []string {

@@ -19,6 +19,7 @@ import (
 	"github.com/chromedp/cdproto/log"
 	"github.com/chromedp/cdproto/network"
 	"github.com/chromedp/cdproto/page"
+	"github.com/chromedp/cdproto/performance"
 	"github.com/chromedp/cdproto/runtime"
 	"github.com/chromedp/chromedp"
 	"github.com/chromedp/chromedp/kb"
@@ -73,6 +74,7 @@ func (b *Browser) NewPage(c PageConfig) (*Page, error) {
 	err := chromedp.Do(p.ctx,
 		call(log.Enable, cdp.Empty{}),
 		call(network.Enable, network.EnableParams{}),
+		call(performance.Enable, performance.EnableParams{}),
 		call(page.AddScriptToEvaluateOnNewDocument, page.AddScriptToEvaluateOnNewDocumentParams{Source: c.Script}),
 	)
 	if err == nil {
@@ -468,6 +470,20 @@ func Literal(value any) string {
 		panic(fmt.Sprintf("browser: a literal of %T: %v", value, err))
 	}
 	return string(text)
+}
+
+// ScriptTime returns how long scripts have run on the page since it was opened, those of Evaluate and Wait included.
+func (p *Page) ScriptTime() (time.Duration, error) {
+	answer, err := chromedp.Call(p.ctx, performance.GetMetrics, cdp.Empty{})
+	if err != nil {
+		return 0, fmt.Errorf("ask the page for its times: %w", err)
+	}
+	for _, m := range answer.Metrics {
+		if m.Name == "ScriptDuration" {
+			return time.Duration(m.Value * float64(time.Second)), nil
+		}
+	}
+	return 0, errors.New("ask the page for its times: the browser does not tell ScriptDuration")
 }
 
 // Picture returns what can be seen of the page, as a PNG.

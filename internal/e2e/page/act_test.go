@@ -43,7 +43,7 @@ func TestReplayOpensTheNewDelivery(t *testing.T) {
 
 func TestTheHandlerGetsTheEditedBytes(t *testing.T) {
 	s := serve(t)
-	original := strings.Replace(event("me/data"), `"private":false`, `"private":false,"likes":12345678901234567890,"score":1.0,"small":1e-7`, 1)
+	original := strings.Replace(event("me/data"), `"private":false`, `"private":false,"likes":12345678901234567890,"score":1.0,"small":1e-7,"twice":1,"twice":2`, 1)
 	first := s.send("train", original)
 	if got := <-s.bodies; got != original {
 		t.Fatalf("the handler got %s", got)
