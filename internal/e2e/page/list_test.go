@@ -84,6 +84,20 @@ func TestFiltersLiveInTheAddress(t *testing.T) {
 	b.waitAddress("")
 }
 
+// The page is drawn again with each delivery, which must not take away what somebody is about to write.
+func TestWhatIsBeingWrittenStays(t *testing.T) {
+	s := serve(t)
+	b := s.open("/")
+	b.waitText("main", "Nothing has come yet")
+	b.fill("combobox", "Repo", "you/mo")
+	id := s.send("train", event("you/model"))
+	b.waitState(id, "done")
+	b.wait("what was written to be there", `document.querySelector('[name="repo"]').value === "you/mo"`)
+	b.fill("searchbox", "Search", "you model ")
+	b.waitAddress("?repo=you/mo&q=you+model")
+	b.wait("the space that a next word begins with", `document.querySelector("#search").value === "you model "`)
+}
+
 // The terminal links each delivery's line so.
 func TestADeliveryIsOpenedByItsAddress(t *testing.T) {
 	s := serve(t)

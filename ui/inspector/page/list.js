@@ -8,7 +8,7 @@ import { count, duration, eventName, plural } from "./format.js";
 import { newcomer } from "./newcomer.js";
 import { pill, problem, repoName, tags, when } from "./parts.js";
 import { replayDead } from "./replay-dead.js";
-import { link, navigate, redraw, state } from "./store.js";
+import { link, navigate, onNavigate, redraw, state } from "./store.js";
 
 const overscan = 8; // rows drawn above and below those that can be seen
 const fetchAhead = 60; // rows before the end of what was fetched
@@ -48,12 +48,28 @@ function setFilter(name, value, options) {
   if (filter[name] !== state.route.filter[name]) navigate({ filter }, options);
 }
 
+// What is written in the fields and is no filter yet. The page is drawn again whenever something happens, and must not take it away.
+const drafts = new Map();
 let typing = null;
+
+const written = (name) => drafts.get(name) ?? state.route.filter[name];
+
+onNavigate(({ filter }) => {
+  for (const [name, text] of drafts) if (text.trim() !== filter[name]) drafts.delete(name);
+});
 
 // searchAs waits until somebody stops typing for a moment.
 function searchAs(value) {
+  drafts.set("q", value);
   clearTimeout(typing);
   typing = setTimeout(() => setFilter("q", value, { replace: true }), 200);
+}
+
+// settleField makes a filter of what is written.
+function settleField(name, value) {
+  drafts.delete(name);
+  setFilter(name, value);
+  redraw();
 }
 
 const option = (value, text, chosen) => html`<option value=${value} .selected=${value === chosen}>${text}</option>`;
@@ -73,7 +89,7 @@ function filters() {
     <form class="filters" role="search" aria-label="Deliveries" @submit=${(e) => e.preventDefault()}>
       <label class="grow"><span class="hidden">Search</span>
         <input type="search" name="q" id="search" placeholder="Search id, repo, reason" autocomplete="off" spellcheck="false"
-          .value=${live(f.q)} @input=${(e) => searchAs(e.target.value)}></label>
+          .value=${live(written("q"))} @input=${(e) => searchAs(e.target.value)} @change=${(e) => settleField("q", e.target.value)}></label>
       <label><span class="hidden">Endpoint</span>
         <select name="endpoint" @change=${(e) => setFilter("endpoint", e.target.value)}>
           ${option("", "all endpoints", f.endpoint)}
@@ -91,7 +107,7 @@ function filters() {
         </select></label>
       <label><span class="hidden">Repo</span>
         <input name="repo" list="repos" placeholder="Repo" autocomplete="off" spellcheck="false"
-          .value=${live(f.repo)} @change=${(e) => setFilter("repo", e.target.value)}>
+          .value=${live(written("repo"))} @input=${(e) => drafts.set("repo", e.target.value)} @change=${(e) => settleField("repo", e.target.value)}>
         <datalist id="repos">${[...repos].sort().map((r) => html`<option value=${r}></option>`)}</datalist></label>
       ${filtered() ? html`<button type="button" @click=${() => navigate({ filter: noFilter })}>Clear</button>` : nothing}
       ${replayDead()}
