@@ -75,6 +75,8 @@ func (b *Browser) NewPage(c PageConfig) (*Page, error) {
 		call(log.Enable, cdp.Empty{}),
 		call(network.Enable, network.EnableParams{}),
 		call(performance.Enable, performance.EnableParams{}),
+		// Of the pages of one browser one is in front, but each is to have the keyboard for itself.
+		call(emulation.SetFocusEmulationEnabled, emulation.SetFocusEmulationEnabledParams{Enabled: true}),
 		call(page.AddScriptToEvaluateOnNewDocument, page.AddScriptToEvaluateOnNewDocumentParams{Source: c.Script}),
 	)
 	if err == nil {

@@ -58,9 +58,10 @@ type site struct {
 	stop    func()
 }
 
-// serve starts a server that is stopped with the test.
+// serve starts a server that is stopped with the test. The test goes on beside others: each waits more than it works.
 func serve(t *testing.T, change ...func(*server.Config)) *site {
 	t.Helper()
+	t.Parallel()
 	s := &site{t: t, release: make(chan struct{}), bodies: make(chan string, 64)}
 	out, in := io.Pipe()
 	config := server.Config{
