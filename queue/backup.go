@@ -178,11 +178,9 @@ func readBackup(ctx context.Context, path string) (_ *BackupReport, err error) {
 	if err := json.Unmarshal(text, &s); err != nil {
 		return nil, err
 	}
-	n := 0
-	for _, states := range s.Counts {
-		for _, count := range states {
-			n += int(count)
-		}
+	var newest int
+	if err := db.QueryRowContext(ctx, "SELECT count(*) FROM delivery WHERE id >= ?", s.from()).Scan(&newest); err != nil {
+		return nil, err
 	}
-	return &BackupReport{Deliveries: n, Bytes: info.Size()}, nil
+	return &BackupReport{Deliveries: s.sum() + newest, Bytes: info.Size()}, nil
 }

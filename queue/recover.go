@@ -60,7 +60,7 @@ type Recovery struct {
 	LostAttempts []string // IDs of deliveries that had more attempts than are left
 	Rebuilt      []string // IDs of deliveries whose record was lost, and which were put together from the rest
 	Renamed      []string // endpoints whose name was lost, by the name that they have now
-	Vanished     int      // deliveries of which nothing is left, as far as the counts that were kept tell
+	Vanished     int      // deliveries of which nothing is left, as far as the counts that were kept tell; they may lack the last few before an unclean end
 }
 
 // Recover makes a new database of all that can be read of a damaged one. The damaged file is kept beside it. No process may
@@ -252,9 +252,21 @@ func inspect(ctx context.Context, path string) (_ *Recovery, err error) {
 	if err := json.Unmarshal(text, &kept); err != nil {
 		return nil, err
 	}
-	counts, err := countRows(ctx, db)
+	counts, err := countRows(ctx, db, 0)
 	if err != nil {
 		return nil, err
+	}
+	newest, err := countRows(ctx, db, kept.from())
+	if err != nil {
+		return nil, err
+	}
+	for endpoint, n := range newest {
+		if kept.Counts[endpoint] == nil {
+			kept.Counts[endpoint] = new([stateCount]int64)
+		}
+		for state := range n {
+			kept.Counts[endpoint][state] += n[state]
+		}
 	}
 	r := &Recovery{Sound: true, Database: path}
 	for endpoint, n := range kept.Counts {
@@ -302,9 +314,9 @@ type querier interface {
 }
 
 // countRows counts the deliveries by endpoint and state.
-func countRows(ctx context.Context, db querier) (map[int64]*[stateCount]int64, error) {
+func countRows(ctx context.Context, db querier, from int64) (map[int64]*[stateCount]int64, error) {
 	counts := map[int64]*[stateCount]int64{}
-	rows, err := db.QueryContext(ctx, "SELECT endpoint, state, count(*) FROM delivery GROUP BY 1, 2")
+	rows, err := db.QueryContext(ctx, "SELECT endpoint, state, count(*) FROM delivery WHERE id >= ? GROUP BY 1, 2", from)
 	if err != nil {
 		return nil, err
 	}
@@ -798,12 +810,10 @@ func (s *salvage) summarize(r *Recovery, now time.Time) error {
 	for _, n := range sum.Counts {
 		r.count(n)
 	}
-	before := 0
-	for _, n := range s.kept.Counts {
-		for _, n := range n {
-			before += int(n)
-		}
+	row, err := s.queryRow("SELECT count(*) FROM delivery WHERE id < ?", s.kept.from())
+	if err != nil {
+		return err
 	}
-	r.Vanished = max(0, before-r.Deliveries)
+	r.Vanished = max(0, s.kept.sum()-int(row[0].(int64)))
 	return s.exec("INSERT OR REPLACE INTO summary (id, value) VALUES (1, ?)", sum.encode())
 }

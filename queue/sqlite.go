@@ -7,9 +7,11 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -54,6 +56,7 @@ type sqliteEngine struct {
 	summary    summary
 	direct     map[int64]struct{} // running deliveries that did not wait, and so are in no index
 	commits    int                // since summary.Low was last brought up to date
+	unsaid     int                // commits since the summary was last stored
 	broken     error              // a sync failed: what is on disk is unknown until the file is opened anew
 	forgotten  []ulid.ULID
 	webhooks   webhooks
@@ -80,10 +83,52 @@ type sqliteEngine struct {
 
 // summary is what is kept beside the deliveries, in the same transactions, so that opening need not count them.
 type summary struct {
-	Last   int64                        `json:"last"`  // the greatest key ever
-	Low    int64                        `json:"low"`   // no delivery before it runs without having waited
-	Clean  bool                         `json:"clean"` // closed in order
+	Last   int64                        `json:"last"`           // the greatest key ever
+	Low    int64                        `json:"low"`            // no delivery before it runs without having waited
+	Base   int64                        `json:"base,omitempty"` // as stored, Counts has no delivery from it on; 0: it has all
+	Clean  bool                         `json:"clean"`          // closed in order
 	Counts map[int64]*[stateCount]int64 `json:"counts"`
+}
+
+// summaryEvery is how many commits may go by without the summary, as long as they change nothing that the stored one counts: it is a page of
+// its own, and one of three or four that a lone delivery writes. What has come since then is counted at the next start.
+const summaryEvery = 16
+
+// countNewer adds the deliveries from Base on, if there are any, of which rows are endpoint, state, number and greatest key.
+func (s *summary) countNewer(rows [][]driver.Value) error {
+	for _, row := range rows {
+		endpoint, state := row[0].(int64), row[1].(int64)
+		if state < 0 || state >= stateCount {
+			return fmt.Errorf("there is no state %d", state)
+		}
+		if s.Counts[endpoint] == nil {
+			s.Counts[endpoint] = new([stateCount]int64)
+		}
+		s.Counts[endpoint][state] += row[2].(int64)
+		s.Last = max(s.Last, row[3].(int64))
+	}
+	return nil
+}
+
+// newer is the query for countNewer. Its argument is that of from.
+const newer = "SELECT endpoint, state, count(*), max(id) FROM delivery WHERE id >= ? GROUP BY 1, 2"
+
+// sum is how many deliveries Counts has.
+func (s *summary) sum() (n int) {
+	for _, states := range s.Counts {
+		for _, count := range states {
+			n += int(count)
+		}
+	}
+	return n
+}
+
+// from is the key of the first delivery that the stored counts do not have.
+func (s *summary) from() int64 {
+	if s.Base == 0 {
+		return math.MaxInt64
+	}
+	return s.Base
 }
 
 // writer is the connection that writes, with its statements.
@@ -352,6 +397,12 @@ func (e *sqliteEngine) readSummary() error {
 			return fmt.Errorf("read the summary: %w", err)
 		}
 	}
+	if rows, err = e.w.query(newer, e.summary.from()); err == nil {
+		err = e.summary.countNewer(rows)
+	}
+	if err != nil {
+		return fmt.Errorf("count the newest deliveries: %w", err)
+	}
 	rows, err = e.w.query("SELECT id, name FROM endpoint")
 	if err != nil {
 		return err
@@ -429,7 +480,23 @@ func (e *sqliteEngine) recoverInterrupted() error {
 
 // transact runs change in a transaction that also stores the summary, and waits for what level says. If it fails, the
 // summary is as it was.
-func (e *sqliteEngine) transact(level string, change func() error) (err error) {
+func (e *sqliteEngine) transact(level string, change func() error) error {
+	return e.transaction(level, func() ([]byte, error) {
+		if err := change(); err != nil {
+			return nil, err
+		}
+		return e.sumUp(e.summary.Last + 1), nil
+	})
+}
+
+// sumUp returns the summary to be stored, which counts the deliveries before base: all that are stored by now.
+func (e *sqliteEngine) sumUp(base int64) []byte {
+	e.summary.Base, e.unsaid = base, 0
+	return e.summary.encode()
+}
+
+// transaction is transact with the summary to store from change, nil for none.
+func (e *sqliteEngine) transaction(level string, change func() (summary []byte, err error)) (err error) {
 	before := e.summary
 	before.Counts = make(map[int64]*[stateCount]int64, len(e.summary.Counts))
 	for id, n := range e.summary.Counts {
@@ -455,11 +522,14 @@ func (e *sqliteEngine) transact(level string, change func() error) (err error) {
 			err = errors.Join(err, undo)
 		}
 	}()
-	if err := change(); err != nil {
+	sum, err := change()
+	if err != nil {
 		return err
 	}
-	if err := e.w.summary.exec(e.summary.encode()); err != nil {
-		return err
+	if sum != nil {
+		if err := e.w.summary.exec(sum); err != nil {
+			return err
+		}
 	}
 	if err := e.w.commit.exec(); err != nil {
 		return err
@@ -486,7 +556,7 @@ func (e *sqliteEngine) commit(b *batch) error {
 		level = "NORMAL"
 	}
 	greatest := e.greatest
-	err := e.transact(level, func() error { return e.apply(b) })
+	err := e.transaction(level, func() ([]byte, error) { return e.apply(b) })
 	e.webhooks.settle(err == nil)
 	if err != nil {
 		e.unmake(greatest)
@@ -636,40 +706,57 @@ func (w *writer) remove(key int64) error {
 	return nil
 }
 
-// apply makes the changes of a batch.
-func (e *sqliteEngine) apply(b *batch) error {
+// apply makes the changes of a batch, and returns the summary to be stored with them, nil for none.
+func (e *sqliteEngine) apply(b *batch) (sum []byte, err error) {
 	for _, k := range b.ends {
 		if err := e.applyEnd(k); err != nil {
-			return err
+			return nil, err
 		}
 	}
 	for _, d := range b.discards {
 		if err := e.applyDiscard(d); err != nil {
-			return err
+			return nil, err
 		}
 	}
 	for _, s := range b.starts {
 		if err := e.applyStart(s); err != nil {
-			return err
-		}
-	}
-	for _, a := range b.arrivals {
-		if err := e.applyArrival(a); err != nil {
-			return err
+			return nil, err
 		}
 	}
 	if e.commits++; e.commits >= 64 || len(e.direct) == 0 {
 		e.commits = 0
-		low := e.summary.Last + 1
+		low := e.summary.Last + 1 // what arrives comes after it
 		for key := range e.direct {
 			low = min(low, key)
 		}
-		for _, a := range b.arrivals {
-			low = min(low, idKey(a.d.id))
-		}
 		e.summary.Low = low
 	}
-	return nil
+	e.unsaid++
+	whole := mergesOrRests(b)
+	if !whole && (e.unsaid >= summaryEvery || e.changesCounted(b)) {
+		// How what arrives ends changes nothing of it, so one after the other needs no other summary for a while.
+		sum = e.sumUp(e.summary.Last + 1)
+	}
+	for _, a := range b.arrivals {
+		if err := e.applyArrival(a); err != nil {
+			return nil, err
+		}
+	}
+	if whole {
+		sum = e.sumUp(e.summary.Last + 1)
+	}
+	return sum, nil
+}
+
+// mergesOrRests reports whether the summary of a batch has to have its arrivals too: they may change what came before them, or there are
+// none, and so no sender waits for it.
+func mergesOrRests(b *batch) bool {
+	return len(b.arrivals) == 0 || slices.ContainsFunc(b.arrivals, func(a *arrival) bool { return a.burst != nil })
+}
+
+// changesCounted reports whether a batch changes a delivery that the stored summary counts.
+func (e *sqliteEngine) changesCounted(b *batch) bool {
+	return len(b.starts)+len(b.discards) > 0 || slices.ContainsFunc(b.ends, func(k *ending) bool { return idKey(k.id) < e.summary.Base })
 }
 
 func (e *sqliteEngine) applyArrival(a *arrival) error {
