@@ -88,7 +88,7 @@ function filters() {
   return html`
     <form class="filters" role="search" aria-label="Deliveries" @submit=${(e) => e.preventDefault()}>
       <label class="grow"><span class="hidden">Search</span>
-        <input type="search" name="q" id="search" placeholder="Search id, repo, reason" autocomplete="off" spellcheck="false"
+        <input type="search" name="q" id="search" placeholder="Search" title="Part of an ID, a Webhook-Id, a repo or a reason" autocomplete="off" spellcheck="false"
           .value=${live(written("q"))} @input=${(e) => searchAs(e.target.value)} @change=${(e) => settleField("q", e.target.value)}></label>
       <label><span class="hidden">Endpoint</span>
         <select name="endpoint" @change=${(e) => setFilter("endpoint", e.target.value)}>

@@ -94,6 +94,15 @@ async function loadCharts() {
 
 export const phaseClass = (phase) => ({ online: "good", reachable: "good", failed: "bad", stopped: "bad", unreachable: "bad" })[phase] ?? "busy";
 
+// lastCheck says what the last look at the public way has proved. A failure on the way out from here proves nothing.
+function lastCheck({ ok, error, time }) {
+  const checks = ["reachable", "unreachable", "unchecked"];
+  const unchecked = !ok && state.tunnel.find((c) => checks.includes(c.phase))?.phase === "unchecked";
+  const verdict = ok ? html`<span class="good">reachable</span>`
+    : unchecked ? `can’t be checked from here (${error})` : html`<span class="bad">${error || "not reachable"}</span>`;
+  return html`<p class="quiet">Last check of the public way: ${verdict}, ${when(time)}</p>`;
+}
+
 function tunnelCard() {
   const { tunnel, addresses } = state.status;
   if (!tunnel) {
@@ -103,7 +112,7 @@ function tunnelCard() {
     <p><span class="dot ${phaseClass(tunnel.phase)}"></span> <strong>${tunnel.phase}</strong> <span class="quiet">${tunnel.provider}, since ${when(tunnel.since)} (${ago(tunnel.since)})</span></p>
     ${tunnel.url ? html`<p class="url"><code>${tunnel.url}</code>${copyButton(tunnel.url, "the public URL")}</p>` : nothing}
     ${tunnel.error ? html`<p class="bad">${tunnel.error}</p>` : nothing}
-    ${tunnel.last_probe ? html`<p class="quiet">Last check of the public way: ${tunnel.last_probe.ok ? html`<span class="good">reachable</span>` : html`<span class="bad">${tunnel.last_probe.error || "not reachable"}</span>`}, ${when(tunnel.last_probe.time)}</p>` : nothing}`;
+    ${tunnel.last_probe ? lastCheck(tunnel.last_probe) : nothing}`;
 }
 
 function tunnelHistory() {
