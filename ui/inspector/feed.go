@@ -17,6 +17,9 @@ const (
 	maxBufferedBytes  = 4 << 20
 
 	watchBuffer = 1024 // changes of the queue, for all streams together
+
+	// Between two looks at the queue's changes. Under load, to be woken for each of them would cost the queue more than all the rest.
+	watchPause = 5 * time.Millisecond
 )
 
 var (
@@ -142,6 +145,9 @@ func (f *feed) follow(w *watch) {
 	defer w.changes.Close()
 	pause := time.NewTimer(outputPause)
 	defer pause.Stop()
+	rest := time.NewTimer(watchPause)
+	defer rest.Stop()
+	changes := w.changes.C    // nil during the pause after a look
 	var look <-chan time.Time // nil where no output has more to tell
 	lookLater := func() {
 		if look == nil {
@@ -160,15 +166,35 @@ func (f *feed) follow(w *watch) {
 			if f.tellOutputs(w) {
 				lookLater()
 			}
-		case c, ok := <-w.changes.C:
+		case <-rest.C:
+			changes = w.changes.C
+		case c, ok := <-changes:
 			if !ok {
 				return
 			}
-			// The last that an attempt has printed comes before its end.
-			if c.Attempt != nil && c.Attempt.Ended && f.tellOutputs(w) {
+			if f.tellChanges(w, c) {
 				lookLater()
 			}
-			f.change(w, c, uint64(w.changes.Missed()))
+			changes = nil
+			rest.Reset(watchPause)
+		}
+	}
+}
+
+// tellChanges publishes a change and those that wait behind it, up to a number, and reports whether outputs have more to tell.
+func (f *feed) tellChanges(w *watch, c queue.Change) (more bool) {
+	for n := 1; ; n++ {
+		// The last that an attempt has printed comes before its end.
+		if c.Attempt != nil && c.Attempt.Ended && f.tellOutputs(w) {
+			more = true
+		}
+		f.change(w, c, uint64(w.changes.Missed()))
+		if n == watchBuffer || len(w.changes.C) == 0 {
+			return more
+		}
+		var ok bool
+		if c, ok = <-w.changes.C; !ok {
+			return more
 		}
 	}
 }
