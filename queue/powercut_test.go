@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -45,11 +46,14 @@ var diskCount atomic.Int64
 
 func newDisk(t *testing.T) *disk {
 	tls := libc.NewTLS()
-	t.Cleanup(tls.Close)
 	d := &disk{
 		name: fmt.Sprintf("powercut%d", diskCount.Add(1)), files: map[string]*diskFile{}, open: map[uintptr]*openFile{},
 		original: sqlite3.Xsqlite3_vfs_find(tls, 0),
 	}
+	t.Cleanup(func() {
+		tls.Close()
+		runtime.KeepAlive(d) // what SQLite points to, the garbage collector doesn't see
+	})
 	vfs := at[sqlite3.Tsqlite3_vfs](libc.Xmalloc(tls, libc.Tsize_t(unsafe.Sizeof(sqlite3.Tsqlite3_vfs{}))))
 	*vfs = *at[sqlite3.Tsqlite3_vfs](d.original)
 	name, err := libc.CString(d.name)
