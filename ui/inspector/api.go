@@ -68,9 +68,11 @@ func (in *Inspector) replay(w http.ResponseWriter, r *http.Request) {
 		fail(w, fmt.Sprintf("replaying delivery %q", id), err)
 		return
 	}
-	if p, err := payload.Parse(body); body != nil && p == nil {
-		writeError(w, http.StatusUnprocessableEntity, "text: "+err.Error())
-		return
+	if body != nil {
+		if p, err := payload.Parse(body); p == nil {
+			writeError(w, http.StatusUnprocessableEntity, "text: "+err.Error())
+			return
+		}
 	}
 	newID, err := in.config.Replay(r.Context(), id, body)
 	if err != nil {

@@ -91,15 +91,12 @@ type Attempt struct {
 // FromAttempt returns the view of one attempt.
 func FromAttempt(a queue.Attempt) Attempt {
 	v := Attempt{
-		N:       a.N,
-		Started: Time{a.Started},
-		Error:   a.Error,
-		Stack:   a.Stack,
-		Output:  string(a.Output),
-	}
-	if a.Ended {
-		ms := milliseconds(a.Duration)
-		v.DurationMS = &ms
+		N:          a.N,
+		Started:    Time{a.Started},
+		DurationMS: durationOf(&a),
+		Error:      a.Error,
+		Stack:      a.Stack,
+		Output:     string(a.Output),
 	}
 	if json.Valid(a.Result) {
 		v.Result = a.Result
@@ -231,12 +228,16 @@ type Samples struct {
 }
 
 func attemptEvent(d *queue.Delivery, a *queue.Attempt) AttemptEvent {
-	v := AttemptEvent{Delivery: d.ID, Endpoint: d.Endpoint, N: a.N, Started: Time{a.Started}, Error: a.Error}
-	if a.Ended {
-		ms := milliseconds(a.Duration)
-		v.DurationMS = &ms
+	return AttemptEvent{Delivery: d.ID, Endpoint: d.Endpoint, N: a.N, Started: Time{a.Started}, DurationMS: durationOf(a), Error: a.Error}
+}
+
+// durationOf is nil for an attempt that runs.
+func durationOf(a *queue.Attempt) *int64 {
+	if !a.Ended {
+		return nil
 	}
-	return v
+	ms := milliseconds(a.Duration)
+	return &ms
 }
 
 // Missed is the data of the stream's event "missed": events were left out here, and whoever shows deliveries should

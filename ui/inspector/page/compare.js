@@ -84,7 +84,7 @@ export function compareDialog() {
   return html`
     <dialog aria-labelledby="compare-choice" @close=${close}>
       <h2 id="compare-choice">Compare with…</h2>
-      ${error ? html`<div class="problem" role="alert"><p>${error.message}</p></div>` : nothing}
+      ${error ? problem(error) : nothing}
       ${suggestions === null && !error ? html`<p class="quiet" role="status">Looking for deliveries like it…</p>` : nothing}
       ${suggestions?.length ? html`<ul class="choices">${suggestions.map(({ why, d }) => html`
         <li><button type="button" @click=${() => choose(d.id)}>${pill(d.state)} <strong>${eventName(d)}</strong> ${d.repo.name} <span class="quiet">${when(d.received)} · ${why}</span></button></li>`)}</ul>` : nothing}

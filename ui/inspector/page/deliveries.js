@@ -164,8 +164,7 @@ export class DeliveryList {
   #merge() {
     if (this.#arrived.size === 0 || !this.loaded) return;
     const fresh = [];
-    let gone = false;
-    const replaced = new Map();
+    let changed = false; // some of the rows are others, or gone
     for (const d of this.#arrived.values()) {
       const known = this.#index.get(d.id);
       const fits = matches(d, this.filter);
@@ -174,22 +173,15 @@ export class DeliveryList {
         if (fits && (this.next === null || this.rows.length === 0 || d.id > this.rows.at(-1).id)) fresh.push(d);
       } else if (!fits) {
         this.#index.delete(d.id);
-        gone = true;
+        changed = true;
       } else if (newer(d, known)) {
         this.#index.set(d.id, d);
-        replaced.set(d.id, d);
+        changed = true;
       }
     }
     this.#arrived.clear();
     const before = this.anchor === undefined ? -1 : this.position(this.anchor);
-    if (gone || replaced.size) {
-      const rows = [];
-      for (const row of this.rows) {
-        const now = this.#index.get(row.id);
-        if (now) rows.push(now);
-      }
-      this.rows = rows;
-    }
+    if (changed) this.rows = this.rows.map((row) => this.#index.get(row.id)).filter(Boolean);
     if (fresh.length) {
       fresh.sort(newestFirst);
       for (const d of fresh) this.#index.set(d.id, d);

@@ -138,7 +138,7 @@ export function reindent(text, indent = "  ") {
 }
 
 // quote makes one word of a POSIX shell out of any text.
-const quote = (text) => `'${text.replaceAll("'", `'\\''`)}'`;
+export const quote = (text) => `'${text.replaceAll("'", `'\\''`)}'`;
 
 // Headers that curl sets by itself, or that belonged to one connection.
 const ownHeaders = new Set(["content-length", "host", "connection", "accept-encoding", "transfer-encoding"]);

@@ -8,7 +8,7 @@ import { count, duration, eventName, plural } from "./format.js";
 import { newcomer } from "./newcomer.js";
 import { pill, problem, repoName, tags, when } from "./parts.js";
 import { replayDead } from "./replay-dead.js";
-import { link, navigate, onNavigate, redraw, state } from "./store.js";
+import { link, navigate, onNavigate, redraw, state, storedCounts } from "./store.js";
 
 const overscan = 8; // rows drawn above and below those that can be seen
 const fetchAhead = 60; // rows before the end of what was fetched
@@ -78,7 +78,7 @@ function filters() {
   const f = state.route.filter;
   const endpoints = new Set([...(state.status?.endpoints ?? []).map((e) => e.name), ...Object.keys(state.status?.counts_by_endpoint ?? {})]);
   if (f.endpoint) endpoints.add(f.endpoint);
-  const counts = (f.endpoint && state.status?.counts_by_endpoint?.[f.endpoint]) || state.status?.counts;
+  const counts = storedCounts(f.endpoint);
   const repos = new Set();
   for (const d of state.list.rows) {
     if (d.repo.name) repos.add(`${d.repo.type}:${d.repo.name}`);

@@ -11,7 +11,6 @@ const longestRetry = 10_000; // ms
 // on.missed is called whenever events may have been lost, with their number or null: what is shown has to be fetched again.
 export class Live {
   phase = "connecting";
-  since = Date.now();
 
   constructor(on) {
     this.on = on;
@@ -60,7 +59,6 @@ export class Live {
   enter(phase) {
     if (phase === this.phase) return;
     this.phase = phase;
-    this.since = Date.now();
     this.on.phase(phase);
   }
 }

@@ -2,10 +2,8 @@
 
 import { html, nothing } from "./vendor/lit-html/lit-html.js";
 import { trigger } from "./api.js";
-import { copyButton, outside } from "./parts.js";
+import { endpointURLs, webhookSettings } from "./parts.js";
 import { attempt, link, navigate, state } from "./store.js";
-
-const settings = "https://huggingface.co/settings/webhooks";
 
 async function sendSample(endpoint) {
   const answer = await attempt("Sending a sample event", () => trigger({ endpoint, scope: "repo.content" }));
@@ -32,8 +30,8 @@ export function newcomer() {
             <a class="button" href=${link({ view: "trigger" })}>Choose one</a></p>
           <p class="quiet">Or in a terminal: <code>hubhook trigger repo.content</code></p></li>
         <li><h3>Point the Hub at it</h3>
-          <p>In ${outside(settings, "your webhook settings")} add a webhook with ${endpoints.length === 1 ? "this URL" : "one of these URLs"}, and the same secret as here:</p>
-          <ul class="urls">${endpoints.map((e) => html`<li><code>${e.url}</code>${copyButton(e.url, `the URL of ${e.name}`)}</li>`)}</ul>
+          <p>In ${webhookSettings()} add a webhook with ${endpoints.length === 1 ? "this URL" : "one of these URLs"}, and the same secret as here:</p>
+          ${endpointURLs(endpoints)}
           ${reachable()}</li>
         <li><h3>Make it happen</h3>
           <p>Push a commit to a repo that the webhook watches, or open a discussion there. It appears here by itself, with what your handler made of it.

@@ -22,6 +22,12 @@ export const copyButton = (text, what, label = "Copy") =>
 // outside is a link to the Hub, or to anywhere that is not this page.
 export const outside = (url, text) => html`<a href=${url} target="_blank" rel="noopener noreferrer">${text}<span class="hidden"> (opens in a new tab)</span></a>`;
 
+// webhookSettings leads to where webhooks are made on the Hub.
+export const webhookSettings = () => outside("https://huggingface.co/settings/webhooks", "your webhook settings");
+
+export const endpointURLs = (endpoints) =>
+  html`<ul class="urls">${endpoints.map((e) => html`<li><code>${e.url}</code>${copyButton(e.url, `the URL of ${e.name}`)}</li>`)}</ul>`;
+
 export const problem = (error, retry) => html`
   <div class="problem" role="alert">
     <p>${error.message}</p>

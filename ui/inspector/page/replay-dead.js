@@ -3,7 +3,8 @@
 import { html, nothing } from "./vendor/lit-html/lit-html.js";
 import { listDeliveries, replay } from "./api.js";
 import { count, plural } from "./format.js";
-import { redraw, state } from "./store.js";
+import { problem } from "./parts.js";
+import { redraw, state, storedCounts } from "./store.js";
 
 let run = null; // null, or what the dialog shows
 
@@ -76,7 +77,7 @@ function dialog() {
   return html`
     <dialog aria-labelledby="replay-dead-title" @close=${close}>
       <h2 id="replay-dead-title">Replay dead deliveries</h2>
-      ${error ? html`<div class="problem" role="alert"><p>${error.message}</p></div>` : text()}
+      ${error ? problem(error) : text()}
       <p class="buttons">
         ${phase === "ready" && ids.length ? html`<button type="button" class="primary" @click=${start}>Replay ${count(ids.length)}</button>` : nothing}
         <button type="button" @click=${close}>${phase === "running" ? "Stop" : phase === "over" || phase === "ready" && !ids.length ? "Close" : "Cancel"}</button>
@@ -87,7 +88,7 @@ function dialog() {
 // replayDead is the button, where there is something to replay, and the dialog once it was pressed.
 export function replayDead() {
   const { filter } = state.route;
-  const counts = (filter.endpoint && state.status?.counts_by_endpoint?.[filter.endpoint]) || state.status?.counts;
+  const counts = storedCounts(filter.endpoint);
   const offered = (filter.state === "" || filter.state === "dead") && counts?.dead > 0;
   return html`
     ${offered ? html`<button type="button" @click=${open}>Replay dead…</button>` : nothing}

@@ -5,7 +5,7 @@ import { ref } from "./vendor/lit-html/directives/ref.js";
 import { getSeries, getStatus, getTunnel } from "./api.js";
 import { noFilter, states } from "./deliveries.js";
 import { ago, count, duration, moment, plural } from "./format.js";
-import { copyButton, outside, problem, when } from "./parts.js";
+import { copyButton, endpointURLs, outside, problem, webhookSettings, when } from "./parts.js";
 import { link, redraw, state } from "./store.js";
 
 const apart = 1000; // ms between two questions for the status, however much happens
@@ -196,8 +196,8 @@ export function statusView() {
         <div class="cards">
           <section class="card" aria-labelledby="h-tunnel"><h2 id="h-tunnel">Tunnel</h2>${tunnelCard()}${tunnelHistory()}</section>
           <section class="card" aria-labelledby="h-urls"><h2 id="h-urls">Endpoints</h2>
-            <ul class="urls">${s.endpoints.map((e) => html`<li><code>${e.url}</code>${copyButton(e.url, `the URL of ${e.name}`)}</li>`)}</ul>
-            <p class="quiet">Paste one into ${outside("https://huggingface.co/settings/webhooks", "your webhook settings")} on the Hub.</p></section>
+            ${endpointURLs(s.endpoints)}
+            <p class="quiet">Paste one into ${webhookSettings()} on the Hub.</p></section>
         </div>
         <section class="card" aria-labelledby="h-chart">
           <div class="card-head"><h2 id="h-chart">Deliveries${state.route.filter.endpoint ? ` of ${state.route.filter.endpoint}` : ""}</h2>

@@ -70,6 +70,9 @@ export const state = {
   toasts: [],
 };
 
+// storedCounts are the numbers of stored deliveries by state, of one endpoint or, with "", of all; undefined before they are known.
+export const storedCounts = (endpoint) => (endpoint && state.status?.counts_by_endpoint?.[endpoint]) || state.status?.counts;
+
 const followers = [];
 
 // onNavigate calls f with the new route and the one before whenever the address changes.

@@ -3,6 +3,7 @@
 import { html, nothing } from "./vendor/lit-html/lit-html.js";
 import { live } from "./vendor/lit-html/directives/live.js";
 import { getSamples, trigger } from "./api.js";
+import { quote } from "./format.js";
 import { problem } from "./parts.js";
 import { navigate, redraw, say, state } from "./store.js";
 
@@ -112,7 +113,7 @@ function equivalent(sample) {
   if (state.status?.endpoints.length > 1) words.push("--endpoint", chosenEndpoint());
   const sets = [...set];
   if (sample.body.repo.type === "bucket" && !set.has("repo.type")) sets.unshift(["repo.type", "bucket"]);
-  for (const [path, text] of sets) words.push("--set", /^[\w./:@-]+$/.test(text) ? `${path}=${text}` : `'${path}=${text.replaceAll("'", `'\\''`)}'`);
+  for (const [path, text] of sets) words.push("--set", /^[\w./:@-]+$/.test(text) ? `${path}=${text}` : quote(`${path}=${text}`));
   return words.join(" ");
 }
 
