@@ -183,7 +183,9 @@ function oneAttempt(record, a, until) {
 function attempts(record) {
   const list = record.attempt_list;
   if (list.length === 0) {
-    return html`<p class="quiet">${finished.has(record.state) ? "It was never handed to the handler." : "It waits for its first attempt."}</p>`;
+    const why = record.state === "done" ? "This endpoint has no handler: the delivery was stored and answered."
+      : finished.has(record.state) ? "It was never handed to the handler." : "It waits for its first attempt.";
+    return html`<p class="quiet">${why}</p>`;
   }
   const until = Math.max(...list.map((a) => Date.parse(a.started) + (a.duration_ms ?? Date.now() - Date.parse(a.started))), record.run_at ? Date.parse(record.run_at) : 0);
   return html`<ol class="attempts">${list.map((a) => oneAttempt(record, a, until))}</ol>
