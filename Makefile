@@ -1,4 +1,4 @@
-# `make` prints the targets. The variables below may be given: make run ARGS="--no-tunnel my_endpoint", make test PKGS=./queue/...
+# `make` prints the targets. The variables below may be given: make run ARGS="--no-tunnel my_endpoint", make test PKGS=./internal/queue/...
 #
 # HUBHOOK_TEST_REQUIRE=strace,chromium (names separated by commas) makes a test fail that would otherwise be skipped because that
 # program is missing or may not be used; CI sets it. Without it, `make test` ends with a line for each test that was skipped.
@@ -43,14 +43,14 @@ test: ## run all tests; those that want a program which is missing are skipped, 
 
 # With -race where it can be had, as the tests.
 soak: ## drive hubhook with kills, faults and bad input, and compare with a model (ARGS="-for 1h")
-	$(GO) run $(if $(filter-out 0,$(RACE)),-race) ./internal/soak $(ARGS)
+	$(GO) run $(if $(filter-out 0,$(RACE)),-race) ./internal/tools/soak $(ARGS)
 
 lint: ## gofmt, go vet, staticcheck, a tidy go.mod, and the walls between packages
 	@unformatted=$$("$$($(GO) env GOROOT)/bin/gofmt" -l .) || exit 1; \
 	if [ -n "$$unformatted" ]; then echo "not formatted; run gofmt -w on:" >&2; echo "$$unformatted" >&2; exit 1; fi
 	$(GO) vet ./...
 	$(GO) tool staticcheck ./...
-	$(GO) run ./internal/walls
+	$(GO) run ./internal/tools/walls
 	$(GO) mod tidy -diff
 
 vulncheck: ## look the dependencies up in Go's vulnerability database (needs the internet)
@@ -66,10 +66,10 @@ fuzz: ## run each fuzz target for FUZZTIME
 	done
 
 bench: ## measure against bare net/http and WebhooksServer, in ratios (BENCHARGS="...")
-	$(GO) run ./internal/bench $(BENCHARGS)
+	$(GO) run ./internal/tools/bench $(BENCHARGS)
 
 screenshots: ## take the pictures of the inspector's page in docs/images anew (needs chromium)
-	$(GO) run ./internal/screenshots -dir docs/images
+	$(GO) run ./internal/tools/screenshots -dir docs/images
 
 clean: ## remove what build and test left in bin/
 	rm -rf bin

@@ -18,8 +18,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/hubhook/hubhook/internal/queue"
 	"github.com/hubhook/hubhook/payload"
-	"github.com/hubhook/hubhook/queue"
 	"github.com/hubhook/hubhook/ui"
 	"github.com/hubhook/hubhook/ui/inspector"
 )

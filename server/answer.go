@@ -7,7 +7,7 @@ import (
 	"net/http"
 	"time"
 
-	"github.com/hubhook/hubhook/queue"
+	"github.com/hubhook/hubhook/internal/queue"
 	"github.com/hubhook/hubhook/ui"
 )
 

@@ -12,8 +12,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/hubhook/hubhook/internal/queue"
 	"github.com/hubhook/hubhook/payload"
-	"github.com/hubhook/hubhook/queue"
 	"github.com/hubhook/hubhook/ui/inspector"
 )
 

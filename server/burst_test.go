@@ -11,8 +11,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/hubhook/hubhook/internal/queue"
 	"github.com/hubhook/hubhook/payload"
-	"github.com/hubhook/hubhook/queue"
 )
 
 func sample(t *testing.T, scope payload.Scope, set map[string]any) *payload.Payload {

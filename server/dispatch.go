@@ -9,8 +9,8 @@ import (
 	"runtime/debug"
 	"time"
 
+	"github.com/hubhook/hubhook/internal/queue"
 	"github.com/hubhook/hubhook/payload"
-	"github.com/hubhook/hubhook/queue"
 	"github.com/hubhook/hubhook/ui"
 )
 

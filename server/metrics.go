@@ -9,7 +9,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
-	"github.com/hubhook/hubhook/queue"
+	"github.com/hubhook/hubhook/internal/queue"
 )
 
 // metrics counts what this process does. Sums over the store are gauges, asked of the queue when somebody looks.

@@ -23,9 +23,9 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"go.yaml.in/yaml/v3"
 
-	"github.com/hubhook/hubhook/internal/needs"
+	"github.com/hubhook/hubhook/internal/queue"
+	"github.com/hubhook/hubhook/internal/testing/needs"
 	"github.com/hubhook/hubhook/payload"
-	"github.com/hubhook/hubhook/queue"
 )
 
 // scrape returns what /metrics serves.

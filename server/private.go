@@ -8,8 +8,8 @@ import (
 	"net/http"
 	"os"
 
+	"github.com/hubhook/hubhook/internal/queue"
 	"github.com/hubhook/hubhook/payload"
-	"github.com/hubhook/hubhook/queue"
 	"github.com/hubhook/hubhook/ui/inspector"
 )
 

@@ -9,7 +9,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/hubhook/hubhook/queue"
+	"github.com/hubhook/hubhook/internal/queue"
 )
 
 // damagedDatabase leaves a database in a new directory from which the bodies of n deliveries can't be read, and returns their IDs.

@@ -17,7 +17,7 @@ import (
 
 	_ "modernc.org/sqlite" // the same engine as the queue's
 
-	"github.com/hubhook/hubhook/queue"
+	"github.com/hubhook/hubhook/internal/queue"
 )
 
 // interrupted begins the error of an attempt whose process died.

@@ -14,8 +14,8 @@ import (
 	"sync"
 	"testing"
 
-	"github.com/hubhook/hubhook/internal/pgserver"
-	"github.com/hubhook/hubhook/queue"
+	"github.com/hubhook/hubhook/internal/queue"
+	"github.com/hubhook/hubhook/internal/testing/pgserver"
 )
 
 // shared makes a home whose programs share a database of their own, and returns the texts that they have to keep to themselves.

@@ -13,7 +13,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/hubhook/hubhook/queue"
+	"github.com/hubhook/hubhook/internal/queue"
 	"github.com/hubhook/hubhook/tunnel/tunneltest"
 )
 

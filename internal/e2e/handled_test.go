@@ -12,7 +12,7 @@ import (
 	"time"
 
 	"github.com/hubhook/hubhook/hub/hubtest"
-	"github.com/hubhook/hubhook/queue"
+	"github.com/hubhook/hubhook/internal/queue"
 )
 
 // inSpace makes a home's programs believe that they are in a Docker Space.

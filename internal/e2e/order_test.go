@@ -10,7 +10,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/hubhook/hubhook/queue"
+	"github.com/hubhook/hubhook/internal/queue"
 )
 
 // pushTo is a push to a repo.

@@ -13,8 +13,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/hubhook/hubhook/internal/pgserver"
-	"github.com/hubhook/hubhook/queue"
+	"github.com/hubhook/hubhook/internal/queue"
+	"github.com/hubhook/hubhook/internal/testing/pgserver"
 )
 
 // What is promised of a database that fails, and of a process that dies.

@@ -6,7 +6,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/hubhook/hubhook/internal/pgserver"
+	"github.com/hubhook/hubhook/internal/testing/pgserver"
 )
 
 // The primary is killed under load while each commit waits for any one of two standbys. The one that has received more is promoted, and

@@ -15,7 +15,7 @@ import (
 	"time"
 
 	"github.com/hubhook/hubhook/hub/hubtest"
-	"github.com/hubhook/hubhook/queue"
+	"github.com/hubhook/hubhook/internal/queue"
 )
 
 // kind is one of the two kinds of defaults, with one of the two stores. Without --no-tunnel and without a credential for a tunnel the

@@ -15,8 +15,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/hubhook/hubhook/internal/pgserver"
-	"github.com/hubhook/hubhook/queue"
+	"github.com/hubhook/hubhook/internal/queue"
+	"github.com/hubhook/hubhook/internal/testing/pgserver"
 	"github.com/hubhook/hubhook/ui/inspector"
 )
 

@@ -24,7 +24,7 @@ import (
 	"time"
 
 	"github.com/hubhook/hubhook/hub/hubtest"
-	"github.com/hubhook/hubhook/queue"
+	"github.com/hubhook/hubhook/internal/queue"
 	"github.com/hubhook/hubhook/tunnel/tunneltest"
 )
 

@@ -15,7 +15,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/hubhook/hubhook/queue"
+	"github.com/hubhook/hubhook/internal/queue"
 	"github.com/hubhook/hubhook/tunnel/tunneltest"
 )
 

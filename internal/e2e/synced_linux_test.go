@@ -15,8 +15,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/hubhook/hubhook/internal/needs"
-	"github.com/hubhook/hubhook/queue"
+	"github.com/hubhook/hubhook/internal/queue"
+	"github.com/hubhook/hubhook/internal/testing/needs"
 )
 
 // A trace of the system calls shows what no test of behaviour can: that a delivery is on disk, and not only in the kernel's memory, before
@@ -46,7 +46,7 @@ func TestADeliveryIsSyncedBeforeItsAnswer(t *testing.T) {
 func buildUnsynced(t *testing.T) string {
 	t.Helper()
 	const full, normal = `cfg.synchronous = "FULL"`, `cfg.synchronous = "NORMAL"`
-	source, err := filepath.Abs("../../queue/sqlite.go")
+	source, err := filepath.Abs("../queue/sqlite.go")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -14,7 +14,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/hubhook/hubhook/internal/pgserver"
+	"github.com/hubhook/hubhook/internal/testing/pgserver"
 )
 
 // startPostgres starts a server for one test, which may do to it what would disturb others.

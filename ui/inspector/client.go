@@ -15,7 +15,7 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/hubhook/hubhook/queue"
+	"github.com/hubhook/hubhook/internal/queue"
 )
 
 const (

@@ -12,7 +12,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/hubhook/hubhook/queue"
+	"github.com/hubhook/hubhook/internal/queue"
 )
 
 func TestClientTakesThePrintedURL(t *testing.T) {

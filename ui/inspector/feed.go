@@ -6,7 +6,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/hubhook/hubhook/queue"
+	"github.com/hubhook/hubhook/internal/queue"
 )
 
 const (

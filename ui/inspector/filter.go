@@ -8,7 +8,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/hubhook/hubhook/queue"
+	"github.com/hubhook/hubhook/internal/queue"
 )
 
 const (

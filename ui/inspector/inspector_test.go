@@ -15,8 +15,8 @@ import (
 
 	"go.uber.org/goleak"
 
+	"github.com/hubhook/hubhook/internal/queue"
 	"github.com/hubhook/hubhook/payload"
-	"github.com/hubhook/hubhook/queue"
 )
 
 // Every test closes what it opens, so a goroutine that is left is one that nobody waits for.

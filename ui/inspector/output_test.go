@@ -8,7 +8,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/hubhook/hubhook/queue"
+	"github.com/hubhook/hubhook/internal/queue"
 )
 
 // talker is an attempt that has so many bytes to tell.

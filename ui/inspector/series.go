@@ -9,7 +9,7 @@ import (
 	"net/url"
 	"time"
 
-	"github.com/hubhook/hubhook/queue"
+	"github.com/hubhook/hubhook/internal/queue"
 )
 
 const (

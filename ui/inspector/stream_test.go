@@ -14,7 +14,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/hubhook/hubhook/queue"
+	"github.com/hubhook/hubhook/internal/queue"
 )
 
 // follow opens a stream, then calls act. next waits for the stream's next event of a name and passes over others; end

@@ -6,8 +6,8 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/hubhook/hubhook/internal/queue"
 	"github.com/hubhook/hubhook/payload"
-	"github.com/hubhook/hubhook/queue"
 )
 
 // Time is a moment in JSON: RFC 3339 in UTC with exactly three digits of a second, so that texts sort as times do.

@@ -13,7 +13,7 @@ import (
 
 	"github.com/chromedp/chromedp/kb"
 
-	"github.com/hubhook/hubhook/internal/browser"
+	"github.com/hubhook/hubhook/internal/testing/browser"
 )
 
 // axe is the source of axe-core, the very text that was published.

@@ -11,7 +11,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/hubhook/hubhook/internal/browser"
+	"github.com/hubhook/hubhook/internal/testing/browser"
 	"github.com/hubhook/hubhook/ui/inspector"
 )
 

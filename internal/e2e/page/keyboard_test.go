@@ -7,7 +7,7 @@ import (
 
 	"github.com/chromedp/chromedp/kb"
 
-	"github.com/hubhook/hubhook/internal/browser"
+	"github.com/hubhook/hubhook/internal/testing/browser"
 )
 
 // waitCursor waits for the focus to be in the list's row of a delivery.

@@ -10,8 +10,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/hubhook/hubhook/internal/browser"
-	"github.com/hubhook/hubhook/queue"
+	"github.com/hubhook/hubhook/internal/queue"
+	"github.com/hubhook/hubhook/internal/testing/browser"
 	"github.com/hubhook/hubhook/server"
 )
 

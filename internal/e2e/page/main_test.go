@@ -20,8 +20,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/hubhook/hubhook/internal/browser"
-	"github.com/hubhook/hubhook/internal/needs"
+	"github.com/hubhook/hubhook/internal/testing/browser"
+	"github.com/hubhook/hubhook/internal/testing/needs"
 	"github.com/hubhook/hubhook/payload"
 	"github.com/hubhook/hubhook/server"
 	"github.com/hubhook/hubhook/ui/inspector"

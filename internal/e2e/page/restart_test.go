@@ -18,8 +18,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/hubhook/hubhook/internal/browser"
-	"github.com/hubhook/hubhook/internal/tail"
+	"github.com/hubhook/hubhook/internal/testing/browser"
+	"github.com/hubhook/hubhook/internal/testing/tail"
 	"github.com/hubhook/hubhook/server"
 	"github.com/hubhook/hubhook/ui/inspector"
 )

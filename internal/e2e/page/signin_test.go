@@ -6,7 +6,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/hubhook/hubhook/internal/browser"
+	"github.com/hubhook/hubhook/internal/testing/browser"
 )
 
 // A browser that was never let in follows a link to a delivery, is asked for the token, and gets to the delivery with it: by mouse, with

@@ -1,0 +1,288 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/hubhook/hubhook/internal/testing/tail"
+)
+
+const (
+	startTime = time.Minute      // for a server to be ready
+	stopTime  = 40 * time.Second // for a server to end once it was asked to; hubhook lets handlers finish for 30 s
+)
+
+// A process is a server under measurement.
+type process struct {
+	name    string
+	addr    string // host:port that it serves on
+	probe   []byte // a request that is answered with 200 once the server is ready
+	started time.Time
+	cmd     *exec.Cmd
+	orders  io.WriteCloser // a role's standard input, nil for other programs
+	replies *bufio.Reader  // a role's standard output
+	errors  *tail.Tail
+	ended   chan struct{}
+	err     error // how it ended; valid once ended is closed
+}
+
+// launch starts program, which is to serve on addr. Its environment has nothing but env and what programs cannot do without, so that
+// settings of the user change no figure.
+func launch(ctx context.Context, name, addr string, env []string, program string, args ...string) (*process, error) {
+	p := &process{name: name, addr: addr, probe: healthProbe(addr), errors: new(tail.Tail), ended: make(chan struct{})}
+	p.cmd = exec.CommandContext(ctx, program, args...)
+	p.cmd.Env = append([]string{"PATH=" + os.Getenv("PATH"), "TMPDIR=" + os.TempDir()}, env...)
+	p.cmd.Stderr = p.errors
+	return p, p.start()
+}
+
+// launchRole starts this program again in one of its roles.
+func launchRole(ctx context.Context, role, addr string, args ...string) (*process, error) {
+	self, err := os.Executable()
+	if err != nil {
+		return nil, fmt.Errorf("start %s: find this program: %w", role, err)
+	}
+	p := &process{name: role, addr: addr, probe: healthProbe(addr), errors: new(tail.Tail), ended: make(chan struct{})}
+	p.cmd = exec.CommandContext(ctx, self, append([]string{roleArgument, role, addr}, args...)...)
+	p.cmd.Stderr = p.errors
+	if p.orders, err = p.cmd.StdinPipe(); err != nil {
+		return nil, fmt.Errorf("start %s: %w", role, err)
+	}
+	out, in := io.Pipe()
+	p.replies, p.cmd.Stdout = bufio.NewReader(out), in
+	if err := p.start(); err != nil {
+		return nil, err
+	}
+	go func() {
+		<-p.ended
+		in.CloseWithError(io.ErrUnexpectedEOF)
+	}()
+	return p, nil
+}
+
+func (p *process) start() error {
+	p.started = time.Now()
+	if err := p.cmd.Start(); err != nil {
+		return fmt.Errorf("start %s: %w", p.name, err)
+	}
+	go func() {
+		p.err = p.cmd.Wait()
+		close(p.ended)
+	}()
+	return nil
+}
+
+// ready waits until the server answers its probe with 200 and returns how long that took since just before the process was started. It
+// asks without a pause, and one that is slow with pauses of a hundredth of its time, so that what it answers meanwhile does not slow it.
+func (p *process) ready(ctx context.Context) (time.Duration, error) {
+	for {
+		ok := answersOK(p.addr, p.probe)
+		took := time.Since(p.started)
+		if ok {
+			return took, nil
+		}
+		select {
+		case <-p.ended:
+			return 0, p.broken("it ended before it served", p.err)
+		default:
+		}
+		if err := ctx.Err(); err != nil {
+			return 0, err
+		}
+		if took > startTime {
+			return 0, p.broken(fmt.Sprintf("it was not ready within %v", startTime), nil)
+		}
+		if took > 100*time.Millisecond {
+			time.Sleep(took / 100)
+		}
+	}
+}
+
+// healthProbe is the probe of a server whose /healthz tells.
+func healthProbe(addr string) []byte {
+	return []byte("GET /healthz HTTP/1.1\r\nHost: " + addr + "\r\n\r\n")
+}
+
+// answersOK asks on a connection of its own, without the cost of an http.Client.
+func answersOK(addr string, request []byte) bool {
+	conn, err := net.DialTimeout("tcp", addr, time.Second)
+	if err != nil {
+		return false
+	}
+	defer conn.Close()
+	if err := conn.SetDeadline(time.Now().Add(time.Second)); err != nil {
+		return false
+	}
+	if _, err := conn.Write(request); err != nil {
+		return false
+	}
+	status := make([]byte, len("HTTP/1.1 200"))
+	_, err = io.ReadFull(conn, status)
+	return err == nil && string(status) == "HTTP/1.1 200"
+}
+
+// broken describes a failure of the process with what it wrote to standard error.
+func (p *process) broken(what string, err error) error {
+	text := p.name + ": " + what
+	if said := p.errors.String(); said != "" {
+		text += "; it said:\n" + said
+	}
+	if err != nil {
+		return fmt.Errorf("%s: %w", text, err)
+	}
+	return errors.New(text)
+}
+
+// order has a role do something, and returns once it has.
+func (p *process) order(words ...string) error {
+	if _, err := fmt.Fprintln(p.orders, strings.Join(words, " ")); err != nil {
+		return p.broken("it does not take orders", err)
+	}
+	reply, err := p.replies.ReadString('\n')
+	if err != nil {
+		return p.broken("it did not reply", err)
+	}
+	if reply != doneReply+"\n" {
+		return p.broken("it replied "+strconv.Quote(reply), nil)
+	}
+	return nil
+}
+
+// profiled runs work while a role writes a CPU profile to file.
+func (p *process) profiled(file string, work func() error) error {
+	if err := p.order("profile", file); err != nil {
+		return err
+	}
+	return errors.Join(work(), p.order("stop"))
+}
+
+// stop ends the process as its user would, and kills it where that takes too long. An exit status other than 0 is an error.
+func (p *process) stop() error {
+	var err error
+	if p.orders != nil {
+		err = p.orders.Close()
+	} else if err = p.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		err = p.cmd.Process.Kill() // Windows has no signal to send
+	}
+	if err != nil && !errors.Is(err, os.ErrProcessDone) && !errors.Is(err, os.ErrClosed) {
+		return fmt.Errorf("stop %s: %w", p.name, err)
+	}
+	select {
+	case <-p.ended:
+	case <-time.After(stopTime):
+		return errors.Join(p.broken(fmt.Sprintf("it did not stop within %v", stopTime), nil), p.cmd.Process.Kill())
+	}
+	// A status below 0 is a signal's doing: that is how a program without a handler for them ends.
+	if exit := (*exec.ExitError)(nil); errors.As(p.err, &exit) && exit.ExitCode() > 0 {
+		return p.broken("it ended in failure", p.err)
+	}
+	return nil
+}
+
+// kill ends the process without a warning.
+func (p *process) kill() error {
+	if err := p.cmd.Process.Kill(); err != nil {
+		return fmt.Errorf("kill %s: %w", p.name, err)
+	}
+	<-p.ended
+	return nil
+}
+
+// resident is the physical memory that the process holds, in bytes. Where the system has no /proc, ps is asked.
+func (p *process) resident() (int64, error) {
+	pid := strconv.Itoa(p.cmd.Process.Pid)
+	status, err := os.ReadFile("/proc/" + pid + "/status")
+	if errors.Is(err, os.ErrNotExist) {
+		out, err := exec.Command("ps", "-o", "rss=", "-p", pid).Output()
+		if err != nil {
+			return 0, fmt.Errorf("ask ps for the memory of %s: %w", p.name, err)
+		}
+		return kibibytes(string(out))
+	}
+	if err != nil {
+		return 0, fmt.Errorf("read the memory of %s: %w", p.name, err)
+	}
+	for line := range strings.Lines(string(status)) {
+		if value, ok := strings.CutPrefix(line, "VmRSS:"); ok {
+			return kibibytes(strings.TrimSuffix(strings.TrimSpace(value), "kB"))
+		}
+	}
+	return 0, fmt.Errorf("read the memory of %s: no VmRSS in /proc/%s/status", p.name, pid)
+}
+
+func kibibytes(text string) (int64, error) {
+	n, err := strconv.ParseInt(strings.TrimSpace(text), 10, 64)
+	if err != nil {
+		return 0, fmt.Errorf("read a process's memory: %w", err)
+	}
+	return n << 10, nil
+}
+
+// freeAddr is an address of loopback that nobody listens on now. Servers get one instead of port 0, so that they can be asked from the
+// outside when they are ready.
+func freeAddr() (string, error) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", fmt.Errorf("find a free port: %w", err)
+	}
+	return l.Addr().String(), l.Close()
+}
+
+// counted reads the sums of one metric of hubhook by the label state, over all endpoints.
+func counted(ctx context.Context, inspector, metric string) (map[string]int, error) {
+	r, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+inspector+"/metrics", nil)
+	if err != nil {
+		return nil, err
+	}
+	response, err := http.DefaultClient.Do(r)
+	if err != nil {
+		return nil, fmt.Errorf("read hubhook's metrics: %w", err)
+	}
+	defer response.Body.Close()
+	text, err := io.ReadAll(response.Body)
+	if err != nil {
+		return nil, fmt.Errorf("read hubhook's metrics: %w", err)
+	}
+	if response.StatusCode != http.StatusOK {
+		return nil, fmt.Errorf("read hubhook's metrics: %s: %s", response.Status, bytes.TrimSpace(text))
+	}
+	return sumByState(string(text), metric)
+}
+
+// sumByState adds up the series of metric in Prometheus's text format.
+func sumByState(text, metric string) (map[string]int, error) {
+	sums := make(map[string]int)
+	for line := range strings.Lines(text) {
+		labels, ok := strings.CutPrefix(line, metric+"{")
+		if !ok {
+			continue
+		}
+		labels, value, _ := strings.Cut(labels, "} ")
+		n, err := strconv.ParseFloat(strings.TrimSpace(value), 64)
+		if err != nil {
+			return nil, fmt.Errorf("read %s: %w", metric, err)
+		}
+		_, state, ok := strings.Cut(labels, `state="`)
+		if !ok {
+			return nil, fmt.Errorf("read %s: %q has no state", metric, labels)
+		}
+		state, _, _ = strings.Cut(state, `"`)
+		sums[state] += int(n)
+	}
+	if len(sums) == 0 {
+		return nil, fmt.Errorf("read %s: hubhook's metrics don't have it", metric)
+	}
+	return sums, nil
+}
