@@ -50,6 +50,7 @@ type store struct {
 	data      string // the data directory; a new one where it is empty
 	database  string // the URL of a PostgreSQL database; SQLite in data where it is empty
 	keepCount int
+	program   string // a build of bench that brings the hubhook; this one where it is empty
 }
 
 func (w *workshop) startHubhook(ctx context.Context, s store) (*contender, error) {
@@ -68,7 +69,12 @@ func (w *workshop) startHubhook(ctx context.Context, s store) (*contender, error
 	if err != nil {
 		return nil, err
 	}
-	p, err := launchRole(ctx, "hubhook", addr, s.data, inspector, deliverySecret, strconv.Itoa(s.keepCount), s.database)
+	if s.program == "" {
+		if s.program, err = os.Executable(); err != nil {
+			return nil, fmt.Errorf("start hubhook: find this program: %w", err)
+		}
+	}
+	p, err := launchRoleOf(ctx, s.program, "hubhook", addr, s.data, inspector, deliverySecret, strconv.Itoa(s.keepCount), s.database)
 	c, err := w.contend(ctx, p, err)
 	if err != nil {
 		return nil, err

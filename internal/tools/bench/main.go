@@ -37,6 +37,7 @@ func main() {
 	var s settings
 	flag.BoolVar(&s.short, "short", false, "fewer and shorter rounds, and fewer deliveries stored: a wider spread")
 	flag.StringVar(&s.only, "only", "", "measure one thing: "+strings.Join(measurementNames(), ", "))
+	flag.StringVar(&s.earlier, "earlier", "", "a build of this `program` from another commit, whose hubhook is measured beside this one")
 	flag.StringVar(&s.profiles, "profile", "", "write CPU profiles of hubhook into this `directory`, in rounds that are not counted")
 	flag.StringVar(&s.dir, "dir", os.TempDir(), "a `directory` on the disk to measure with; the databases are made, and removed, below it")
 	flag.IntVar(&s.stored, "stored", 0, "how many deliveries are stored where it is measured what they cost; default 1000000, with -short 100000")
@@ -59,6 +60,7 @@ func main() {
 type settings struct {
 	short    bool
 	only     string
+	earlier  string
 	profiles string
 	dir      string
 	stored   int
@@ -105,6 +107,7 @@ var measurements = []measurement{
 	{[]string{"postgresql"}, (*workshop).measurePostgreSQL},
 	{[]string{"tunnel"}, (*workshop).measureTunnel},
 	{[]string{"inspector"}, (*workshop).measureInspector},
+	{[]string{"earlier"}, (*workshop).measureEarlier},
 }
 
 func measurementNames() []string {

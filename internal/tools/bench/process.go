@@ -54,8 +54,13 @@ func launchRole(ctx context.Context, role, addr string, args ...string) (*proces
 	if err != nil {
 		return nil, fmt.Errorf("start %s: find this program: %w", role, err)
 	}
+	return launchRoleOf(ctx, self, role, addr, args...)
+}
+
+// launchRoleOf starts a build of this program in one of its roles.
+func launchRoleOf(ctx context.Context, program, role, addr string, args ...string) (_ *process, err error) {
 	p := &process{name: role, addr: addr, probe: healthProbe(addr), errors: new(tail.Tail), ended: make(chan struct{})}
-	p.cmd = exec.CommandContext(ctx, self, append([]string{roleArgument, role, addr}, args...)...)
+	p.cmd = exec.CommandContext(ctx, program, append([]string{roleArgument, role, addr}, args...)...)
 	p.cmd.Stderr = p.errors
 	if p.orders, err = p.cmd.StdinPipe(); err != nil {
 		return nil, fmt.Errorf("start %s: %w", role, err)
