@@ -130,7 +130,7 @@ func TestAnswerHandledTellsTheHubToComeBackForWhatTakesLonger(t *testing.T) {
 	s := newServer(t, Config{Answer: "handled", Output: &out, handledLimit: 60 * time.Millisecond})
 	open := make(chan struct{})
 	s.Handle("slow", gate(open))
-	web := httptest.NewServer(s.Handler())
+	web := httptest.NewServer(handler(t, s))
 	url := web.URL + "/webhooks/slow"
 
 	late := post(t, url, push, "Webhook-Id", "w")
@@ -212,7 +212,7 @@ func TestAnswersThatWaitWhileTheServerStops(t *testing.T) {
 	s := newServer(t, Config{Answer: "handled"})
 	open := make(chan struct{})
 	s.Handle("slow", gate(open), Concurrency(1))
-	web := httptest.NewServer(s.Handler())
+	web := httptest.NewServer(handler(t, s))
 	defer web.Close()
 	url := web.URL + "/webhooks/slow"
 	running := later(t, url, push)
@@ -250,7 +250,7 @@ func TestAnswersThatWaitWhileTheServerStops(t *testing.T) {
 func TestADeliveryThatIsHandedBackIsNotAnswered2xxWithAnswerHandled(t *testing.T) {
 	s := newServer(t, Config{Answer: "handled"})
 	s.Handle("slow", gate(nil))
-	web := httptest.NewServer(s.Handler())
+	web := httptest.NewServer(handler(t, s))
 	defer web.Close()
 	answer := later(t, web.URL+"/webhooks/slow", push)
 	until(t, s, one(t, s, "slow"), queue.Running)
@@ -298,7 +298,7 @@ func TestWarningsAboutTheMomentOfTheAnswer(t *testing.T) {
 		test.config.Errors, test.config.Secrets = &errs, []string{"s3cret"}
 		s := newServer(t, test.config)
 		s.Handle("train", triggerTraining, test.opts...)
-		s.Handler()
+		handler(t, s)
 		if err := s.Shutdown(t.Context()); err != nil {
 			t.Fatal(err)
 		}

@@ -41,7 +41,7 @@ func BenchmarkDelivery(b *testing.B) {
 		b.Fatal(err)
 	}
 	s.Handle("inbox", func(context.Context, *payload.Payload) (any, error) { return nil, nil })
-	handler := s.Handler()
+	face := handler(b, s)
 	var n atomic.Int64
 	b.ReportAllocs()
 	b.RunParallel(func(pb *testing.PB) {
@@ -57,7 +57,7 @@ func BenchmarkDelivery(b *testing.B) {
 			request.Header = http.Header{"Content-Type": {"application/json"}, "X-Webhook-Secret": {"a-secret-of-usual-length-0123456789"},
 				"Webhook-Id": {fmt.Sprintf("%016x", n.Add(1))}}
 			answer := answerSink{header: http.Header{}}
-			handler.ServeHTTP(&answer, request)
+			face.ServeHTTP(&answer, request)
 			if answer.status != http.StatusOK {
 				b.Errorf("status %d, want 200", answer.status)
 				return

@@ -132,7 +132,7 @@ func TestTheLastOfABurstRunsForAll(t *testing.T) {
 		seen <- d
 		return nil, nil
 	}, Debounce(time.Second, 0, nil))
-	web := httptest.NewServer(s.Handler())
+	web := httptest.NewServer(handler(t, s))
 	url := web.URL + "/webhooks/train"
 	var ids []string
 	for i := range 3 {

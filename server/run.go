@@ -310,9 +310,7 @@ func (r *run) close(cause error) error {
 	if closing != nil && cause != nil { // the cause is what Run returns
 		r.screen.Warn(ui.Notice{Text: "shut down: " + closing.Error()})
 	}
-	flush, stop := context.WithTimeout(context.Background(), 2*time.Second)
-	defer stop()
-	return errors.Join(closing, r.screen.Close(flush))
+	return errors.Join(closing, r.flushScreen())
 }
 
 func (r *run) unfinished() int {

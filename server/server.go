@@ -106,24 +106,25 @@ func (s *Server) Add(h Handler, opts ...Option) {
 	s.Handle(name, h, opts...)
 }
 
-// Handler returns the public face as a plain http.Handler for an HTTP server of one's own, with the defaults of production. The first
-// call opens the data directory and starts the handlers; if that fails, the error is printed and every delivery is refused with 503.
-// Call Shutdown at the end.
-func (s *Server) Handler() http.Handler {
+// Handler returns the public face as a plain http.Handler for an HTTP server of one's own, with the defaults of production. The first call
+// opens the data directory and starts the handlers; its error is what kept it from that, and a later call tries again. Call Shutdown at the
+// end.
+func (s *Server) Handler() (http.Handler, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if !s.opened && !s.started {
-		s.opened = true
-		s.config.NoTunnel = true
-		s.openScreen()
-		if !s.secrets.defined() {
-			s.screen.Warn(ui.Notice{Text: "no webhook secret is defined: the endpoints are open to everyone", Hint: "set WEBHOOK_SECRET or Config.Secrets; see https://huggingface.co/docs/hub/webhooks#webhook-secret"})
-		}
-		if err := s.open(context.Background()); err != nil {
-			s.screen.Warn(ui.Notice{Text: "open the queue: " + err.Error(), Hint: hintOf(err)})
-		}
+	if s.opened {
+		return s.public, nil
 	}
-	return s.public
+	s.config.NoTunnel = true
+	s.openScreen()
+	if !s.secrets.defined() {
+		s.screen.Warn(ui.Notice{Text: "no webhook secret is defined: the endpoints are open to everyone", Hint: "set WEBHOOK_SECRET or Config.Secrets; see https://huggingface.co/docs/hub/webhooks#webhook-secret"})
+	}
+	if err := s.open(context.Background()); err != nil {
+		return nil, errors.Join(err, s.flushScreen())
+	}
+	s.opened = true
+	return s.public, nil
 }
 
 // Shutdown ends what Handler started: it refuses new deliveries, lets handlers finish until ctx ends, and hands the rest back to be
@@ -144,6 +145,13 @@ func (s *Server) Shutdown(ctx context.Context) error {
 
 func (s *Server) openScreen() {
 	s.screen = ui.New(ui.Config{Output: s.config.Output, Errors: s.config.Errors, JSON: s.config.JSON})
+}
+
+// flushScreen has the last lines printed. A terminal that is stuck holds nothing up for long.
+func (s *Server) flushScreen() error {
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
+	defer cancel()
+	return s.screen.Close(ctx)
 }
 
 // open opens the queue and starts its endpoints. The caller holds s.mu or is alone.

@@ -44,10 +44,20 @@ func newServer(t *testing.T, c Config) *Server {
 	return s
 }
 
+// handler returns the public face of s.
+func handler(tb testing.TB, s *Server) http.Handler {
+	tb.Helper()
+	h, err := s.Handler()
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return h
+}
+
 // serve serves s through its Handler until the test ends.
 func serve(t *testing.T, s *Server) *httptest.Server {
 	t.Helper()
-	web := httptest.NewServer(s.Handler())
+	web := httptest.NewServer(handler(t, s))
 	t.Cleanup(func() {
 		web.Close()
 		if err := s.Shutdown(context.Background()); err != nil {
@@ -407,7 +417,7 @@ func TestTimeoutIsAFailedAttempt(t *testing.T) {
 func TestHealthReadyAndHome(t *testing.T) {
 	s := newServer(t, Config{Home: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "mine") })})
 	s.Handle("train", triggerTraining)
-	web := httptest.NewServer(s.Handler())
+	web := httptest.NewServer(handler(t, s))
 	defer web.Close()
 	for path, want := range map[string]string{"/healthz": `{"status":"ok"}`, "/readyz": `{"status":"ready"}`, "/": "mine"} {
 		r, _ := http.NewRequest(http.MethodGet, web.URL+path, nil)
@@ -427,24 +437,40 @@ func TestHealthReadyAndHome(t *testing.T) {
 	}
 }
 
-func TestHandlerOnALockedDirectoryRefusesAndSaysWhy(t *testing.T) {
+func TestHandlerOnALockedDirectorySaysWhyAndCanBeAskedAgain(t *testing.T) {
 	dir := t.TempDir()
 	first := newServer(t, Config{Data: dir})
 	first.Handle("train", nil)
-	serve(t, first)
+	handler(t, first)
 	var said strings.Builder
-	second := newServer(t, Config{Data: dir, Errors: &said})
+	second := newServer(t, Config{Data: dir, Errors: &said, Secrets: []string{"s3cret"}})
 	second.Handle("train", nil)
-	web := httptest.NewServer(second.Handler())
-	defer web.Close()
-	if got := post(t, web.URL+"/webhooks/train", push); got.status != 503 {
-		t.Errorf("answer %d %s", got.status, got.body)
+	h, err := second.Handler()
+	if h != nil || err == nil || !strings.Contains(err.Error(), "in use by process") || !strings.Contains(hintOf(err), "--data") {
+		t.Errorf("Handler: %v, %v, hint %q", h, err, hintOf(err))
 	}
-	if err := second.Shutdown(context.Background()); err != nil {
+	if said.String() != "" {
+		t.Errorf("printed %q; want the error returned alone", said.String())
+	}
+	if err := first.Shutdown(context.Background()); err != nil {
 		t.Fatal(err)
 	}
-	if !strings.Contains(said.String(), "in use by process") || !strings.Contains(said.String(), "--data") {
-		t.Errorf("said: %s", said.String())
+	web := serve(t, second)
+	if got := post(t, web.URL+"/webhooks/train", push, "X-Webhook-Secret", "s3cret"); got.status != 200 {
+		t.Errorf("answer once the directory was free: %d %s", got.status, got.body)
+	}
+}
+
+func TestShutdownEndsAServerWhoseHandlerFailed(t *testing.T) {
+	dir := t.TempDir()
+	first := newServer(t, Config{Data: dir})
+	serve(t, first)
+	second := newServer(t, Config{Data: dir})
+	if _, err := second.Handler(); err == nil {
+		t.Fatal("Handler: no error")
+	}
+	if err := second.Shutdown(context.Background()); err != nil {
+		t.Errorf("Shutdown: %v", err)
 	}
 }
 

@@ -34,8 +34,12 @@ func run(ctx context.Context, addr string) error {
 	}
 	hooks.Handle("trigger_training", triggerTraining)
 
+	webhooks, err := hooks.Handler()
+	if err != nil {
+		return err
+	}
 	mux := http.NewServeMux()
-	mux.Handle("/webhooks/", hooks.Handler())
+	mux.Handle("/webhooks/", webhooks)
 	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, r *http.Request) { fmt.Fprintln(w, "my own page") })
 
 	listener, err := net.Listen("tcp", addr)

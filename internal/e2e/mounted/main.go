@@ -36,7 +36,11 @@ func run() error {
 	if err != nil {
 		return err
 	}
-	web := &http.Server{Handler: s.Handler(), ReadHeaderTimeout: time.Second}
+	face, err := s.Handler()
+	if err != nil {
+		return err
+	}
+	web := &http.Server{Handler: face, ReadHeaderTimeout: time.Second}
 	served := make(chan error, 1)
 	go func() { served <- web.Serve(ln) }()
 	fmt.Printf("http://%s\n", ln.Addr())
