@@ -1,7 +1,6 @@
 package server
 
 import (
-	"cmp"
 	"context"
 	"crypto/sha256"
 	"crypto/subtle"
@@ -10,15 +9,14 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"net/url"
 	"runtime/debug"
-	"slices"
 	"strconv"
 	"strings"
 	"sync/atomic"
 	"time"
 
 	"github.com/hubhook/hubhook/internal/queue"
+	"github.com/hubhook/hubhook/internal/text"
 	"github.com/hubhook/hubhook/payload"
 	"github.com/hubhook/hubhook/ui"
 	"github.com/hubhook/hubhook/ui/inspector"
@@ -35,22 +33,13 @@ const (
 type secretSet struct {
 	digests [][sha256.Size]byte
 	texts   []string
-	hidden  []string  // texts as they may stand in a text or a URL, longest first: one may begin with another
-	starts  [256]bool // the first bytes of hidden
+	hide    *text.Redactor
 }
 
 func newSecretSet(secrets []string) secretSet {
-	set := secretSet{texts: secrets}
+	set := secretSet{texts: secrets, hide: text.NewRedactor(masked, secrets...)}
 	for _, s := range secrets {
 		set.digests = append(set.digests, sha256.Sum256([]byte(s)))
-		set.hidden = append(set.hidden, s, url.QueryEscape(s), url.PathEscape(s))
-	}
-	slices.SortFunc(set.hidden, func(a, b string) int {
-		return cmp.Or(cmp.Compare(len(b), len(a)), strings.Compare(a, b))
-	})
-	set.hidden = slices.Compact(set.hidden)
-	for _, h := range set.hidden {
-		set.starts[h[0]] = true
 	}
 	return set
 }
@@ -63,29 +52,6 @@ func (s secretSet) has(given string) bool {
 		found |= subtle.ConstantTimeCompare(digest[:], s.digests[i][:])
 	}
 	return found == 1
-}
-
-// hide replaces every secret in text.
-func (s secretSet) hide(text string) string {
-	for _, secret := range s.hidden {
-		if strings.Contains(text, secret) {
-			text = strings.ReplaceAll(text, secret, masked)
-		}
-	}
-	return text
-}
-
-// match returns how long the secret is that text begins with, 0 for none, and whether text may be the beginning of a longer one.
-func (s *secretSet) match(text []byte) (size int, more bool) {
-	for _, h := range s.hidden {
-		switch {
-		case len(h) > len(text):
-			more = more || strings.HasPrefix(h, string(text))
-		case size == 0 && string(text[:len(h)]) == h:
-			size = len(h)
-		}
-	}
-	return size, more
 }
 
 // arrival goes with a delivery from admission to its first attempt.
@@ -291,8 +257,8 @@ func (s *Server) askKeys(a *queue.Arrival, e *endpoint, mayBeHeld bool) {
 	defer func() {
 		if v := recover(); v != nil {
 			a.SerialKey, a.Burst = "", nil
-			a.Dead = s.secrets.hide(fmt.Sprintf("a key function of the endpoint panicked: %v", v))
-			a.Stack = s.secrets.hide(string(debug.Stack()))
+			a.Dead = s.secrets.hide.Redact(fmt.Sprintf("a key function of the endpoint panicked: %v", v))
+			a.Stack = s.secrets.hide.Redact(string(debug.Stack()))
 		}
 	}()
 	p := a.Value.(*arrival).payload
@@ -318,7 +284,7 @@ func (s *Server) withoutSecrets(h http.Header) http.Header {
 			continue
 		}
 		for i, v := range values {
-			if hidden := s.secrets.hide(v); hidden != v {
+			if hidden := s.secrets.hide.Redact(v); hidden != v {
 				values = append(append(append([]string(nil), values[:i]...), hidden), values[i+1:]...)
 			}
 		}
@@ -338,7 +304,7 @@ func (s *Server) storeRefusal(err error) *refusal {
 	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
 		no.cause, no.fix = "gone", "the sender hung up before the delivery was stored"
 	default:
-		if hint := hintOf(err); hint != "" {
+		if hint := text.Hint(err); hint != "" {
 			no.fix += "; " + hint
 		}
 	}
@@ -367,10 +333,10 @@ func (s *Server) refuse(w http.ResponseWriter, r *http.Request, name string, no 
 	respondError(w, no.status, no.text)
 }
 
-func respondError(w http.ResponseWriter, status int, text string) {
+func respondError(w http.ResponseWriter, status int, message string) {
 	respond(w, status, struct {
 		Error string `json:"error"`
-	}{text})
+	}{message})
 }
 
 func respond(w http.ResponseWriter, status int, body any) {
@@ -399,10 +365,10 @@ const (
 
 // shown is what a stranger sent as it may be shown: without our secrets, which a sender may have put in the wrong place, and cut
 // after most bytes. The cut comes second, or it could leave the beginning of a secret.
-func (s *Server) shown(text string, most int) string {
-	text = s.secrets.hide(text)
-	if len(text) > most {
-		return strings.ToValidUTF8(text[:most], "") + "…"
+func (s *Server) shown(words string, most int) string {
+	words = s.secrets.hide.Redact(words)
+	if len(words) > most {
+		return strings.ToValidUTF8(words[:most], "") + "…"
 	}
-	return text
+	return words
 }

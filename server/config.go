@@ -1,7 +1,6 @@
 package server
 
 import (
-	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -468,22 +467,3 @@ func (e *ConfigError) Error() string { return e.Text }
 
 // Hint returns how to mend the setting, or "".
 func (e *ConfigError) Hint() string { return e.Advice }
-
-// hinted is an error with the advice that goes with it.
-type hinted struct {
-	err  error
-	hint string
-}
-
-func (e *hinted) Error() string { return e.err.Error() }
-func (e *hinted) Unwrap() error { return e.err }
-func (e *hinted) Hint() string  { return e.hint }
-
-// hintOf returns the advice that the first error in err's chain carries, or "".
-func hintOf(err error) string {
-	var h interface{ Hint() string }
-	if errors.As(err, &h) {
-		return h.Hint()
-	}
-	return ""
-}

@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/hubhook/hubhook/internal/text"
 )
 
 // variables makes a Getenv of a map.
@@ -108,11 +110,11 @@ func TestWrongSettingsAreNamedAndHinted(t *testing.T) {
 			t.Errorf("%s: error %v; want one that contains %q", name, err, test.want)
 			continue
 		}
-		if text := err.Error() + hintOf(err); strings.Contains(text, "sécret") || strings.Contains(text, "p4ss") {
+		if said := err.Error() + text.Hint(err); strings.Contains(said, "sécret") || strings.Contains(said, "p4ss") {
 			t.Errorf("%s: the error tells the secret: %v", name, err)
 		}
 		var wrong *ConfigError
-		if test.hint && (!errors.As(err, &wrong) || hintOf(err) == "") {
+		if test.hint && (!errors.As(err, &wrong) || text.Hint(err) == "") {
 			t.Errorf("%s: no hint with %v", name, err)
 		}
 	}

@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"runtime"
 	"strings"
+
+	"github.com/hubhook/hubhook/internal/text"
 )
 
 // WorkspaceDirectory returns the directory that holds the default data directories of all programs run in the working directory dir, one
@@ -23,7 +25,7 @@ func WorkspaceDirectory(getenv func(string) (string, bool), dir string) (string,
 		case home != "":
 			state = filepath.Join(home, ".local", "state")
 		default:
-			return "", &hinted{err: fmt.Errorf("find a place for the data directory: neither XDG_STATE_HOME nor HOME is set"), hint: "name one with --data DIR"}
+			return "", text.WithHint(fmt.Errorf("find a place for the data directory: neither XDG_STATE_HOME nor HOME is set"), "name one with --data DIR")
 		}
 	}
 	sum := sha256.Sum256([]byte(dir))
@@ -39,7 +41,7 @@ func WorkspaceDirectory(getenv func(string) (string, bool), dir string) (string,
 func defaultDataDirectory(getenv func(string) (string, bool)) (string, error) {
 	dir, err := os.Getwd()
 	if err != nil {
-		return "", &hinted{err: fmt.Errorf("find a place for the data directory: %w", err), hint: "name one with --data DIR"}
+		return "", text.WithHint(fmt.Errorf("find a place for the data directory: %w", err), "name one with --data DIR")
 	}
 	workspace, err := WorkspaceDirectory(getenv, dir)
 	if err != nil {

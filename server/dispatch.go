@@ -60,8 +60,8 @@ func (s *Server) attempt(ctx context.Context, e *endpoint, c *queue.Claim) (outc
 		if errors.Is(context.Cause(ctx), errTimeout) {
 			outcome.Error = fmt.Sprintf("timed out after %v: %s", e.timeout, outcome.Error)
 		}
-		outcome.Error = s.secrets.hide(outcome.Error)
-		outcome.Stack = s.secrets.hide(outcome.Stack)
+		outcome.Error = s.secrets.hide.Redact(outcome.Error)
+		outcome.Stack = s.secrets.hide.Redact(outcome.Stack)
 	}
 	return outcome
 }

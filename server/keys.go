@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 
+	"github.com/hubhook/hubhook/internal/text"
 	"github.com/hubhook/hubhook/payload"
 	"github.com/hubhook/hubhook/ui"
 	"github.com/hubhook/hubhook/ui/inspector"
@@ -30,7 +31,7 @@ func (r *run) obeyKeys(ctx context.Context, quit func()) {
 			quit()
 		}
 		if err != nil {
-			r.screen.Warn(ui.Notice{Text: fmt.Sprintf("key %c: %v", key, err), Hint: hintOf(err)})
+			r.screen.Warn(ui.Notice{Text: fmt.Sprintf("key %c: %v", key, err), Hint: text.Hint(err)})
 		}
 	})
 	if err != nil {

@@ -6,6 +6,8 @@ import (
 	"net"
 	"strconv"
 	"syscall"
+
+	"github.com/hubhook/hubhook/internal/text"
 )
 
 // listenLocal opens the local listener: on exactly the port that was asked for, or on the first free one of hubhook's range that isn't
@@ -47,7 +49,7 @@ func firstFree(host string, from, reserved int, act, hint string) (net.Listener,
 			return nil, listenError(act, err, hint)
 		}
 	}
-	return nil, &hinted{err: fmt.Errorf("%s: all ports of %s from %d to %d are in use", act, host, from, lastPort), hint: hint}
+	return nil, text.WithHint(fmt.Errorf("%s: all ports of %s from %d to %d are in use", act, host, from, lastPort), hint)
 }
 
 func listenError(act string, err error, hint string) error {
@@ -65,7 +67,7 @@ func listenError(act string, err error, hint string) error {
 	default:
 		err = fmt.Errorf("%s: %w", act, err)
 	}
-	return &hinted{err: err, hint: hint}
+	return text.WithHint(err, hint)
 }
 
 // baseURL is the URL of a listener as people on this machine would type it.

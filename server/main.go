@@ -12,6 +12,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/hubhook/hubhook/internal/text"
 	"github.com/hubhook/hubhook/ui"
 )
 
@@ -40,7 +41,7 @@ func runMain(s *Server, args []string) int {
 	case err != nil:
 		return 2 // flags has printed it
 	case flags.NArg() > 0:
-		PrintError(os.Stderr, &hinted{err: fmt.Errorf("unexpected argument %q", flags.Arg(0)), hint: "this program's endpoints are registered in its code; it takes flags only"})
+		PrintError(os.Stderr, text.WithHint(fmt.Errorf("unexpected argument %q", flags.Arg(0)), "this program's endpoints are registered in its code; it takes flags only"))
 		return 2
 	}
 	if err := s.configure(config); err != nil {
@@ -100,6 +101,6 @@ func untilSignal(parent context.Context, same time.Duration) (ctx context.Contex
 // PrintError writes err as hubhook's commands do: one line with what failed and why, then a hint if err has one.
 func PrintError(w io.Writer, err error) {
 	screen := ui.New(ui.Config{Output: io.Discard, Errors: w})
-	screen.Warn(ui.Notice{Text: err.Error(), Hint: hintOf(err)})
+	screen.Warn(ui.Notice{Text: err.Error(), Hint: text.Hint(err)})
 	screen.Close(context.Background())
 }

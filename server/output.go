@@ -10,6 +10,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/hubhook/hubhook/internal/queue"
+	"github.com/hubhook/hubhook/internal/text"
 	"github.com/hubhook/hubhook/ui/inspector"
 )
 
@@ -75,7 +76,7 @@ func (w *work) out() *output {
 	if o := w.output.Load(); o != nil {
 		return o
 	}
-	o := &output{delivery: w.claim.ID, n: w.claim.Attempt, secrets: &w.server.secrets, printed: w.server.printed}
+	o := &output{delivery: w.claim.ID, n: w.claim.Attempt, hide: w.server.secrets.hide, printed: w.server.printed}
 	if !w.output.CompareAndSwap(nil, o) {
 		return w.output.Load()
 	}
@@ -98,7 +99,7 @@ func (w *work) closeOutput() []byte {
 type output struct {
 	delivery string
 	n        int
-	secrets  *secretSet
+	hide     *text.Redactor
 	printed  func(*output) // told that there is more
 
 	mu      sync.Mutex
@@ -141,13 +142,13 @@ func (o *output) settle(final bool) {
 		from = i
 	}
 	for i < len(text) {
-		if o.secrets.starts[text[i]] {
-			size, more := o.secrets.match(text[i:])
+		if o.hide.Starts(text[i]) {
+			size, more := o.hide.Match(text[i:])
 			if more && !final {
 				break
 			}
 			if size > 0 {
-				replace(size, masked)
+				replace(size, o.hide.Mask())
 				continue
 			}
 		}

@@ -21,8 +21,7 @@ import (
 
 // newOutput returns the output of an attempt on its own.
 func newOutput(secrets ...string) *output {
-	set := newSecretSet(secrets)
-	return &output{delivery: "D", n: 1, secrets: &set, printed: func(*output) {}}
+	return &output{delivery: "D", n: 1, hide: newSecretSet(secrets).hide, printed: func(*output) {}}
 }
 
 func TestOutputIsKeptHoweverTheAttemptEnds(t *testing.T) {

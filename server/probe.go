@@ -16,6 +16,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/hubhook/hubhook/internal/text"
 	"github.com/hubhook/hubhook/tunnel"
 	"github.com/hubhook/hubhook/ui"
 	"github.com/hubhook/hubhook/ui/inspector"
@@ -278,10 +279,8 @@ func (r *run) watchDown(ctx context.Context) {
 				if why == "" {
 					why = p.tunnel.Phase
 				}
-				r.failed <- &hinted{
-					err:  fmt.Errorf("keep the public URL open: it has been down for %v (--exit-on-down): %s", r.config.ExitOnDown, why),
-					hint: "whatever supervises hubhook can start it again now",
-				}
+				r.failed <- text.WithHint(fmt.Errorf("keep the public URL open: it has been down for %v (--exit-on-down): %s", r.config.ExitOnDown, why),
+					"whatever supervises hubhook can start it again now")
 				return
 			}
 		}

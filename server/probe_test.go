@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/hubhook/hubhook/internal/text"
 	"github.com/hubhook/hubhook/tunnel"
 	"github.com/hubhook/hubhook/tunnel/tunneltest"
 )
@@ -119,8 +120,8 @@ func TestExitOnDown(t *testing.T) {
 	edge.Drop()
 	select {
 	case err := <-done:
-		if err == nil || !strings.Contains(err.Error(), "--exit-on-down") || hintOf(err) == "" {
-			t.Errorf("Run: %v (hint %q)", err, hintOf(err))
+		if err == nil || !strings.Contains(err.Error(), "--exit-on-down") || text.Hint(err) == "" {
+			t.Errorf("Run: %v (hint %q)", err, text.Hint(err))
 		}
 	case <-time.After(20 * time.Second):
 		t.Fatal("still running 20 s after the tunnel went down")

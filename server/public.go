@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/hubhook/hubhook/internal/text"
 	"github.com/hubhook/hubhook/tunnel"
 	"github.com/hubhook/hubhook/ui"
 	"github.com/hubhook/hubhook/ui/inspector"
@@ -76,7 +77,7 @@ func (r *run) openTunnel(ctx context.Context, p tunnel.Provider) (again bool) {
 
 // showFailure says why the tunnel could not be opened, once for each cause in a row, and reports whether a later try may succeed.
 func (r *run) showFailure(p tunnel.Provider, err error) (again bool) {
-	view := ui.Tunnel{Provider: p.Name(), Phase: "failed", Error: cause(err), Hint: hintOf(err)}
+	view := ui.Tunnel{Provider: p.Name(), Phase: "failed", Error: cause(err), Hint: text.Hint(err)}
 	if errors.Is(err, tunnel.ErrNoCredential) {
 		view.Error, view.Hint = "no ngrok authtoken was found, so only this machine can reach the endpoints", credentialHint
 	}
@@ -133,7 +134,7 @@ func (r *run) watchTunnel() {
 		before := r.where.get()
 		view := ui.Tunnel{Provider: before.tunnel.Provider, Phase: state.Phase.String(), URL: state.URL}
 		if state.Err != nil {
-			view.Error, view.Hint = cause(state.Err), hintOf(state.Err)
+			view.Error, view.Hint = cause(state.Err), text.Hint(state.Err)
 		}
 		online := state.Phase == tunnel.Online || state.Phase == tunnel.URLChanged
 		if online && state.URL == before.tunnel.URL && before.tunnel.Phase == tunnel.Online.String() {

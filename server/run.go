@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/hubhook/hubhook/internal/queue"
+	"github.com/hubhook/hubhook/internal/text"
 	"github.com/hubhook/hubhook/tunnel"
 	"github.com/hubhook/hubhook/ui"
 	"github.com/hubhook/hubhook/ui/inspector"
@@ -93,7 +94,7 @@ func (r *run) open(ctx context.Context) (err error) {
 	if r.address.Token == "" {
 		var trouble error
 		if r.address.Token, trouble = inspector.KeptToken(r.config.Data); trouble != nil {
-			r.screen.Warn(ui.Notice{Text: trouble.Error(), Hint: hintOf(trouble)})
+			r.screen.Warn(ui.Notice{Text: trouble.Error(), Hint: text.Hint(trouble)})
 		}
 	}
 	r.where.set(func(p *places) { p.inspector = r.address.URL; p.inspectorPage = r.address.Page() })
@@ -111,7 +112,7 @@ const openRetry = time.Second
 // openOnceThereIsRoom opens the queue as soon as the disk, which is full, has room. Until then deliveries are refused with 503, so that the
 // Hub keeps them.
 func (r *run) openOnceThereIsRoom(ctx context.Context, full error) (store *queue.Queue, err error) {
-	r.screen.Warn(ui.Notice{Text: full.Error() + "; deliveries are refused with 503 until there is room", Hint: hintOf(full)})
+	r.screen.Warn(ui.Notice{Text: full.Error() + "; deliveries are refused with 503 until there is room", Hint: text.Hint(full)})
 	if r.localListener, err = r.config.listenLocal(); err != nil {
 		return nil, err
 	}
@@ -214,7 +215,7 @@ func (r *run) httpServer(h http.Handler) *http.Server {
 type screenLog struct{ *Server }
 
 func (l screenLog) Write(b []byte) (int, error) {
-	l.screen.Warn(ui.Notice{Text: l.secrets.hide(string(b[:len(b)-1]))})
+	l.screen.Warn(ui.Notice{Text: l.secrets.hide.Redact(string(b[:len(b)-1]))})
 	return len(b), nil
 }
 

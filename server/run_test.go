@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/hubhook/hubhook/internal/queue"
+	"github.com/hubhook/hubhook/internal/text"
 	"github.com/hubhook/hubhook/payload"
 	"github.com/hubhook/hubhook/tunnel"
 	"github.com/hubhook/hubhook/tunnel/tunneltest"
@@ -258,8 +259,8 @@ func TestRunFailsBeforeItOpensAPort(t *testing.T) {
 	second := newServer(t, Config{Data: dir, Addr: "127.0.0.1:0"})
 	err := second.Run(context.Background())
 	var locked *queue.LockedError
-	if !errors.As(err, &locked) || locked.PID != os.Getpid() || hintOf(err) == "" {
-		t.Errorf("Run: %v (hint %q)", err, hintOf(err))
+	if !errors.As(err, &locked) || locked.PID != os.Getpid() || text.Hint(err) == "" {
+		t.Errorf("Run: %v (hint %q)", err, text.Hint(err))
 	}
 
 	taken, err := net.Listen("tcp", "127.0.0.1:0")
@@ -268,8 +269,8 @@ func TestRunFailsBeforeItOpensAPort(t *testing.T) {
 	}
 	defer taken.Close()
 	third := newServer(t, Config{Addr: taken.Addr().String()})
-	if err := third.Run(context.Background()); err == nil || !strings.Contains(err.Error(), "in use") || hintOf(err) == "" {
-		t.Errorf("Run on a port in use: %v (hint %q)", err, hintOf(err))
+	if err := third.Run(context.Background()); err == nil || !strings.Contains(err.Error(), "in use") || text.Hint(err) == "" {
+		t.Errorf("Run on a port in use: %v (hint %q)", err, text.Hint(err))
 	}
 }
 

@@ -21,6 +21,7 @@ import (
 	"time"
 
 	"github.com/hubhook/hubhook/internal/queue"
+	"github.com/hubhook/hubhook/internal/text"
 	"github.com/hubhook/hubhook/ui"
 	"github.com/hubhook/hubhook/ui/inspector"
 )
@@ -176,13 +177,13 @@ func (s *Server) openQueue(ctx context.Context) (*queue.Queue, error) {
 		Keep:       s.config.Keep,
 		KeepCount:  s.config.KeepCount,
 		MaxWaiting: s.config.MaxWaiting,
-		Warn:       func(err error) { s.screen.Warn(ui.Notice{Text: err.Error(), Hint: hintOf(err)}) },
+		Warn:       func(err error) { s.screen.Warn(ui.Notice{Text: err.Error(), Hint: text.Hint(err)}) },
 		Changed:    s.changed,
 		Committed:  s.metrics.committed,
 	})
 	var locked *queue.LockedError
 	if errors.As(err, &locked) {
-		return nil, &hinted{err: err, hint: "stop that process, or give this one a directory of its own with --data DIR"}
+		return nil, text.WithHint(err, "stop that process, or give this one a directory of its own with --data DIR")
 	}
 	return q, err
 }

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/hubhook/hubhook/internal/queue"
+	"github.com/hubhook/hubhook/internal/text"
 	"github.com/hubhook/hubhook/payload"
 	"github.com/hubhook/hubhook/ui/inspector"
 )
@@ -446,8 +447,8 @@ func TestHandlerOnALockedDirectorySaysWhyAndCanBeAskedAgain(t *testing.T) {
 	second := newServer(t, Config{Data: dir, Errors: &said, Secrets: []string{"s3cret"}})
 	second.Handle("train", nil)
 	h, err := second.Handler()
-	if h != nil || err == nil || !strings.Contains(err.Error(), "in use by process") || !strings.Contains(hintOf(err), "--data") {
-		t.Errorf("Handler: %v, %v, hint %q", h, err, hintOf(err))
+	if h != nil || err == nil || !strings.Contains(err.Error(), "in use by process") || !strings.Contains(text.Hint(err), "--data") {
+		t.Errorf("Handler: %v, %v, hint %q", h, err, text.Hint(err))
 	}
 	if said.String() != "" {
 		t.Errorf("printed %q; want the error returned alone", said.String())

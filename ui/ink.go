@@ -1,7 +1,6 @@
 package ui
 
 import (
-	"bytes"
 	"io"
 	"time"
 )
@@ -45,29 +44,6 @@ func (i Ink) paint(s style, words string) string {
 		return words
 	}
 	return i.palette[s].Sprint(words)
-}
-
-// Harmless returns words from outside as they can be shown: what a terminal could obey or a reader be fooled by is quoted, and what
-// is beyond limit characters cut off. A limit of 0 cuts nothing.
-func Harmless(words string, limit int) string {
-	if limit <= 0 {
-		limit = len(words)
-	}
-	if tame(words, limit) {
-		return words
-	}
-	return string(appendTamed(nil, words, limit))
-}
-
-// HarmlessJSON returns indented or compact JSON text in which everything that a terminal could obey is escaped. It stands for the same
-// value, and its lines stay lines.
-func HarmlessJSON(text []byte) []byte {
-	var safe []byte
-	for line := range bytes.Lines(text) {
-		whole := bytes.TrimSuffix(line, []byte("\n"))
-		safe = append(appendEscaped(safe, whole), line[len(whole):]...)
-	}
-	return safe
 }
 
 // Duration writes d as people say it: 0.4 ms, 14 ms, 2.3 s, 1 min 20 s, 2 h 5 min.

@@ -3,15 +3,13 @@ package ui
 import (
 	"bytes"
 	"encoding/json"
-	"fmt"
 	"strconv"
 	"sync"
 	"time"
-	"unicode"
-	"unicode/utf16"
-	"unicode/utf8"
 
 	"github.com/go-json-experiment/json/jsontext"
+
+	"github.com/hubhook/hubhook/internal/text"
 )
 
 // object is a line of JSON under construction. Deliveries and attempts are written by hand: they come by the ten thousand.
@@ -70,10 +68,7 @@ func (o *object) close() {
 // put ends the object and hands it over.
 func (s *Screen) put(o *object, limit int) {
 	o.close()
-	if needsEscape(o.buf) {
-		o.buf = appendEscaped(nil, o.buf)
-	}
-	o.buf = append(o.buf, '\n')
+	o.buf = append(text.PrintableJSON(o.buf), '\n')
 	s.out.put(o.buf, 1, limit)
 	if cap(o.buf) <= 4096 {
 		objects.Put(o)
@@ -166,35 +161,6 @@ func marshal(v any) ([]byte, error) {
 	out.SetEscapeHTML(false)
 	err := out.Encode(v)
 	return b.Bytes(), err
-}
-
-// needsEscape reports whether text may hold more than printable ASCII.
-func needsEscape(text []byte) bool {
-	for _, c := range text {
-		if c > '~' {
-			return true
-		}
-	}
-	return false
-}
-
-// appendEscaped escapes what JSON would let through and a terminal could obey. Outside ASCII there are strings only, so that an
-// escape is right wherever it is needed.
-func appendEscaped(dst, text []byte) []byte {
-	for len(text) > 0 {
-		r, size := utf8.DecodeRune(text)
-		switch {
-		case unicode.IsPrint(r):
-			dst = append(dst, text[:size]...)
-		case r > 0xffff:
-			high, low := utf16.EncodeRune(r)
-			dst = fmt.Appendf(dst, `\u%04x\u%04x`, high, low)
-		default:
-			dst = fmt.Appendf(dst, `\u%04x`, r)
-		}
-		text = text[size:]
-	}
-	return dst
 }
 
 // tallyJSON adds the number of lines left out to the next object.

@@ -35,7 +35,7 @@ func (s *Screen) Ready(r Ready) {
 		s.viewJSON("ready", r, notable)
 		return
 	}
-	t := newText(s.outPalette)
+	t := newLines(s.outPalette)
 	defer t.free()
 	t.add(plain, "Running on local URL:   ")
 	t.foreign(link, r.LocalURL, maxURL)
@@ -70,10 +70,10 @@ func (s *Screen) Ready(r Ready) {
 	}
 	t.end()
 	t.end()
-	s.out.put(t.buf, t.lines, notable)
+	s.out.put(t.buf, t.count, notable)
 }
 
-func (t *text) endpoints(list []Endpoint) {
+func (t *lines) endpoints(list []Endpoint) {
 	for _, e := range list {
 		t.add(plain, "  - POST ")
 		t.foreign(link, e.URL, maxURL)
@@ -85,7 +85,7 @@ func (s *Screen) warnNoSecret() {
 	if s.errors == nil {
 		return
 	}
-	t := newText(s.errsPalette)
+	t := newLines(s.errsPalette)
 	defer t.free()
 	t.add(careful, "Webhook secret is not defined. This means your webhook endpoints will be open to everyone.")
 	t.end()
@@ -95,7 +95,7 @@ func (s *Screen) warnNoSecret() {
 	if s.errors == s.out && !s.json {
 		t.end()
 	}
-	s.errors.put(t.buf, t.lines, notable)
+	s.errors.put(t.buf, t.count, notable)
 }
 
 // Warn prints a warning or an error, with its hint on the lines below it. A hint of several lines keeps them.
@@ -103,13 +103,13 @@ func (s *Screen) Warn(n Notice) {
 	if s.errors == nil {
 		return
 	}
-	t := newText(s.errsPalette)
+	t := newLines(s.errsPalette)
 	defer t.free()
 	t.add(careful, "hubhook: ")
 	t.foreign(plain, n.Text, maxURL)
 	t.end()
 	t.hint(n.Hint)
-	s.errors.put(t.buf, t.lines, notable)
+	s.errors.put(t.buf, t.count, notable)
 }
 
 // Info prints something worth knowing that is no trouble: to Output, or, where that is JSON, to Errors.
@@ -121,15 +121,15 @@ func (s *Screen) Info(n Notice) {
 	if to == nil {
 		return
 	}
-	t := newText(p)
+	t := newLines(p)
 	defer t.free()
 	t.foreign(plain, n.Text, maxURL)
 	t.end()
 	t.hint(n.Hint)
-	to.put(t.buf, t.lines, notable)
+	to.put(t.buf, t.count, notable)
 }
 
-func (t *text) hint(hint string) {
+func (t *lines) hint(hint string) {
 	if hint == "" {
 		return
 	}
@@ -151,7 +151,7 @@ func (s *Screen) Delivery(d Delivery) {
 		s.deliveryJSON(d)
 		return
 	}
-	t := newText(s.outPalette)
+	t := newLines(s.outPalette)
 	defer t.free()
 	detail := s.begin(t, "--> ", arrow, d.Endpoint)
 	gap := ""
@@ -199,7 +199,7 @@ func (s *Screen) Outcome(o Outcome) {
 		s.outcomeJSON(o)
 		return
 	}
-	t := newText(s.outPalette)
+	t := newLines(s.outPalette)
 	defer t.free()
 	mood := moodOf(o.State)
 	detail := s.begin(t, "<-- ", mood, o.Endpoint)
@@ -270,7 +270,7 @@ func (s *Screen) Outcome(o Outcome) {
 	s.finish(t, detail, o.ID)
 }
 
-func (t *text) reason(reason string) {
+func (t *lines) reason(reason string) {
 	if reason != "" {
 		t.add(plain, ": ")
 		t.foreign(plain, reason, maxError)
@@ -306,7 +306,7 @@ func (s *Screen) Rejected(r Rejected) {
 		s.viewJSON("rejected", r, laneLimit)
 		return
 	}
-	t := newText(s.outPalette)
+	t := newLines(s.outPalette)
 	defer t.free()
 	s.pastName(t, "<-- ", bad, r.Endpoint)
 	t.number(bad, r.Status)
@@ -316,7 +316,7 @@ func (s *Screen) Rejected(r Rejected) {
 		t.foreign(plain, r.Fix, maxError)
 	}
 	t.end()
-	s.out.put(t.buf, t.lines, laneLimit)
+	s.out.put(t.buf, t.count, laneLimit)
 }
 
 // Tunnel prints what the tunnel does. Trouble is a warning too, with its hint.
@@ -348,7 +348,7 @@ func (s *Screen) Tunnel(v Tunnel) {
 	if s.json || s.out == nil {
 		return
 	}
-	t := newText(s.outPalette)
+	t := newLines(s.outPalette)
 	defer t.free()
 	switch v.Phase {
 	case "url changed":
@@ -387,7 +387,7 @@ func (s *Screen) Tunnel(v Tunnel) {
 		t.endpoints(v.Endpoints)
 		t.end()
 	}
-	s.out.put(t.buf, t.lines, notable)
+	s.out.put(t.buf, t.count, notable)
 }
 
 func moodOfPhase(phase string) style {
@@ -406,7 +406,7 @@ func (s *Screen) Stopped(v Stopped) {
 		s.viewJSON("stopped", v, notable)
 		return
 	}
-	t := newText(s.outPalette)
+	t := newLines(s.outPalette)
 	defer t.free()
 	t.add(plain, "Stopped")
 	t.reason(v.Reason)
@@ -428,7 +428,7 @@ func (s *Screen) Stopped(v Stopped) {
 		t.add(plain, ".")
 		t.end()
 	}
-	s.out.put(t.buf, t.lines, notable)
+	s.out.put(t.buf, t.count, notable)
 }
 
 // fitName widens the column of endpoint names.
@@ -443,13 +443,13 @@ func (s *Screen) fitName(name string) {
 }
 
 // begin writes the arrow and the endpoint's name, and returns the column where the rest begins.
-func (s *Screen) begin(t *text, arrow string, mood style, endpoint string) int {
+func (s *Screen) begin(t *lines, arrow string, mood style, endpoint string) int {
 	s.fitName(endpoint)
 	return s.pastName(t, arrow, mood, endpoint)
 }
 
 // pastName is begin for a name that anybody could have sent: it widens nothing.
-func (s *Screen) pastName(t *text, arrow string, mood style, endpoint string) int {
+func (s *Screen) pastName(t *lines, arrow string, mood style, endpoint string) int {
 	t.add(mood, arrow)
 	t.foreign(plain, endpoint, maxName)
 	column := len(arrow) + int(s.nameWidth.Load()) + 2
@@ -460,7 +460,7 @@ func (s *Screen) pastName(t *text, arrow string, mood style, endpoint string) in
 
 // finish writes the delivery's ID, in full: in its column, or after what is too long for that. Where the line has no room, the ID
 // gets one of its own.
-func (s *Screen) finish(t *text, detail int, id string) {
+func (s *Screen) finish(t *lines, detail int, id string) {
 	column := detail + detailWidth + 2
 	if s.width != nil {
 		if width := s.width(); width > 0 {
@@ -478,11 +478,11 @@ func (s *Screen) finish(t *text, detail int, id string) {
 	t.pad(column)
 	s.delivery(t, faint, id)
 	t.end()
-	s.out.put(t.buf, t.lines, laneLimit)
+	s.out.put(t.buf, t.count, laneLimit)
 }
 
 // delivery writes a delivery's ID, which leads to its page where there is one.
-func (s *Screen) delivery(t *text, mood style, id string) {
+func (s *Screen) delivery(t *lines, mood style, id string) {
 	target := ""
 	if page := s.deliveryPage.Load(); page != nil {
 		target = (*page)(id)

@@ -1,14 +1,14 @@
 package ui
 
 import (
-	"fmt"
 	"strconv"
 	"sync"
 	"time"
-	"unicode"
 	"unicode/utf8"
 
 	"github.com/fatih/color"
+
+	"github.com/hubhook/hubhook/internal/text"
 )
 
 // The most characters of a text from outside that one line shows.
@@ -53,31 +53,31 @@ func newPalette() palette {
 	return p
 }
 
-// text is lines under construction.
-type text struct {
+// lines is text for a person under construction.
+type lines struct {
 	buf     []byte
 	scratch []byte
-	column  int // characters since the line began
-	lines   int
+	column  int     // characters since the line began
+	count   int     // of lines that have ended
 	palette palette // nil without colour
 }
 
-var texts = sync.Pool{New: func() any { return new(text) }}
+var linesPool = sync.Pool{New: func() any { return new(lines) }}
 
-func newText(p palette) *text {
-	t := texts.Get().(*text)
-	t.buf, t.column, t.lines, t.palette = t.buf[:0], 0, 0, p
+func newLines(p palette) *lines {
+	t := linesPool.Get().(*lines)
+	t.buf, t.column, t.count, t.palette = t.buf[:0], 0, 0, p
 	return t
 }
 
-func (t *text) free() {
+func (t *lines) free() {
 	if cap(t.buf) <= 4096 {
-		texts.Put(t)
+		linesPool.Put(t)
 	}
 }
 
 // add writes our own words.
-func (t *text) add(s style, words string) {
+func (t *lines) add(s style, words string) {
 	t.column += utf8.RuneCountInString(words)
 	if t.palette == nil || t.palette[s] == nil || words == "" {
 		t.buf = append(t.buf, words...)
@@ -86,19 +86,14 @@ func (t *text) add(s style, words string) {
 	t.buf = append(t.buf, t.palette[s].Sprint(words)...)
 }
 
-// foreign writes words from outside: made harmless, and cut after limit characters.
-func (t *text) foreign(s style, words string, limit int) {
-	if tame(words, limit) {
-		t.add(s, words)
-		return
-	}
-	t.scratch = appendTamed(t.scratch[:0], words, limit)
-	t.add(s, string(t.scratch))
+// foreign writes words from outside as text.Printable has them.
+func (t *lines) foreign(s style, words string, limit int) {
+	t.add(s, text.Printable(words, limit))
 }
 
 // linked is foreign for words that are a hyperlink to target, "" for none. The sequence takes no room on the line.
-func (t *text) linked(s style, words string, limit int, target string) {
-	if target == "" || !tame(target, maxURL) {
+func (t *lines) linked(s style, words string, limit int, target string) {
+	if target == "" || text.Printable(target, maxURL) != target {
 		t.foreign(s, words, limit)
 		return
 	}
@@ -108,7 +103,7 @@ func (t *text) linked(s style, words string, limit int, target string) {
 	t.buf = append(append(t.buf, begin...), end...)
 }
 
-func (t *text) number(s style, n int) {
+func (t *lines) number(s style, n int) {
 	t.scratch = strconv.AppendInt(t.scratch[:0], int64(n), 10)
 	if t.palette == nil {
 		t.buf = append(t.buf, t.scratch...)
@@ -119,52 +114,17 @@ func (t *text) number(s style, n int) {
 }
 
 // pad moves on to a column, if the line has not reached it.
-func (t *text) pad(column int) {
+func (t *lines) pad(column int) {
 	for t.column < column {
 		t.buf = append(t.buf, ' ')
 		t.column++
 	}
 }
 
-func (t *text) end() {
+func (t *lines) end() {
 	t.buf = append(t.buf, '\n')
 	t.column = 0
-	t.lines++
-}
-
-// tame reports whether words can be shown as they are.
-func tame(words string, limit int) bool {
-	if len(words) > limit {
-		return false
-	}
-	for i := 0; i < len(words); i++ {
-		if c := words[i]; c < ' ' || c > '~' {
-			return false
-		}
-	}
-	return true
-}
-
-// appendTamed quotes, as Go does in a string, whatever a terminal could obey or a reader be fooled by: control characters, escape
-// sequences, marks that turn the direction of writing, bytes that are not UTF-8.
-func appendTamed(dst []byte, words string, limit int) []byte {
-	for n := 0; words != ""; n++ {
-		if n == limit {
-			return append(dst, "…"...)
-		}
-		r, size := utf8.DecodeRuneInString(words)
-		switch {
-		case r == utf8.RuneError && size == 1:
-			dst = fmt.Appendf(dst, `\x%02x`, words[0])
-		case unicode.IsPrint(r):
-			dst = append(dst, words[:size]...)
-		default:
-			quoted := strconv.QuoteRune(r)
-			dst = append(dst, quoted[1:len(quoted)-1]...)
-		}
-		words = words[size:]
-	}
-	return dst
+	t.count++
 }
 
 // appendDuration writes d as people say it: 0.4 ms, 14 ms, 2.3 s, 1 min 20 s, 2 h 5 min.
@@ -197,7 +157,7 @@ func appendDuration(dst []byte, d time.Duration) []byte {
 	return pair(d.Round(time.Minute)/time.Minute, 60, " h", " min")
 }
 
-func (t *text) duration(s style, d time.Duration) {
+func (t *lines) duration(s style, d time.Duration) {
 	t.scratch = appendDuration(t.scratch[:0], d)
 	if t.palette == nil {
 		t.buf = append(t.buf, t.scratch...)

@@ -11,6 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/hubhook/hubhook/internal/text"
 	"github.com/hubhook/hubhook/server"
 	"github.com/hubhook/hubhook/ui"
 )
@@ -133,14 +134,10 @@ delivery and shows it as it comes.`,
 }
 
 // usageError is a wrong command line, exit status 2.
-type usageError struct {
-	err  error
-	hint string
-}
+type usageError struct{ err error }
 
 func (e *usageError) Error() string { return e.err.Error() }
 func (e *usageError) Unwrap() error { return e.err }
-func (e *usageError) Hint() string  { return e.hint }
 
 // wrongUsage says what is wrong with how cmd was called; the hint is where to read how it is called.
 func wrongUsage(cmd *cobra.Command, format string, args ...any) error {
@@ -148,7 +145,7 @@ func wrongUsage(cmd *cobra.Command, format string, args ...any) error {
 }
 
 func wrongUsageHint(cmd *cobra.Command, hint, format string, args ...any) error {
-	return &usageError{err: fmt.Errorf(act(cmd)+format, args...), hint: hint}
+	return &usageError{text.WithHint(fmt.Errorf(act(cmd)+format, args...), hint)}
 }
 
 // act begins the error texts of cmd: "deliveries show: ", "" for hubhook itself.
@@ -159,16 +156,6 @@ func act(cmd *cobra.Command) string {
 	}
 	return name + ": "
 }
-
-// advised is an error with a hint of what to do.
-type advised struct {
-	err  error
-	hint string
-}
-
-func (e *advised) Error() string { return e.err.Error() }
-func (e *advised) Unwrap() error { return e.err }
-func (e *advised) Hint() string  { return e.hint }
 
 // commandOnly refuses whatever is no command of cmd.
 func commandOnly(cmd *cobra.Command, args []string) error {

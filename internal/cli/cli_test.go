@@ -9,7 +9,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
-	"github.com/hubhook/hubhook/ui"
+	"github.com/hubhook/hubhook/internal/text"
 )
 
 type brokenWriter struct{}
@@ -96,10 +96,10 @@ func TestLayOut(t *testing.T) {
 }
 
 // What a delivery says of itself is shown to a terminal; it must not be able to command it.
-func TestForeignTextIsHarmless(t *testing.T) {
+func TestForeignTextIsPrintable(t *testing.T) {
 	const hostile = "\x1b]0;owned\a\u202egnp.exe\u009b31m"
 	for what, have := range map[string]string{
-		"lines": harmlessLines("one\n\ttwo" + hostile),
+		"lines": text.PrintableLines("one\n\ttwo" + hostile),
 		"JSON":  prettyJSON([]byte(`{"a": "` + "\u009b31m\u202e" + `"}`)),
 		"other": prettyJSON([]byte(hostile)),
 	} {
@@ -109,10 +109,10 @@ func TestForeignTextIsHarmless(t *testing.T) {
 			}
 		}
 	}
-	if have, want := harmlessLines("one\r\n\ttwo"), "one\n    two"; have != want {
+	if have, want := text.PrintableLines("one\r\n\ttwo"), "one\n    two"; have != want {
 		t.Errorf("have %q, want %q", have, want)
 	}
-	if have := ui.Harmless("me/data", 3); have != "me/…" {
+	if have := text.Printable("me/data", 3); have != "me/…" {
 		t.Errorf("cut to 3 characters have %q", have)
 	}
 }

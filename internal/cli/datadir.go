@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/hubhook/hubhook/internal/queue"
+	"github.com/hubhook/hubhook/internal/text"
 	"github.com/hubhook/hubhook/server"
 	"github.com/hubhook/hubhook/ui"
 )
@@ -52,15 +53,11 @@ func (p *program) dataDirectory(dir string) (string, error) {
 		}
 	}
 	if len(dirs) == 0 {
-		return "", &advised{
-			err:  fmt.Errorf("no hubhook that was started in this directory has stored anything (none in %s)", workspace),
-			hint: "name the data directory with --data DIR; what --database keeps in PostgreSQL is saved with tools of its own, such as pg_dump",
-		}
+		return "", text.WithHint(fmt.Errorf("no hubhook that was started in this directory has stored anything (none in %s)", workspace),
+			"name the data directory with --data DIR; what --database keeps in PostgreSQL is saved with tools of its own, such as pg_dump")
 	}
-	return "", &advised{
-		err:  fmt.Errorf("%d programs have data of this working directory", len(dirs)),
-		hint: "name one of them:\n--data " + strings.Join(dirs, "\n--data "),
-	}
+	return "", text.WithHint(fmt.Errorf("%d programs have data of this working directory", len(dirs)),
+		"name one of them:\n--data "+strings.Join(dirs, "\n--data "))
 }
 
 // explainLocal adds to an error of a command that reads a data directory itself what to do about it.
@@ -70,7 +67,7 @@ func explainLocal(err error) error {
 	case errors.Is(err, context.Canceled):
 		return errors.New("interrupted")
 	case errors.As(err, &locked):
-		return &advised{err: err, hint: "stop that process first"}
+		return text.WithHint(err, "stop that process first")
 	}
 	return err
 }

@@ -10,9 +10,9 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/hubhook/hubhook/internal/queue"
+	"github.com/hubhook/hubhook/internal/text"
 	"github.com/hubhook/hubhook/payload"
 	"github.com/hubhook/hubhook/server"
-	"github.com/hubhook/hubhook/ui"
 	"github.com/hubhook/hubhook/ui/inspector"
 )
 
@@ -104,22 +104,13 @@ func event(d inspector.Delivery) string {
 	case d.Event.Scope == "" && d.Event.Action == "":
 		return ""
 	case d.Event.Action == "":
-		return ui.Harmless(d.Event.Scope, 0)
+		return text.Printable(d.Event.Scope, 0)
 	}
-	return ui.Harmless(d.Event.Scope+"/"+d.Event.Action, 0)
+	return text.Printable(d.Event.Scope+"/"+d.Event.Action, 0)
 }
 
 func repo(d inspector.Delivery) string {
-	return ui.Harmless(strings.TrimSpace(d.Repo.Type+" "+d.Repo.Name), 0)
-}
-
-// harmlessLines is ui.Harmless for text whose lines stay lines.
-func harmlessLines(text string) string {
-	lines := strings.Split(strings.ReplaceAll(text, "\t", "    "), "\n")
-	for i, line := range lines {
-		lines[i] = ui.Harmless(strings.TrimSuffix(line, "\r"), 0)
-	}
-	return strings.Join(lines, "\n")
+	return text.Printable(strings.TrimSpace(d.Repo.Type+" "+d.Repo.Name), 0)
 }
 
 // completionTime bounds what a press of Tab waits for.
@@ -190,13 +181,13 @@ func completeAction(*cobra.Command, []string, string) ([]string, cobra.ShellComp
 }
 
 // since reads the value of --since, "" for none.
-func since(text string) (time.Time, error) {
-	if text == "" {
+func since(value string) (time.Time, error) {
+	if value == "" {
 		return time.Time{}, nil
 	}
-	t, err := inspector.ParseSince(text, time.Now())
+	t, err := inspector.ParseSince(value, time.Now())
 	if err != nil {
-		return time.Time{}, &usageError{err: fmt.Errorf("--since: %w", err), hint: "--since 2h is what came in the last two hours"}
+		return time.Time{}, &usageError{text.WithHint(fmt.Errorf("--since: %w", err), "--since 2h is what came in the last two hours")}
 	}
 	return t, nil
 }

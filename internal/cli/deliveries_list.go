@@ -11,7 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/hubhook/hubhook/internal/queue"
-	"github.com/hubhook/hubhook/ui"
+	"github.com/hubhook/hubhook/internal/text"
 	"github.com/hubhook/hubhook/ui/inspector"
 )
 
@@ -83,10 +83,10 @@ func (l *listing) run(cmd *cobra.Command) (err error) {
 	f := l.filter
 	f.State = queue.State(l.state)
 	if l.state != "" && !slices.Contains(queue.States(), f.State) {
-		return &usageError{err: fmt.Errorf("--state: there is no state %q", l.state), hint: "the states are " + strings.Join(stateNames(), ", ")}
+		return &usageError{text.WithHint(fmt.Errorf("--state: there is no state %q", l.state), "the states are "+strings.Join(stateNames(), ", "))}
 	}
 	if l.limit < 0 {
-		return &usageError{err: errors.New("--limit: want a number above 0, or 0 for all"), hint: "see hubhook deliveries list --help"}
+		return &usageError{text.WithHint(errors.New("--limit: want a number above 0, or 0 for all"), "see hubhook deliveries list --help")}
 	}
 	if f.Since, err = since(l.since); err != nil {
 		return err
@@ -152,7 +152,7 @@ func (l *listing) table(deliveries []inspector.Delivery) {
 	for _, d := range deliveries {
 		state := func(words string) string { return l.ink.State(string(d.State), words) }
 		rows = append(rows, []cell{
-			{d.ID, nil}, {moment(d.Received.Time, l.ink.Width() > 0), l.ink.Faint}, {string(d.State), state}, {ui.Harmless(d.Endpoint, 0), nil},
+			{d.ID, nil}, {moment(d.Received.Time, l.ink.Width() > 0), l.ink.Faint}, {string(d.State), state}, {text.Printable(d.Endpoint, 0), nil},
 			{dash(event(d)), nil}, {dash(repo(d)), l.ink.Strong}, {noteOf(d), nil},
 		})
 	}
@@ -237,7 +237,7 @@ func noteOf(d inspector.Delivery) string {
 		notes = append(notes, fmt.Sprintf("%d duplicate%s", d.Duplicates, plural))
 	}
 	if d.Reason != "" {
-		notes = append(notes, ui.Harmless(d.Reason, 0))
+		notes = append(notes, text.Printable(d.Reason, 0))
 	}
 	return strings.Join(notes, "; ")
 }

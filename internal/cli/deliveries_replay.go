@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/hubhook/hubhook/internal/queue"
+	"github.com/hubhook/hubhook/internal/text"
 )
 
 type replay struct {
@@ -54,9 +55,9 @@ func (r *replay) run(cmd *cobra.Command, ids []string) error {
 	const see = "see hubhook deliveries replay --help"
 	switch {
 	case len(ids) > 0 && (given("dead") || given("since") || given("endpoint")):
-		return &usageError{err: errors.New("IDs go without --dead, --since and --endpoint"), hint: see}
+		return &usageError{text.WithHint(errors.New("IDs go without --dead, --since and --endpoint"), see)}
 	case len(ids) == 0 && !r.dead:
-		return &usageError{err: errors.New("want the ID of a delivery, or --dead"), hint: "hubhook deliveries list shows the IDs; " + see}
+		return &usageError{text.WithHint(errors.New("want the ID of a delivery, or --dead"), "hubhook deliveries list shows the IDs; "+see)}
 	}
 	from, err := since(r.since)
 	if err != nil {

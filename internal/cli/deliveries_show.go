@@ -11,6 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/hubhook/hubhook/internal/text"
 	"github.com/hubhook/hubhook/ui"
 	"github.com/hubhook/hubhook/ui/inspector"
 )
@@ -87,16 +88,16 @@ func (p *program) printRecord(r inspector.Record) {
 	}
 	field("Delivery", p.ink.Strong(r.ID))
 	field("State", p.ink.State(string(r.State), string(r.State)))
-	field("Reason", ui.Harmless(r.Reason, 0))
+	field("Reason", text.Printable(r.Reason, 0))
 	if !r.RunAt.IsZero() {
 		field("Next attempt", moment(r.RunAt.Time, false))
 	}
-	field("Endpoint", ui.Harmless(r.Endpoint, 0))
+	field("Endpoint", text.Printable(r.Endpoint, 0))
 	field("Event", event(r.Delivery))
 	field("Repo", repo(r.Delivery))
-	field("Summary", ui.Harmless(r.Summary, 0))
+	field("Summary", text.Printable(r.Summary, 0))
 	field("Received", moment(r.Received.Time, false))
-	field("Webhook-Id", ui.Harmless(r.WebhookID, 0))
+	field("Webhook-Id", text.Printable(r.WebhookID, 0))
 	field("Replay of", r.ReplayOf)
 	field("Merged into", r.MergedInto)
 	if n := len(r.Merged); n > 0 {
@@ -117,13 +118,13 @@ func (p *program) printRecord(r inspector.Record) {
 	if len(r.Links) > 0 {
 		title("Links")
 		for _, l := range r.Links {
-			fmt.Fprintf(&b, "  %s: %s\n", p.ink.Faint(ui.Harmless(l.Text, 0)), ui.Harmless(l.URL, 0))
+			fmt.Fprintf(&b, "  %s: %s\n", p.ink.Faint(text.Printable(l.Text, 0)), text.Printable(l.URL, 0))
 		}
 	}
 	title("Headers")
 	for _, name := range slices.Sorted(maps.Keys(r.Headers)) {
 		for _, value := range r.Headers[name] {
-			fmt.Fprintf(&b, "  %s: %s\n", p.ink.Faint(ui.Harmless(name, 0)), ui.Harmless(value, 0))
+			fmt.Fprintf(&b, "  %s: %s\n", p.ink.Faint(text.Printable(name, 0)), text.Printable(value, 0))
 		}
 	}
 	title(fmt.Sprintf("Body (%d bytes)", len(r.Body)))
@@ -145,7 +146,7 @@ func (p *program) attempt(a inspector.Attempt) string {
 	case a.DurationMS == nil:
 		fmt.Fprintf(&b, "  %d  %s  running\n", a.N, began)
 	case a.Error != "":
-		fmt.Fprintf(&b, "  %d  %s  %s in %s: %s\n", a.N, began, p.ink.Bad("failed"), milliseconds(*a.DurationMS), ui.Harmless(a.Error, 0))
+		fmt.Fprintf(&b, "  %d  %s  %s in %s: %s\n", a.N, began, p.ink.Bad("failed"), milliseconds(*a.DurationMS), text.Printable(a.Error, 0))
 	default:
 		fmt.Fprintf(&b, "  %d  %s  %s in %s\n", a.N, began, p.ink.State("done", "done"), milliseconds(*a.DurationMS))
 	}
@@ -154,8 +155,8 @@ func (p *program) attempt(a inspector.Attempt) string {
 			fmt.Fprintf(&b, "     %s\n%s", p.ink.Faint(name+":"), indent(indent(text)))
 		}
 	}
-	part("stack", harmlessLines(a.Stack))
-	part("output", harmlessLines(a.Output))
+	part("stack", text.PrintableLines(a.Stack))
+	part("output", text.PrintableLines(a.Output))
 	if len(a.Result) > 0 && string(a.Result) != "null" {
 		part("result", prettyJSON(a.Result))
 	}
@@ -165,12 +166,12 @@ func (p *program) attempt(a inspector.Attempt) string {
 func milliseconds(n int64) string { return ui.Duration(time.Duration(n) * time.Millisecond) }
 
 // prettyJSON lays JSON out over lines; what isn't JSON stays as it is, but for what a terminal could obey.
-func prettyJSON(text []byte) string {
+func prettyJSON(value []byte) string {
 	var b bytes.Buffer
-	if json.Indent(&b, text, "", "  ") != nil {
-		return harmlessLines(string(text))
+	if json.Indent(&b, value, "", "  ") != nil {
+		return text.PrintableLines(string(value))
 	}
-	return string(ui.HarmlessJSON(b.Bytes()))
+	return string(text.PrintableJSON(b.Bytes()))
 }
 
 func indent(text string) string {

@@ -9,8 +9,8 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"github.com/hubhook/hubhook/internal/text"
 	"github.com/hubhook/hubhook/server"
-	"github.com/hubhook/hubhook/ui"
 )
 
 // flagError turns what the flag parser found wrong into an error of ours. The value is not repeated: it may be a secret.
@@ -92,6 +92,6 @@ func (p *program) printJSON(v any) error {
 	if err != nil {
 		return fmt.Errorf("write JSON: %w", err)
 	}
-	p.out.Write(append(ui.HarmlessJSON(line), '\n')) // Main reports its error
+	p.out.Write(append(text.PrintableJSON(line), '\n')) // Main reports its error
 	return nil
 }

@@ -13,6 +13,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/hubhook/hubhook/internal/text"
 	"github.com/hubhook/hubhook/server"
 	"github.com/hubhook/hubhook/ui/inspector"
 )
@@ -57,27 +58,27 @@ func (p *program) client(cmd *cobra.Command, w *where) (*inspector.Client, error
 // clientOf returns a client of the inspector at w.server. Its token is in the URL, in HUBHOOK_INSPECTOR_TOKEN, or in the data directory
 // of the hubhook that left this address there.
 func (p *program) clientOf(w *where) (*inspector.Client, error) {
-	text := w.server
-	if !strings.Contains(text, "://") {
-		text = "http://" + text
+	address := w.server
+	if !strings.Contains(address, "://") {
+		address = "http://" + address
 	}
-	u, err := url.Parse(text)
+	u, err := url.Parse(address)
 	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
 		// Without the text: there may be a token in it.
-		return nil, &usageError{err: errors.New("--server: not an http URL"), hint: "give the inspector's URL, such as http://127.0.0.1:7861"}
+		return nil, &usageError{text.WithHint(errors.New("--server: not an http URL"), "give the inspector's URL, such as http://127.0.0.1:7861")}
 	}
 	if u.Query().Get("token") != "" {
-		return inspector.NewClient(text, ""), nil
+		return inspector.NewClient(address, ""), nil
 	}
 	if token, _ := p.LookupEnv(server.Variable("inspector-token")); token != "" {
-		return inspector.NewClient(text, token), nil
+		return inspector.NewClient(address, token), nil
 	}
 	for _, a := range p.knownAddresses(w.data) {
 		if sameHost(a.URL, u) {
-			return inspector.NewClient(text, a.Token), nil
+			return inspector.NewClient(address, a.Token), nil
 		}
 	}
-	return inspector.NewClient(text, ""), nil // which is refused, and says that it wants the token
+	return inspector.NewClient(address, ""), nil // which is refused, and says that it wants the token
 }
 
 func sameHost(address string, u *url.URL) bool {
@@ -154,7 +155,7 @@ func (p *program) addressHere() (inspector.Address, error) {
 		for _, l := range live {
 			fmt.Fprintf(&hint, "\n--data %s", l.dir)
 		}
-		return inspector.Address{}, &advised{err: fmt.Errorf("%d programs run in this working directory", len(live)), hint: hint.String()}
+		return inspector.Address{}, text.WithHint(fmt.Errorf("%d programs run in this working directory", len(live)), hint.String())
 	case err != nil:
 		return inspector.Address{}, err
 	}
@@ -182,17 +183,14 @@ func explain(err error) error {
 			hint = "see how it stands with: hubhook deliveries show ID"
 		}
 	}
-	if hint == "" {
-		return err
-	}
-	return &advised{err: err, hint: hint}
+	return text.WithHint(err, hint)
 }
 
 // explainID is explain for a request about one delivery.
 func explainID(err error) error {
 	var status *inspector.StatusError
 	if errors.As(err, &status) && status.Status == http.StatusNotFound {
-		return &advised{err: err, hint: "see what there is with: hubhook deliveries list"}
+		return text.WithHint(err, "see what there is with: hubhook deliveries list")
 	}
 	return explain(err)
 }

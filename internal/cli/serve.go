@@ -6,6 +6,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/hubhook/hubhook/internal/text"
 	"github.com/hubhook/hubhook/server"
 )
 
@@ -59,10 +60,10 @@ func (p *program) serve(cmd *cobra.Command, config server.Config, names []string
 	for i, name := range names {
 		name, err := server.EndpointName(name)
 		if err != nil {
-			return &usageError{err: err, hint: "an endpoint's name has letters, digits, _, - and ., in segments joined by /: trigger_training"}
+			return &usageError{text.WithHint(err, "an endpoint's name has letters, digits, _, - and ., in segments joined by /: trigger_training")}
 		}
 		if seen[name] {
-			return &usageError{err: fmt.Errorf("endpoint %s is named twice", name), hint: "name each endpoint once; it takes any number of webhooks"}
+			return &usageError{text.WithHint(fmt.Errorf("endpoint %s is named twice", name), "name each endpoint once; it takes any number of webhooks")}
 		}
 		seen[name], names[i] = true, name
 	}

@@ -17,6 +17,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/hubhook/hubhook/internal/queue"
+	"github.com/hubhook/hubhook/internal/text"
 	"github.com/hubhook/hubhook/payload"
 	"github.com/hubhook/hubhook/server"
 	"github.com/hubhook/hubhook/ui"
@@ -127,7 +128,7 @@ func (t *trigger) run(cmd *cobra.Command, args []string) error {
 	if t.from == "" {
 		set, err := payload.ParseSet(t.set)
 		if err != nil {
-			return &usageError{err: fmt.Errorf("--set %w", err), hint: seeTrigger}
+			return &usageError{text.WithHint(fmt.Errorf("--set %w", err), seeTrigger)}
 		}
 		request.Scope, request.Set = args[0], set
 		if len(args) == 2 {
@@ -136,7 +137,7 @@ func (t *trigger) run(cmd *cobra.Command, args []string) error {
 		// Whatever is wrong with the arguments is found here, before anything that runs is asked.
 		sample, err := payload.Sample(payload.Scope(request.Scope), payload.Action(request.Action), set)
 		if err != nil {
-			return &usageError{err: err, hint: "the scopes with their actions: hubhook trigger --help"}
+			return &usageError{text.WithHint(err, "the scopes with their actions: hubhook trigger --help")}
 		}
 		body = sample.Raw()
 	}
@@ -176,7 +177,7 @@ func (t *trigger) check(cmd *cobra.Command, args []string) error {
 	default:
 		return nil
 	}
-	return &usageError{err: errors.New(problem), hint: hint}
+	return &usageError{text.WithHint(errors.New(problem), hint)}
 }
 
 // leave prints the payload, or posts it to a URL that is not the running hubhook's.
@@ -200,10 +201,10 @@ func (t *trigger) send(ctx context.Context, client *inspector.Client, request in
 	}
 	list := strings.Join(names, ", ")
 	if request.Endpoint = strings.Trim(request.Endpoint, "/"); request.Endpoint != "" && !slices.Contains(names, request.Endpoint) {
-		return &usageError{err: fmt.Errorf("--endpoint: the running hubhook has no endpoint %q", request.Endpoint), hint: "it has " + list}
+		return &usageError{text.WithHint(fmt.Errorf("--endpoint: the running hubhook has no endpoint %q", request.Endpoint), "it has "+list)}
 	}
 	if request.Endpoint == "" && request.From == "" && len(names) > 1 {
-		return &usageError{err: fmt.Errorf("the running hubhook has several endpoints: %s", list), hint: "name one with --endpoint NAME"}
+		return &usageError{text.WithHint(fmt.Errorf("the running hubhook has several endpoints: %s", list), "name one with --endpoint NAME")}
 	}
 	id, err := client.Trigger(ctx, request)
 	if err != nil {
@@ -235,7 +236,7 @@ func (t *trigger) await(ctx context.Context, client *inspector.Client, id string
 		fmt.Fprintln(t.out, t.ink.State(string(d.State), outcome(d)))
 	}
 	if d.State == queue.Dead || d.State == queue.Discarded {
-		return &advised{err: fmt.Errorf("delivery %s is %s: %s", id, d.State, d.Reason), hint: "see all of it with: hubhook deliveries show " + id}
+		return text.WithHint(fmt.Errorf("delivery %s is %s: %s", id, d.State, d.Reason), "see all of it with: hubhook deliveries show "+id)
 	}
 	return err
 }
@@ -279,17 +280,17 @@ func finished(ctx context.Context, client *inspector.Client, id string) (inspect
 
 // outcome says how a finished delivery ended.
 func outcome(d inspector.Delivery) string {
-	text := string(d.State)
+	how := string(d.State)
 	if d.State == queue.Done && d.Attempts > 0 { // an endpoint without a handler makes no attempt
-		text += " in " + ui.Duration(time.Duration(d.DurationMS)*time.Millisecond)
+		how += " in " + ui.Duration(time.Duration(d.DurationMS)*time.Millisecond)
 	}
 	if d.Attempts > 1 {
-		text += fmt.Sprintf(" after %d attempts", d.Attempts)
+		how += fmt.Sprintf(" after %d attempts", d.Attempts)
 	}
 	if d.Reason != "" && d.State != queue.Done {
-		text += ": " + ui.Harmless(d.Reason, 0)
+		how += ": " + text.Printable(d.Reason, 0)
 	}
-	return text
+	return how
 }
 
 const (
@@ -302,7 +303,7 @@ func (t *trigger) post(cmd *cobra.Command, body []byte) error {
 	target, err := url.Parse(t.to)
 	if err != nil || target.Host == "" || target.Scheme != "http" && target.Scheme != "https" {
 		// Without the text: it may hold a secret.
-		return &usageError{err: errors.New("--to: not an http URL"), hint: "write it as http://127.0.0.1:3000/hook"}
+		return &usageError{text.WithHint(errors.New("--to: not an http URL"), "write it as http://127.0.0.1:3000/hook")}
 	}
 	secret, err := t.secretToSend(cmd)
 	if err != nil {
@@ -312,7 +313,7 @@ func (t *trigger) post(cmd *cobra.Command, body []byte) error {
 	defer cancel()
 	request, err := http.NewRequestWithContext(ctx, http.MethodPost, target.String(), bytes.NewReader(body))
 	if err != nil {
-		return &usageError{err: errors.New("--to: not an http URL"), hint: "write it as http://127.0.0.1:3000/hook"}
+		return &usageError{text.WithHint(errors.New("--to: not an http URL"), "write it as http://127.0.0.1:3000/hook")}
 	}
 	request.Header.Set("Content-Type", "application/json")
 	request.Header.Set("User-Agent", "hubhook/"+server.Version())
@@ -346,14 +347,14 @@ func (t *trigger) post(cmd *cobra.Command, body []byte) error {
 	if response.StatusCode == http.StatusUnauthorized || response.StatusCode == http.StatusForbidden {
 		hint = "give the secret that is expected there with --secret or WEBHOOK_SECRET"
 	}
-	return &advised{err: fmt.Errorf("%s answered %s", name, response.Status), hint: hint}
+	return text.WithHint(fmt.Errorf("%s answered %s", name, response.Status), hint)
 }
 
 // secretToSend returns the first secret of --secret, HUBHOOK_SECRET or WEBHOOK_SECRET, "" for none.
 func (t *trigger) secretToSend(cmd *cobra.Command) (string, error) {
 	if cmd.Flags().Changed("secret") {
 		if t.secret == "" {
-			return "", &usageError{err: errors.New("--secret: the webhook secret is empty"), hint: "leave the flag out to send none"}
+			return "", &usageError{text.WithHint(errors.New("--secret: the webhook secret is empty"), "leave the flag out to send none")}
 		}
 		return t.secret, nil
 	}
@@ -376,7 +377,7 @@ func (t *trigger) printReply(response *http.Response, reply []byte, took time.Du
 	}
 	fmt.Fprintf(t.out, "%s in %s\n", response.Status, ui.Duration(took))
 	if len(reply) > 0 {
-		fmt.Fprintf(t.out, "%s\n", harmlessLines(strings.TrimRight(string(reply), "\n")))
+		fmt.Fprintf(t.out, "%s\n", text.PrintableLines(strings.TrimRight(string(reply), "\n")))
 	}
 	return nil
 }

@@ -7,6 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/hubhook/hubhook/internal/text"
 	"github.com/hubhook/hubhook/server"
 	"github.com/hubhook/hubhook/ui"
 	"github.com/hubhook/hubhook/ui/inspector"
@@ -36,10 +37,8 @@ func (p *program) openPage(cmd *cobra.Command, client *inspector.Client, page st
 	if failed, ok := errors.AsType[*ui.BrowserError](err); ok {
 		err = failed.Err // without the URL, which follows
 	}
-	server.PrintError(p.Stderr, &advised{
-		err:  fmt.Errorf("%sstart a browser: %w", act(cmd), err),
-		hint: "open the URL that follows in a browser of this machine, or of another one through ssh -L; the inspector's token is in it",
-	})
+	server.PrintError(p.Stderr, text.WithHint(fmt.Errorf("%sstart a browser: %w", act(cmd), err),
+		"open the URL that follows in a browser of this machine, or of another one through ssh -L; the inspector's token is in it"))
 	fmt.Fprintln(p.out, page) // Main reports its error
 	return nil
 }

@@ -9,6 +9,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+
+	"github.com/hubhook/hubhook/internal/text"
 )
 
 // tokenFile keeps the token in the data directory from one start to the next, so that a page that is open goes on working.
@@ -37,20 +39,16 @@ func KeptToken(dir string) (token string, err error) {
 	token = Token()
 	var trouble error
 	if !errors.Is(err, fs.ErrNotExist) {
-		trouble = &tokenError{
-			err:  fmt.Errorf("%w; the inspector has a new one", err),
-			hint: "pages that are open ask for it: open the inspector's URL anew",
-		}
+		trouble = text.WithHint(fmt.Errorf("%w; the inspector has a new one", err),
+			"pages that are open ask for it: open the inspector's URL anew")
 	}
 	if err := replaceFile(path, []byte(token+"\n")); err != nil {
 		err = fmt.Errorf("keeping the inspector's token in %s: %w", path, cause(err))
 		if trouble != nil {
 			err = fmt.Errorf("%w; %w", trouble, err)
 		}
-		trouble = &tokenError{
-			err:  err,
-			hint: "serving goes on, but the next start has another token, and open pages ask for it; make the file writable, or set HUBHOOK_INSPECTOR_TOKEN",
-		}
+		trouble = text.WithHint(err,
+			"serving goes on, but the next start has another token, and open pages ask for it; make the file writable, or set HUBHOOK_INSPECTOR_TOKEN")
 	}
 	return token, trouble
 }
@@ -92,16 +90,6 @@ func readToken(path string) (string, error) {
 	}
 	return token, nil
 }
-
-// tokenError is an error with what to do about it.
-type tokenError struct {
-	err  error
-	hint string
-}
-
-func (e *tokenError) Error() string { return e.err.Error() }
-func (e *tokenError) Unwrap() error { return e.err }
-func (e *tokenError) Hint() string  { return e.hint }
 
 // cause drops the operation and path of a file error where the text around it names both already.
 func cause(err error) error {

@@ -1,0 +1,145 @@
+package text
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/url"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+const hostile = "\x1b]0;owned\a\u202egnp.exe\u009b31m\xff"
+
+func TestHint(t *testing.T) {
+	err := WithHint(fs.ErrPermission, "choose\nanother")
+	outer := fmt.Errorf("open: %w", err)
+	if have := Hint(outer); have != "choose\nanother" {
+		t.Errorf("have the hint %q", have)
+	}
+	if outer.Error() != "open: "+fs.ErrPermission.Error() || !errors.Is(outer, fs.ErrPermission) {
+		t.Errorf("%v is not the error that it wraps", outer)
+	}
+	if have := Hint(WithHint(outer, "try again")); have != "try again" {
+		t.Errorf("the outer hint comes first, have %q", have)
+	}
+	for _, err := range []error{nil, fs.ErrExist, WithHint(fs.ErrExist, ""), WithHint(nil, "try again")} {
+		if have := Hint(err); have != "" {
+			t.Errorf("%v has the hint %q", err, have)
+		}
+	}
+	if WithHint(nil, "try again") != nil || WithHint(fs.ErrExist, "") != fs.ErrExist {
+		t.Error("without an error or a hint there is nothing to wrap")
+	}
+}
+
+func TestRedact(t *testing.T) {
+	const secret = `a"b<c /ü`
+	inJSON, err := json.Marshal(secret)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := NewRedactor("[secret]", "", "top", "topmost", secret)
+	for text, want := range map[string]string{
+		"":                                   "",
+		"nothing to hide":                    "nothing to hide",
+		"top, topmost and topmosttop":        "[secret], [secret] and [secret][secret]",
+		"?secret=" + url.QueryEscape(secret): "?secret=[secret]",
+		"/at/" + url.PathEscape(secret):      "/at/[secret]",
+		string(inJSON):                       `"[secret]"`,
+		strconv.Quote(secret):                `"[secret]"`,
+		"it is " + secret + ".":              "it is [secret].",
+	} {
+		if have := r.Redact(text); have != want {
+			t.Errorf("%q: have %q, want %q", text, have, want)
+		}
+	}
+	if have := new(Redactor).Redact("top"); have != "top" {
+		t.Errorf("without secrets have %q", have)
+	}
+	if have := NewRedactor("[e]", "e").Redact("see"); have != "s[e][e]" {
+		t.Errorf("a mask is not redacted in turn, have %q", have)
+	}
+}
+
+func TestMatch(t *testing.T) {
+	r := NewRedactor("[secret]", "top", "topmost")
+	for text, want := range map[string]struct {
+		size int
+		more bool
+	}{
+		"t":        {0, true},
+		"top":      {3, true},
+		"topm":     {3, true},
+		"topless":  {3, false},
+		"topmosts": {7, false},
+		"x":        {0, false},
+	} {
+		if size, more := r.Match([]byte(text)); size != want.size || more != want.more {
+			t.Errorf("%q: have %d, %v, want %v", text, size, more, want)
+		}
+	}
+	if !r.Starts('t') || r.Starts('o') {
+		t.Error("both secrets begin with t")
+	}
+}
+
+func TestPrintable(t *testing.T) {
+	for _, test := range []struct {
+		words string
+		limit int
+		want  string
+	}{
+		{"", 0, ""},
+		{"me/data", 7, "me/data"},
+		{"me/data", 3, "me/…"},
+		{"über", 4, "über"},
+		{"über", 0, "über"},
+		{"überall", 4, "über…"},
+		{hostile, 0, `\x1b]0;owned\a\u202egnp.exe\u009b31m\xff`},
+		{"\x1b]0;", 1, `\x1b…`},
+	} {
+		if have := Printable(test.words, test.limit); have != test.want {
+			t.Errorf("%q, %d: have %q, want %q", test.words, test.limit, have, test.want)
+		}
+	}
+	const plain = "repo.content/update"
+	if n := testing.AllocsPerRun(10, func() { Printable(plain, 160) }); n != 0 {
+		t.Errorf("plain words cost %v allocations", n)
+	}
+}
+
+func TestPrintableLines(t *testing.T) {
+	if have, want := PrintableLines("one\r\n\ttwo\n"+hostile), "one\n    two\n"+Printable(hostile, 0); have != want {
+		t.Errorf("have %q, want %q", have, want)
+	}
+}
+
+func TestPrintableJSON(t *testing.T) {
+	value := "über\u009b31m\u202e\u2028\U000e0001\u007f"
+	for _, layOut := range []func(any) ([]byte, error){json.Marshal, func(v any) ([]byte, error) { return json.MarshalIndent(v, "", "  ") }} {
+		text, err := layOut(map[string]string{"a": value, "b": "plain"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		safe := PrintableJSON(text)
+		for _, bad := range []string{"\u009b", "\u202e", "\u2028", "\U000e0001", "\u007f"} {
+			if strings.Contains(string(safe), bad) {
+				t.Errorf("%q is still in %q", bad, safe)
+			}
+		}
+		if !strings.Contains(string(safe), "über") || strings.Count(string(safe), "\n") != strings.Count(string(text), "\n") {
+			t.Errorf("%q lost a letter or a line", safe)
+		}
+		var same map[string]string
+		if err := json.Unmarshal(safe, &same); err != nil || same["a"] != value {
+			t.Errorf("%q stands for %q (%v), want %q", safe, same["a"], err, value)
+		}
+	}
+	plain := []byte("{\n  \"a\": 1\n}")
+	if have := PrintableJSON(plain); &have[0] != &plain[0] {
+		t.Error("plain JSON was copied")
+	}
+}
