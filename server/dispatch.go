@@ -1,6 +1,7 @@
 package server
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -56,6 +57,7 @@ func (s *Server) attempt(ctx context.Context, e *endpoint, c *queue.Claim) (outc
 	ctx, cancel := context.WithTimeoutCause(w, e.timeout, errTimeout)
 	defer cancel()
 	outcome = runHandler(ctx, e, p)
+	outcome.Skip = s.secrets.hide(outcome.Skip)
 	if outcome.Error != "" {
 		if errors.Is(context.Cause(ctx), errTimeout) {
 			outcome.Error = fmt.Sprintf("timed out after %v: %s", e.timeout, outcome.Error)
@@ -80,8 +82,10 @@ func runHandler(ctx context.Context, e *endpoint, p *payload.Payload) (outcome q
 }
 
 func callHandler(ctx context.Context, e *endpoint, p *payload.Payload) queue.Outcome {
-	if e.when != nil && !e.when(p) {
-		return queue.Outcome{Skip: "the endpoint's condition (When) said no"}
+	if e.when != nil {
+		if keep, why := e.when(p); !keep {
+			return queue.Outcome{Skip: cmp.Or(why, "the endpoint's condition (When) said no")}
+		}
 	}
 	if e.handler == nil {
 		return queue.Outcome{}

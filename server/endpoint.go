@@ -19,9 +19,9 @@ type Option func(*endpoint) error
 
 type endpoint struct {
 	name        string
-	handler     Handler // nil: deliveries are stored, shown and answered {}
-	when        func(*payload.Payload) bool
-	attempts    int // 0: 1 in development, 5 in production
+	handler     Handler                                        // nil: deliveries are stored, shown and answered {}
+	when        func(*payload.Payload) (keep bool, why string) // nil: all are kept
+	attempts    int                                            // 0: 1 in development, 5 in production
 	firstWait   time.Duration
 	timeout     time.Duration
 	concurrency int
@@ -61,6 +61,19 @@ func When(keep func(*payload.Payload) bool) Option {
 	return func(e *endpoint) error {
 		if keep == nil {
 			return fmt.Errorf("When: the function is nil")
+		}
+		e.when = func(p *payload.Payload) (bool, string) { return keep(p), "" }
+		return nil
+	}
+}
+
+// WhenBecause is When for a function that also says why it declines a payload: "the branch is dev, want main". The reason, of which 512
+// bytes are kept, stands wherever the delivery is shown as skipped: in the answer to the sender, on the screen, in the inspector and in
+// `hubhook deliveries`. Without one, or with a yes, it is as with When. Of both options the last one counts.
+func WhenBecause(keep func(*payload.Payload) (keep bool, why string)) Option {
+	return func(e *endpoint) error {
+		if keep == nil {
+			return fmt.Errorf("WhenBecause: the function is nil")
 		}
 		e.when = keep
 		return nil

@@ -177,6 +177,36 @@ func TestRunServesAndStops(t *testing.T) {
 	}
 }
 
+func TestWhyADeliveryIsSkippedIsShown(t *testing.T) {
+	const why = "the branch is dev, want main"
+	c := runConfig(t)
+	c.Data = t.TempDir()
+	s := newServer(t, c)
+	s.Handle("train", triggerTraining, WhenBecause(func(*payload.Payload) (bool, string) { return false, why }))
+	r := start(t, s)
+	got := post(t, r.wait(t, "ready", nil).text("local_url")+"/webhooks/train", push)
+	if !got.is(map[string]string{"delivery": "*", "state": "skipped", "reason": why}) {
+		t.Errorf("answer %s", got.body)
+	}
+	id := got.header.Get("Hubhook-Delivery")
+	if l := r.wait(t, "attempt", nil); l.text("delivery") != id || l.text("state") != "skipped" || l.text("reason") != why || l["error"] != nil {
+		t.Errorf("attempt line: %v", l)
+	}
+	address, err := inspector.ReadAddress(c.Data)
+	if err != nil {
+		t.Fatal(err)
+	}
+	client := inspector.NewClient(address.URL, address.Token)
+	list, err := client.List(t.Context(), queue.Filter{})
+	if err != nil || len(list.Deliveries) != 1 || list.Deliveries[0].Reason != why {
+		t.Errorf("in the inspector's list: %+v, %v", list, err)
+	}
+	one, err := client.Get(t.Context(), id)
+	if err != nil || one.State != queue.Skipped || one.Reason != why {
+		t.Errorf("in the inspector: %+v, %v", one.Delivery, err)
+	}
+}
+
 func TestRunThroughATunnel(t *testing.T) {
 	edge := tunneltest.NewEdge(t, tunneltest.Options{})
 	provider := func(token string) tunnel.Provider {

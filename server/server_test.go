@@ -158,6 +158,12 @@ func TestAnswersOfAnEndpoint(t *testing.T) {
 	s.Handle("panicking", func(context.Context, *payload.Payload) (any, error) { panic("oh no") }, Retry(1, time.Second))
 	s.Handle("chan", func(context.Context, *payload.Payload) (any, error) { return make(chan int), nil })
 	s.Handle("picky", triggerTraining, When(func(p *payload.Payload) bool { return p.Repo.Type == payload.Model }))
+	no := func(why string) Option {
+		return WhenBecause(func(p *payload.Payload) (bool, string) { return p.Repo.Type == payload.Model, why })
+	}
+	s.Handle("because", triggerTraining, no("a dataset, want a model; not s3cret"))
+	s.Handle("speechless", triggerTraining, no(""))
+	s.Handle("agreed", triggerTraining, WhenBecause(func(*payload.Payload) (bool, string) { return true, "of no interest" }))
 	s.Handle("kept", nil)
 	web := serve(t, s)
 	t.Cleanup(func() { close(release) })
@@ -177,6 +183,9 @@ func TestAnswersOfAnEndpoint(t *testing.T) {
 		{"panic", "panicking", push, 200, map[string]string{"delivery": "*", "state": "dead", "error": "panic: oh no"}, queue.Dead},
 		{"no JSON result", "chan", push, 200, map[string]string{"delivery": "*", "state": "dead", "error": "*"}, queue.Dead},
 		{"skipped", "picky", push, 200, map[string]string{"delivery": "*", "state": "skipped", "reason": "*"}, queue.Skipped},
+		{"skipped because", "because", push, 200, map[string]string{"delivery": "*", "state": "skipped", "reason": "a dataset, want a model; not [secret]"}, queue.Skipped},
+		{"skipped without a word", "speechless", push, 200, map[string]string{"delivery": "*", "state": "skipped", "reason": "the endpoint's condition (When) said no"}, queue.Skipped},
+		{"not skipped", "agreed", push, 200, map[string]string{}, queue.Done},
 		{"without handler", "kept", push, 200, map[string]string{}, queue.Done},
 		{"no event", "nothing", `{"hello":"world"}`, 200, map[string]string{"delivery": "*", "state": "dead", "error": "*"}, queue.Dead},
 		{"version 2", "kept", `{"event":"update","scope":"repo","repo":{"type":"model","name":"a/b"},"webhook":{"id":"1","version":2}}`, 200,

@@ -194,6 +194,7 @@ func TestHandlers(t *testing.T) {
 		{"a model without a commit", "trigger_evaluation", sample(t, payload.ScopeRepoContent, "", uncommitted), 202, `"state":"retrying"`},
 		{"anything", "say_hello", sample(t, payload.ScopeDiscussion, payload.Create, map[string]any{"repo.name": "me/data"}), 200, `{"message":"hello me/data"}`},
 		{"a repo that is gone", "goodbye", sample(t, payload.ScopeRepo, payload.Delete, map[string]any{"repo.name": "me/old"}), 200, `{"message":"goodbye me/old"}`},
+		{"a repo that is new", "goodbye", sample(t, payload.ScopeRepo, payload.Create, nil), 200, `"reason":"repo/create deletes nothing"`},
 		{"a discussion that is gone", "goodbye", sample(t, payload.ScopeDiscussion, payload.Delete, map[string]any{"discussion.num": 7}), 200, `{}`},
 	} {
 		status, answer := p.post(c.endpoint, c.body)

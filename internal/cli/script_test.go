@@ -226,6 +226,9 @@ func userProgram() {
 	fail := func(context.Context, *payload.Payload) (any, error) { return nil, errors.New("no GPU is free") }
 	server.Handle("failing", fail, server.Retry(1, time.Second))
 	server.Handle("retrying", fail, server.Retry(2, time.Hour))
+	server.Handle("choosy", nil, server.WhenBecause(func(p *payload.Payload) (bool, string) {
+		return p.Repo.Type == payload.Model, fmt.Sprintf("a %s, want a model", p.Repo.Type)
+	}))
 	server.Handle("panicking", func(context.Context, *payload.Payload) (any, error) { panic("index out of reach") }, server.Retry(1, time.Second))
 	server.Main()
 }

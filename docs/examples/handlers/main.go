@@ -16,7 +16,7 @@ func main() {
 	server.Add(triggerTraining, server.When(isDatasetPush), server.Concurrency(1), server.Timeout(6*time.Hour))
 	server.Add(triggerEvaluation, server.Retry(3, 10*time.Second))
 	server.Handle("say_hello", sayHello)
-	server.Handle("goodbye", goodbye)
+	server.Handle("goodbye", goodbye, server.WhenBecause(deletes))
 	server.Main()
 }
 
@@ -48,6 +48,11 @@ func sayHello(ctx context.Context, p *payload.Payload) (any, error) {
 	d, _ := server.DeliveryFrom(ctx)
 	log.Printf("hello from %s, attempt %d", d.ID, d.Attempt)
 	return map[string]string{"message": "hello " + p.Repo.Name}, nil
+}
+
+// deletes picks the end of a repo, a discussion or a comment. What it says of the rest is shown where they are listed as skipped.
+func deletes(p *payload.Payload) (keep bool, why string) {
+	return p.Event.Action == payload.Delete, p.Event.String() + " deletes nothing"
 }
 
 // goodbye takes leave of what is deleted.

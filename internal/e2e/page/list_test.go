@@ -35,6 +35,15 @@ func TestADeliveryAppearsAndItsStateChangesWithoutAReload(t *testing.T) {
 	}
 }
 
+func TestWhyADeliveryIsSkippedIsShown(t *testing.T) {
+	s := serve(t)
+	id := s.send("picky", event("me/data"))
+	b := s.open("/?delivery=" + id)
+	b.waitState(id, "skipped")
+	b.wait("the reason in the list", `document.querySelector(".row[data-id] .c-state").title === "<b>me/data</b> is not ours"`)
+	b.wait("the reason on the delivery", `document.querySelector("p.reason.skipped")?.textContent === "<b>me/data</b> is not ours"`)
+}
+
 func TestFiltersLiveInTheAddress(t *testing.T) {
 	s := serve(t)
 	one := s.send("train", event("me/data"))

@@ -183,6 +183,7 @@ func handlers(s *server.Server, release <-chan struct{}, bodies chan<- string) {
 		fmt.Fprintln(server.Output(ctx), p.Repo.Name)
 		return nil, errors.New(p.Repo.Name)
 	}, server.Retry(1, time.Second))
+	s.Handle("picky", nil, server.WhenBecause(func(p *payload.Payload) (bool, string) { return false, "<b>" + p.Repo.Name + "</b> is not ours" }))
 	s.Handle("rambles", func(context.Context, *payload.Payload) (any, error) {
 		return nil, errors.New(strings.Repeat("and so on ", 6<<10)) // little less than is kept of an error
 	}, server.Retry(1, time.Second))
