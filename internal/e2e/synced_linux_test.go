@@ -45,8 +45,8 @@ func TestADeliveryIsSyncedBeforeItsAnswer(t *testing.T) {
 // buildUnsynced builds hubhook with SQLite's synchronous = NORMAL instead of FULL, and nothing else changed.
 func buildUnsynced(t *testing.T) string {
 	t.Helper()
-	const full, normal = `cfg.synchronous = "FULL"`, `cfg.synchronous = "NORMAL"`
-	source, err := filepath.Abs("../queue/sqlite.go")
+	const full, normal = `cfg.Synchronous = "FULL"`, `cfg.Synchronous = "NORMAL"`
+	source, err := filepath.Abs("../queue/sqlite/sqlite.go")
 	if err != nil {
 		t.Fatal(err)
 	}

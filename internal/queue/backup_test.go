@@ -12,7 +12,11 @@ import (
 	"sync"
 	"testing"
 
-	"modernc.org/sqlite"
+	"github.com/hubhook/hubhook/internal/queue/store/storetest"
+
+	"github.com/hubhook/hubhook/internal/queue/sqlite"
+
+	"github.com/hubhook/hubhook/internal/queue/sqlite/salvage"
 )
 
 // A backup under load has all that was answered before it began, is a database of its own, and stops nothing.
@@ -43,7 +47,7 @@ func TestBackupUnderLoad(t *testing.T) {
 		})
 	}
 	count := func() int { mu.Lock(); defer mu.Unlock(); return len(acked) }
-	eventually(t, func() bool { return count() > 200 })
+	storetest.Eventually(t, func() bool { return count() > 200 })
 	mu.Lock()
 	before := slices.Clone(acked)
 	mu.Unlock()
@@ -53,7 +57,7 @@ func TestBackupUnderLoad(t *testing.T) {
 		t.Fatal(withHint(err))
 	}
 	after := count()
-	eventually(t, func() bool { return count() > after+100 }) // it goes on
+	storetest.Eventually(t, func() bool { return count() > after+100 }) // it goes on
 	close(stop)
 	clients.Wait()
 	f.end()
@@ -119,41 +123,31 @@ func TestDamageAtRunTime(t *testing.T) {
 	for i := range 300 {
 		ids = append(ids, f.accept(Arrival{WebhookID: fmt.Sprint(i), Body: bytes.Repeat([]byte{byte(i), 1}, 500)}).ID)
 	}
-	eng := f.eng.(*sqliteEngine)
+	path := filepath.Join(f.dir, sqlite.DatabaseName)
 	exclusive(f.Queue, func() {
-		// The newest pages, which the next delivery is written to, are overwritten under SQLite, which holds none of them.
-		for _, q := range []string{"PRAGMA wal_checkpoint(TRUNCATE)", "PRAGMA shrink_memory"} {
-			if _, err := eng.w.query(q); err != nil {
-				t.Fatal(err)
-			}
-		}
-		pages, err := openPages(eng.path)
+		// The newest pages, which the next delivery is written to, are overwritten under SQLite.
+		run(t, f.Queue, "PRAGMA wal_checkpoint(TRUNCATE)")
+		pages, err := salvage.Open(path)
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer pages.close()
-		db, err := os.OpenFile(eng.path, os.O_RDWR, 0)
+		defer pages.Close()
+		db, err := os.OpenFile(path, os.O_RDWR, 0)
 		if err != nil {
 			t.Fatal(err)
 		}
 		defer db.Close()
-		for n := uint32(3); n <= pages.count; n++ {
-			if kind, _ := pages.entry(n); kind == rootEntry {
-				if _, err := db.WriteAt(bytes.Repeat([]byte{0xee}, defaultPageSize), int64(n-1)*defaultPageSize); err != nil {
+		for n := uint32(3); n <= pages.Count; n++ {
+			if kind, _ := pages.Kind(n); kind == salvage.RootPage {
+				if _, err := db.WriteAt(bytes.Repeat([]byte{0xee}, salvage.DefaultPageSize), int64(n-1)*salvage.DefaultPageSize); err != nil {
 					t.Fatal(err)
 				}
 			}
 		}
-		// Another connection's commit makes this one forget the pages that it knows.
-		other, err := connectAgain(eng)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := errors.Join(other.exec(fmt.Sprintf("PRAGMA user_version = %d", len(migrations))), other.close()); err != nil {
-			t.Fatal(err)
-		}
+		// Another connection's commit makes the queue's forget the pages that it knows.
+		run(t, f.Queue, fmt.Sprintf("PRAGMA user_version = %d", number(t, f.Queue, "PRAGMA user_version")))
 	})
-	var damaged *damagedError
+	var damaged *sqlite.DamagedError
 	_, err := f.Accept(t.Context(), Arrival{Endpoint: "inbox", Body: []byte("{}")})
 	if !errors.As(err, &damaged) || !strings.Contains(withHint(err), "hubhook deliveries recover") {
 		t.Fatalf("accepting with a damaged file gives %v", err)
@@ -188,16 +182,16 @@ func TestDamageThatAReaderMeets(t *testing.T) {
 	if err := f.Close(); err != nil {
 		t.Fatal(err)
 	}
-	path := filepath.Join(dir, databaseName)
+	path := filepath.Join(dir, sqlite.DatabaseName)
 	data, err := os.ReadFile(path)
 	if err != nil {
 		t.Fatal(err)
 	}
-	at := bytes.Index(data, []byte("me/data-200")) / defaultPageSize * defaultPageSize
+	at := bytes.Index(data, []byte("me/data-200")) / salvage.DefaultPageSize * salvage.DefaultPageSize
 	if at <= 0 {
 		t.Fatal("the page with the delivery is not found")
 	}
-	if err := os.WriteFile(path, slices.Replace(data, at, at+defaultPageSize, bytes.Repeat([]byte{0xee}, defaultPageSize)...), 0o600); err != nil {
+	if err := os.WriteFile(path, slices.Replace(data, at, at+salvage.DefaultPageSize, bytes.Repeat([]byte{0xee}, salvage.DefaultPageSize)...), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	warned := make(chan error, 8)
@@ -206,7 +200,7 @@ func TestDamageThatAReaderMeets(t *testing.T) {
 		t.Fatal(err)
 	}
 	f.accept(Arrival{Endpoint: "nobody", Body: []byte("{}")})
-	var damaged *damagedError
+	var damaged *sqlite.DamagedError
 	if _, _, err := f.List(t.Context(), Filter{Limit: 1000}); !errors.As(err, &damaged) {
 		t.Fatalf("listing gives %v; want the damage", err)
 	}
@@ -219,12 +213,4 @@ func TestDamageThatAReaderMeets(t *testing.T) {
 	if err := f.Close(); err != nil && !errors.As(err, &damaged) {
 		t.Errorf("close: %v", err)
 	}
-}
-
-func connectAgain(e *sqliteEngine) (*writer, error) {
-	conn, err := (&sqlite.Driver{}).Open(e.dsn(nil))
-	if err != nil {
-		return nil, err
-	}
-	return &writer{conn: conn}, nil
 }

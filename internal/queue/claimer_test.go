@@ -6,13 +6,23 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/hubhook/hubhook/internal/testing/pgserver"
+
+	"github.com/hubhook/hubhook/internal/queue/postgres"
+
+	"github.com/hubhook/hubhook/internal/queue/store/storetest"
 )
 
 // openShared opens a queue that looks for work only where it has heard of some, so that a test does not end well because it waited.
-func openShared(t *testing.T, dir string, endpoint Endpoint) *Queue {
+func openShared(t *testing.T, url string, endpoint Endpoint) *Queue {
 	t.Helper()
 	c := Config{Warn: func(err error) { t.Error(err) }}
-	q := newQueue(c.withDefaults(), openTestPostgres(t, databaseOf(t, dir), postgresConfig{}), nil)
+	eng, err := postgres.Open(t.Context(), url, postgres.Config{Warn: c.Warn})
+	if err != nil {
+		t.Fatal(err)
+	}
+	q := newQueue(c.withDefaults(), eng, nil)
 	q.shared.look = time.Hour
 	t.Cleanup(func() {
 		if err := q.Close(); err != nil {
@@ -30,7 +40,7 @@ func TestAHandlerThatIsFreeTakesWhatWaits(t *testing.T) {
 	goOn := make(chan struct{})
 	var mu sync.Mutex
 	var order []string
-	q := openShared(t, t.TempDir(), Endpoint{Name: "inbox", Concurrency: 1, Handle: func(ctx context.Context, c *Claim) Outcome {
+	q := openShared(t, pgserver.Database(t), Endpoint{Name: "inbox", Concurrency: 1, Handle: func(ctx context.Context, c *Claim) Outcome {
 		mu.Lock()
 		order = append(order, c.ID)
 		mu.Unlock()
@@ -50,7 +60,7 @@ func TestAHandlerThatIsFreeTakesWhatWaits(t *testing.T) {
 			want = append(want, r.ID)
 		}
 		for n := range 2 {
-			eventually(t, func() bool {
+			storetest.Eventually(t, func() bool {
 				mu.Lock()
 				defer mu.Unlock()
 				return len(order) == 2*round+n+1
@@ -66,15 +76,15 @@ func TestAHandlerThatIsFreeTakesWhatWaits(t *testing.T) {
 
 // A discard in one process ends the context of the handler in another one when that hears of it, which is before it renews its claims.
 func TestADiscardElsewhereIsHeard(t *testing.T) {
-	dir := t.TempDir()
+	url := pgserver.Database(t)
 	began, ended := make(chan struct{}), make(chan error, 1)
-	runs := openShared(t, dir, Endpoint{Name: "inbox", Handle: func(ctx context.Context, c *Claim) Outcome {
+	runs := openShared(t, url, Endpoint{Name: "inbox", Handle: func(ctx context.Context, c *Claim) Outcome {
 		close(began)
 		<-ctx.Done()
 		ended <- context.Cause(ctx)
 		return Outcome{}
 	}})
-	other := openShared(t, dir, Endpoint{Name: "other"})
+	other := openShared(t, url, Endpoint{Name: "other"})
 	r, err := runs.Accept(t.Context(), Arrival{Endpoint: "inbox", Body: []byte("{}")})
 	if err != nil {
 		t.Fatal(err)

@@ -7,86 +7,88 @@ import (
 	"time"
 
 	"github.com/oklog/ulid/v2"
+
+	"github.com/hubhook/hubhook/internal/queue/store"
 )
 
 // Group commit. Whoever has something to store puts it into Queue.next. If no commit is under way it commits at once, in
 // its own goroutine, with all that is in next by then: a lone delivery waits for no one and is handed to no one. If one is
 // under way, that one's owner hands the right to commit to the committer when it is through, and the committer goes on
-// until no one waits. The right is Queue.committing: who has set it may use the engine's commit and sweep.
+// until no one waits. The right is Queue.committing: who has set it may use the engine's Commit and Sweep.
 
 // commit is what one commit takes along, and who waits for it.
 type commit struct {
-	joiners  []*joiner
-	closings []*closing
-	launches []*launch
-	drops    []*drop
+	arrivals []*pendingArrival
+	ends     []*pendingEnd
+	starts   []*pendingStart
+	discards []*pendingDiscard
 	barriers []chan struct{} // closed when the commit is through, well or not
 	bytes    int
 }
 
-// joiner is an arrival whose Accept waits.
-type joiner struct {
-	*arrival
+// pendingArrival is an arrival whose Accept waits.
+type pendingArrival struct {
+	*store.Arrival
 	task    *task
 	ready   chan struct{} // closed when receipt or err is set
 	receipt Receipt
 	err     error
 }
 
-// closing is the end of an attempt.
-type closing struct {
-	ending
+// pendingEnd is the end of an attempt.
+type pendingEnd struct {
+	store.End
 	task     *task
 	stripped bool // its error, output and result are left out, because they could not be stored
 	err      error
 }
 
-// launch is the start of a delivery that waited.
-type launch struct {
-	start
+// pendingStart is the start of a delivery that waited.
+type pendingStart struct {
+	store.Start
 	entry entry
 	task  *task
 	err   error
 }
 
-// drop is a Discard that waits.
-type drop struct {
-	discarding
+// pendingDiscard is a Discard that waits.
+type pendingDiscard struct {
+	store.Discard
 	ready chan struct{}
 	err   error
 }
 
 // urgent reports whether someone waits for the commit.
 func (c *commit) urgent() bool {
-	return len(c.joiners)+len(c.launches)+len(c.drops)+len(c.barriers) > 0
+	return len(c.arrivals)+len(c.starts)+len(c.discards)+len(c.barriers) > 0
 }
 
-func (c *commit) empty() bool { return !c.urgent() && len(c.closings) == 0 }
+func (c *commit) empty() bool { return !c.urgent() && len(c.ends) == 0 }
 
-func (c *commit) join(j *joiner) {
-	c.joiners = append(c.joiners, j)
-	c.bytes += len(j.header) + len(j.body)
+func (c *commit) add(j *pendingArrival) {
+	c.arrivals = append(c.arrivals, j)
+	c.bytes += len(j.Header) + len(j.Body)
 }
 
 // take returns what the next commit is to store, within the bounds of a batch, and leaves the rest to the one after it.
 func (q *Queue) take() *commit {
 	c := q.next
 	q.next = &commit{}
-	if len(c.joiners) <= batchRows && c.bytes <= batchBytes {
+	if len(c.arrivals) <= batchRows && c.bytes <= batchBytes {
 		return c
 	}
 	n, bytes := 0, 0
-	for _, j := range c.joiners {
-		size := len(j.header) + len(j.body)
+	for _, j := range c.arrivals {
+		size := len(j.Header) + len(j.Body)
 		if n > 0 && (n == batchRows || bytes+size > batchBytes) {
 			break
 		}
 		n, bytes = n+1, bytes+size
 	}
-	for _, j := range c.joiners[n:] {
-		q.next.join(j)
+	for _, j := range c.arrivals[n:] {
+		q.next.add(j)
 	}
-	c.joiners, c.bytes = c.joiners[:n:n], bytes
+	c.arrivals, c.bytes = c.arrivals[:n:n], bytes
 	return c
 }
 
@@ -133,7 +135,7 @@ func (q *Queue) kick() {
 // setLinger makes sure that outcomes which no other commit takes along are stored soon. The first outcome of a commit sets the time anew:
 // one that was set for outcomes which are stored by now would come too soon, and cost a commit that nobody needed.
 func (q *Queue) setLinger() {
-	if len(q.next.closings) == 0 || q.lingering && len(q.next.closings) > 1 {
+	if len(q.next.ends) == 0 || q.lingering && len(q.next.ends) > 1 {
 		return
 	}
 	q.lingering = true
@@ -162,7 +164,7 @@ func (q *Queue) committer() {
 				continue
 			}
 			q.committing = true
-			if len(q.next.closings) > 0 {
+			if len(q.next.ends) > 0 {
 				q.commitOnce()
 			}
 		case <-q.alarm.C:
@@ -172,7 +174,7 @@ func (q *Queue) committer() {
 				q.sweepAt = now.Add(sweepEvery)
 				q.sweeping = !q.stopping && q.shared == nil
 			}
-			if q.outage && len(q.next.closings) == 0 {
+			if q.outage && len(q.next.ends) == 0 {
 				q.outage = false // nothing waits to be stored that would show it, so see whether a start can be
 			}
 			q.dispatch()
@@ -201,70 +203,70 @@ func (q *Queue) committer() {
 // store hands a commit to the engine. If something of it can't be stored, it tries each change alone, so that one bad
 // delivery does not take the others with it.
 func (q *Queue) store(c *commit) {
-	b := &batch{}
-	for _, k := range c.closings {
-		b.ends = append(b.ends, &k.ending)
+	b := &store.Batch{}
+	for _, k := range c.ends {
+		b.Ends = append(b.Ends, &k.End)
 	}
-	for _, d := range c.drops {
-		b.discards = append(b.discards, &d.discarding)
+	for _, d := range c.discards {
+		b.Discards = append(b.Discards, &d.Discard)
 	}
-	for _, l := range c.launches {
-		b.starts = append(b.starts, &l.start)
+	for _, l := range c.starts {
+		b.Starts = append(b.Starts, &l.Start)
 	}
-	for _, j := range c.joiners {
-		b.arrivals = append(b.arrivals, j.arrival)
+	for _, j := range c.arrivals {
+		b.Arrivals = append(b.Arrivals, j.Arrival)
 	}
-	if b.empty() {
+	if b.Empty() {
 		return
 	}
 	err := q.commitBatch(b)
 	if err == nil {
 		return
 	}
-	alone := !q.eng.outage(err)
-	one := func(b *batch) error {
+	alone := !q.eng.Outage(err)
+	one := func(b *store.Batch) error {
 		if !alone {
 			return err
 		}
 		if e := q.commitBatch(b); e != nil {
-			if q.eng.outage(e) {
+			if q.eng.Outage(e) {
 				alone, err = false, e
 			}
 			return e
 		}
 		return nil
 	}
-	for _, k := range c.closings {
-		k.err = one(&batch{ends: []*ending{&k.ending}})
+	for _, k := range c.ends {
+		k.err = one(&store.Batch{Ends: []*store.End{&k.End}})
 	}
-	for _, d := range c.drops {
-		d.err = one(&batch{discards: []*discarding{&d.discarding}})
+	for _, d := range c.discards {
+		d.err = one(&store.Batch{Discards: []*store.Discard{&d.Discard}})
 	}
-	for _, l := range c.launches {
-		l.err = one(&batch{starts: []*start{&l.start}})
+	for _, l := range c.starts {
+		l.err = one(&store.Batch{Starts: []*store.Start{&l.Start}})
 	}
 	var failed []ulid.ULID
-	for _, j := range c.joiners {
-		if j.err = one(&batch{arrivals: []*arrival{j.arrival}}); j.err != nil {
-			failed = append(failed, j.task.id)
+	for _, j := range c.arrivals {
+		if j.err = one(&store.Batch{Arrivals: []*store.Arrival{j.Arrival}}); j.err != nil {
+			failed = append(failed, j.task.ULID)
 		}
 	}
-	q.eng.forget(failed)
+	q.eng.Forget(failed)
 }
 
 // commitBatch has the engine commit b, and tells Config.Committed.
-func (q *Queue) commitBatch(b *batch) error {
+func (q *Queue) commitBatch(b *store.Batch) error {
 	began := q.cfg.Now()
-	if err := q.eng.commit(b); err != nil || q.cfg.Committed == nil {
+	if err := q.eng.Commit(b); err != nil || q.cfg.Committed == nil {
 		return err
 	}
 	stored := 0
-	for _, a := range b.arrivals {
-		if a.first == nil {
+	for _, a := range b.Arrivals {
+		if a.First == nil {
 			stored++
 		}
 	}
-	q.cfg.Committed(stored, len(b.ends)+len(b.discards)+len(b.starts)+len(b.arrivals), q.cfg.Now().Sub(began))
+	q.cfg.Committed(stored, len(b.Ends)+len(b.Discards)+len(b.Starts)+len(b.Arrivals), q.cfg.Now().Sub(began))
 	return nil
 }
 
@@ -273,54 +275,54 @@ func (q *Queue) settle(c *commit) {
 	var outage error
 	stored := false
 	noteOutage := func(err error) bool {
-		if err != nil && q.eng.outage(err) {
+		if err != nil && q.eng.Outage(err) {
 			outage = err
 			return true
 		}
 		stored = stored || err == nil
 		return false
 	}
-	var again []*closing
-	for _, k := range c.closings {
+	var again []*pendingEnd
+	for _, k := range c.ends {
 		switch {
 		case noteOutage(k.err):
 			k.err = nil
 			again = append(again, k)
 			continue
 		case k.err != nil && !k.stripped:
-			q.cfg.Warn(fmt.Errorf("store how attempt %d of delivery %s ended: %w; it is stored without its output", k.attempt.N, k.task.ID, k.err))
-			k.attempt.Error = "what this attempt returned could not be stored: " + k.err.Error()
-			k.attempt.Stack, k.attempt.Output, k.attempt.Result = "", nil, nil
-			k.reason, k.stripped, k.err = "", true, nil
+			q.cfg.Warn(fmt.Errorf("store how attempt %d of delivery %s ended: %w; it is stored without its output", k.Attempt.N, k.task.ID, k.err))
+			k.Attempt.Error = "what this attempt returned could not be stored: " + k.err.Error()
+			k.Attempt.Stack, k.Attempt.Output, k.Attempt.Result = "", nil, nil
+			k.Reason, k.stripped, k.err = "", true, nil
 			again = append(again, k)
 			continue
-		case k.lost && k.task.gone: // what another process says of it counts
-		case k.lost:
-			q.cfg.Warn(fmt.Errorf("store how attempt %d of delivery %s ended: %w", k.attempt.N, k.task.ID, errTakenOver))
+		case k.Lost && k.task.gone: // what another process says of it counts
+		case k.Lost:
+			q.cfg.Warn(fmt.Errorf("store how attempt %d of delivery %s ended: %w", k.Attempt.N, k.task.ID, errTakenOver))
 		case k.err != nil:
-			q.cfg.Warn(fmt.Errorf("store how attempt %d of delivery %s ended: %w; it will run again after a restart", k.attempt.N, k.task.ID, k.err))
+			q.cfg.Warn(fmt.Errorf("store how attempt %d of delivery %s ended: %w; it will run again after a restart", k.Attempt.N, k.task.ID, k.err))
 		default:
 			q.announceEnd(k)
 		}
-		if q.running[k.id] == k.task {
-			delete(q.running, k.id)
+		if q.running[k.ID] == k.task {
+			delete(q.running, k.ID)
 		}
 	}
 	// What is in next by now came later than these.
-	q.next.closings = append(again, q.next.closings...)
+	q.next.ends = append(again, q.next.ends...)
 
-	for _, d := range c.drops {
+	for _, d := range c.discards {
 		noteOutage(d.err)
-		q.settleDrop(d)
+		q.settleDiscard(d)
 		close(d.ready)
 	}
-	for _, l := range c.launches {
+	for _, l := range c.starts {
 		noteOutage(l.err)
-		q.settleLaunch(l)
+		q.settleStart(l)
 	}
-	for _, j := range c.joiners {
+	for _, j := range c.arrivals {
 		noteOutage(j.err)
-		q.settleJoiner(j)
+		q.settleArrival(j)
 		close(j.ready)
 	}
 	if outage != nil {
@@ -341,13 +343,13 @@ func (q *Queue) settle(c *commit) {
 	}
 }
 
-func (q *Queue) settleJoiner(j *joiner) {
+func (q *Queue) settleArrival(j *pendingArrival) {
 	t := j.task
-	if j.err != nil || j.first != nil {
+	if j.err != nil || j.First != nil {
 		switch {
 		case t.ended: // given up by Drain
 		case t.State == Running:
-			delete(q.running, t.id)
+			delete(q.running, t.ULID)
 			q.freeSlot(t)
 		case t.State == Waiting:
 			q.waiting--
@@ -356,11 +358,11 @@ func (q *Queue) settleJoiner(j *joiner) {
 			j.err = fmt.Errorf("store the delivery: %w", j.err)
 			return
 		}
-		if first := q.running[idOf(j.first)]; first != nil {
-			first.Duplicates = j.first.Duplicates
+		if first := q.running[store.IDOf(j.First)]; first != nil {
+			first.Duplicates = j.First.Duplicates
 		}
-		j.receipt = Receipt{ID: j.first.ID, State: j.first.State, Duplicate: true, wait: q.waitFor(j.first), q: q}
-		q.announce(Change{Delivery: *j.first, Duplicate: true})
+		j.receipt = Receipt{ID: j.First.ID, State: j.First.State, Duplicate: true, wait: q.waitFor(j.First), q: q}
+		q.announce(Change{Delivery: *j.First, Duplicate: true})
 		return
 	}
 	j.receipt = Receipt{ID: t.ID, State: t.State, wait: t.wait, q: q, task: t}
@@ -370,27 +372,27 @@ func (q *Queue) settleJoiner(j *joiner) {
 	switch t.State {
 	case Running:
 		if q.watched() {
-			q.announce(Change{Delivery: t.Delivery, Attempt: &Attempt{N: 1, Started: t.started}})
+			q.announce(Change{Delivery: t.Delivery, Attempt: &Attempt{N: 1, Started: t.Started}})
 		}
 		q.begin(t)
 	case Waiting:
-		if j.merged != nil {
-			q.withdraw(j.merged, Waiting, Report{State: Merged, Reason: "merged into " + t.ID})
+		if j.Merged != nil {
+			q.withdraw(j.Merged, Waiting, Report{State: Merged, Reason: "merged into " + t.ID})
 		}
-		q.waits[t.id] = t.wait
+		q.waits[t.ULID] = t.wait
 		if q.shared != nil {
-			j.receipt.Held = j.behind || j.burst != nil
+			j.receipt.Held = j.Behind || j.Burst != nil
 			break
 		}
-		e := entry{due: due{at: t.Received.UnixNano(), id: t.id, serial: t.serial}, line: t.line}
-		if j.burst != nil {
+		e := entry{Due: store.Due{At: t.Received.UnixNano(), ID: t.ULID, Serial: t.Serial}, line: t.line}
+		if j.Burst != nil {
 			// It is read back when it starts, with what was merged into it until then.
-			t.burst = j.d.burst
-			e.at, e.burst = j.runAt.UnixNano(), t.burst
+			t.Burst = j.Stored.Burst
+			e.At, e.Burst = j.RunAt.UnixNano(), t.Burst
 		} else if q.hold(t) {
 			e.task = t
 		}
-		j.receipt.Held = t.line.push(e) || j.burst != nil
+		j.receipt.Held = t.line.push(e) || j.Burst != nil
 	default:
 		t.wait.end(Report{State: t.State, Reason: t.Reason})
 	}
@@ -398,7 +400,7 @@ func (q *Queue) settleJoiner(j *joiner) {
 
 // waitFor returns what tells the end of the next attempt of an unfinished delivery, or of the last of a finished one.
 func (q *Queue) waitFor(d *Delivery) *wait {
-	id := idOf(d)
+	id := store.IDOf(d)
 	if t := q.running[id]; t != nil {
 		return t.wait
 	}
@@ -417,7 +419,7 @@ func (q *Queue) waitFor(d *Delivery) *wait {
 
 // hold decides whether the content of a waiting delivery stays in memory.
 func (q *Queue) hold(t *task) bool {
-	size := len(t.body) + 2048 // for headers and the rest, roughly
+	size := len(t.Body) + 2048 // for headers and the rest, roughly
 	if q.held+size > holdBytes {
 		return false
 	}
@@ -426,10 +428,10 @@ func (q *Queue) hold(t *task) bool {
 	return true
 }
 
-func (q *Queue) settleLaunch(l *launch) {
+func (q *Queue) settleStart(l *pendingStart) {
 	t := l.task
-	if l.err == nil && l.lost { // discarded or merged meanwhile, which has been told
-		delete(q.running, t.id)
+	if l.err == nil && l.Lost { // discarded or merged meanwhile, which has been told
+		delete(q.running, t.ULID)
 		if !t.ended {
 			t.ended = true
 			q.freeSlot(t)
@@ -446,12 +448,12 @@ func (q *Queue) settleLaunch(l *launch) {
 	if t.ended { // given up by Drain
 		return
 	}
-	delete(q.running, t.id)
+	delete(q.running, t.ULID)
 	q.freeSlot(t)
 	e := l.entry
-	if !q.eng.outage(l.err) {
-		q.cfg.Warn(fmt.Errorf("start delivery %s: %w; it is tried again in a minute", t.id, l.err))
-		e.at = q.now().Add(time.Minute).UnixNano()
+	if !q.eng.Outage(l.err) {
+		q.cfg.Warn(fmt.Errorf("start delivery %s: %w; it is tried again in a minute", t.ULID, l.err))
+		e.At = q.now().Add(time.Minute).UnixNano()
 	}
 	q.requeue(e)
 }
@@ -459,7 +461,7 @@ func (q *Queue) settleLaunch(l *launch) {
 // requeue puts an entry back that was taken out to be started.
 func (q *Queue) requeue(e entry) {
 	e.task = nil // read back: what it says of the attempts may no longer be true
-	if !e.retrying {
+	if !e.Retrying {
 		q.waiting++
 	}
 	q.push(e)
@@ -467,7 +469,7 @@ func (q *Queue) requeue(e entry) {
 
 // push adds a delivery to those that wait to be started.
 func (q *Queue) push(e entry) {
-	if e.interruptions >= aloneAfter {
+	if e.Interruptions >= store.AloneAfter {
 		q.suspects.push(e)
 	} else {
 		e.line.push(e)
@@ -479,8 +481,8 @@ func (q *Queue) freeSlot(t *task) {
 	t.line.busy--
 	q.active--
 	if q.shared == nil {
-		t.line.release(t.serial)
-	} else if t.serial != 0 || q.shared.left.due[t.Endpoint] || len(q.shared.left.suspects) > 0 {
+		t.line.release(t.Serial)
+	} else if t.Serial != 0 || q.shared.left.Due[t.Endpoint] || len(q.shared.left.Suspects) > 0 {
 		q.lookSoon()
 	}
 	if t.began {
@@ -496,41 +498,41 @@ func (q *Queue) freeSlot(t *task) {
 	}
 }
 
-func (q *Queue) settleDrop(d *drop) {
+func (q *Queue) settleDiscard(d *pendingDiscard) {
 	switch {
 	case d.err != nil:
-		d.err = fmt.Errorf("discard delivery %s: %w", d.id, d.err)
+		d.err = fmt.Errorf("discard delivery %s: %w", d.ID, d.err)
 		return
-	case d.from == "":
+	case d.Before == "":
 		d.err = ErrNotFound
 		return
-	case d.from.Finished():
+	case d.Before.Finished():
 		d.err = ErrFinished
 		return
 	}
-	q.withdraw(d.d, d.from, Report{State: Discarded, Reason: d.reason})
+	q.withdraw(d.After, d.Before, Report{State: Discarded, Reason: d.Reason})
 }
 
 // withdraw draws the consequences of what ended a delivery that was in state from until then, other than an attempt.
-func (q *Queue) withdraw(s *stored, from State, report Report) {
+func (q *Queue) withdraw(s *store.Stored, from State, report Report) {
 	// An attempt that ended while this was being stored is stored next, and changes the state no more.
-	for _, k := range q.next.closings {
-		if k.id != s.id {
+	for _, k := range q.next.ends {
+		if k.ID != s.ULID {
 			continue
 		}
-		if k.to == Waiting {
+		if k.To == Waiting {
 			from = Waiting // handed back, and counted as such
 		}
-		k.from, k.to, k.reason, k.runAt = report.State, report.State, report.Reason, time.Time{}
+		k.From, k.To, k.Reason, k.RunAt = report.State, report.State, report.Reason, time.Time{}
 		k.task.gone = true
 		k.task.State, k.task.Reason = report.State, report.Reason
 	}
-	if t := q.running[s.id]; t != nil && !t.ended {
+	if t := q.running[s.ULID]; t != nil && !t.ended {
 		t.abandon(report, errDiscarded)
 	} else {
 		q.removeDue(s, from)
-		if w := q.waits[s.id]; w != nil {
-			delete(q.waits, s.id)
+		if w := q.waits[s.ULID]; w != nil {
+			delete(q.waits, s.ULID)
 			w.end(report)
 		}
 	}
@@ -551,15 +553,15 @@ func (t *task) abandon(report Report, cause error) {
 }
 
 // removeDue takes a delivery out of those that wait to be started.
-func (q *Queue) removeDue(s *stored, from State) {
+func (q *Queue) removeDue(s *store.Stored, from State) {
 	if from == Waiting && q.started {
 		q.waiting--
 	}
-	if i := q.suspects.find(s.id); i >= 0 {
+	if i := q.suspects.find(s.ULID); i >= 0 {
 		e := q.suspects.remove(i)
 		q.letGo(e.task)
 	} else if l := q.lines[s.Endpoint]; l != nil {
-		if e, ok := l.take(s.id, s.serial); ok {
+		if e, ok := l.take(s.ULID, s.Serial); ok {
 			q.letGo(e.task)
 		}
 	}
@@ -580,7 +582,7 @@ func (q *Queue) flush(ctx context.Context) error {
 	switch {
 	case q.closed:
 		q.mu.Unlock()
-		return errClosed
+		return store.ErrClosed
 	case q.next.empty() && !q.committing:
 		q.mu.Unlock()
 		return nil
@@ -601,7 +603,4 @@ func (q *Queue) flush(ctx context.Context) error {
 	}
 }
 
-var (
-	errClosed    = errors.New("the queue is closed")
-	errDiscarded = errors.New("the delivery was discarded")
-)
+var errDiscarded = errors.New("the delivery was discarded")

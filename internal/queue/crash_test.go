@@ -15,6 +15,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/hubhook/hubhook/internal/queue/store"
 )
 
 func init() { child = runToBeKilled }
@@ -134,7 +136,7 @@ func TestKilledUnderLoad(t *testing.T) {
 			t.Errorf("%s was acknowledged: %v", id, err)
 			continue
 		}
-		interrupted := slices.ContainsFunc(r.AttemptList, func(a Attempt) bool { return a.Error == interruptedText })
+		interrupted := slices.ContainsFunc(r.AttemptList, func(a Attempt) bool { return a.Error == store.InterruptedText })
 		switch n := handled[id]; {
 		case r.State != Done || n == 0:
 			t.Errorf("%s is %s and was handled %d times", id, r.State, n)
@@ -158,12 +160,12 @@ func TestPoisonEndsUpDead(t *testing.T) {
 		if _, err := runChild(t, dir, "rest", 0); err == nil {
 			break
 		}
-		if deaths > deadAfter {
+		if deaths > store.DeadAfter {
 			t.Fatalf("the process has died %d times", deaths)
 		}
 	}
-	if deaths != deadAfter {
-		t.Errorf("the process died %d times, want %d", deaths, deadAfter)
+	if deaths != store.DeadAfter {
+		t.Errorf("the process died %d times, want %d", deaths, store.DeadAfter)
 	}
 	q, err := Open(t.Context(), Config{Dir: dir})
 	if err != nil {
@@ -180,12 +182,12 @@ func TestPoisonEndsUpDead(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if d.State != Dead || d.Reason != diedReason || len(r.AttemptList) != deadAfter {
+			if d.State != Dead || d.Reason != store.DiedReason || len(r.AttemptList) != store.DeadAfter {
 				t.Errorf("the one that kills is %+v with %d attempts", d, len(r.AttemptList))
 			}
 		} else if d.State != Done {
 			t.Errorf("one beside it is %+v, want done", d)
-		} else if r, err := q.Get(t.Context(), d.ID); err != nil || len(r.AttemptList) > aloneAfter+1 {
+		} else if r, err := q.Get(t.Context(), d.ID); err != nil || len(r.AttemptList) > store.AloneAfter+1 {
 			t.Errorf("one beside it was interrupted after the killer was to be alone: %+v, %v", r.AttemptList, err)
 		}
 	}

@@ -2,39 +2,9 @@ package queue
 
 import (
 	"errors"
-	"fmt"
 	"net/http"
 	"time"
 )
-
-// State says where a delivery stands.
-type State string
-
-// The states of a delivery. The last five are finished: nothing moves a delivery out of them.
-const (
-	Waiting   State = "waiting"   // stored, not started yet
-	Running   State = "running"   // its handler runs
-	Retrying  State = "retrying"  // an attempt failed, the next one is due later
-	Done      State = "done"      // handled
-	Dead      State = "dead"      // attempts used up, or unreadable
-	Skipped   State = "skipped"   // the endpoint's condition said no
-	Merged    State = "merged"    // into a later delivery of its burst
-	Discarded State = "discarded" // by hand
-)
-
-// States returns all states, in the order of a delivery's life.
-func States() []State {
-	return []State{Waiting, Running, Retrying, Done, Dead, Skipped, Merged, Discarded}
-}
-
-// Finished reports whether a delivery in state s will never run again.
-func (s State) Finished() bool {
-	switch s {
-	case Done, Dead, Skipped, Merged, Discarded:
-		return true
-	}
-	return false
-}
 
 // Arrival is a delivery that asks to be stored.
 type Arrival struct {
@@ -75,48 +45,6 @@ type Burst struct {
 	MaxWait time.Duration // it runs at the latest this long after the first one was received; 0: Wait says all
 }
 
-// Delivery is what lists show of one stored delivery.
-type Delivery struct {
-	ID         string
-	Endpoint   string
-	State      State
-	Reason     string // why it is dead, skipped or discarded, or how the last attempt failed
-	WebhookID  string
-	ReplayOf   string
-	MergedInto string
-	Synthetic  bool
-	Received   time.Time
-
-	Scope, Action, RepoType, RepoName string
-
-	Attempts   int           // started so far, interrupted ones included
-	Duplicates int           // arrivals that were answered as duplicates of this one
-	Replays    int           // deliveries that repeat this one
-	Duration   time.Duration // of the last attempt that ended; 0 before that
-	RunAt      time.Time     // when a retrying delivery is due; zero otherwise
-}
-
-// Record is one delivery with all that is kept of it.
-type Record struct {
-	Delivery
-	Header      http.Header
-	Body        []byte
-	Merged      []string  // IDs of the deliveries that were merged into this one, oldest first
-	AttemptList []Attempt // oldest first; the last one has no end while it runs
-}
-
-// Attempt is one run of a handler.
-type Attempt struct {
-	N        int // from 1
-	Started  time.Time
-	Ended    bool // false while it runs
-	Duration time.Duration
-	Error    string // "" for one that succeeded
-	Stack    string // of a panic
-	Output   []byte // what the handler printed, bounded
-	Result   []byte // JSON that the handler returned, nil for none
-}
-
 // Claim is one attempt that a handler is asked to make.
 type Claim struct {
 	Delivery
@@ -144,23 +72,6 @@ type Report struct {
 	Result []byte // JSON of a done delivery; nil counts as {}
 }
 
-// Filter picks deliveries. Empty fields pick all.
-type Filter struct {
-	Endpoint   string
-	State      State
-	Scope      string // itself and all narrower ones: "repo" picks "repo.content" too
-	Action     string
-	Repo       string    // a name, "me/data", or with its type, "dataset:me/data"
-	Query      string    // part of an ID, a Webhook-Id, a repo name or a reason, in any case of letters
-	Since      time.Time // received at or after
-	Unreplayed bool      // only those that no other delivery repeats
-	Before     string    // a cursor from List: only what comes after it in the list
-	Limit      int       // default 50, at most 1000
-}
-
-// Counts are the numbers of stored deliveries by endpoint and state.
-type Counts map[string]map[State]int64
-
 // Change is one event of a delivery's life, for those who watch.
 type Change struct {
 	Delivery Delivery
@@ -174,29 +85,12 @@ type Change struct {
 
 // The errors of a queue. Test with errors.Is.
 var (
-	// ErrNotFound: no delivery has this ID, or no longer.
-	ErrNotFound = errors.New("no such delivery")
 	// ErrFinished: the delivery is finished, so it can't be discarded.
 	ErrFinished = errors.New("the delivery is already finished")
 	// ErrCursor: Filter.Before is nothing that List returned.
 	ErrCursor = errors.New("not a cursor that a list returned")
 	// ErrFull: Config.MaxWaiting deliveries wait already.
 	ErrFull = errors.New("the queue is full")
-	// ErrDiskFull: the queue can't be opened for want of room. It can be once there is some.
-	ErrDiskFull = errors.New("the disk is full")
 	// ErrStopping: Drain or Close was called.
 	ErrStopping = errors.New("the queue is shutting down")
 )
-
-// LockedError says that another process holds the data directory.
-type LockedError struct {
-	Dir string
-	PID int // 0 if it could not be read
-}
-
-func (e *LockedError) Error() string {
-	if e.PID == 0 {
-		return fmt.Sprintf("data directory %s is in use by another process", e.Dir)
-	}
-	return fmt.Sprintf("data directory %s is in use by process %d", e.Dir, e.PID)
-}

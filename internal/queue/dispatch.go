@@ -7,6 +7,8 @@ import (
 	"math"
 	"runtime/debug"
 	"time"
+
+	"github.com/hubhook/hubhook/internal/queue/store"
 )
 
 // mayStart reports whether a delivery that arrives now can run at once, or so soon that storing it as waiting and then its
@@ -72,25 +74,25 @@ func (q *Queue) handBackReady(l *line, since time.Time) {
 		l.pace = pace{}
 		t.ended = true
 		t.Attempts--
-		k := &closing{task: t}
-		k.id, k.endpoint, k.failures, k.attempts, k.token = t.id, t.Endpoint, t.failures, t.Attempts, t.token
-		k.from, k.to, k.reason = Discarded, Discarded, t.Reason
+		k := &pendingEnd{task: t}
+		k.ID, k.Endpoint, k.Failures, k.Attempts, k.Token = t.ULID, t.Endpoint, t.Failures, t.Attempts, t.Token
+		k.From, k.To, k.Reason = Discarded, Discarded, t.Reason
 		if !t.gone {
 			t.State, t.Reason, t.RunAt = Waiting, "", t.Received
-			k.from, k.to, k.reason, k.runAt = Running, Waiting, "", t.RunAt
+			k.From, k.To, k.Reason, k.RunAt = Running, Waiting, "", t.RunAt
 			q.waiting++
-			q.waits[t.id] = t.wait
+			q.waits[t.ULID] = t.wait
 			if q.shared == nil {
-				e := entry{due: dueOf(t), line: l}
-				e.retrying = false
-				next := &task{stored: t.stored, value: t.value, loaded: t.loaded}
+				e := entry{Due: dueOf(t), line: l}
+				e.Retrying = false
+				next := &task{Stored: t.Stored, value: t.value, loaded: t.loaded}
 				if q.hold(next) {
 					e.task = next
 				}
 				l.push(e)
 			}
 		}
-		q.next.closings = append(q.next.closings, k)
+		q.next.ends = append(q.next.ends, k)
 		q.freeSlot(t)
 	}
 }
@@ -146,14 +148,14 @@ func (q *Queue) dispatch() {
 	for _, l := range q.lines {
 		room := l.refill()
 		for l.busy < room {
-			if l.busy >= l.Concurrency && len(l.due) > 0 && l.due[0].interruptions > 0 {
+			if l.busy >= l.Concurrency && len(l.due) > 0 && l.due[0].Interruptions > 0 {
 				break // it is not to count as interrupted again without having begun
 			}
 			e, ok := l.pop(now.UnixNano())
 			if !ok {
 				break
 			}
-			q.launch(e, now)
+			q.startEntry(e, now)
 		}
 	}
 }
@@ -162,7 +164,7 @@ func (q *Queue) dispatch() {
 // Otherwise it keeps others from starting for a while; if that is not enough (a handler may run for hours), it gives way
 // and tries later.
 func (q *Queue) dispatchSuspect(now time.Time) {
-	if len(q.suspects) == 0 || q.suspects[0].at > now.UnixNano() || q.alone != nil && now.Before(q.aloneTill) {
+	if len(q.suspects) == 0 || q.suspects[0].At > now.UnixNano() || q.alone != nil && now.Before(q.aloneTill) {
 		return
 	}
 	switch {
@@ -170,50 +172,50 @@ func (q *Queue) dispatchSuspect(now time.Time) {
 		q.holdTill = time.Time{}
 		e := q.suspects.pop()
 		q.aloneTill = time.Time{}
-		q.alone = q.launch(e, now)
+		q.alone = q.startEntry(e, now)
 	case q.holdTill.IsZero():
 		q.holdTill = now.Add(aloneFor)
 	case !now.Before(q.holdTill):
 		q.holdTill = time.Time{}
 		e := q.suspects.pop()
-		e.at = now.Add(time.Minute).UnixNano()
+		e.At = now.Add(time.Minute).UnixNano()
 		q.suspects.push(e)
 	}
 }
 
-// launch takes a handler for an entry and asks for its start to be stored.
-func (q *Queue) launch(e entry, now time.Time) *task {
+// startEntry takes a handler for an entry and asks for its start to be stored.
+func (q *Queue) startEntry(e entry, now time.Time) *task {
 	t := e.task
 	if t == nil {
 		t = &task{}
-		t.id, t.ID, t.Endpoint = e.id, e.id.String(), e.line.Name
-		t.Attempts, t.failures, t.interruptions = int(e.attempts), int(e.failures), int(e.interruptions)
-		t.serial, t.burst = e.serial, e.burst
+		t.ULID, t.ID, t.Endpoint = e.ID, e.ID.String(), e.line.Name
+		t.Attempts, t.Failures, t.Interruptions = int(e.Attempts), int(e.Failures), int(e.Interruptions)
+		t.Serial, t.Burst = e.Serial, e.Burst
 	}
 	q.letGo(t)
 	if t.wait == nil {
 		t.wait = newWait()
 	}
-	if w := q.waits[e.id]; w != nil {
+	if w := q.waits[e.ID]; w != nil {
 		w.passing = false
 		t.wait = w
-		delete(q.waits, e.id)
+		delete(q.waits, e.ID)
 	}
 	from := Retrying
-	if !e.retrying {
+	if !e.Retrying {
 		from = Waiting
 		q.waiting--
 	}
 	t.line = e.line
-	t.line.hold(t.serial)
-	t.State, t.started, t.RunAt = Running, now, time.Time{}
+	t.line.hold(t.Serial)
+	t.State, t.Started, t.RunAt = Running, now, time.Time{}
 	t.late = true
 	t.Attempts++
 	t.line.busy++
 	q.active++
-	q.running[t.id] = t
-	q.next.launches = append(q.next.launches, &launch{
-		start: start{id: t.id, endpoint: t.Endpoint, from: from, at: now, burst: t.burst != 0}, entry: e, task: t,
+	q.running[t.ULID] = t
+	q.next.starts = append(q.next.starts, &pendingStart{
+		Start: store.Start{ID: t.ULID, Endpoint: t.Endpoint, From: from, At: now, Burst: t.Burst != 0}, entry: e, task: t,
 	})
 	return t
 }
@@ -231,8 +233,8 @@ func (q *Queue) setAlarm() {
 		}
 	}
 	look := func(h dueHeap) {
-		if len(h) > 0 && h[0].at > now.UnixNano() {
-			earlier(time.Unix(0, h[0].at))
+		if len(h) > 0 && h[0].At > now.UnixNano() {
+			earlier(time.Unix(0, h[0].At))
 		}
 	}
 	for _, l := range q.lines {
@@ -280,10 +282,10 @@ func (q *Queue) run(t *task) {
 // claim makes a task ready for its handler, and reads it back where its content is not at hand. It returns nil if Drain
 // has given the task up.
 func (q *Queue) claim(ctx context.Context, t *task, cancel context.CancelCauseFunc) (*Claim, error) {
-	var back *stored
+	var back *store.Stored
 	if !t.loaded {
 		var err error
-		if back, err = q.eng.load(ctx, t.id); err != nil {
+		if back, err = q.eng.Load(ctx, t.ULID); err != nil {
 			return nil, err
 		}
 	}
@@ -292,18 +294,18 @@ func (q *Queue) claim(ctx context.Context, t *task, cancel context.CancelCauseFu
 	if t.ended {
 		return nil, nil
 	}
-	t.cancel, t.started = cancel, q.now()
+	t.cancel, t.Started = cancel, q.now()
 	if t.gone {
 		cancel(errDiscarded)
 	}
 	if back != nil {
 		back.State, back.Reason = t.State, t.Reason // may have been discarded since
-		t.stored, t.loaded = *back, true
+		t.Stored, t.loaded = *back, true
 	}
 	if t.late && q.watched() {
-		q.announce(Change{Delivery: t.Delivery, Attempt: &Attempt{N: t.Attempts, Started: t.started}})
+		q.announce(Change{Delivery: t.Delivery, Attempt: &Attempt{N: t.Attempts, Started: t.Started}})
 	}
-	return &Claim{Delivery: t.Delivery, Attempt: t.Attempts, Header: t.header, Body: t.body, Merged: t.merged, Value: t.value}, nil
+	return &Claim{Delivery: t.Delivery, Attempt: t.Attempts, Header: t.Header, Body: t.Body, Merged: t.Merged, Value: t.value}, nil
 }
 
 // handle calls a handler and sets its outcome, also where it does not return: a panic is a failed attempt, and so is the end of the goroutine.
@@ -343,60 +345,60 @@ func (q *Queue) finish(ctx context.Context, t *task, out Outcome) {
 }
 
 // judge moves a task to the state that follows from the outcome of its attempt.
-func (q *Queue) judge(t *task, out Outcome, now time.Time, stopped bool) *closing {
-	k := &closing{task: t}
-	k.id, k.endpoint, k.from, k.token = t.id, t.Endpoint, Running, t.token
-	k.attempt = Attempt{
-		N: t.Attempts, Started: t.started, Ended: true, Duration: max(0, now.Sub(t.started)),
-		Error: cut(out.Error, maxError), Stack: cut(out.Stack, maxError), Output: out.Output, Result: out.Result,
+func (q *Queue) judge(t *task, out Outcome, now time.Time, stopped bool) *pendingEnd {
+	k := &pendingEnd{task: t}
+	k.ID, k.Endpoint, k.From, k.Token = t.ULID, t.Endpoint, Running, t.Token
+	k.Attempt = Attempt{
+		N: t.Attempts, Started: t.Started, Ended: true, Duration: max(0, now.Sub(t.Started)),
+		Error: store.Cut(out.Error, maxError), Stack: store.Cut(out.Stack, maxError), Output: out.Output, Result: out.Result,
 	}
-	t.Duration = k.attempt.Duration
+	t.Duration = k.Attempt.Duration
 	switch {
 	case t.gone:
-		k.from = Discarded
+		k.From = Discarded
 	case out.Error == "" && out.Skip != "":
-		t.State, t.Reason = Skipped, cut(out.Skip, maxName)
+		t.State, t.Reason = Skipped, store.Cut(out.Skip, store.MaxName)
 		t.Attempts--
-		k.attempt.N = 0
+		k.Attempt.N = 0
 	case out.Error == "":
 		t.State, t.Reason = Done, ""
 	case stopped:
 		t.State, t.Reason, t.RunAt = Waiting, "", t.Received
-		k.attempt.Error = handedBackText
+		k.Attempt.Error = handedBackText
 	default:
-		t.failures++
-		t.Reason = cut(out.Error, maxName)
-		if out.Final || t.failures >= t.line.Attempts {
+		t.Failures++
+		t.Reason = store.Cut(out.Error, store.MaxName)
+		if out.Final || t.Failures >= t.line.Attempts {
 			t.State = Dead
 		} else {
 			t.State, t.RunAt = Retrying, now.Add(q.backoff(t))
 		}
 	}
-	k.to, k.reason, k.failures, k.attempts, k.runAt = t.State, t.Reason, t.failures, t.Attempts, t.RunAt
+	k.To, k.Reason, k.Failures, k.Attempts, k.RunAt = t.State, t.Reason, t.Failures, t.Attempts, t.RunAt
 	return k
 }
 
 // backoff is how long a delivery waits after its last failure.
 func (q *Queue) backoff(t *task) time.Duration {
 	l := t.line
-	wait := float64(l.FirstWait) * math.Pow(2, float64(t.failures-1))
+	wait := float64(l.FirstWait) * math.Pow(2, float64(t.Failures-1))
 	wait = min(wait, float64(l.MaxWait))
 	return time.Duration(wait/2 + wait/2*q.cfg.Rand())
 }
 
 // conclude puts the end of an attempt among what is to be stored and lets go of what the attempt held.
-func (q *Queue) conclude(t *task, k *closing, r Report) {
-	q.next.closings = append(q.next.closings, k)
-	if k.attempt.N > 0 {
-		t.line.pace.note(k.attempt.Duration)
+func (q *Queue) conclude(t *task, k *pendingEnd, r Report) {
+	q.next.ends = append(q.next.ends, k)
+	if k.Attempt.N > 0 {
+		t.line.pace.note(k.Attempt.Duration)
 	}
 	if !t.gone {
 		t.wait.end(r)
 	}
 	q.freeSlot(t)
 	if t.State == Retrying && !q.stopping && q.shared == nil {
-		e := entry{due: dueOf(t), line: t.line}
-		next := &task{stored: t.stored, value: t.value, loaded: t.loaded}
+		e := entry{Due: dueOf(t), line: t.line}
+		next := &task{Stored: t.Stored, value: t.value, loaded: t.loaded}
 		if t.loaded && q.hold(next) {
 			e.task = next
 		}
@@ -407,11 +409,11 @@ func (q *Queue) conclude(t *task, k *closing, r Report) {
 }
 
 // dueOf returns what is kept in memory of a retrying delivery whatever its size.
-func dueOf(t *task) due {
-	return due{
-		at: t.RunAt.UnixNano(), id: t.id, retrying: true,
-		attempts: int32(t.Attempts), failures: int32(t.failures), interruptions: int32(t.interruptions),
-		serial: t.serial, burst: t.burst,
+func dueOf(t *task) store.Due {
+	return store.Due{
+		At: t.RunAt.UnixNano(), ID: t.ULID, Retrying: true,
+		Attempts: int32(t.Attempts), Failures: int32(t.Failures), Interruptions: int32(t.Interruptions),
+		Serial: t.Serial, Burst: t.Burst,
 	}
 }
 
@@ -419,7 +421,7 @@ func dueOf(t *task) due {
 func (q *Queue) sweepOnce() {
 	now := q.now()
 	q.mu.Unlock()
-	more, err := q.eng.sweep(q.life, q.retention(now, sweepRows))
+	more, err := q.eng.Sweep(q.life, q.retention(now, sweepRows))
 	q.mu.Lock()
 	if err != nil {
 		q.cfg.Warn(fmt.Errorf("remove deliveries that need not be kept: %w; it is tried again later", err))
@@ -432,6 +434,6 @@ func (q *Queue) sweepOnce() {
 	}
 }
 
-func (q *Queue) retention(now time.Time, rows int) retention {
-	return retention{before: now.Add(-q.cfg.Keep), count: q.cfg.KeepCount, rows: rows}
+func (q *Queue) retention(now time.Time, rows int) store.Retention {
+	return store.Retention{Before: now.Add(-q.cfg.Keep), Count: q.cfg.KeepCount, Rows: rows}
 }

@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/hubhook/hubhook/internal/queue/store"
 )
 
 // Drain ends the work: nothing more is accepted or started, and handlers that run may end until ctx does. Then their
@@ -17,7 +19,7 @@ func (q *Queue) Drain(ctx context.Context) error {
 	q.mu.Lock()
 	if q.closed {
 		q.mu.Unlock()
-		return errClosed
+		return store.ErrClosed
 	}
 	first := !q.stopping
 	q.stopping = true
@@ -55,7 +57,7 @@ func (q *Queue) Drain(ctx context.Context) error {
 	// The outcomes are stored even though ctx has ended.
 	stored := q.flush(context.WithoutCancel(ctx))
 	q.mu.Lock()
-	if n := len(q.next.closings); n > 0 {
+	if n := len(q.next.ends); n > 0 {
 		attempts, again := "1 attempt", "after a restart"
 		if n > 1 {
 			attempts = fmt.Sprintf("%d attempts", n)
@@ -124,7 +126,7 @@ func (q *Queue) Close() error {
 	q.endLife(ErrStopping)
 	close(q.quit)
 	q.tasks.Wait()
-	err = errors.Join(err, q.eng.close())
+	err = errors.Join(err, q.eng.Close())
 	if q.lock != nil {
 		err = errors.Join(err, q.lock.Close())
 	}

@@ -5,11 +5,13 @@ import (
 	"slices"
 
 	"github.com/oklog/ulid/v2"
+
+	"github.com/hubhook/hubhook/internal/queue/store"
 )
 
 // entry is a delivery in a dueHeap.
 type entry struct {
-	due
+	store.Due
 	line   *line
 	task   *task // nil if it is not held in memory
 	ticket bool  // it stands for its series
@@ -17,10 +19,10 @@ type entry struct {
 }
 
 func (e *entry) before(o *entry) bool {
-	if e.at != o.at {
-		return e.at < o.at
+	if e.At != o.At {
+		return e.At < o.At
 	}
-	return bytes.Compare(e.id[:], o.id[:]) < 0
+	return bytes.Compare(e.ID[:], o.ID[:]) < 0
 }
 
 // dueHeap holds deliveries that wait for their next attempt; the one that is due first is at index 0.
@@ -64,7 +66,7 @@ func (h *dueHeap) remove(i int) entry {
 
 // find returns the index of a delivery, -1 if it is not there.
 func (h dueHeap) find(id ulid.ULID) int {
-	return slices.IndexFunc(h, func(e entry) bool { return e.id == id })
+	return slices.IndexFunc(h, func(e entry) bool { return e.ID == id })
 }
 
 func (h dueHeap) up(i int) {

@@ -4,6 +4,8 @@ import (
 	"time"
 
 	"github.com/oklog/ulid/v2"
+
+	"github.com/hubhook/hubhook/internal/queue/store"
 )
 
 // line is the queue of one endpoint.
@@ -30,48 +32,48 @@ type series struct {
 
 // notLater is when a delivery that an earlier process left is due, at the latest from now on: the clock may have been set
 // back since.
-func (l *line) notLater(d due, now time.Time) int64 {
+func (l *line) notLater(d store.Due, now time.Time) int64 {
 	switch {
-	case d.retrying:
-		return min(d.at, now.Add(l.MaxWait).UnixNano())
-	case d.burst == 0:
-		return min(d.at, now.UnixNano())
+	case d.Retrying:
+		return min(d.At, now.Add(l.MaxWait).UnixNano())
+	case d.Burst == 0:
+		return min(d.At, now.UnixNano())
 	}
-	return d.at
+	return d.At
 }
 
 // push adds a delivery that waits, and reports whether others of its series come first.
 func (l *line) push(e entry) (held bool) {
-	if e.burst != 0 {
+	if e.Burst != 0 {
 		if l.spots == nil {
 			l.spots = map[ulid.ULID]*int{}
 		}
 		e.spot = new(int)
-		l.spots[e.id] = e.spot
+		l.spots[e.ID] = e.spot
 	}
-	if e.serial == 0 {
+	if e.Serial == 0 {
 		l.due.push(e)
 		return false
 	}
-	s := l.seriesOf(e.serial)
+	s := l.seriesOf(e.Serial)
 	s.due.push(e)
 	l.setTicket(s)
-	return s.held || s.due[0].id != e.id
+	return s.held || s.due[0].ID != e.ID
 }
 
 // pop takes out what is due first at now, in Unix nanoseconds, and may start. Its series is held from then on.
 func (l *line) pop(now int64) (entry, bool) {
-	if len(l.due) == 0 || l.due[0].at > now {
+	if len(l.due) == 0 || l.due[0].At > now {
 		return entry{}, false
 	}
 	e := l.due.pop()
 	if e.ticket {
-		s := l.series[e.serial]
+		s := l.series[e.Serial]
 		s.ticket = nil
 		e = s.due.pop()
 		s.held = true
 	}
-	delete(l.spots, e.id)
+	delete(l.spots, e.ID)
 	return e, true
 }
 
@@ -141,7 +143,7 @@ func (l *line) setTicket(s *series) {
 	}
 	if !s.held && len(s.due) > 0 {
 		s.ticket = new(int)
-		l.due.push(entry{due: s.due[0].due, line: l, ticket: true, spot: s.ticket})
+		l.due.push(entry{Due: s.due[0].Due, line: l, ticket: true, spot: s.ticket})
 	}
 }
 

@@ -2,13 +2,17 @@ package queue
 
 import (
 	"context"
+	"database/sql"
 	"fmt"
+	"net/url"
 	"os"
+	"path/filepath"
 	"testing"
-	"time"
 
 	"github.com/hubhook/hubhook/internal/testing/pgserver"
 	"go.uber.org/goleak"
+
+	"github.com/hubhook/hubhook/internal/queue/store"
 )
 
 // child is what the test binary does when it is run to be killed; nil where no test does that.
@@ -20,8 +24,8 @@ func TestMain(m *testing.M) {
 		os.Exit(0)
 	}
 	// What compresses is made once and shared; made in a test's bubble of its own time, it could not be used outside it.
-	packed, encoding := packBody(make([]byte, 1<<20))
-	if _, err := unpackBody(packed, encoding); err != nil {
+	packed, encoding := store.PackBody(make([]byte, 1<<20))
+	if _, err := store.UnpackBody(packed, encoding); err != nil {
 		panic(err)
 	}
 	goleak.VerifyTestMain(testsWithServer{m})
@@ -39,23 +43,43 @@ func (ts testsWithServer) Run() int {
 	return code
 }
 
-// eventually waits until cond holds, for what other goroutines or processes do.
-func eventually(t *testing.T, cond func() bool) {
+// database opens the file of a queue once more.
+func database(t *testing.T, q *Queue) *sql.DB {
 	t.Helper()
-	for end := time.Now().Add(30 * time.Second); !cond(); time.Sleep(time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatal("waited 30 s in vain")
-		}
+	u := url.URL{Scheme: "file", Path: filepath.ToSlash(filepath.Join(q.cfg.Dir, "hubhook.db")), RawQuery: "_pragma=busy_timeout(5000)"}
+	db, err := sql.Open("sqlite", u.String())
+	if err != nil {
+		t.Fatal(err)
 	}
+	return db
+}
+
+// run runs a statement on the file of a queue, beside it.
+func run(t *testing.T, q *Queue, statement string) {
+	t.Helper()
+	db := database(t, q)
+	defer db.Close()
+	if _, err := db.ExecContext(t.Context(), statement); err != nil {
+		t.Fatalf("%s: %v", statement, err)
+	}
+}
+
+// number is what a query for one number returns from the file of a queue.
+func number(t *testing.T, q *Queue, query string) (n int) {
+	t.Helper()
+	db := database(t, q)
+	defer db.Close()
+	if err := db.QueryRowContext(t.Context(), query).Scan(&n); err != nil {
+		t.Fatalf("%s: %v", query, err)
+	}
+	return n
 }
 
 // integrity runs the database's own check of itself.
 func integrity(t *testing.T, q *Queue) error {
 	t.Helper()
-	db, err := q.eng.(*sqliteEngine).reader()
-	if err != nil {
-		return err
-	}
+	db := database(t, q)
+	defer db.Close()
 	var found string
 	if err := db.QueryRowContext(t.Context(), "PRAGMA integrity_check").Scan(&found); err != nil {
 		return err
@@ -92,10 +116,8 @@ func countStored(t *testing.T, q *Queue) string {
 // recount counts the rows.
 func recount(t *testing.T, q *Queue) string {
 	t.Helper()
-	db, err := q.eng.(*sqliteEngine).reader()
-	if err != nil {
-		t.Fatal(err)
-	}
+	db := database(t, q)
+	defer db.Close()
 	rows, err := db.QueryContext(t.Context(),
 		"SELECT p.name, d.state, count(*) FROM delivery d JOIN endpoint p ON p.id = d.endpoint GROUP BY 1, 2")
 	if err != nil {
@@ -112,7 +134,7 @@ func recount(t *testing.T, q *Queue) string {
 		if counts[name] == nil {
 			counts[name] = map[State]int64{}
 		}
-		counts[name][stateNames[state]] = n
+		counts[name][store.StateNames[state]] = n
 	}
 	if err := rows.Err(); err != nil {
 		t.Fatal(err)

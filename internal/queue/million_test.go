@@ -2,6 +2,7 @@ package queue
 
 import (
 	"context"
+	"database/sql"
 	"fmt"
 	"io"
 	"os"
@@ -12,6 +13,13 @@ import (
 	"time"
 
 	"github.com/hubhook/hubhook/internal/testing/pgserver"
+	"github.com/jackc/pgx/v5"
+
+	"github.com/hubhook/hubhook/internal/queue/sqlite"
+
+	"github.com/hubhook/hubhook/internal/queue/store"
+
+	"github.com/hubhook/hubhook/internal/queue/postgres"
 )
 
 // million is how many deliveries a database has that counts as full.
@@ -20,55 +28,56 @@ const million = 1_000_000
 // fill stores n deliveries that are done, as they are after that long under load, half of it over two endpoints, with one in a
 // thousand dead, and three that wait. It writes the rows themselves, which is many times as fast as handling deliveries.
 func fill(dir string, n int, over time.Duration, last time.Time) error {
-	e, err := openSQLite(context.Background(), filepath.Join(dir, databaseName), sqliteConfig{warn: func(err error) { panic(err) }})
+	path := filepath.Join(dir, sqlite.DatabaseName)
+	e, err := sqlite.Open(context.Background(), path, sqlite.Config{Warn: func(err error) { panic(err) }})
 	if err != nil {
 		return err
 	}
-	err = e.transact("NORMAL", func() error {
-		var endpoints []int64
-		for _, name := range []string{"inbox", "trigger_training"} {
-			id, err := e.endpoint(name)
-			if err != nil {
-				return err
-			}
-			endpoints = append(endpoints, id)
-			*e.countsOf(id) = [stateCount]int64{}
-		}
-		first := last.UnixNano() - int64(over)
-		// i is a delivery's number, at is when it was received.
-		each := fmt.Sprintf("WITH RECURSIVE n(i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n WHERE i < %d), d(i, at) AS (SELECT i, %d + %d / %d * i FROM n) ",
-			n-1, first, int64(over), n)
-		const took = "1000000 + i * 7919 % 200000000" // from 1 to 201 ms
-		key := fmt.Sprintf("((at / 1000000 << %d) + i %% 1000)", clockBits)
-		for _, q := range []string{
-			`INSERT INTO delivery (id, endpoint, state, received, attempts, started, duration, scope, action, repo_type, repo_name, webhook_id, reason) ` +
-				each + fmt.Sprintf(`SELECT %s, %d + i %% 2, CASE WHEN i %% 1000 = 7 THEN 4 ELSE 3 END, at, 1, at, %s, 'repo.content', 'update', 'dataset',
-				'some-user/some-data-' || (i %% 5000), printf('6653a1b2c3d4%%012x', i), CASE WHEN i %% 1000 = 7 THEN 'exit status 1' END FROM d`, key, endpoints[0], took),
-			`INSERT INTO content (id, header, body, encoding) ` + each + fmt.Sprintf(`SELECT %s, x'0a557365722d4167656e7403687562',
-				printf('{"event":{"action":"update","scope":"repo.content"},"repo":{"type":"dataset","name":"some-user/some-data-%%d","id":"%%024x"}%%600s}', i %% 5000, i, ''), 0 FROM d`, key),
-			`INSERT INTO attempt (delivery, n, started, duration, error, result) ` + each + fmt.Sprintf(`SELECT %s, 1, at, %s,
-				CASE WHEN i %% 1000 = 7 THEN 'exit status 1' END, '{}' FROM d WHERE i NOT IN (1, 3, 5)`, key, took),
-			fmt.Sprintf(`UPDATE delivery SET state = 0, run_at = received, attempts = 0 WHERE id IN (SELECT id FROM delivery WHERE endpoint = %d ORDER BY id LIMIT 3)`, endpoints[1]),
-		} {
-			if err := e.w.exec(q); err != nil {
-				return err
-			}
-		}
-		rows, err := e.w.query("SELECT endpoint, state, count(*), max(id) FROM delivery GROUP BY 1, 2")
-		if err != nil {
+	if err := e.Close(); err != nil { // with its schema
+		return err
+	}
+	db, err := sql.Open("sqlite", path)
+	if err != nil {
+		return err
+	}
+	defer db.Close()
+	tx, err := db.Begin()
+	if err != nil {
+		return err
+	}
+	defer tx.Rollback()
+	for i, name := range []string{"inbox", "trigger_training"} {
+		if _, err := tx.Exec("INSERT INTO endpoint (id, name) VALUES (?, ?)", i+1, name); err != nil {
 			return err
 		}
-		for _, row := range rows {
-			e.countsOf(row[0].(int64))[row[1].(int64)] = row[2].(int64)
-			e.summary.Last = max(e.summary.Last, row[3].(int64))
-		}
-		e.summary.Low = e.summary.Last + 1
-		return nil
-	})
-	if err != nil {
-		return err
 	}
-	return e.close()
+	first := last.UnixNano() - int64(over)
+	// i is a delivery's number, at is when it was received.
+	each := fmt.Sprintf("WITH RECURSIVE n(i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n WHERE i < %d), d(i, at) AS (SELECT i, %d + %d / %d * i FROM n) ",
+		n-1, first, int64(over), n)
+	const took = "1000000 + i * 7919 % 200000000" // from 1 to 201 ms
+	key := fmt.Sprintf("((at / 1000000 << %d) + i %% 1000)", store.ClockBits)
+	for _, q := range []string{
+		`INSERT INTO delivery (id, endpoint, state, received, attempts, started, duration, scope, action, repo_type, repo_name, webhook_id, reason) ` +
+			each + fmt.Sprintf(`SELECT %s, 1 + i %% 2, CASE WHEN i %% 1000 = 7 THEN 4 ELSE 3 END, at, 1, at, %s, 'repo.content', 'update', 'dataset',
+			'some-user/some-data-' || (i %% 5000), printf('6653a1b2c3d4%%012x', i), CASE WHEN i %% 1000 = 7 THEN 'exit status 1' END FROM d`, key, took),
+		`INSERT INTO content (id, header, body, encoding) ` + each + fmt.Sprintf(`SELECT %s, x'0a557365722d4167656e7403687562',
+			printf('{"event":{"action":"update","scope":"repo.content"},"repo":{"type":"dataset","name":"some-user/some-data-%%d","id":"%%024x"}%%600s}', i %% 5000, i, ''), 0 FROM d`, key),
+		`INSERT INTO attempt (delivery, n, started, duration, error, result) ` + each + fmt.Sprintf(`SELECT %s, 1, at, %s,
+			CASE WHEN i %% 1000 = 7 THEN 'exit status 1' END, '{}' FROM d WHERE i NOT IN (1, 3, 5)`, key, took),
+		`UPDATE delivery SET state = 0, run_at = received, attempts = 0 WHERE id IN (SELECT id FROM delivery WHERE endpoint = 2 ORDER BY id LIMIT 3)`,
+		// What is kept beside them, as a process leaves it that ended in order.
+		`WITH c AS (SELECT endpoint, state, count(*) AS n FROM delivery GROUP BY 1, 2),
+			counts AS (SELECT e.id, (SELECT json_group_array(coalesce(c.n, 0)) FROM
+				(SELECT value FROM json_each('[0,1,2,3,4,5,6,7]')) s LEFT JOIN c ON c.endpoint = e.id AND c.state = s.value) AS states FROM endpoint e)
+			INSERT OR REPLACE INTO summary (id, value) SELECT 1, CAST(json_object('last', (SELECT max(id) FROM delivery), 'low', (SELECT max(id) + 1 FROM delivery),
+				'base', (SELECT max(id) + 1 FROM delivery), 'clean', json('true'), 'counts', json_group_object(id, json(states))) AS BLOB) FROM counts`,
+	} {
+		if _, err := tx.Exec(q); err != nil {
+			return err
+		}
+	}
+	return tx.Commit()
 }
 
 // BenchmarkMillion reports what is slow with a million deliveries stored, in milliseconds and MiB. Its time an operation means
@@ -78,7 +87,7 @@ func BenchmarkMillion(b *testing.B) {
 	if err := fill(dir, million, time.Hour, time.Now()); err != nil {
 		b.Fatal(err)
 	}
-	info, err := os.Stat(filepath.Join(dir, databaseName))
+	info, err := os.Stat(filepath.Join(dir, sqlite.DatabaseName))
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -156,8 +165,8 @@ func BenchmarkMillion(b *testing.B) {
 	})
 	// An unclean end: the files as they are now, elsewhere.
 	killed := b.TempDir()
-	for _, end := range besideDatabase {
-		copyFile(b, filepath.Join(dir, databaseName+end), filepath.Join(killed, databaseName+end))
+	for _, end := range []string{"-wal", "-shm", ""} {
+		copyFile(b, filepath.Join(dir, sqlite.DatabaseName+end), filepath.Join(killed, sqlite.DatabaseName+end))
 	}
 	if err := q.Close(); err != nil {
 		b.Fatal(err)
@@ -166,7 +175,15 @@ func BenchmarkMillion(b *testing.B) {
 	start("start-unclean")
 	timed("first-accept-unclean", accept)
 	timed("check", func() {
-		q.eng.(*sqliteEngine).check()
+		db, err := sql.Open("sqlite", filepath.Join(dir, sqlite.DatabaseName))
+		if err != nil {
+			b.Fatal(err)
+		}
+		defer db.Close()
+		var found string
+		if err := db.QueryRow("PRAGMA quick_check(1)").Scan(&found); err != nil || found != "ok" {
+			b.Fatal(found, err)
+		}
 	})
 	if err := q.Close(); err != nil {
 		b.Fatal(err)
@@ -225,28 +242,34 @@ func BenchmarkRetention(b *testing.B) {
 func BenchmarkTimeSeries(b *testing.B) {
 	const n, day = 100_000, 24 * time.Hour
 	now := time.Now()
-	for name, filled := range map[string]func(b *testing.B) (engine, error){
-		"sqlite": func(b *testing.B) (engine, error) {
+	for name, filled := range map[string]func(b *testing.B) (store.Engine, error){
+		"sqlite": func(b *testing.B) (store.Engine, error) {
 			dir := b.TempDir()
 			if err := fill(dir, n, day, now); err != nil {
 				return nil, err
 			}
-			return openSQLite(b.Context(), filepath.Join(dir, databaseName), sqliteConfig{warn: func(err error) { b.Error(err) }})
+			return sqlite.Open(b.Context(), filepath.Join(dir, sqlite.DatabaseName), sqlite.Config{Warn: func(err error) { b.Error(err) }})
 		},
-		"postgres": func(b *testing.B) (engine, error) {
-			e, err := openPostgres(b.Context(), pgserver.Database(b), postgresConfig{warn: func(err error) { b.Error(err) }})
+		"postgres": func(b *testing.B) (store.Engine, error) {
+			url := pgserver.Database(b)
+			e, err := postgres.Open(b.Context(), url, postgres.Config{Warn: func(err error) { b.Error(err) }})
 			if err != nil {
 				return nil, err
 			}
+			conn, err := pgx.Connect(b.Context(), url)
+			if err != nil {
+				return nil, err
+			}
+			defer conn.Close(b.Context())
 			// Only the rows that are read, as wide as they usually are.
-			_, err = e.workers.Exec(b.Context(), `INSERT INTO hubhook.delivery (id, endpoint, state, received, attempts, started, duration,
+			_, err = conn.Exec(b.Context(), `INSERT INTO hubhook.delivery (id, endpoint, state, received, attempts, started, duration,
 					synthetic, scope, action, repo_type, repo_name, webhook_id)
 				SELECT (lpad(to_hex(at / 1000000), 12, '0') || lpad(to_hex(i), 20, '0'))::uuid, i % 2, 3, at, 1, at, 1000000 + i * 7919 % 200000000,
 					false, 'repo.content', 'update', 'dataset', 'some-user/some-data-' || i % 5000, '6653a1b2c3d4' || lpad(to_hex(i), 12, '0')
 				FROM generate_series(0, $1::bigint - 1) AS i, LATERAL (SELECT $2::bigint + $3::bigint / $1::bigint * i AS at) x`,
 				n, now.Add(-day).UnixNano(), int64(day))
 			if err == nil {
-				_, err = e.workers.Exec(b.Context(), "ANALYZE hubhook.delivery")
+				_, err = conn.Exec(b.Context(), "ANALYZE hubhook.delivery")
 			}
 			return e, err
 		},
@@ -257,19 +280,19 @@ func BenchmarkTimeSeries(b *testing.B) {
 				b.Fatal(err)
 			}
 			for b.Loop() {
-				steps := newTimeSteps(TimeSeriesQuery{Step: 15 * time.Minute, Steps: 97, Until: now})
-				if err := e.timeSeries(b.Context(), steps.span, "", steps.add); err != nil {
+				steps := store.NewTimeSteps(TimeSeriesQuery{Step: 15 * time.Minute, Steps: 97, Until: now})
+				if err := e.TimeSeries(b.Context(), steps.Span, "", steps.Add); err != nil {
 					b.Fatal(err)
 				}
 				all := int64(0)
-				for _, s := range steps.result() {
+				for _, s := range steps.Result() {
 					all += s.Handled
 				}
 				if all < n-3 { // with SQLite, three wait
 					b.Fatalf("the series has %d of %d deliveries", all, n)
 				}
 			}
-			if err := e.close(); err != nil {
+			if err := e.Close(); err != nil {
 				b.Fatal(err)
 			}
 		})

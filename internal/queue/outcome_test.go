@@ -8,19 +8,21 @@ import (
 	"time"
 
 	"github.com/oklog/ulid/v2"
+
+	"github.com/hubhook/hubhook/internal/queue/sqlite"
 )
 
 // unreadableEngine is an engine that can't read single deliveries back for a while.
 type unreadableEngine struct {
-	*sqliteEngine
+	*sqlite.Engine
 	err error
 }
 
-func (e *unreadableEngine) get(ctx context.Context, id ulid.ULID) (*Record, error) {
+func (e *unreadableEngine) Get(ctx context.Context, id ulid.ULID) (*Record, error) {
 	if e.err != nil {
 		return nil, e.err
 	}
-	return e.sqliteEngine.get(ctx, id)
+	return e.Engine.Get(ctx, id)
 }
 
 // Who asked for an outcome and was told nothing leaves nothing behind; who still waits for the same one is told.
@@ -28,7 +30,7 @@ func TestOutcomesThatAreNotWaitedFor(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := newGate()
 		f := open(t, t.TempDir(), Config{})
-		eng := &unreadableEngine{sqliteEngine: f.eng.(*sqliteEngine)}
+		eng := &unreadableEngine{Engine: f.eng.(*sqlite.Engine)}
 		f.eng = eng
 		if err := f.Start([]Endpoint{{Name: "inbox", Handle: g.handle, Attempts: 2, FirstWait: time.Hour}}); err != nil {
 			t.Fatal(err)

@@ -15,6 +15,10 @@ import (
 
 	"modernc.org/libc"
 	sqlite3 "modernc.org/sqlite/lib"
+
+	"github.com/hubhook/hubhook/internal/queue/sqlite"
+
+	"github.com/hubhook/hubhook/internal/queue/store/storetest"
 )
 
 // disk is a layer under SQLite that knows what would be left after a power cut: what was synced, and of what was written
@@ -26,6 +30,7 @@ type disk struct {
 	files    map[string]*diskFile
 	open     map[uintptr]*openFile // by sqlite3_file
 	failSync bool
+	full     bool
 	syncs    int
 
 	original uintptr // the system's sqlite3_vfs
@@ -125,6 +130,10 @@ func (d *disk) xWrite(tls *libc.TLS, file, buf uintptr, n int32, offset int64) i
 	data := make([]byte, n)
 	copy(data, unsafe.Slice(at[byte](buf), n))
 	d.mu.Lock()
+	if d.full {
+		d.mu.Unlock()
+		return sqlite3.SQLITE_FULL
+	}
 	f.file.since = append(f.file.since, func(b []byte) []byte {
 		if end := int(offset) + len(data); end > len(b) {
 			b = append(b, make([]byte, end-len(b))...)
@@ -160,6 +169,19 @@ func (d *disk) xSync(tls *libc.TLS, file uintptr, flags int32) int32 {
 	return call[func(*libc.TLS, uintptr, int32) int32](f.methods.FxSync)(tls, file, flags)
 }
 
+// openOn opens a queue whose database is on the layer, or on the system's disk where that is nil.
+func openOn(t *testing.T, d *disk, dir string, cfg sqlite.Config) *Queue {
+	t.Helper()
+	if d != nil {
+		cfg.VFS = d.name
+	}
+	eng, err := sqlite.Open(t.Context(), filepath.Join(dir, sqlite.DatabaseName), cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return newQueue(Config{Dir: dir, Warn: cfg.Warn}.withDefaults(), eng, nil)
+}
+
 // cut writes what a power cut at this moment would leave into a new directory.
 func (d *disk) cut(t *testing.T, keeps func() bool) string {
 	dir := t.TempDir()
@@ -184,12 +206,7 @@ func (d *disk) cut(t *testing.T, keeps func() bool) string {
 func lostByPowerCuts(t *testing.T, synchronous string) (acknowledged, lost int) {
 	d := newDisk(t)
 	dir := t.TempDir()
-	eng, err := openSQLite(t.Context(), filepath.Join(dir, "hubhook.db"),
-		sqliteConfig{vfs: d.name, synchronous: synchronous, walBytes: 256 << 10, warn: func(err error) { t.Error(err) }})
-	if err != nil {
-		t.Fatal(err)
-	}
-	q := newQueue(Config{Dir: dir, Warn: func(err error) { t.Error(err) }}.withDefaults(), eng, nil)
+	q := openOn(t, d, dir, sqlite.Config{Synchronous: synchronous, LogBytes: 256 << 10, Warn: func(err error) { t.Error(err) }})
 	ok := func(context.Context, *Claim) Outcome { return Outcome{} }
 	if err := q.Start([]Endpoint{{Name: "inbox", Handle: ok, Concurrency: 2}}); err != nil {
 		t.Fatal(err)
@@ -215,7 +232,7 @@ func lostByPowerCuts(t *testing.T, synchronous string) (acknowledged, lost int) 
 				}
 			})
 		}
-		eventually(t, func() bool { mu.Lock(); defer mu.Unlock(); return len(acked) >= 120*n+60 })
+		storetest.Eventually(t, func() bool { mu.Lock(); defer mu.Unlock(); return len(acked) >= 120*n+60 })
 		mu.Lock()
 		before := append([]string(nil), acked...) // what was acknowledged before the cut must be there after it
 		mu.Unlock()
@@ -281,11 +298,7 @@ func TestFailedSyncIsNoSuccess(t *testing.T) {
 	d := newDisk(t)
 	dir := t.TempDir()
 	warned := make(chan error, 100)
-	eng, err := openSQLite(t.Context(), filepath.Join(dir, "hubhook.db"), sqliteConfig{vfs: d.name, warn: func(err error) { warned <- err }})
-	if err != nil {
-		t.Fatal(err)
-	}
-	q := newQueue(Config{Dir: dir, Warn: func(err error) { warned <- err }}.withDefaults(), eng, nil)
+	q := openOn(t, d, dir, sqlite.Config{Warn: func(err error) { warned <- err }})
 	if err := q.Start([]Endpoint{{Name: "inbox"}}); err != nil {
 		t.Fatal(err)
 	}

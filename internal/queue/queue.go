@@ -17,16 +17,18 @@ import (
 
 	"github.com/gofrs/flock"
 	"github.com/oklog/ulid/v2"
+
+	"github.com/hubhook/hubhook/internal/queue/store"
+
+	"github.com/hubhook/hubhook/internal/queue/store/datadir"
+
+	"github.com/hubhook/hubhook/internal/queue/postgres"
+
+	"github.com/hubhook/hubhook/internal/queue/sqlite"
 )
 
-// The rule for deliveries whose process died while they ran.
-const (
-	aloneAfter      = 2 // interruptions from which a delivery is started alone
-	deadAfter       = 5 // interruptions from which it is dead
-	diedReason      = "the process died while it ran"
-	interruptedText = "interrupted: the process ended while it ran"
-	handedBackText  = "handed back: the process was shut down while it ran"
-)
+// handedBackText is the error of an attempt that Drain ended before the handler did.
+const handedBackText = "handed back: the process was shut down while it ran"
 
 // aloneFor is how long one that is started alone must live before others start beside it.
 const aloneFor = 5 * time.Second
@@ -41,7 +43,6 @@ const (
 	batchBytes  = 8 << 20              // headers and bodies in one commit
 	holdBytes   = 8 << 20              // bodies of waiting deliveries kept in memory
 	drainGrace  = 2 * time.Second      // what a cancelled handler has to return
-	maxName     = 512                  // bytes of a scope, action, repo type or name, Webhook-Id and reason in lists
 	maxError    = 64 << 10             // bytes of an attempt's error and of its stack
 )
 
@@ -98,7 +99,7 @@ type Endpoint struct {
 // Queue is a durable queue of deliveries. Its methods are safe for concurrent use.
 type Queue struct {
 	cfg     Config
-	eng     engine
+	eng     store.Engine
 	lock    *flock.Flock
 	life    context.Context // parent of all handlers' contexts
 	endLife context.CancelCauseFunc
@@ -109,7 +110,7 @@ type Queue struct {
 	alarm   *time.Timer    // the next retry is due, or another reason to look for work
 
 	mu         sync.Mutex
-	ids        idSource
+	ids        store.IDSource
 	started    bool
 	stopping   bool
 	closed     bool
@@ -119,7 +120,7 @@ type Queue struct {
 	waiting    int                 // deliveries in state waiting, those about to be stored included
 	held       int                 // bytes of bodies kept for waiting deliveries
 	next       *commit             // what the next commit takes along
-	committing bool                // someone has the right to use the engine's commit and sweep
+	committing bool                // someone has the right to use the engine's Commit and Sweep
 	free       *sync.Cond          // committing has become false
 	lingering  bool                // linger runs
 	alarmAt    time.Time           // zero when alarm does not run
@@ -140,7 +141,7 @@ type Queue struct {
 
 // task is a delivery in memory: one that is being stored, that waits with its content at hand, or that runs.
 type task struct {
-	stored
+	store.Stored
 	value      any
 	line       *line
 	wait       *wait
@@ -220,7 +221,7 @@ func Open(ctx context.Context, c Config) (*Queue, error) {
 	var lock *flock.Flock
 	if c.Dir != "" || c.Database == "" {
 		var err error
-		if lock, err = lockDir(c.Dir); err != nil {
+		if lock, err = datadir.Lock(c.Dir); err != nil {
 			return nil, err
 		}
 	}
@@ -234,11 +235,11 @@ func Open(ctx context.Context, c Config) (*Queue, error) {
 	return newQueue(c, eng, lock), nil
 }
 
-func (c Config) openEngine(ctx context.Context) (engine, error) {
+func (c Config) openEngine(ctx context.Context) (store.Engine, error) {
 	if c.Database != "" {
-		return openPostgres(ctx, c.Database, postgresConfig{warn: c.Warn, now: c.Now})
+		return postgres.Open(ctx, c.Database, postgres.Config{Warn: c.Warn, Now: c.Now})
 	}
-	return openSQLite(ctx, filepath.Join(c.Dir, databaseName), sqliteConfig{warn: c.Warn})
+	return sqlite.Open(ctx, filepath.Join(c.Dir, sqlite.DatabaseName), sqlite.Config{Warn: c.Warn})
 }
 
 func (c Config) withDefaults() Config {
@@ -280,7 +281,7 @@ func (e Endpoint) withDefaults() Endpoint {
 	return e
 }
 
-func newQueue(c Config, eng engine, lock *flock.Flock) *Queue {
+func newQueue(c Config, eng store.Engine, lock *flock.Flock) *Queue {
 	q := &Queue{
 		cfg:      c,
 		eng:      eng,
@@ -289,14 +290,14 @@ func newQueue(c Config, eng engine, lock *flock.Flock) *Queue {
 		wake:     make(chan struct{}, 1),
 		linger:   time.NewTimer(time.Hour),
 		alarm:    time.NewTimer(time.Hour),
-		ids:      idSource{last: eng.last()},
+		ids:      store.IDSource{Last: eng.Last()},
 		lines:    map[string]*line{},
 		running:  map[ulid.ULID]*task{},
 		waits:    map[ulid.ULID]*wait{},
 		next:     &commit{},
 		watchers: map[*Watcher]struct{}{},
 	}
-	if s, ok := eng.(sharing); ok {
+	if s, ok := eng.(store.Sharing); ok {
 		q.share(s)
 	}
 	q.linger.Stop()
@@ -313,7 +314,7 @@ func (q *Queue) Unfinished(ctx context.Context, limit int) ([]Delivery, int, err
 	if err := q.flush(ctx); err != nil {
 		return nil, 0, err
 	}
-	return q.eng.unfinished(ctx, limit)
+	return q.eng.Unfinished(ctx, limit)
 }
 
 // DiscardUnfinished discards all unfinished deliveries and returns how many they were. It is an error after Start.
@@ -329,7 +330,7 @@ func (q *Queue) DiscardUnfinished(ctx context.Context, reason string) (int, erro
 	if q.stopping {
 		return 0, ErrStopping
 	}
-	n, err := q.eng.discardAll(cut(reason, maxName))
+	n, err := q.eng.DiscardAll(store.Cut(reason, store.MaxName))
 	if err != nil {
 		return 0, fmt.Errorf("discard all unfinished deliveries: %w", err)
 	}
@@ -349,7 +350,7 @@ func (q *Queue) Start(endpoints []Endpoint) error {
 	}
 	lines := make(map[string]*line, len(endpoints))
 	var suspects dueHeap
-	own, _ := q.eng.(owning)
+	own, _ := q.eng.(store.Owning)
 	for _, e := range endpoints {
 		if e.Name == "" {
 			return errors.New("start the queue: an endpoint has no name")
@@ -362,21 +363,21 @@ func (q *Queue) Start(endpoints []Endpoint) error {
 		if own == nil {
 			continue
 		}
-		left, err := own.backlog(q.life, e.Name)
+		left, err := own.Backlog(q.life, e.Name)
 		if err != nil {
 			return fmt.Errorf("read the deliveries left to endpoint %s: %w", e.Name, err)
 		}
 		for _, d := range left {
-			d.at = l.notLater(d, q.now())
-			if d.interruptions >= aloneAfter {
-				suspects.push(entry{due: d, line: l})
+			d.At = l.notLater(d, q.now())
+			if d.Interruptions >= store.AloneAfter {
+				suspects.push(entry{Due: d, line: l})
 			} else {
-				l.push(entry{due: d, line: l})
+				l.push(entry{Due: d, line: l})
 			}
 		}
 	}
 	if own != nil { // otherwise each claim tells how many wait
-		counts, err := q.eng.counts(q.life)
+		counts, err := q.eng.Counts(q.life)
 		if err != nil {
 			return fmt.Errorf("start the queue: %w", err)
 		}
@@ -390,7 +391,7 @@ func (q *Queue) Start(endpoints []Endpoint) error {
 			window = max(window, l.DedupeWindow)
 		}
 		if window > 0 {
-			own.preload(q.now().Add(-window))
+			own.Preload(q.now().Add(-window))
 		}
 	}
 	q.lines, q.suspects, q.started = lines, suspects, true
@@ -411,35 +412,35 @@ func (q *Queue) Accept(ctx context.Context, a Arrival) (*Receipt, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	body, encoding := packBody(a.Body)
-	ar := &arrival{
-		header:   packHeader(a.Header),
-		body:     body,
-		encoding: encoding,
-		stack:    cut(a.Stack, maxError),
+	body, encoding := store.PackBody(a.Body)
+	ar := &store.Arrival{
+		Header:   store.PackHeader(a.Header),
+		Body:     body,
+		Encoding: encoding,
+		Stack:    store.Cut(a.Stack, maxError),
 	}
 	if a.ReplayOf == "" {
-		ar.dedupe = a.WebhookID != ""
+		ar.Dedupe = a.WebhookID != ""
 	} else {
 		var ok bool
-		if ar.replayOf, ok = parseID(a.ReplayOf); !ok {
+		if ar.ReplayOf, ok = store.ParseID(a.ReplayOf); !ok {
 			return nil, fmt.Errorf("replay %s: %w", a.ReplayOf, ErrNotFound)
 		}
 	}
-	j := &joiner{arrival: ar, ready: make(chan struct{})}
+	j := &pendingArrival{Arrival: ar, ready: make(chan struct{})}
 	t := &task{value: a.Value, loaded: true, wait: newWait()}
 	t.wait.sender = a.Sender
 	if a.SerialKey != "" {
-		t.serial = keyHash(a.SerialKey)
+		t.Serial = store.Hash(a.SerialKey)
 	}
 	if a.Burst != nil {
-		ar.burst = &burst{key: keyHash(a.Burst.Key), wait: a.Burst.Wait, maxWait: a.Burst.MaxWait}
+		ar.Burst = &store.Burst{Key: store.Hash(a.Burst.Key), Wait: a.Burst.Wait, MaxWait: a.Burst.MaxWait}
 	}
-	t.header, t.body = a.Header, a.Body
+	t.Header, t.Body = a.Header, a.Body
 	t.Delivery = Delivery{
-		Endpoint: a.Endpoint, WebhookID: storedWebhookID(a.WebhookID), ReplayOf: a.ReplayOf, Synthetic: a.Synthetic,
-		Scope: cut(a.Scope, maxName), Action: cut(a.Action, maxName),
-		RepoType: cut(a.RepoType, maxName), RepoName: cut(a.RepoName, maxName),
+		Endpoint: a.Endpoint, WebhookID: store.StoredWebhookID(a.WebhookID), ReplayOf: a.ReplayOf, Synthetic: a.Synthetic,
+		Scope: store.Cut(a.Scope, store.MaxName), Action: store.Cut(a.Action, store.MaxName),
+		RepoType: store.Cut(a.RepoType, store.MaxName), RepoName: store.Cut(a.RepoName, store.MaxName),
 	}
 	j.task = t
 
@@ -448,7 +449,7 @@ func (q *Queue) Accept(ctx context.Context, a Arrival) (*Receipt, error) {
 		q.mu.Unlock()
 		return nil, err
 	}
-	q.next.join(j)
+	q.next.add(j)
 	if q.committing {
 		q.mu.Unlock()
 		select {
@@ -469,7 +470,7 @@ func (q *Queue) Accept(ctx context.Context, a Arrival) (*Receipt, error) {
 
 // admit decides how an arrival is to be stored and takes what it needs: an id, and a free handler or a place among the
 // waiting ones.
-func (q *Queue) admit(j *joiner, dead string) error {
+func (q *Queue) admit(j *pendingArrival, dead string) error {
 	t := j.task
 	switch {
 	case q.stopping:
@@ -482,18 +483,18 @@ func (q *Queue) admit(j *joiner, dead string) error {
 		return fmt.Errorf("accept a delivery: endpoint %q is not served", t.Endpoint)
 	}
 	now := q.now()
-	if j.dedupe && t.line.DedupeWindow > 0 {
-		j.since = now.Add(-t.line.DedupeWindow)
+	if j.Dedupe && t.line.DedupeWindow > 0 {
+		j.Since = now.Add(-t.line.DedupeWindow)
 	}
 	switch {
 	case dead != "":
-		t.State, t.Reason = Dead, cut(dead, maxName)
-		t.serial, j.burst = 0, nil
+		t.State, t.Reason = Dead, store.Cut(dead, store.MaxName)
+		t.Serial, j.Burst = 0, nil
 	case t.line.Handle == nil:
 		t.State = Done
-		t.serial, j.burst = 0, nil
-	case t.serial == 0 && j.burst == nil && q.mayStart(t.line, now):
-		t.State, t.Attempts, t.started = Running, 1, now
+		t.Serial, j.Burst = 0, nil
+	case t.Serial == 0 && j.Burst == nil && q.mayStart(t.line, now):
+		t.State, t.Attempts, t.Started = Running, 1, now
 		t.line.busy++
 		q.active++
 	default:
@@ -503,14 +504,14 @@ func (q *Queue) admit(j *joiner, dead string) error {
 		t.State = Waiting
 		q.waiting++
 	}
-	t.id = q.ids.next(now)
-	t.ID, t.Received = t.id.String(), now
+	t.ULID = q.ids.Next(now)
+	t.ID, t.Received = t.ULID.String(), now
 	if t.State == Running {
-		q.running[t.id] = t
+		q.running[t.ULID] = t
 		if q.shared != nil {
-			t.token = newToken()
+			t.Token = store.NewToken()
 		}
 	}
-	j.d = t.stored
+	j.Stored = t.Stored
 	return nil
 }

@@ -16,6 +16,12 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/hubhook/hubhook/internal/queue/store"
+
+	"github.com/hubhook/hubhook/internal/queue/sqlite"
+
+	"github.com/hubhook/hubhook/internal/queue/store/storetest"
 )
 
 // fixture is a queue under test.
@@ -502,7 +508,7 @@ func TestSuspectRunsAlone(t *testing.T) {
 		}
 		synctest.Wait()
 		die(f)
-		for n := range aloneAfter - 1 {
+		for n := range store.AloneAfter - 1 {
 			var g *gate
 			f, g = again()
 			synctest.Wait()
@@ -514,7 +520,7 @@ func TestSuspectRunsAlone(t *testing.T) {
 		f, g := again()
 		synctest.Wait()
 		if g.seen() != "s1" {
-			t.Errorf("after %d interruptions %q run, want s1 alone", aloneAfter, g.seen())
+			t.Errorf("after %d interruptions %q run, want s1 alone", store.AloneAfter, g.seen())
 		}
 		other := f.accept(Arrival{Endpoint: "other", Body: []byte("o")})
 		if other.State != Waiting {
@@ -538,7 +544,7 @@ func TestSuspectRunsAlone(t *testing.T) {
 		}
 		close(g.pass)
 		eventuallyFinished(t, f)
-		if rec := f.get(ids[0]); rec.State != Done || len(rec.AttemptList) != aloneAfter+1 {
+		if rec := f.get(ids[0]); rec.State != Done || len(rec.AttemptList) != store.AloneAfter+1 {
 			t.Errorf("the suspect is %+v", rec)
 		}
 		f.end()
@@ -598,21 +604,16 @@ func TestFullDisk(t *testing.T) {
 		var mu sync.Mutex
 		var warnings []error
 		g := newGate()
-		f := begin(t, Config{Warn: func(err error) { mu.Lock(); warnings = append(warnings, err); mu.Unlock() }},
-			Endpoint{Concurrency: 1, Handle: g.handle})
-		runs, waits := f.accept(Arrival{Body: []byte("runs")}), f.accept(Arrival{Body: []byte("waits")})
-		eng := f.eng.(*sqliteEngine)
-		limit := func(pages int) {
-			f.mu.Lock()
-			defer f.mu.Unlock()
-			for f.committing {
-				f.free.Wait()
-			}
-			if err := eng.w.exec(fmt.Sprintf("PRAGMA max_page_count = %d", pages)); err != nil {
-				t.Fatal(err)
-			}
+		d := newDisk(t)
+		dir := t.TempDir()
+		warn := func(err error) { mu.Lock(); warnings = append(warnings, err); mu.Unlock() }
+		f := &fixture{T: t, Queue: openOn(t, d, dir, sqlite.Config{Warn: warn}), dir: dir}
+		if err := f.Start([]Endpoint{{Name: "inbox", Concurrency: 1, Handle: g.handle}}); err != nil {
+			t.Fatal(err)
 		}
-		limit(1) // no page more than there are
+		runs, waits := f.accept(Arrival{Body: []byte("runs")}), f.accept(Arrival{Body: []byte("waits")})
+		fill := func(full bool) { d.mu.Lock(); d.full = full; d.mu.Unlock() }
+		fill(true)
 		big := Arrival{Endpoint: "inbox", Body: make([]byte, 100_000), Header: http.Header{"X": {strings.Repeat("y", 100_000)}}}
 		if _, err := f.Accept(t.Context(), big); err == nil || !strings.Contains(err.Error(), "full") {
 			t.Errorf("accepting on a full disk gives %v", err)
@@ -625,7 +626,7 @@ func TestFullDisk(t *testing.T) {
 		if runs.Report().State != Done {
 			t.Errorf("the outcome is %+v", runs.Report())
 		}
-		limit(1 << 30)
+		fill(false)
 		time.Sleep(10 * time.Second)
 		if g.seen() != "runs waits" {
 			t.Errorf("with room again, %q run", g.seen())
@@ -659,10 +660,10 @@ func TestBadDeliveryAlone(t *testing.T) {
 	for range 3 {
 		go accept()
 	}
-	eventually(t, func() bool { f.mu.Lock(); defer f.mu.Unlock(); return len(f.next.joiners) == 3 })
+	storetest.Eventually(t, func() bool { f.mu.Lock(); defer f.mu.Unlock(); return len(f.next.arrivals) == 3 })
 	f.mu.Lock()
-	bad := f.next.joiners[1]
-	bad.arrival.d.id, _ = parseID(first.ID) // can't be stored twice
+	bad := f.next.arrivals[1]
+	bad.Arrival.Stored.ULID, _ = store.ParseID(first.ID) // can't be stored twice
 	f.release()
 	f.mu.Unlock()
 	failed := 0
@@ -799,9 +800,7 @@ func TestDataDirectory(t *testing.T) {
 	}
 	later := t.TempDir()
 	f = open(t, later, Config{})
-	if err := f.eng.(*sqliteEngine).w.exec("PRAGMA user_version = 99"); err != nil {
-		t.Fatal(err)
-	}
+	run(t, f.Queue, "PRAGMA user_version = 99")
 	f.close()
 	for dir, want := range map[string][]string{
 		noDB:                         {"hubhook.db", "not a database", "move it away"},
@@ -835,33 +834,6 @@ func withHint(err error) string {
 		return err.Error() + "\n  hint: " + h.Hint()
 	}
 	return err.Error()
-}
-
-func TestMigrations(t *testing.T) {
-	f := open(t, t.TempDir(), Config{})
-	w := f.eng.(*sqliteEngine).w
-	more := append(slices.Clone(migrations), "ALTER TABLE delivery ADD COLUMN later INTEGER", "CREATE TABLE later (id INTEGER PRIMARY KEY)")
-	for range 2 { // the second time there is nothing to do
-		if err := w.migrate(more); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if err := w.exec("INSERT INTO later SELECT count(later) FROM delivery"); err != nil {
-		t.Error(err)
-	}
-	broken := append(slices.Clone(more), "CREATE TABLE half (id); CREATE TABLE delivery (id)")
-	if err := w.migrate(broken); err == nil {
-		t.Error("a step that fails is no error")
-	}
-	row, err := w.queryRow("SELECT count(*) FROM sqlite_schema WHERE name = 'half'")
-	if err != nil || row[0].(int64) != 0 {
-		t.Errorf("a step was done by half: %v, %v", row, err)
-	}
-	row, err = w.queryRow("PRAGMA auto_vacuum")
-	if err != nil || row[0].(int64) != 2 {
-		t.Errorf("auto_vacuum is %v, %v; want incremental", row, err)
-	}
-	f.close()
 }
 
 func TestCommittedCountsWhatACommitStored(t *testing.T) {
@@ -912,7 +884,7 @@ func TestOldestWaiting(t *testing.T) {
 		}
 		want() // the first one is retrying
 		f.end()
-		if _, err := f.Oldest(t.Context()); !errors.Is(err, errClosed) {
+		if _, err := f.Oldest(t.Context()); !errors.Is(err, store.ErrClosed) {
 			t.Errorf("after the end: %v", err)
 		}
 	})
@@ -920,13 +892,13 @@ func TestOldestWaiting(t *testing.T) {
 
 // slowEngine is an engine whose next commit takes until the test lets it go on.
 type slowEngine struct {
-	*sqliteEngine
+	*sqlite.Engine
 	hold atomic.Bool
 	pass chan struct{}
 }
 
-func (e *slowEngine) commit(b *batch) error {
-	err := e.sqliteEngine.commit(b)
+func (e *slowEngine) Commit(b *store.Batch) error {
+	err := e.Engine.Commit(b)
 	if e.hold.CompareAndSwap(true, false) {
 		<-e.pass
 	}
@@ -940,7 +912,7 @@ func TestDiscardWhileTheHandlerReturns(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				g := newGate()
 				f := open(t, t.TempDir(), Config{})
-				slow := &slowEngine{sqliteEngine: f.eng.(*sqliteEngine), pass: make(chan struct{})}
+				slow := &slowEngine{Engine: f.eng.(*sqlite.Engine), pass: make(chan struct{})}
 				f.eng = slow
 				if err := f.Start([]Endpoint{{Name: "inbox", Handle: g.handle, Attempts: 2, FirstWait: time.Minute}}); err != nil {
 					t.Fatal(err)

@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/oklog/ulid/v2"
+
+	"github.com/hubhook/hubhook/internal/queue/store"
 )
 
 // List returns deliveries, newest first, and a cursor for what comes after them, "" if nothing does. The errors are ErrCursor, and what
@@ -18,26 +20,26 @@ func (q *Queue) List(ctx context.Context, f Filter) (ds []Delivery, next string,
 	}
 	f.Limit = min(f.Limit, 1000)
 	if f.Before != "" {
-		if _, ok := parseID(f.Before); !ok {
+		if _, ok := store.ParseID(f.Before); !ok {
 			return nil, "", fmt.Errorf("list deliveries before %q: %w", f.Before, ErrCursor)
 		}
 	}
 	if err := q.flush(ctx); err != nil {
 		return nil, "", err
 	}
-	return q.eng.list(ctx, f)
+	return q.eng.List(ctx, f)
 }
 
 // Get returns one delivery with all that is kept of it. The error is ErrNotFound if there is none.
 func (q *Queue) Get(ctx context.Context, id string) (*Record, error) {
-	key, ok := parseID(id)
+	key, ok := store.ParseID(id)
 	if !ok {
 		return nil, ErrNotFound
 	}
 	if err := q.flush(ctx); err != nil {
 		return nil, err
 	}
-	return q.eng.get(ctx, key)
+	return q.eng.Get(ctx, key)
 }
 
 // Counts returns how many deliveries are stored, by endpoint and state. Counts of zero may be left out.
@@ -45,7 +47,7 @@ func (q *Queue) Counts(ctx context.Context) (Counts, error) {
 	if err := q.flush(ctx); err != nil {
 		return nil, err
 	}
-	return q.eng.counts(ctx)
+	return q.eng.Counts(ctx)
 }
 
 // Oldest returns, for each endpoint for which deliveries wait to be started here, when the oldest of them was received.
@@ -56,20 +58,20 @@ func (q *Queue) Oldest(ctx context.Context) (map[string]time.Time, error) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if q.closed {
-		return nil, errClosed
+		return nil, store.ErrClosed
 	}
 	if q.shared != nil {
-		return maps.Clone(q.shared.left.oldest), nil
+		return maps.Clone(q.shared.left.Oldest), nil
 	}
 	first := map[string]ulid.ULID{}
 	look := func(h dueHeap) {
 		for i := range h {
 			e := &h[i]
-			if e.retrying {
+			if e.Retrying {
 				continue
 			}
-			if id, ok := first[e.line.Name]; !ok || e.id.Compare(id) < 0 {
-				first[e.line.Name] = e.id
+			if id, ok := first[e.line.Name]; !ok || e.ID.Compare(id) < 0 {
+				first[e.line.Name] = e.ID
 			}
 		}
 	}
@@ -101,7 +103,7 @@ func (q *Queue) Outcome(ctx context.Context, id string) (report Report, err erro
 // nextOutcome waits for the end of one attempt. It returns the ID of the delivery whose outcome is still to be waited for, "" once the
 // report is that of the end.
 func (q *Queue) nextOutcome(ctx context.Context, id string) (report Report, next string, err error) {
-	key, ok := parseID(id)
+	key, ok := store.ParseID(id)
 	if !ok {
 		return Report{}, "", ErrNotFound
 	}
@@ -115,7 +117,7 @@ func (q *Queue) nextOutcome(ctx context.Context, id string) (report Report, next
 	case err != nil: // others may wait for the same end
 		return Report{}, "", err
 	case r.State.Finished():
-		report := r.report()
+		report := reportOf(r)
 		q.endElsewhere(key, report)
 		if r.State == Merged {
 			return report, r.MergedInto, nil
@@ -176,8 +178,8 @@ func (q *Queue) endElsewhere(id ulid.ULID, report Report) {
 	}
 }
 
-// report says how a finished delivery ended.
-func (r *Record) report() Report {
+// reportOf says how a finished delivery ended.
+func reportOf(r *Record) Report {
 	report := Report{State: r.State, Reason: r.Reason}
 	if n := len(r.AttemptList); n > 0 && r.State == Done {
 		report = Report{State: Done, Result: r.AttemptList[n-1].Result}
@@ -189,17 +191,17 @@ func (r *Record) report() Report {
 // is cancelled, and its outcome no longer changes the state. The errors are ErrNotFound, ErrFinished, and what kept it from
 // being stored.
 func (q *Queue) Discard(ctx context.Context, id, reason string) error {
-	key, ok := parseID(id)
+	key, ok := store.ParseID(id)
 	if !ok {
 		return ErrNotFound
 	}
-	d := &drop{discarding: discarding{id: key, reason: cut(reason, maxName)}, ready: make(chan struct{})}
+	d := &pendingDiscard{Discard: store.Discard{ID: key, Reason: store.Cut(reason, store.MaxName)}, ready: make(chan struct{})}
 	q.mu.Lock()
 	if q.closed {
 		q.mu.Unlock()
-		return errClosed
+		return store.ErrClosed
 	}
-	q.next.drops = append(q.next.drops, d)
+	q.next.discards = append(q.next.discards, d)
 	if !q.committing {
 		q.lead()
 		q.mu.Unlock()

@@ -19,6 +19,14 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/hubhook/hubhook/internal/queue/sqlite"
+
+	"github.com/hubhook/hubhook/internal/queue/store"
+
+	"github.com/hubhook/hubhook/internal/queue/store/storetest"
+
+	"github.com/hubhook/hubhook/internal/queue/sqlite/salvage"
 )
 
 // wreck is a database to be damaged, and what is in it.
@@ -59,7 +67,7 @@ func makeWreck(t *testing.T, n, size int, inLog bool) *wreck {
 		t.Fatal(err)
 	}
 	w := &wreck{inLog: inLog, records: map[string]*Record{}, pages: map[string][]uint32{}, recordOf: map[string]uint32{}, removed: map[string]bool{}}
-	store := func(n, stuck int) {
+	accept := func(n, stuck int) {
 		for i := range n {
 			raw := make([]byte, 10+random.IntN(size)*3/4)
 			for j := range raw {
@@ -80,25 +88,25 @@ func makeWreck(t *testing.T, n, size int, inLog bool) *wreck {
 		}
 	}
 	// Some come and go, so that there are free pages with old rows.
-	store(n/3, 0)
+	accept(n/3, 0)
 	for _, d := range listAll(t, f.Queue) {
 		w.removed[d.ID] = true
 		if err := f.Discard(t.Context(), d.ID, ""); err != nil && !errors.Is(err, ErrFinished) {
 			t.Fatal(err)
 		}
 	}
-	eng := f.eng.(*sqliteEngine)
+	path := filepath.Join(f.dir, sqlite.DatabaseName)
 	exclusive(f.Queue, func() {
 		for more := true; more; {
 			var err error
-			if more, err = eng.sweep(t.Context(), retention{before: time.Now().Add(time.Hour), rows: 1000}); err != nil {
+			if more, err = f.eng.Sweep(t.Context(), store.Retention{Before: time.Now().Add(time.Hour), Rows: 1000}); err != nil {
 				t.Fatal(err)
 			}
 		}
 	})
-	store(n, 8)
+	accept(n, 8)
 	// Those that were stored as running and are not yet have to wait by then.
-	eventually(t, func() bool {
+	storetest.Eventually(t, func() bool {
 		counts, err := f.Counts(t.Context())
 		return err == nil && counts["inbox"][Running] == 2 && counts["other"][Running] == 2
 	})
@@ -107,18 +115,16 @@ func makeWreck(t *testing.T, n, size int, inLog bool) *wreck {
 	}
 	exclusive(f.Queue, func() {
 		if !inLog {
-			if _, err := eng.w.queryRow("PRAGMA wal_checkpoint(TRUNCATE)"); err != nil {
-				t.Fatal(err)
-			}
+			run(t, f.Queue, "PRAGMA wal_checkpoint(TRUNCATE)")
 		}
 		var err error
-		if w.db, err = os.ReadFile(eng.path); err != nil {
+		if w.db, err = os.ReadFile(path); err != nil {
 			t.Fatal(err)
 		}
-		if w.wal, err = os.ReadFile(eng.path + "-wal"); err != nil {
+		if w.wal, err = os.ReadFile(path + "-wal"); err != nil {
 			t.Fatal(err)
 		}
-		w.locate(t, eng)
+		w.locate(t, path)
 	})
 	close(stuck)
 	f.close()
@@ -151,57 +157,48 @@ func exclusive(q *Queue, do func()) {
 }
 
 // locate finds out which pages each delivery is on, the overflow pages by the bytes that are there.
-func (w *wreck) locate(t *testing.T, eng *sqliteEngine) {
-	p, err := openPages(eng.path)
+func (w *wreck) locate(t *testing.T, path string) {
+	p, err := salvage.Open(path)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer p.close()
+	defer p.Close()
 	overflow := map[string]uint32{} // by how its content begins
 	add := func(key int64, n uint32) {
-		id := idFromKey(key).String()
+		id := store.FromKey(key).String()
 		w.pages[id] = append(w.pages[id], n)
 	}
-	for n := uint32(3); n <= p.count; n++ {
-		if kind, _ := p.entry(n); kind == overflowFirst || kind == overflowNext {
-			overflow[string(p.page(n)[4:20])] = n
+	for n := uint32(3); n <= p.Count; n++ {
+		if kind, _ := p.Kind(n); kind == salvage.FirstOverflowPage || kind == salvage.NextOverflowPage {
+			overflow[string(p.Page(n)[4:20])] = n
 		}
 	}
-	all, err := layouts()
-	if err != nil {
-		t.Fatal(err)
-	}
-	for n := uint32(1); n <= p.count; n++ {
-		if p.liveness(n) != live {
+	for n := uint32(1); n <= p.Count; n++ {
+		if p.Liveness(n) != salvage.Live {
 			continue
 		}
-		err := p.rows(n, func(r row) error {
-			if _, ok := r.values[0].(string); ok && r.index && len(r.values) == 2 {
+		err := p.Rows(n, func(r salvage.Row) error {
+			if _, ok := r.Values[0].(string); ok && r.Index && len(r.Values) == 2 {
 				w.names[1] = n
 			}
-			for _, l := range all {
-				if !l.fits(r) {
-					continue
-				}
-				switch l.table {
-				case "endpoint":
-					w.names[0] = n
-				case "summary":
-					w.summary = n
-				case "delivery":
-					add(r.key, n)
-					w.recordOf[idFromKey(r.key).String()] = n
-				case "attempt":
-					add(r.values[0].(int64), n)
-				case "content":
-					add(r.key, n)
-					for _, v := range r.values {
-						b, _ := v.([]byte)
-						for i := 0; i+16 <= len(b); i++ {
-							if at, ok := overflow[string(b[i:i+16])]; ok {
-								add(r.key, at)
-								i += defaultPageSize - 4 - 1 // to where the next one begins
-							}
+			switch tableOf(r) {
+			case "endpoint":
+				w.names[0] = n
+			case "summary":
+				w.summary = n
+			case "delivery":
+				add(r.Key, n)
+				w.recordOf[store.FromKey(r.Key).String()] = n
+			case "attempt":
+				add(r.Values[0].(int64), n)
+			case "content":
+				add(r.Key, n)
+				for _, v := range r.Values {
+					b, _ := v.([]byte)
+					for i := 0; i+16 <= len(b); i++ {
+						if at, ok := overflow[string(b[i:i+16])]; ok {
+							add(r.Key, at)
+							i += salvage.DefaultPageSize - 4 - 1 // to where the next one begins
 						}
 					}
 				}
@@ -212,14 +209,36 @@ func (w *wreck) locate(t *testing.T, eng *sqliteEngine) {
 			t.Fatal(err)
 		}
 	}
-	if len(p.badPages) > 0 || w.names[0] == 0 || w.names[1] == 0 || w.summary == 0 {
-		t.Fatalf("pages of a sound database: %v bad, names %v, summary %d", slices.Collect(maps.Keys(p.badPages)), w.names, w.summary)
+	if len(p.BadPages) > 0 || w.names[0] == 0 || w.names[1] == 0 || w.summary == 0 {
+		t.Fatalf("pages of a sound database: %v bad, names %v, summary %d", slices.Collect(maps.Keys(p.BadPages)), w.names, w.summary)
 	}
 	for id, r := range w.records {
 		if w.recordOf[id] == 0 || len(w.pages[id]) < 2 {
 			t.Fatalf("%s (%s) was found on pages %v", id, r.State, w.pages[id])
 		}
 	}
+}
+
+// tableOf tells the rows of the tables apart, "" for entries of indexes and what is SQLite's own.
+func tableOf(r salvage.Row) string {
+	switch n := len(r.Values); {
+	case r.Index && n == 8:
+		return "attempt"
+	case r.Index:
+		return ""
+	case n == 24:
+		return "delivery"
+	case n == 4:
+		return "content"
+	case n == 2:
+		switch r.Values[1].(type) {
+		case string:
+			return "endpoint"
+		case []byte:
+			return "summary"
+		}
+	}
+	return ""
 }
 
 // write puts a copy into a new data directory.
@@ -286,7 +305,7 @@ func (w *wreck) check(t *testing.T, dir string, r *Recovery, damaged map[uint32]
 			continue
 		}
 		if slices.Contains(r.Died, id) {
-			if got := f.get(id); got.State != Dead || got.Reason != contentLostReason {
+			if got := f.get(id); got.State != Dead || got.Reason != sqlite.ContentLostReason {
 				t.Errorf("unfinished and without content: %+v", got.Delivery)
 			}
 		}
@@ -298,7 +317,7 @@ func (w *wreck) check(t *testing.T, dir string, r *Recovery, damaged map[uint32]
 		if expected.State == Running {
 			expected.State, expected.AttemptList = Waiting, slices.Clone(expected.AttemptList)
 			last := &expected.AttemptList[len(expected.AttemptList)-1]
-			last.Ended, last.Error = true, interruptedText
+			last.Ended, last.Error = true, store.InterruptedText
 		}
 		got := f.get(id)
 		if namesLost {
@@ -340,17 +359,17 @@ func TestRecoverOverwrittenPages(t *testing.T) {
 					damaged := map[uint32]bool{}
 					if inLog { // the newest pages are in the log; what it lacks of them is older
 						for range 1 + random.IntN(4) {
-							frames := (len(wal) - walHeaderSize) / walFrame
-							frame := wal[walHeaderSize+random.IntN(frames)*walFrame:][:walFrame]
+							frames := (len(wal) - salvage.LogHeaderSize) / salvage.LogFrameSize
+							frame := wal[salvage.LogHeaderSize+random.IntN(frames)*salvage.LogFrameSize:][:salvage.LogFrameSize]
 							damaged[binary.BigEndian.Uint32(frame)] = true
-							spoil(random, frame[frameHeaderSize:])
+							spoil(random, frame[salvage.FrameHeaderSize:])
 						}
 					} else {
-						pages := len(db) / defaultPageSize
+						pages := len(db) / salvage.DefaultPageSize
 						for range 1 + random.IntN(max(2, pages/10)) {
 							n := random.IntN(pages)
 							damaged[uint32(n+1)] = true
-							spoil(random, db[n*defaultPageSize:][:defaultPageSize])
+							spoil(random, db[n*salvage.DefaultPageSize:][:salvage.DefaultPageSize])
 						}
 					}
 					dir := w.write(t, db, wal)
@@ -390,7 +409,7 @@ func TestRecoverPagesThatMatterMost(t *testing.T) {
 				random := rand.New(rand.NewPCG(1, 2))
 				for _, n := range pages {
 					damaged[n] = true
-					page := db[(n-1)*defaultPageSize:][:defaultPageSize]
+					page := db[(n-1)*salvage.DefaultPageSize:][:salvage.DefaultPageSize]
 					clear(page)
 					for i := range page {
 						if fill == "garbage" {
@@ -414,13 +433,13 @@ func TestRecoverPagesThatMatterMost(t *testing.T) {
 
 func TestRecoverTruncated(t *testing.T) {
 	w := makeWreck(t, 60, 5000, false)
-	pages := len(w.db) / defaultPageSize
+	pages := len(w.db) / salvage.DefaultPageSize
 	for _, left := range []int{pages - 1, pages / 2, 12} {
 		damaged := map[uint32]bool{}
 		for n := left; n <= pages; n++ { // the last one by half
 			damaged[uint32(n)] = true
 		}
-		dir := w.write(t, w.db[:left*defaultPageSize-100], nil)
+		dir := w.write(t, w.db[:left*salvage.DefaultPageSize-100], nil)
 		w.check(t, dir, mustRecover(t, dir), damaged)
 	}
 }
@@ -503,21 +522,21 @@ func files(t *testing.T, dir string) map[string][]byte {
 func TestRecoverIsEndedByTheNext(t *testing.T) {
 	w := makeWreck(t, 30, 3000, true)
 	wal := bytes.Clone(w.wal)
-	clear(wal[walHeaderSize+2*walFrame:][:walFrame])
-	damaged := map[uint32]bool{binary.BigEndian.Uint32(w.wal[walHeaderSize+2*walFrame:]): true}
+	clear(wal[salvage.LogHeaderSize+2*salvage.LogFrameSize:][:salvage.LogFrameSize])
+	damaged := map[uint32]bool{binary.BigEndian.Uint32(w.wal[salvage.LogHeaderSize+2*salvage.LogFrameSize:]): true}
 	for steps := range 5 {
 		for _, byOpen := range []bool{false, true} {
 			dir := w.write(t, w.db, wal)
 			path := filepath.Join(dir, "hubhook.db")
 			// The same steps as those of finishRecovery, by hand.
 			done := mustRecover(t, dir)
-			stamp := strings.TrimPrefix(done.Kept, path+damagedSuffix)
+			stamp := strings.TrimPrefix(done.Kept, path+sqlite.DamagedSuffix)
 			must := func(err error) {
 				if err != nil {
 					t.Fatal(err)
 				}
 			}
-			must(os.Rename(path, path+recoveredSuffix+stamp))
+			must(os.Rename(path, path+sqlite.RecoveredSuffix+stamp))
 			if steps < 3 {
 				must(os.Rename(done.Kept, path))
 			}
@@ -525,8 +544,8 @@ func TestRecoverIsEndedByTheNext(t *testing.T) {
 				must(os.Rename(done.Kept+"-wal", path+"-wal"))
 			}
 			if steps == 0 { // killed before: what was being written is no database yet
-				must(os.Rename(path+recoveredSuffix+stamp, path+recoveringSuffix))
-				must(os.Truncate(path+recoveringSuffix, 5000))
+				must(os.Rename(path+sqlite.RecoveredSuffix+stamp, path+sqlite.RecoveringSuffix))
+				must(os.Truncate(path+sqlite.RecoveringSuffix, 5000))
 			}
 			var r *Recovery
 			if byOpen && steps > 0 {
@@ -547,7 +566,7 @@ func TestRecoverIsEndedByTheNext(t *testing.T) {
 
 func TestRecoverStops(t *testing.T) {
 	w := makeWreck(t, 60, 5000, false)
-	clear(w.db[:defaultPageSize])
+	clear(w.db[:salvage.DefaultPageSize])
 	dir := w.write(t, w.db, nil)
 	ctx, cancel := context.WithCancel(t.Context())
 	_, err := Recover(ctx, RecoverConfig{Dir: dir, Progress: func(int, int) { cancel() }})
@@ -557,34 +576,7 @@ func TestRecoverStops(t *testing.T) {
 	if got, err := os.ReadFile(filepath.Join(dir, "hubhook.db")); err != nil || !bytes.Equal(got, w.db) {
 		t.Errorf("the damaged file is not in its place: %v", err)
 	}
-	if left, _ := filepath.Glob(filepath.Join(dir, "*"+recoveringSuffix+"*")); len(left) > 0 {
+	if left, _ := filepath.Glob(filepath.Join(dir, "*"+sqlite.RecoveringSuffix+"*")); len(left) > 0 {
 		t.Errorf("%v are left", left)
 	}
-}
-
-// Garbage must not make the reader of pages read beyond them.
-func FuzzPages(f *testing.F) {
-	db, err := os.ReadFile(fixturePath(1))
-	if err != nil {
-		f.Fatal(err)
-	}
-	f.Add(db[:8*defaultPageSize], []byte{})
-	f.Add(db[2*defaultPageSize:12<<10], bytes.Repeat([]byte{1}, walFrame+walHeaderSize))
-	f.Fuzz(func(t *testing.T, db, wal []byte) {
-		path := filepath.Join(t.TempDir(), "hubhook.db")
-		if err := errors.Join(os.WriteFile(path, db, 0o600), os.WriteFile(path+"-wal", wal, 0o600)); err != nil {
-			t.Fatal(err)
-		}
-		p, err := openPages(path)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer p.close()
-		for n := uint32(1); n <= min(p.count, 100); n++ {
-			p.liveness(n)
-			if err := p.rows(n, func(row) error { return nil }); err != nil {
-				t.Fatal(err)
-			}
-		}
-	})
 }

@@ -8,6 +8,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/hubhook/hubhook/internal/queue/store"
 )
 
 func TestSeriesRunsOneAtATime(t *testing.T) {
@@ -277,12 +279,12 @@ func TestDiscardedBurstGivesWay(t *testing.T) {
 func TestStartComesTooLate(t *testing.T) {
 	f := begin(t, Config{}, Endpoint{Handle: newGate().handle})
 	r := f.accept(Arrival{Burst: &Burst{Key: "k", Wait: time.Hour}})
-	id, _ := parseID(r.ID)
+	id, _ := store.ParseID(r.ID)
 	if err := f.Discard(t.Context(), r.ID, "by hand"); err != nil {
 		t.Error(err)
 	}
-	s := &start{id: id, endpoint: "inbox", from: Waiting, at: time.Now(), burst: true}
-	if err := f.eng.commit(&batch{starts: []*start{s}}); err != nil || !s.lost {
+	s := &store.Start{ID: id, Endpoint: "inbox", From: Waiting, At: time.Now(), Burst: true}
+	if err := f.eng.Commit(&store.Batch{Starts: []*store.Start{s}}); err != nil || !s.Lost {
 		t.Errorf("the start is %+v, %v", s, err)
 	}
 	if got := f.get(r.ID).State; got != Discarded {

@@ -3,7 +3,6 @@ package queue
 import (
 	"context"
 	"crypto/rand"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"maps"
@@ -11,6 +10,8 @@ import (
 	"time"
 
 	"github.com/oklog/ulid/v2"
+
+	"github.com/hubhook/hubhook/internal/queue/store"
 )
 
 // Where deliveries are shared, what is due is not kept in memory: any process may start it. This one claims as much as it
@@ -27,7 +28,7 @@ var errTakenOver = errors.New("another process has taken the delivery over, sinc
 
 // shared is what a queue keeps of deliveries that other processes handle too.
 type shared struct {
-	sharing
+	store.Sharing
 	look     time.Duration // lookEvery; tests take another time
 	poke     chan struct{} // asks for a look at what is due
 	quit     chan struct{} // closed by Drain: nothing is claimed any more
@@ -36,21 +37,21 @@ type shared struct {
 	endClaims context.CancelFunc // gives up the claim under way
 
 	// Guarded by Queue.mu.
-	left    pending
+	left    store.Remaining
 	failing bool // the last claim or renewal failed, which has been said
 	giveWay time.Time
 }
 
 // share prepares a queue for an engine that several processes use.
-func (q *Queue) share(eng sharing) {
+func (q *Queue) share(eng store.Sharing) {
 	q.shared = &shared{
-		sharing:  eng,
+		Sharing:  eng,
 		look:     lookEvery,
 		poke:     make(chan struct{}, 1),
 		quit:     make(chan struct{}),
 		claiming: make(chan struct{}),
 	}
-	q.ids.random = ulid.Monotonic(rand.Reader, 0)
+	q.ids.Random = ulid.Monotonic(rand.Reader, 0)
 }
 
 // startSharing starts what a queue does where deliveries are shared.
@@ -60,7 +61,7 @@ func (q *Queue) startSharing() {
 	q.tasks.Go(func() { q.claimer(claims) })
 	q.tasks.Go(q.renewer)
 	q.tasks.Go(q.sweeper)
-	q.tasks.Go(func() { q.shared.follow(q.life, q.hear) })
+	q.tasks.Go(func() { q.shared.Follow(q.life, q.hear) })
 	q.lookSoon()
 }
 
@@ -69,14 +70,7 @@ func (q *Queue) now() time.Time {
 	if q.shared == nil {
 		return q.cfg.Now()
 	}
-	return q.cfg.Now().Add(q.shared.skew())
-}
-
-// newToken returns what tells a claim from all others. The next few numbers after it are tokens too.
-func newToken() int64 {
-	var b [8]byte
-	rand.Read(b[:]) // never fails, as its documentation says
-	return int64(binary.BigEndian.Uint64(b[:])>>2 | 1)
+	return q.cfg.Now().Add(q.shared.Skew())
 }
 
 // lookSoon has the claimer look for work.
@@ -111,7 +105,7 @@ func (q *Queue) claimOnce(ctx context.Context) (again time.Duration) {
 	q.mu.Lock()
 	wants := q.wants(q.now())
 	q.mu.Unlock()
-	claimed, left, err := s.claim(ctx, wants)
+	claimed, left, err := s.Claim(ctx, wants)
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if err != nil {
@@ -122,10 +116,10 @@ func (q *Queue) claimOnce(ctx context.Context) (again time.Duration) {
 	}
 	s.failing = false
 	// What is to start alone of an endpoint that is not served here is for others to start.
-	maps.DeleteFunc(left.suspects, func(endpoint string, _ bool) bool { return !q.handles(endpoint) })
-	s.left, q.waiting = left, left.waiting
+	maps.DeleteFunc(left.Suspects, func(endpoint string, _ bool) bool { return !q.handles(endpoint) })
+	s.left, q.waiting = left, left.Waiting
 	q.suppose(wants)
-	alone := len(wants) == 1 && wants[0].suspects
+	alone := len(wants) == 1 && wants[0].Suspects
 	for _, c := range claimed {
 		t := q.adopt(c)
 		if alone {
@@ -135,13 +129,13 @@ func (q *Queue) claimOnce(ctx context.Context) (again time.Duration) {
 	}
 	for _, w := range q.wants(q.now()) {
 		// One that was asked about with no result is left to others: it would be asked about again and again.
-		if left.due[w.endpoint] && (len(claimed) > 0 || !asksFor(wants, w.endpoint)) {
+		if left.Due[w.Endpoint] && (len(claimed) > 0 || !asksFor(wants, w.Endpoint)) {
 			return 0
 		}
 	}
 	again = s.look
-	if !left.next.IsZero() {
-		again = min(again, max(10*time.Millisecond, left.next.Sub(q.now())))
+	if !left.Next.IsZero() {
+		again = min(again, max(10*time.Millisecond, left.Next.Sub(q.now())))
 	}
 	return again
 }
@@ -154,62 +148,62 @@ func (q *Queue) handles(endpoint string) bool {
 
 // suppose has it that work is left for endpoints that were not asked about, none of whose handlers was free: the next one that
 // is free looks for it.
-func (q *Queue) suppose(wants []want) {
+func (q *Queue) suppose(wants []store.Want) {
 	for name := range q.lines {
 		if q.handles(name) && !asksFor(wants, name) {
-			q.shared.left.due[name] = true
+			q.shared.left.Due[name] = true
 		}
 	}
 }
 
-func asksFor(wants []want, endpoint string) bool {
-	return slices.ContainsFunc(wants, func(w want) bool { return w.endpoint == endpoint })
+func asksFor(wants []store.Want, endpoint string) bool {
+	return slices.ContainsFunc(wants, func(w store.Want) bool { return w.Endpoint == endpoint })
 }
 
 // adopt makes a task of a delivery that was claimed for this process.
-func (q *Queue) adopt(c *stored) *task {
-	t := &task{stored: *c, line: q.lines[c.Endpoint], loaded: true, late: true, wait: q.waits[c.id]}
+func (q *Queue) adopt(c *store.Stored) *task {
+	t := &task{Stored: *c, line: q.lines[c.Endpoint], loaded: true, late: true, wait: q.waits[c.ULID]}
 	if t.wait == nil {
 		t.wait = newWait()
 	}
 	t.wait.passing = false
-	delete(q.waits, c.id)
+	delete(q.waits, c.ULID)
 	t.line.busy++
 	q.active++
-	q.running[t.id] = t
+	q.running[t.ULID] = t
 	return t
 }
 
 // wants says what there are handlers for. Without any, a claim still tells how much is left.
-func (q *Queue) wants(now time.Time) (wants []want) {
+func (q *Queue) wants(now time.Time) (wants []store.Want) {
 	if q.stopping || q.outage {
 		return nil
 	}
 	if w, ok := q.wantSuspect(now); ok {
-		return []want{w}
+		return []store.Want{w}
 	}
 	if q.heldBack(now) {
 		return nil
 	}
 	for _, l := range q.lines {
 		if n := l.room() - l.busy; n > 0 && l.Handle != nil {
-			wants = append(wants, want{endpoint: l.Name, n: n})
+			wants = append(wants, store.Want{Endpoint: l.Name, N: n})
 		}
 	}
 	return wants
 }
 
 // wantSuspect is dispatchSuspect where deliveries are shared.
-func (q *Queue) wantSuspect(now time.Time) (want, bool) {
+func (q *Queue) wantSuspect(now time.Time) (store.Want, bool) {
 	s := q.shared
 	if !q.suspectDue(now) || q.alone != nil && now.Before(q.aloneTill) {
-		return want{}, false
+		return store.Want{}, false
 	}
 	switch {
 	case q.active == 0:
 		q.holdTill = time.Time{}
-		for endpoint := range s.left.suspects {
-			return want{endpoint: endpoint, n: 1, suspects: true}, true
+		for endpoint := range s.left.Suspects {
+			return store.Want{Endpoint: endpoint, N: 1, Suspects: true}, true
 		}
 	case q.holdTill.IsZero():
 		q.holdTill = now.Add(aloneFor)
@@ -217,23 +211,23 @@ func (q *Queue) wantSuspect(now time.Time) (want, bool) {
 		q.holdTill = time.Time{}
 		s.giveWay = now.Add(time.Minute)
 	}
-	return want{}, false
+	return store.Want{}, false
 }
 
 // suspectDue reports whether a delivery waits that is to be started alone.
 func (q *Queue) suspectDue(now time.Time) bool {
 	if q.shared != nil {
-		return len(q.shared.left.suspects) > 0 && !now.Before(q.shared.giveWay)
+		return len(q.shared.left.Suspects) > 0 && !now.Before(q.shared.giveWay)
 	}
-	return len(q.suspects) > 0 && q.suspects[0].at <= now.UnixNano()
+	return len(q.suspects) > 0 && q.suspects[0].At <= now.UnixNano()
 }
 
 // mayBeDue reports whether deliveries of an endpoint are known to be due, which go before those that arrive.
 func (q *Queue) mayBeDue(l *line, now time.Time) bool {
 	if q.shared != nil {
-		return q.shared.left.due[l.Name]
+		return q.shared.left.Due[l.Name]
 	}
-	return len(l.due) > 0 && l.due[0].at <= now.UnixNano()
+	return len(l.due) > 0 && l.due[0].At <= now.UnixNano()
 }
 
 // renewer keeps this process's claims, and asks how those deliveries ended elsewhere whose end someone waits for here.
@@ -253,12 +247,12 @@ func (q *Queue) renewer() {
 
 func (q *Queue) renewOnce() {
 	q.mu.Lock()
-	claims := make([]held, 0, len(q.running))
+	claims := make([]store.Lease, 0, len(q.running))
 	for id, t := range q.running {
-		claims = append(claims, held{id: id, token: t.token})
+		claims = append(claims, store.Lease{ID: id, Token: t.Token})
 	}
 	q.mu.Unlock()
-	gone, err := q.shared.renew(q.life, claims)
+	gone, err := q.shared.Renew(q.life, claims)
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if err != nil {
@@ -268,20 +262,20 @@ func (q *Queue) renewOnce() {
 	q.shared.failing = false
 	tokens := make(map[ulid.ULID]int64, len(gone))
 	for _, c := range claims {
-		tokens[c.id] = c.token
+		tokens[c.ID] = c.Token
 	}
 	for _, g := range gone {
-		if t := q.running[g.id]; t != nil && t.token == tokens[g.id] && !t.ended && !t.gone {
+		if t := q.running[g.ID]; t != nil && t.Token == tokens[g.ID] && !t.ended && !t.gone {
 			q.loseClaim(t, g)
 		}
 	}
 }
 
 // loseClaim cancels a handler whose delivery is no longer this process's.
-func (q *Queue) loseClaim(t *task, g lost) {
+func (q *Queue) loseClaim(t *task, g store.LostLease) {
 	report, cause := Report{State: Waiting, Reason: errTakenOver.Error()}, errTakenOver
-	if g.discarded {
-		report, cause = Report{State: Discarded, Reason: g.reason}, errDiscarded
+	if g.Discarded {
+		report, cause = Report{State: Discarded, Reason: g.Reason}, errDiscarded
 	} else {
 		q.cfg.Warn(fmt.Errorf("run delivery %s: %w; its handler is cancelled here", t.ID, cause))
 	}
@@ -308,7 +302,7 @@ func (q *Queue) sweepShared() {
 	pause := time.NewTimer(sweepPause)
 	defer pause.Stop()
 	for {
-		more, err := q.eng.sweep(q.life, q.retention(q.now(), sweepRows))
+		more, err := q.eng.Sweep(q.life, q.retention(q.now(), sweepRows))
 		if err != nil {
 			q.mu.Lock()
 			q.sayFailing(fmt.Errorf("remove deliveries that need not be kept: %w", err))
@@ -359,7 +353,7 @@ func (q *Queue) showElsewhere(ids []ulid.ULID) {
 	if len(ids) == 0 {
 		return
 	}
-	ds, err := q.shared.deliveries(q.life, ids)
+	ds, err := q.shared.Deliveries(q.life, ids)
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if err != nil {
@@ -392,7 +386,7 @@ func (q *Queue) askElsewhere(ids []ulid.ULID) {
 	if len(ask) == 0 {
 		return
 	}
-	ds, err := q.shared.deliveries(q.life, ask)
+	ds, err := q.shared.Deliveries(q.life, ask)
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if err != nil {
@@ -401,7 +395,7 @@ func (q *Queue) askElsewhere(ids []ulid.ULID) {
 	}
 	for i := range ds {
 		d := &ds[i]
-		id := idOf(d)
+		id := store.IDOf(d)
 		if w := q.waits[id]; w != nil && (d.State.Finished() || d.State == Retrying) {
 			delete(q.waits, id)
 			w.elsewhere = true
@@ -416,46 +410,46 @@ const resultTime = time.Second
 // resultOf reads what the handler of a delivery returned in another process, nil where that can't be read in time: the
 // delivery is done all the same.
 func (q *Queue) resultOf(id string) []byte {
-	key, ok := parseID(id)
+	key, ok := store.ParseID(id)
 	if !ok {
 		return nil
 	}
 	ctx, cancel := context.WithTimeout(q.life, resultTime)
 	defer cancel()
-	r, err := q.eng.get(ctx, key)
+	r, err := q.eng.Get(ctx, key)
 	if err != nil {
 		q.cfg.Warn(fmt.Errorf("read what the handler of delivery %s returned in another process: %w; it is answered without", id, err))
 		return nil
 	}
-	return r.report().Result
+	return reportOf(r).Result
 }
 
 // tellOthers lets other processes know what a commit changed.
 func (q *Queue) tellOthers(c *commit) {
 	var ids []ulid.ULID
 	due := false
-	for _, j := range c.joiners {
+	for _, j := range c.arrivals {
 		switch {
 		case j.err != nil:
-		case j.first != nil:
-			ids = append(ids, idOf(j.first))
+		case j.First != nil:
+			ids = append(ids, store.IDOf(j.First))
 		default:
-			ids = append(ids, j.task.id)
-			due = due || j.task.State == Waiting && j.burst == nil
-			if j.merged != nil {
-				ids = append(ids, j.merged.id)
+			ids = append(ids, j.task.ULID)
+			due = due || j.task.State == Waiting && j.Burst == nil
+			if j.Merged != nil {
+				ids = append(ids, j.Merged.ULID)
 			}
 		}
 	}
-	for _, k := range c.closings {
-		if k.err == nil && !k.lost {
-			ids = append(ids, k.id)
-			due = due || k.to == Waiting || k.task.serial != 0
+	for _, k := range c.ends {
+		if k.err == nil && !k.Lost {
+			ids = append(ids, k.ID)
+			due = due || k.To == Waiting || k.task.Serial != 0
 		}
 	}
-	for _, d := range c.drops {
-		if d.err == nil && d.from != "" {
-			ids = append(ids, d.id)
+	for _, d := range c.discards {
+		if d.err == nil && d.Before != "" {
+			ids = append(ids, d.ID)
 		}
 	}
 	if len(ids) == 0 {
@@ -464,7 +458,7 @@ func (q *Queue) tellOthers(c *commit) {
 	if due {
 		q.lookSoon()
 	}
-	q.shared.tell(ids, due)
+	q.shared.Tell(ids, due)
 }
 
 // stopClaiming returns once nothing is claimed any more. A claim that the database does not answer is given up: should it be made all the

@@ -12,6 +12,11 @@ import (
 	"time"
 
 	"github.com/hubhook/hubhook/internal/testing/pgserver"
+	"github.com/jackc/pgx/v5"
+
+	"github.com/hubhook/hubhook/internal/queue/store/storetest"
+
+	"github.com/hubhook/hubhook/internal/queue/store"
 )
 
 // join opens and starts one of several queues on a database.
@@ -124,7 +129,7 @@ func TestSharedSeries(t *testing.T) {
 			}
 		}
 	}
-	eventually(t, func() bool { return unfinishedCount(t.Context(), here.Queue) == 0 })
+	storetest.Eventually(t, func() bool { return unfinishedCount(t.Context(), here.Queue) == 0 })
 	mu.Lock()
 	defer mu.Unlock()
 	if len(ran) != 6*each {
@@ -201,7 +206,7 @@ func TestSharedDiscardCancelsElsewhere(t *testing.T) {
 	if r.Report().State != Discarded || r.Report().Reason != "from there" {
 		t.Errorf("who waits is told %+v", r.Report())
 	}
-	eventually(t, func() bool { return len(here.get(r.ID).AttemptList) == 1 })
+	storetest.Eventually(t, func() bool { return len(here.get(r.ID).AttemptList) == 1 })
 	if rec := there.get(r.ID); rec.State != Discarded {
 		t.Errorf("the delivery is %+v", rec.Delivery)
 	}
@@ -220,7 +225,7 @@ func TestSharedWatch(t *testing.T) {
 		select {
 		case c := <-w.C:
 			if c.Delivery.State == Done {
-				if _, ok := parseID(c.Delivery.ID); !ok || c.Delivery.Endpoint != "inbox" {
+				if _, ok := store.ParseID(c.Delivery.ID); !ok || c.Delivery.Endpoint != "inbox" {
 					t.Errorf("the change is %+v", c)
 				}
 				w.Close()
@@ -259,7 +264,7 @@ func TestSharedShutdownHandsBack(t *testing.T) {
 	case <-time.After(20 * time.Second):
 		t.Fatal("what was handed back never runs")
 	}
-	eventually(t, func() bool { return there.get(r.ID).State == Done })
+	storetest.Eventually(t, func() bool { return there.get(r.ID).State == Done })
 	there.end()
 }
 
@@ -269,16 +274,20 @@ func TestSharedSuspectOfAnotherEndpoint(t *testing.T) {
 	there := join(t, url, Config{}, Endpoint{Name: "other", Concurrency: 1, Handle: newGate().handle})
 	there.accept(Arrival{Endpoint: "other"})
 	left := there.accept(Arrival{Endpoint: "other"}) // waits, since the only handler is busy
-	eng := there.eng.(*postgresEngine)
-	eventually(t, func() bool { // not at once, where it was claimed while the first one took the handler: then it is handed back
-		tag, err := eng.workers.Exec(t.Context(), "UPDATE hubhook.unfinished SET suspect = true WHERE state = 0")
+	conn, err := pgx.Connect(t.Context(), url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close(t.Context())
+	storetest.Eventually(t, func() bool { // not at once, where it was claimed while the first one took the handler: then it is handed back
+		tag, err := conn.Exec(t.Context(), "UPDATE hubhook.unfinished SET suspect = true WHERE state = 0")
 		if err != nil {
 			t.Error(err)
 		}
 		return tag.RowsAffected() == 1
 	})
 	here := join(t, url, Config{}, Endpoint{Handle: func(context.Context, *Claim) Outcome { return Outcome{} }})
-	eventually(t, func() bool { // it knows of the suspect, or of nothing that waits for it to start
+	storetest.Eventually(t, func() bool { // it knows of the suspect, or of nothing that waits for it to start
 		here.mu.Lock()
 		defer here.mu.Unlock()
 		return here.waiting == 1

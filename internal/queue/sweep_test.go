@@ -5,18 +5,20 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/hubhook/hubhook/internal/queue/store"
 )
 
 // endlessEngine always has more to remove.
 type endlessEngine struct {
-	engine
-	sharing
+	store.Engine
+	store.Sharing
 	sweeps int
 }
 
-func (e *endlessEngine) skew() time.Duration { return 0 }
+func (e *endlessEngine) Skew() time.Duration { return 0 }
 
-func (e *endlessEngine) sweep(context.Context, retention) (bool, error) {
+func (e *endlessEngine) Sweep(context.Context, store.Retention) (bool, error) {
 	e.sweeps++
 	return true, nil
 }
@@ -26,7 +28,7 @@ func (e *endlessEngine) sweep(context.Context, retention) (bool, error) {
 func TestSweepingSharedDeliveriesPauses(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		e := &endlessEngine{}
-		q := &Queue{eng: e, cfg: Config{}.withDefaults(), life: t.Context(), shared: &shared{sharing: e, quit: make(chan struct{})}}
+		q := &Queue{eng: e, cfg: Config{}.withDefaults(), life: t.Context(), shared: &shared{Sharing: e, quit: make(chan struct{})}}
 		swept := make(chan struct{})
 		go func() {
 			defer close(swept)

@@ -15,32 +15,42 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/hubhook/hubhook/internal/queue/store"
 )
 
-var writeFixture = flag.Bool("write-fixture", false, "write testdata/schemaN.db of the schema's newest version, where it is missing")
+var writeFixture = flag.Bool("write-fixture", false, "write sqlite/testdata/schemaN.db of the schema's newest version, where it is missing")
 
 // TestUpgrade opens a database of each version that the schema ever had, left behind by a process that died, and finds all
 // that was in it. Beside schemaN.db stands schemaN.json, the records as that version of hubhook showed them.
 func TestUpgrade(t *testing.T) {
-	newest := fixturePath(len(migrations))
+	versions := newestSchema(t)
+	newest := fixturePath(versions)
 	if _, err := os.Stat(newest); err != nil {
 		if !*writeFixture {
 			t.Fatalf("there is no database of the schema's newest version: %v; make one with: go test ./internal/queue -run TestUpgrade -write-fixture", err)
 		}
 		synctest.Test(t, func(t *testing.T) { makeFixture(t, newest) })
 	}
-	fixtures, err := filepath.Glob("testdata/schema*.db")
-	if err != nil || len(fixtures) != len(migrations) {
-		t.Fatalf("there are %d databases for %d versions of the schema: %v, %v", len(fixtures), len(migrations), fixtures, err)
+	fixtures, err := filepath.Glob("sqlite/testdata/schema*.db")
+	if err != nil || len(fixtures) != versions {
+		t.Fatalf("there are %d databases for %d versions of the schema: %v, %v", len(fixtures), versions, fixtures, err)
 	}
-	for version := 1; version <= len(migrations); version++ {
+	for version := 1; version <= versions; version++ {
 		t.Run(fmt.Sprint(version), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) { upgrade(t, fixturePath(version)) })
 		})
 	}
 }
 
-func fixturePath(version int) string { return fmt.Sprintf("testdata/schema%d.db", version) }
+func fixturePath(version int) string { return fmt.Sprintf("sqlite/testdata/schema%d.db", version) }
+
+// newestSchema is the version of the schema that a new database has.
+func newestSchema(t *testing.T) int {
+	f := open(t, t.TempDir(), Config{})
+	defer f.close()
+	return number(t, f.Queue, "PRAGMA user_version")
+}
 
 func recordsPath(fixture string) string { return strings.TrimSuffix(fixture, ".db") + ".json" }
 
@@ -67,7 +77,7 @@ func upgrade(t *testing.T, fixture string) {
 		if want.State == Running { // when the process died
 			want.State = Waiting
 			last := &want.AttemptList[len(want.AttemptList)-1]
-			last.Ended, last.Error = true, interruptedText
+			last.Ended, last.Error = true, store.InterruptedText
 		}
 		if !want.State.Finished() {
 			unfinished++
@@ -174,9 +184,7 @@ func makeFixture(t *testing.T, path string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := f.eng.(*sqliteEngine).w.queryRow("PRAGMA wal_checkpoint(TRUNCATE)"); err != nil {
-		t.Fatal(err)
-	}
+	run(t, f.Queue, "PRAGMA wal_checkpoint(TRUNCATE)")
 	db, err := os.ReadFile(filepath.Join(f.dir, "hubhook.db"))
 	if err != nil {
 		t.Fatal(err)

@@ -10,6 +10,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/hubhook/hubhook/internal/queue/sqlite"
 )
 
 // The write-ahead log stays within a few times its bound under full load, with readers beside it. HUBHOOK_SOAK=10m makes the load
@@ -23,12 +25,8 @@ func TestLogIsBounded(t *testing.T) {
 		bound, limit, written, until = 4<<20, 32<<20, 0, time.Now().Add(long)
 	}
 	dir := t.TempDir()
-	path := filepath.Join(dir, databaseName)
-	eng, err := openSQLite(t.Context(), path, sqliteConfig{walBytes: bound, warn: func(err error) { t.Error(err) }})
-	if err != nil {
-		t.Fatal(err)
-	}
-	q := newQueue(Config{Dir: dir, Warn: func(err error) { t.Error(err) }}.withDefaults(), eng, nil)
+	path := filepath.Join(dir, sqlite.DatabaseName)
+	q := openOn(t, nil, dir, sqlite.Config{LogBytes: bound, Warn: func(err error) { t.Error(err) }})
 	if err := q.Start([]Endpoint{{Name: "inbox", Handle: func(context.Context, *Claim) Outcome { return Outcome{} }, DedupeWindow: time.Hour}}); err != nil {
 		t.Fatal(err)
 	}
@@ -76,55 +74,4 @@ func TestLogIsBounded(t *testing.T) {
 	if largest > limit {
 		t.Errorf("the log grew to %d KiB, over %d; its bound is %d KiB", largest>>10, limit>>10, bound>>10)
 	}
-}
-
-// What retention removes gives its room back to the system, in steps of which none is large.
-func TestRetentionGivesSpaceBack(t *testing.T) {
-	f := begin(t, Config{}, Endpoint{})
-	for i := range 1500 {
-		f.accept(Arrival{Body: bytes.Repeat([]byte{byte(i), byte(i >> 8), 'x'}, 2500)})
-	}
-	eng := f.eng.(*sqliteEngine)
-	size := func() int64 {
-		t.Helper()
-		if _, err := eng.w.queryRow("PRAGMA wal_checkpoint(TRUNCATE)"); err != nil {
-			t.Fatal(err)
-		}
-		info, err := os.Stat(eng.path)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return info.Size()
-	}
-	exclusive(f.Queue, func() {
-		before, steps := size(), 0
-		for more := true; more; steps++ {
-			was := keptCount(eng)
-			var err error
-			if more, err = eng.sweep(t.Context(), retention{before: time.Now().Add(time.Hour), rows: 200}); err != nil {
-				t.Fatal(err)
-			}
-			if removed := was - keptCount(eng); removed > 200 {
-				t.Errorf("one step removed %d", removed)
-			}
-		}
-		// 4 MiB of free pages are kept for what comes.
-		if after := size(); after > 4<<20+before/8 {
-			t.Errorf("of %d KiB %d KiB are left after %d steps", before>>10, after>>10, steps)
-		}
-		if n := keptCount(eng); n != 0 {
-			t.Errorf("%d are left", n)
-		}
-	})
-	f.end()
-}
-
-// keptCount is how many deliveries there are by the counts that are kept.
-func keptCount(e *sqliteEngine) (n int64) {
-	for _, states := range e.summary.Counts {
-		for _, count := range states {
-			n += count
-		}
-	}
-	return n
 }

@@ -66,18 +66,18 @@ func (q *Queue) tellWatchers(c Change) {
 }
 
 // announceEnd tells the watchers of the end of an attempt.
-func (q *Queue) announceEnd(k *closing) {
+func (q *Queue) announceEnd(k *pendingEnd) {
 	if !q.watched() {
 		return
 	}
 	d := k.task.Delivery
-	d.State, d.Reason, d.Attempts, d.RunAt = k.to, k.reason, k.attempts, time.Time{}
-	if k.to == Retrying {
-		d.RunAt = k.runAt
+	d.State, d.Reason, d.Attempts, d.RunAt = k.To, k.Reason, k.Attempts, time.Time{}
+	if k.To == Retrying {
+		d.RunAt = k.RunAt
 	}
 	c := Change{Delivery: d, Value: k.task.value, Sender: k.task.wait.sender}
-	if k.attempt.N > 0 {
-		a := k.attempt
+	if k.Attempt.N > 0 {
+		a := k.Attempt
 		c.Attempt = &a
 	}
 	q.announce(c)

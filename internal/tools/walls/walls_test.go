@@ -38,7 +38,7 @@ func TestCheckAllows(t *testing.T) {
 		file("server/main.go", code, "os.Exit", "os.Stdout"),
 		file("ui/home.go", code, "./payload", "github.com/gorilla/mux", "github.com/fatih/color", "os.Stdout"),
 		file("ui/inspector/api.go", code, "./internal/queue", "./payload", "github.com/gorilla/mux"),
-		file("internal/queue/sqlite.go", code, "database/sql", "modernc.org/sqlite", "modernc.org/sqlite/lib"),
+		file("internal/queue/sqlite/sqlite.go", code, "./internal/queue/sqlite/salvage", "./internal/queue/store/datadir", "database/sql", "modernc.org/sqlite", "modernc.org/sqlite/lib"),
 		file("internal/queue/postgres/postgres.go", code, "./internal/queue/store", "github.com/jackc/pgx/v5"),
 		file("tunnel/ngrok.go", code, "golang.ngrok.com/ngrok/v2", "net/http", "os.Getenv", "log.Printf"),
 		file("tunnel/tunneltest/edge.go", code, "./tunnel", "golang.ngrok.com/muxado/v2"),
@@ -50,7 +50,7 @@ func TestCheckAllows(t *testing.T) {
 		file("internal/testing/pgserver/pgserver.go", code, "./internal/testing/needs", "github.com/jackc/pgx/v5"),
 		file("internal/tools/bench/roles.go", code, "./internal/testing/pgserver"),
 
-		file("internal/queue/queue_test.go", internalTest, "./internal/testing/needs", "./internal/queue/queuetest", "os.Exit", "fmt.Println"),
+		file("internal/queue/queue_test.go", internalTest, "./internal/testing/needs", "./internal/queue/store/storetest", "os.Exit", "fmt.Println"),
 		file("server/server_test.go", internalTest, "./tunnel/tunneltest", "./hub/hubtest", "database/sql"),
 		file("internal/queue/example_test.go", externalTest, "./server", "./internal/cli"),
 		file("main_test.go", externalTest, "./", "./internal/testing/needs", "modernc.org/sqlite"),

@@ -1,0 +1,53 @@
+package queue
+
+import (
+	"context"
+
+	"github.com/hubhook/hubhook/internal/queue/sqlite"
+	"github.com/hubhook/hubhook/internal/queue/store"
+	"github.com/hubhook/hubhook/internal/queue/store/datadir"
+)
+
+// What a queue's users meet of the store has its name here too, so that they import this package alone.
+type (
+	State           = store.State
+	Delivery        = store.Delivery
+	Record          = store.Record
+	Attempt         = store.Attempt
+	Filter          = store.Filter
+	Counts          = store.Counts
+	TimeSeriesQuery = store.TimeSeriesQuery
+	TimeStep        = store.TimeStep
+	LockedError     = datadir.LockedError
+	BackupConfig    = sqlite.BackupConfig
+	BackupReport    = sqlite.BackupReport
+	RecoverConfig   = sqlite.RecoverConfig
+	Recovery        = sqlite.Recovery
+)
+
+// The states of a delivery, as package store describes them.
+const (
+	Waiting   = store.Waiting
+	Running   = store.Running
+	Retrying  = store.Retrying
+	Done      = store.Done
+	Dead      = store.Dead
+	Skipped   = store.Skipped
+	Merged    = store.Merged
+	Discarded = store.Discarded
+)
+
+// The errors that an engine returns too. Test with errors.Is.
+var (
+	ErrNotFound = store.ErrNotFound
+	ErrDiskFull = store.ErrDiskFull
+)
+
+// States returns all states, in the order of a delivery's life.
+func States() []State { return store.States() }
+
+// Backup writes a copy of a data directory's database, as sqlite.Backup says.
+func Backup(ctx context.Context, c BackupConfig) (*BackupReport, error) { return sqlite.Backup(ctx, c) }
+
+// Recover makes a new database of all that can be read of a damaged one, as sqlite.Recover says.
+func Recover(ctx context.Context, c RecoverConfig) (*Recovery, error) { return sqlite.Recover(ctx, c) }

@@ -1,0 +1,56 @@
+package postgres
+
+import (
+	"bytes"
+	"fmt"
+	"net/http"
+	"testing"
+	"time"
+
+	"github.com/hubhook/hubhook/internal/testing/pgserver"
+	"github.com/oklog/ulid/v2"
+
+	"github.com/hubhook/hubhook/internal/queue/store"
+)
+
+// BenchmarkCommit measures commits of deliveries that run at once, each commit with the ends of the one before.
+func BenchmarkCommit(b *testing.B) {
+	header := store.PackHeader(http.Header{"Content-Type": {"application/json"}, "User-Agent": {"hub"}, "Webhook-Id": {"6653a1b2c3d4e5f6a7b8c9d0"}})
+	body := bytes.Repeat([]byte(`{"event":{"action":"update"}} `), 50)
+	for _, rows := range []int{1, 16, 64} {
+		b.Run(fmt.Sprint(rows), func(b *testing.B) {
+			e, err := Open(b.Context(), pgserver.Database(b), Config{Warn: func(err error) { b.Error(err) }})
+			if err != nil {
+				b.Fatal(err)
+			}
+			ids := store.IDSource{Random: ulid.Monotonic(ulid.DefaultEntropy(), 0)}
+			var ends []*store.End
+			deliveries := 0
+			for b.Loop() {
+				next := &store.Batch{Ends: ends}
+				ends = nil
+				for range rows {
+					now := time.Now()
+					a := &store.Arrival{Header: header, Body: body, Dedupe: true, Since: now.Add(-time.Hour)}
+					a.Stored.ULID, a.Stored.Token = ids.Next(now), store.NewToken()
+					a.Stored.Delivery = store.Delivery{
+						Endpoint: "inbox", State: store.Running, Received: now, Attempts: 1, WebhookID: a.Stored.ULID.String(),
+						Scope: "repo.content", Action: "update", RepoType: "dataset", RepoName: "some-user/some-data",
+					}
+					a.Stored.Started = now
+					next.Arrivals = append(next.Arrivals, a)
+					ends = append(ends, &store.End{ID: a.Stored.ULID, Endpoint: "inbox", From: store.Running, To: store.Done, Attempts: 1, Token: a.Stored.Token,
+						Attempt: store.Attempt{N: 1, Started: now, Ended: true, Duration: time.Millisecond, Result: []byte("{}")}})
+				}
+				if err := e.Commit(next); err != nil {
+					b.Fatal(err)
+				}
+				deliveries += rows
+			}
+			b.ReportMetric(float64(deliveries)/b.Elapsed().Seconds(), "deliveries/s")
+			if err := e.Close(); err != nil {
+				b.Fatal(err)
+			}
+		})
+	}
+}

@@ -1,0 +1,24 @@
+package postgres
+
+import (
+	"fmt"
+	"os"
+	"testing"
+
+	"github.com/hubhook/hubhook/internal/testing/pgserver"
+	"go.uber.org/goleak"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(testsWithServer{m}) }
+
+// testsWithServer are all tests, and the end of the server that they share.
+type testsWithServer struct{ *testing.M }
+
+func (ts testsWithServer) Run() int {
+	code := ts.M.Run()
+	if err := pgserver.CloseShared(); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	return code
+}

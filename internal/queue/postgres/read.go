@@ -1,0 +1,296 @@
+package postgres
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgtype"
+	"github.com/oklog/ulid/v2"
+
+	"github.com/hubhook/hubhook/internal/queue/store"
+)
+
+// columns are those of a row_1, of a delivery d without content.
+const columns = `0::bigint, 0::bigint, 0::bigint,
+	d.id, d.endpoint, d.state, d.received, d.attempts, d.failures, d.interruptions,
+	d.duplicates, d.replays, d.synthetic, d.started, d.duration, d.run_at, d.replay_of,
+	d.merged_into, d.scope, d.action, d.repo_type, d.repo_name, d.webhook_id, d.reason,
+	d.burst, ` + noClaim
+
+const noClaim = "d.token, NULL::bigint, NULL::uuid[], NULL::bytea, NULL::bytea, NULL::smallint"
+
+// reading bounds a query for which the caller may wait for ever.
+func (e *Engine) reading(ctx context.Context) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(ctx, readFor)
+}
+
+// queryDeliveries runs a query for columns.
+func (e *Engine) queryDeliveries(ctx context.Context, doing, query string, args ...any) ([]store.Delivery, error) {
+	ctx, cancel := e.reading(ctx)
+	defer cancel()
+	rows, err := queryRows(ctx, e.readers, query, args...)
+	if err != nil {
+		return nil, e.failed(doing, err)
+	}
+	var ds []store.Delivery
+	for i := range rows {
+		ds = append(ds, e.delivery(&rows[i]))
+	}
+	return ds, nil
+}
+
+func (e *Engine) Deliveries(ctx context.Context, ids []ulid.ULID) ([]store.Delivery, error) {
+	return e.queryDeliveries(ctx, "read deliveries from the database",
+		"SELECT "+columns+" FROM hubhook.delivery d WHERE d.id = ANY ($1) ORDER BY d.id", uuidsOf(ids))
+}
+
+func (e *Engine) Unfinished(ctx context.Context, limit int) ([]store.Delivery, int, error) {
+	const doing = "read the unfinished deliveries from the database"
+	ds, err := e.queryDeliveries(ctx, doing, "SELECT "+columns+
+		" FROM hubhook.unfinished u JOIN hubhook.delivery d ON d.id = u.id ORDER BY u.id LIMIT $1", limit)
+	if err != nil {
+		return nil, 0, err
+	}
+	counts, err := e.Counts(ctx)
+	if err != nil {
+		return nil, 0, err
+	}
+	n := int64(0)
+	for _, states := range counts {
+		n += states[store.Waiting] + states[store.Running] + states[store.Retrying]
+	}
+	return ds, int(n), nil
+}
+
+func (e *Engine) Counts(ctx context.Context) (store.Counts, error) {
+	ctx, cancel := e.reading(ctx)
+	defer cancel()
+	rows, err := e.readers.Query(ctx, `SELECT endpoint, state, sum(n)::bigint FROM hubhook.tally GROUP BY 1, 2 HAVING sum(n) <> 0`)
+	if err != nil {
+		return nil, e.failed("read the counts from the database", err)
+	}
+	all := store.Counts{}
+	var endpoint, state, n int64
+	_, err = pgx.ForEachRow(rows, []any{&endpoint, &state, &n}, func() error {
+		name := e.endpointName(endpoint)
+		if all[name] == nil {
+			all[name] = map[store.State]int64{}
+		}
+		all[name][store.StateNames[state]] = n
+		return nil
+	})
+	return all, e.failed("read the counts from the database", err)
+}
+
+func (e *Engine) TimeSeries(ctx context.Context, in store.TimeSpan, endpoint string, add func(store.Alike)) error {
+	const doing = "read a time series from the database"
+	ctx, cancel := e.reading(ctx)
+	defer cancel()
+	// An id is never behind the clock, so it bounds the search; it may be ahead after the clock was set back.
+	var first ulid.ULID
+	if err := first.SetTime(uint64(max(0, in.From/int64(time.Millisecond)))); err != nil {
+		return e.failed(doing, err)
+	}
+	where, args := "d.id >= $4 AND d.received >= $1 AND d.received < $2", []any{in.From, in.To, in.Step, pgtype.UUID{Bytes: first, Valid: true}, int64(store.FinestDuration), store.ClassesPerE}
+	if endpoint != "" {
+		where, args = where+" AND d.endpoint = $7", append(args, store.Hash(endpoint))
+	}
+	// The classes are those of store.TimeSteps; what has no duration is in the lowest one.
+	rows, err := e.readers.Query(ctx, `SELECT (d.received - $1::bigint) / $3::bigint, d.state, count(*), count(d.duration), coalesce(max(d.duration), 0)
+		FROM hubhook.delivery d WHERE `+where+` GROUP BY 1, 2, floor(ln(greatest(d.duration, $5::bigint)::float8 / $5) * $6::float8)`, args...)
+	if err != nil {
+		return e.failed(doing, err)
+	}
+	var l store.Alike
+	_, err = pgx.ForEachRow(rows, []any{&l.Step, &l.State, &l.N, &l.Timed, &l.Longest}, func() error {
+		add(l)
+		return nil
+	})
+	return e.failed(doing, err)
+}
+
+func (e *Engine) List(ctx context.Context, f store.Filter) ([]store.Delivery, string, error) {
+	from, where, args := e.where(f)
+	query := "SELECT " + columns + " FROM " + from
+	if len(where) > 0 {
+		query += " WHERE " + strings.Join(where, " AND ")
+	}
+	// One more than asked for shows whether there are more.
+	args = append(args, f.Limit+1)
+	ds, err := e.queryDeliveries(ctx, "list deliveries from the database", fmt.Sprintf("%s ORDER BY d.id DESC LIMIT $%d", query, len(args)), args...)
+	if err != nil {
+		return nil, "", err
+	}
+	if len(ds) > f.Limit {
+		ds = ds[:f.Limit]
+		return ds, ds[len(ds)-1].ID, nil
+	}
+	return ds, "", nil
+}
+
+// where returns the tables and conditions of a filter.
+func (e *Engine) where(f store.Filter) (from string, where []string, args []any) {
+	// and adds a condition, in which each ? stands for the next value.
+	and := func(cond string, values ...any) {
+		for _, v := range values {
+			args = append(args, v)
+			cond = strings.Replace(cond, "?", fmt.Sprintf("$%d", len(args)), 1)
+		}
+		where = append(where, cond)
+	}
+	from = "hubhook.delivery d"
+	if f.Endpoint != "" {
+		and("d.endpoint = ?", store.Hash(f.Endpoint))
+	}
+	switch state := store.StateNumber(f.State); {
+	case f.State == "":
+	case state < 0:
+		and("false")
+	case state < store.StateDone:
+		from += " JOIN hubhook.unfinished u ON u.id = d.id"
+		and("u.state = ?::smallint", state)
+		and("d.state = ?::smallint", state)
+	case state == store.StateDone:
+		and("d.state = ?::smallint", state)
+	default:
+		and("d.unusual = ?::smallint", state)
+	}
+	if f.State != "" {
+		// Spares a search through all.
+		cond, values := "EXISTS (SELECT FROM hubhook.tally t WHERE t.state = ?::smallint HAVING sum(t.n) > 0)", []any{store.StateNumber(f.State)}
+		if f.Endpoint != "" {
+			cond, values = strings.Replace(cond, " HAVING", " AND t.endpoint = ? HAVING", 1), append(values, store.Hash(f.Endpoint))
+		}
+		and(cond, values...)
+	} else if f.Endpoint != "" {
+		and("EXISTS (SELECT FROM hubhook.tally t WHERE t.endpoint = ? HAVING sum(t.n) > 0)", store.Hash(f.Endpoint))
+	}
+	if f.Scope != "" {
+		and("(d.scope = ? OR starts_with(d.scope, ?))", escapeText(f.Scope), escapeText(f.Scope+"."))
+	}
+	if f.Action != "" {
+		and("d.action = ?", escapeText(f.Action))
+	}
+	if f.Repo != "" {
+		if kind, name, ok := strings.Cut(f.Repo, ":"); ok {
+			and("d.repo_type = ? AND d.repo_name = ?", escapeText(kind), escapeText(name))
+		} else {
+			and("d.repo_name = ?", escapeText(f.Repo))
+		}
+	}
+	if !f.Since.IsZero() {
+		// An id is never behind the clock, so it bounds the search; it may be ahead after the clock was set back.
+		var first ulid.ULID
+		if first.SetTime(uint64(max(0, f.Since.UnixMilli()))) == nil {
+			and("d.id >= ?", pgtype.UUID{Bytes: first, Valid: true})
+		}
+		and("d.received >= ?", f.Since.UnixNano())
+	}
+	if f.Unreplayed {
+		and("d.replays = 0")
+	}
+	if f.Before != "" {
+		id, _ := store.ParseID(f.Before)
+		and("d.id < ?", uuidOf(id))
+	}
+	if f.Query != "" {
+		q := strings.ToLower(escapeText(f.Query))
+		cond := `strpos(lower(d.webhook_id COLLATE "C"), ?) > 0 OR strpos(lower(d.repo_name COLLATE "C"), ?) > 0 OR strpos(lower(d.reason COLLATE "C"), ?) > 0`
+		values := []any{q, q, q}
+		if store.MaybeID(f.Query) {
+			in, more := idPart(f.Query)
+			cond += " OR " + in
+			values = append(values, more...)
+		}
+		and("("+cond+")", values...)
+	}
+	return from, where, args
+}
+
+// idPart returns a condition for ids that have a part, and its values. An id is 26 digits of 5 bits, of which the first two do
+// not count. Looking at the bits of each place where a digit begins is slow, so it is done only for ids that have those
+// bytes of the part which are whole, wherever it may begin.
+func idPart(part string) (cond string, values []any) {
+	var bits string
+	for _, digit := range strings.ToUpper(part) {
+		bits += fmt.Sprintf("%05b", strings.IndexRune(ulid.Encoding, digit))
+	}
+	const whole = "B'00' || ('x' || encode(uuid_send(d.id), 'hex'))::bit(128)"
+	var places, bytes []string
+	seen := map[string]bool{}
+	for i := range ulid.EncodedSize - len(part) + 1 {
+		places = append(places, fmt.Sprintf("substring(%s FROM %d FOR %d)", whole, 5*i+1, len(bits)))
+		begin := 5*i - 2 // the part's first bit within the id
+		first, end := (max(0, begin)+7)/8*8, (begin+len(bits))/8*8
+		pattern := []byte{}
+		for bit := first; bit < end; bit += 8 {
+			n, err := strconv.ParseUint(bits[bit-begin:bit-begin+8], 2, 8)
+			if err != nil {
+				panic(err) // they are zeros and ones
+			}
+			pattern = append(pattern, byte(n))
+		}
+		if !seen[string(pattern)] {
+			seen[string(pattern)] = true
+			bytes = append(bytes, "position(?::bytea IN uuid_send(d.id)) > 0")
+			values = append(values, pattern)
+		}
+	}
+	exact := "(?::text)::varbit IN (" + strings.Join(places, ", ") + ")"
+	return "CASE WHEN " + strings.Join(bytes, " OR ") + " THEN " + exact + " ELSE false END", append(values, bits)
+}
+
+func (e *Engine) Load(ctx context.Context, id ulid.ULID) (*store.Stored, error) {
+	ctx, cancel := e.reading(ctx)
+	defer cancel()
+	doing := "read delivery " + id.String() + " from the database"
+	rows, err := queryRows(ctx, e.readers, "SELECT "+strings.TrimSuffix(columns, noClaim)+
+		`u.token, u.serial,
+		CASE WHEN d.burst IS NOT NULL THEN ARRAY(SELECT m.id FROM hubhook.delivery m WHERE m.burst = d.burst AND m.state = 6 AND d.state <> 6 ORDER BY m.id) END,
+		c.header, c.body, c.encoding
+		FROM hubhook.delivery d LEFT JOIN hubhook.content c ON c.id = d.id LEFT JOIN hubhook.unfinished u ON u.id = d.id WHERE d.id = $1`, uuidOf(id))
+	if err != nil {
+		return nil, e.failed(doing, err)
+	}
+	if len(rows) == 0 {
+		return nil, store.ErrNotFound
+	}
+	s, err := e.stored(&rows[0])
+	return s, e.failed(doing, err)
+}
+
+func (e *Engine) Get(ctx context.Context, id ulid.ULID) (*store.Record, error) {
+	s, err := e.Load(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	doing := "read the attempts of " + id.String() + " from the database"
+	r := &store.Record{Delivery: s.Delivery, Header: s.Header, Body: s.Body, Merged: s.Merged}
+	ctx, cancel := e.reading(ctx)
+	defer cancel()
+	rows, err := e.readers.Query(ctx, `SELECT n, started, duration, coalesce(error, ''), coalesce(stack, ''), output, result
+		FROM hubhook.attempt WHERE delivery = $1 ORDER BY n`, uuidOf(id))
+	if err != nil {
+		return nil, e.failed(doing, err)
+	}
+	r.AttemptList, err = pgx.CollectRows(rows, func(row pgx.CollectableRow) (a store.Attempt, err error) {
+		a.Ended = true
+		var started int64
+		err = row.Scan(&a.N, &started, &a.Duration, &a.Error, &a.Stack, &a.Output, &a.Result)
+		a.Started, a.Error, a.Stack = time.Unix(0, started), unescapeText(a.Error), unescapeText(a.Stack)
+		return a, err
+	})
+	if err != nil {
+		return nil, e.failed(doing, err)
+	}
+	r.AddUnwritten(s.Started)
+	return r, nil
+}
+
+// errNoNotifications says that LISTEN does not work.
+var errNoNotifications = errors.New("no notification arrives; a pooler in transaction mode may be in between")

@@ -1,0 +1,390 @@
+package sqlite
+
+import (
+	"context"
+	"database/sql"
+	"database/sql/driver"
+	"errors"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/oklog/ulid/v2"
+
+	"github.com/hubhook/hubhook/internal/queue/store"
+)
+
+// columns are those of a Delivery, in the order of the col constants.
+const columns = `d.id, d.endpoint, d.state, d.received, d.attempts, d.failures, d.interruptions, d.duplicates, d.replays,
+	d.synthetic, d.started, d.duration, d.run_at, d.replay_of, d.merged_into, d.scope, d.action, d.repo_type, d.repo_name,
+	d.webhook_id, d.reason, d.serial, d.burst`
+
+const (
+	colID = iota
+	colEndpoint
+	colState
+	colReceived
+	colAttempts
+	colFailures
+	colInterruptions
+	colDuplicates
+	colReplays
+	colSynthetic
+	colStarted
+	colDuration
+	colRunAt
+	colReplayOf
+	colMergedInto
+	colScope
+	colAction
+	colRepoType
+	colRepoName
+	colWebhookID
+	colReason
+	colSerial
+	colBurst
+	colCount
+)
+
+// reader returns the connections for reading, which are opened when they are first needed.
+func (e *Engine) reader() (*sql.DB, error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.closed {
+		return nil, store.ErrClosed
+	}
+	if e.readers == nil {
+		db, err := sql.Open("sqlite", e.dsn(url.Values{
+			"mode": {"ro"}, "_pragma": {"busy_timeout(5000)", "query_only(1)", "cache_size(-2000)"},
+		}))
+		if err != nil {
+			return nil, err
+		}
+		db.SetMaxOpenConns(4)
+		db.SetMaxIdleConns(2)
+		db.SetConnMaxIdleTime(30 * time.Second)
+		e.readers = db
+	}
+	return e.readers, nil
+}
+
+// delivery makes a Delivery of a row of columns.
+func (e *Engine) delivery(row []driver.Value) store.Delivery {
+	number := func(i int) int64 { n, _ := row[i].(int64); return n }
+	str := func(i int) string { s, _ := row[i].(string); return s }
+	e.mu.Lock()
+	endpoint := e.names[number(colEndpoint)]
+	e.mu.Unlock()
+	d := store.Delivery{
+		ID:       store.FromKey(number(colID)).String(),
+		Endpoint: endpoint, State: store.StateNames[number(colState)], Reason: str(colReason),
+		WebhookID: str(colWebhookID), Synthetic: number(colSynthetic) != 0, Received: time.Unix(0, number(colReceived)),
+		Scope: str(colScope), Action: str(colAction), RepoType: str(colRepoType), RepoName: str(colRepoName),
+		Attempts: int(number(colAttempts)), Duplicates: int(number(colDuplicates)), Replays: int(number(colReplays)),
+		Duration: time.Duration(number(colDuration)),
+	}
+	if row[colReplayOf] != nil {
+		d.ReplayOf = store.FromKey(number(colReplayOf)).String()
+	}
+	if row[colMergedInto] != nil {
+		d.MergedInto = store.FromKey(number(colMergedInto)).String()
+	}
+	if d.State == store.Retrying {
+		d.RunAt = time.Unix(0, number(colRunAt))
+	}
+	return d
+}
+
+// stored makes of a row of columns what the queue needs to know of a delivery, without its content.
+func (e *Engine) stored(row []driver.Value) *store.Stored {
+	number := func(i int) int64 { n, _ := row[i].(int64); return n }
+	s := &store.Stored{
+		Delivery: e.delivery(row), ULID: store.FromKey(number(colID)),
+		Failures: int(number(colFailures)), Interruptions: int(number(colInterruptions)), Serial: number(colSerial), Burst: number(colBurst),
+	}
+	if row[colStarted] != nil {
+		s.Started = time.Unix(0, number(colStarted))
+	}
+	return s
+}
+
+// deliveries runs a query for columns.
+func (e *Engine) deliveries(ctx context.Context, query string, args ...any) ([]store.Delivery, error) {
+	db, err := e.reader()
+	if err != nil {
+		return nil, err
+	}
+	rows, err := db.QueryContext(ctx, query, args...)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var ds []store.Delivery
+	row, to := newRow()
+	for rows.Next() {
+		if err := rows.Scan(to...); err != nil {
+			return nil, err
+		}
+		ds = append(ds, e.delivery(row))
+	}
+	return ds, rows.Err()
+}
+
+// newRow returns a row of columns and the pointers to scan it.
+func newRow() (row []driver.Value, to []any) {
+	row, to = make([]driver.Value, colCount), make([]any, colCount)
+	for i := range row {
+		to[i] = (*any)(&row[i])
+	}
+	return row, to
+}
+
+func (e *Engine) Backlog(ctx context.Context, endpoint string) ([]store.Due, error) {
+	db, err := e.reader()
+	if err != nil {
+		return nil, err
+	}
+	rows, err := db.QueryContext(ctx, store.NumberStates(`SELECT d.run_at, d.id, d.attempts, d.failures, d.interruptions, d.state = {retrying},
+			coalesce(d.serial, 0), coalesce(d.burst, 0)
+		FROM delivery d JOIN endpoint p ON p.id = d.endpoint
+		WHERE p.name = ? AND d.run_at IS NOT NULL ORDER BY d.run_at, d.id`), endpoint)
+	if err != nil {
+		return nil, e.readError("read the backlog", err)
+	}
+	defer rows.Close()
+	var ds []store.Due
+	for rows.Next() {
+		var d store.Due
+		var key int64
+		if err := rows.Scan(&d.At, &key, &d.Attempts, &d.Failures, &d.Interruptions, &d.Retrying, &d.Serial, &d.Burst); err != nil {
+			return nil, e.readError("read the backlog", err)
+		}
+		d.ID = store.FromKey(key)
+		ds = append(ds, d)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, e.readError("read the backlog", err)
+	}
+	return ds, nil
+}
+
+func (e *Engine) Unfinished(ctx context.Context, limit int) ([]store.Delivery, int, error) {
+	e.mu.Lock()
+	n, low := 0, e.low
+	for _, c := range e.shown {
+		n += int(c[store.StateWaiting] + c[store.StateRunning] + c[store.StateRetrying])
+	}
+	e.mu.Unlock()
+	ds, err := e.deliveries(ctx, store.NumberStates("SELECT "+columns+` FROM delivery d WHERE d.state < {done}
+		AND d.id IN (SELECT id FROM delivery INDEXED BY delivery_due WHERE run_at IS NOT NULL UNION ALL SELECT id FROM delivery WHERE id >= ?)
+		ORDER BY d.id LIMIT ?`), low, limit)
+	if err != nil {
+		return nil, 0, e.readError("read the unfinished deliveries", err)
+	}
+	return ds, n, nil
+}
+
+func (e *Engine) Counts(context.Context) (store.Counts, error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	all := make(store.Counts, len(e.shown))
+	for id, c := range e.shown {
+		states := map[store.State]int64{}
+		for i, n := range c {
+			if n != 0 {
+				states[store.StateNames[i]] = n
+			}
+		}
+		all[e.names[id]] = states
+	}
+	return all, nil
+}
+
+// where returns the conditions of a filter, but for Query and Before, and about how many deliveries have to be looked at.
+// If that is 0, nothing can meet them.
+func (e *Engine) where(f store.Filter) (where []string, args []any, looks int64) {
+	and := func(cond string, values ...any) {
+		where = append(where, cond)
+		args = append(args, values...)
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for _, states := range e.shown {
+		for _, n := range states {
+			looks += n
+		}
+	}
+	endpoint, known := e.endpoints[f.Endpoint]
+	if f.Endpoint != "" {
+		if !known {
+			return nil, nil, 0
+		}
+		and("d.endpoint = ?", endpoint)
+	}
+	if f.State != "" {
+		state := store.StateNumber(f.State)
+		n := int64(0)
+		for id, c := range e.shown {
+			if state >= 0 && (f.Endpoint == "" || id == endpoint) {
+				n += c[state]
+			}
+		}
+		if n == 0 { // spares a search through all
+			return nil, nil, 0
+		}
+		and("d.state = ?", state)
+		switch {
+		case state >= store.StateDead:
+			and(store.NumberStates("d.state >= {dead}")) // so that SQLite sees that the index of these states serves
+			looks = n
+		case state < store.StateDone && n <= fewUnfinished:
+			and(store.NumberStates(`d.id IN (SELECT id FROM delivery INDEXED BY delivery_due WHERE run_at IS NOT NULL
+				UNION ALL SELECT id FROM delivery WHERE id >= ? AND state = {running})`), e.low)
+			looks = n
+		}
+	}
+	if f.Scope != "" {
+		and("(d.scope = ? OR d.scope >= ? AND d.scope < ?)", f.Scope, f.Scope+".", f.Scope+"/") // '/' comes after '.'
+	}
+	if f.Action != "" {
+		and("d.action = ?", f.Action)
+	}
+	if f.Repo != "" {
+		if kind, name, ok := strings.Cut(f.Repo, ":"); ok {
+			and("d.repo_type = ? AND d.repo_name = ?", kind, name)
+		} else {
+			and("d.repo_name = ?", f.Repo)
+		}
+	}
+	if !f.Since.IsZero() {
+		// An id is never behind the clock, so the key bounds the search; it may be ahead after the clock was set back.
+		and("d.id >= ? AND d.received >= ?", store.KeyAt(f.Since), f.Since.UnixNano())
+	}
+	if f.Unreplayed {
+		and("d.replays = 0")
+	}
+	return where, args, looks
+}
+
+// defaultPartRows is how many deliveries of a time series are read at once. While a reading goes on, the log can't start over.
+const defaultPartRows = 20_000
+
+// TimeSeries adds row by row: SQLite sorts what it groups, which takes three times as long.
+func (e *Engine) TimeSeries(ctx context.Context, in store.TimeSpan, endpoint string, add func(store.Alike)) error {
+	where, args := "d.received >= ? AND d.received < ?", []any{in.From, in.To}
+	if endpoint != "" {
+		e.mu.Lock()
+		id, known := e.endpoints[endpoint]
+		e.mu.Unlock()
+		if !known {
+			return nil
+		}
+		where, args = where+" AND d.endpoint = ?", append(args, id)
+	}
+	query := "SELECT d.id, d.received, d.state, d.duration FROM delivery d WHERE " + where + " AND d.id >= ? ORDER BY d.id LIMIT ?"
+	// An id is never behind the clock, so the key bounds the search; it may be ahead after the clock was set back.
+	next := store.KeyAt(time.Unix(0, in.From))
+	for rows := e.cfg.partRows; rows == e.cfg.partRows; {
+		rows = 0
+		err := e.each(ctx, query, append(slices.Clone(args), next, int64(e.cfg.partRows)), func(row []driver.Value) error {
+			l := store.Alike{Step: (row[1].(int64) - in.From) / in.Step, State: row[2].(int64), N: 1}
+			if duration, ended := row[3].(int64); ended {
+				l.Timed, l.Longest = 1, time.Duration(duration)
+			}
+			add(l)
+			next = row[0].(int64) + 1
+			rows++
+			return nil
+		})
+		if err != nil {
+			return e.lookError("read a time series", err)
+		}
+	}
+	return nil
+}
+
+func (e *Engine) Load(ctx context.Context, id ulid.ULID) (*store.Stored, error) {
+	if !store.HasKey(id) {
+		return nil, store.ErrNotFound
+	}
+	db, err := e.reader()
+	if err != nil {
+		return nil, err
+	}
+	row, to := newRow()
+	var header, body []byte
+	var encoding sql.NullInt64
+	err = db.QueryRowContext(ctx, "SELECT "+columns+`, c.header, c.body, c.encoding
+		FROM delivery d LEFT JOIN content c ON c.id = d.id WHERE d.id = ?`, store.Key(id)).Scan(append(to, &header, &body, &encoding)...)
+	if errors.Is(err, sql.ErrNoRows) {
+		return nil, store.ErrNotFound
+	}
+	if err != nil {
+		return nil, e.lookError("read delivery "+id.String(), err)
+	}
+	s := e.stored(row)
+	if s.Merged, err = mergedInto(ctx, db, s); err != nil {
+		return nil, e.lookError("read delivery "+id.String(), err)
+	}
+	if s.Header, err = store.UnpackHeader(header); err != nil {
+		return nil, e.lookError("read delivery "+id.String(), err)
+	}
+	if s.Body, err = store.UnpackBody(body, encoding.Int64); err != nil {
+		return nil, e.lookError("read delivery "+id.String(), err)
+	}
+	return s, nil
+}
+
+// mergedInto returns the IDs of those of s's burst that came before it, oldest first, unless s was itself merged.
+func mergedInto(ctx context.Context, db *sql.DB, s *store.Stored) (ids []string, err error) {
+	if s.Burst == 0 || s.State == store.Merged {
+		return nil, nil
+	}
+	rows, err := db.QueryContext(ctx, "SELECT id FROM delivery WHERE burst = ? AND id < ? ORDER BY id", s.Burst, store.Key(s.ULID))
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var key int64
+		if err := rows.Scan(&key); err != nil {
+			return nil, err
+		}
+		ids = append(ids, store.FromKey(key).String())
+	}
+	return ids, rows.Err()
+}
+
+func (e *Engine) Get(ctx context.Context, id ulid.ULID) (*store.Record, error) {
+	s, err := e.Load(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	r := &store.Record{Delivery: s.Delivery, Header: s.Header, Body: s.Body, Merged: s.Merged}
+	db, err := e.reader()
+	if err != nil {
+		return nil, err
+	}
+	rows, err := db.QueryContext(ctx, `SELECT n, started, duration, error, stack, output, result
+		FROM attempt WHERE delivery = ? ORDER BY n`, store.Key(id))
+	if err != nil {
+		return nil, e.lookError("read the attempts of "+id.String(), err)
+	}
+	defer rows.Close()
+	for rows.Next() {
+		a := store.Attempt{Ended: true}
+		var started int64
+		var msg, stack sql.NullString
+		if err := rows.Scan(&a.N, &started, &a.Duration, &msg, &stack, &a.Output, &a.Result); err != nil {
+			return nil, e.lookError("read the attempts of "+id.String(), err)
+		}
+		a.Started, a.Error, a.Stack = time.Unix(0, started), msg.String, stack.String
+		r.AttemptList = append(r.AttemptList, a)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, e.lookError("read the attempts of "+id.String(), err)
+	}
+	r.AddUnwritten(s.Started)
+	return r, nil
+}

@@ -1,0 +1,335 @@
+package sqlite
+
+import (
+	"context"
+	"database/sql"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/hubhook/hubhook/internal/queue/store"
+
+	"github.com/hubhook/hubhook/internal/queue/store/datadir"
+
+	"github.com/hubhook/hubhook/internal/queue/sqlite/salvage"
+)
+
+// Names beside hubhook.db. What is being recovered has the first suffix until it is whole and synced; then it is renamed
+// to the second with the time, and from there on takes hubhook.db's place, whoever finds it. What was damaged keeps the
+// third with the same time.
+const (
+	RecoveringSuffix = ".recovering"
+	RecoveredSuffix  = ".recovered-"
+	DamagedSuffix    = ".damaged-"
+)
+
+// besideDatabase are the endings of the files that make up a database.
+var besideDatabase = []string{"-wal", "-shm", ""}
+
+// RecoverConfig says what Recover is to do.
+type RecoverConfig struct {
+	// Dir is the data directory.
+	Dir string
+	// Progress is told how many pages of how many have been read. Default: nobody is told.
+	Progress func(done, total int)
+	// Now is the clock. Default time.Now.
+	Now func() time.Time
+}
+
+// Recovery says what Recover found and did.
+type Recovery struct {
+	// Sound: nothing is damaged, and nothing was changed. The fields after Unfinished are empty then.
+	Sound      bool
+	Database   string // path of hubhook.db
+	Deliveries int    // in it
+	Unfinished int    // of those; they run at the next start
+
+	Kept         string   // path of the damaged file; what was beside it has the same name with -wal and -shm
+	BadPages     int      // of that file, as far as could be seen
+	LostContent  []string // IDs of deliveries without headers and body
+	Died         []string // those among them that were unfinished, and are dead now
+	LostAttempts []string // IDs of deliveries that had more attempts than are left
+	Rebuilt      []string // IDs of deliveries whose record was lost, and which were put together from the rest
+	Renamed      []string // endpoints whose name was lost, by the name that they have now
+	Vanished     int      // deliveries of which nothing is left, as far as the counts that were kept tell; they may lack the last few before an unclean end
+}
+
+// Recover makes a new database of all that can be read of a damaged one. The damaged file is kept beside it. No process may
+// have the queue open; otherwise the error is a *LockedError. If Recover is killed, the damaged file is still in its place,
+// or the next Recover or Open ends what was begun.
+func Recover(ctx context.Context, c RecoverConfig) (*Recovery, error) {
+	if c.Progress == nil {
+		c.Progress = func(int, int) {}
+	}
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	path := filepath.Join(c.Dir, DatabaseName)
+	if err := anyDatabase(c.Dir); err != nil {
+		return nil, err
+	}
+	lock, err := datadir.Lock(c.Dir)
+	if err != nil {
+		return nil, err
+	}
+	r, err := recoverDatabase(ctx, path, c)
+	if err != nil {
+		err = fmt.Errorf("recover %s: %w", path, err)
+	}
+	return r, errors.Join(err, lock.Close())
+}
+
+// anyDatabase says that there is none in dir, so that asking for one makes nothing there.
+func anyDatabase(dir string) error {
+	found, err := filepath.Glob(filepath.Join(escapeGlob(dir), DatabaseName+"*"))
+	if err == nil && len(found) > 0 {
+		return nil
+	}
+	return noDatabase(dir)
+}
+
+// escapeGlob makes a pattern of path that matches it alone.
+func escapeGlob(path string) string {
+	return strings.NewReplacer(`*`, `[*]`, `?`, `[?]`, `[`, `[[]`).Replace(path)
+}
+
+func recoverDatabase(ctx context.Context, path string, c RecoverConfig) (*Recovery, error) {
+	if err := finishRecovery(path); err != nil {
+		return nil, err
+	}
+	pages, err := salvage.Open(path)
+	if err != nil {
+		return nil, fileError(datadir.Cause(err), datadir.Advice(err))
+	}
+	r, made, err := rescueDatabase(ctx, path, pages, c)
+	if err := errors.Join(err, pages.Close()); err != nil || r.Sound {
+		return r, err
+	}
+	stamp := c.Now().UTC().Format("20060102T150405Z")
+	r.Kept = path + DamagedSuffix + stamp
+	if err := os.Rename(made, path+RecoveredSuffix+stamp); err != nil {
+		return nil, err
+	}
+	if err := datadir.Sync(filepath.Dir(path)); err != nil {
+		return nil, err
+	}
+	if err := finishRecovery(path); err != nil {
+		return nil, err
+	}
+	return r, nil
+}
+
+// finishRecovery puts a database that was recovered in its place, if there is one that is not there yet.
+func finishRecovery(path string) error {
+	found, err := filepath.Glob(escapeGlob(path+RecoveredSuffix) + "*")
+	if err != nil || len(found) == 0 {
+		return err
+	}
+	recovered := found[0]
+	kept := path + DamagedSuffix + strings.TrimPrefix(recovered, path+RecoveredSuffix)
+	// The log first: it must never meet the new database.
+	for _, end := range besideDatabase {
+		if err := os.Rename(path+end, kept+end); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("keep the damaged %s: %w", path+end, datadir.Cause(err))
+		}
+	}
+	if err := datadir.Sync(filepath.Dir(path)); err != nil {
+		return err
+	}
+	if err := os.Rename(recovered, path); err != nil {
+		return err
+	}
+	return datadir.Sync(filepath.Dir(path))
+}
+
+// rescueDatabase makes a database of what can be read of pages, and returns its path. If all is sound it makes none.
+func rescueDatabase(ctx context.Context, path string, pages *salvage.File, c RecoverConfig) (r *Recovery, made string, err error) {
+	if v := pages.UserVersion(); v > len(migrations) {
+		err := &newerSchemaError{have: v, know: len(migrations)}
+		return nil, "", fileError(err, databaseAdvice(err))
+	}
+	if !pages.LogDamaged {
+		if r, err := inspect(ctx, path); err == nil {
+			return r, "", nil
+		} else if ctx.Err() != nil {
+			return nil, "", ctx.Err()
+		}
+	}
+	recovering := path + RecoveringSuffix
+	remove := func() error {
+		for _, end := range besideDatabase {
+			if err := os.Remove(recovering + end); err != nil && !errors.Is(err, fs.ErrNotExist) {
+				return err
+			}
+		}
+		return nil
+	}
+	if err := remove(); err != nil { // what a killed one left
+		return nil, "", err
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(rescueError(err), remove())
+		}
+	}()
+	s, err := newRescue(recovering, pages)
+	if err != nil {
+		return nil, "", err
+	}
+	defer func() {
+		err = errors.Join(err, s.close())
+		if err == nil {
+			err = syncFile(recovering)
+		}
+	}()
+	if err := s.read(ctx, c.Progress); err != nil {
+		return nil, "", err
+	}
+	r, err = s.finish(c.Now())
+	if err != nil {
+		return nil, "", err
+	}
+	r.Database = path
+	return r, recovering, nil
+}
+
+// rescueError adds advice to what kept a new database from being written.
+func rescueError(err error) error {
+	var hinted interface{ Hint() string }
+	if errors.As(err, &hinted) || errors.Is(err, context.Canceled) {
+		return err
+	}
+	return fileError(err, databaseAdvice(err))
+}
+
+func syncFile(path string) error {
+	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	if err != nil {
+		return err
+	}
+	return errors.Join(f.Sync(), f.Close())
+}
+
+// inspect reads the whole database as SQLite does. The error says what of it is not sound.
+func inspect(ctx context.Context, path string) (_ *Recovery, err error) {
+	query := url.Values{"mode": {"ro"}, "_pragma": {"query_only(1)"}}
+	if log, err := os.Stat(path + "-wal"); err != nil || log.Size() == 0 {
+		query.Set("immutable", "1") // so that SQLite makes no files beside it
+	}
+	_, noShared := os.Stat(path + "-shm")
+	db, err := sql.Open("sqlite", (&Engine{path: path}).dsn(query))
+	if err != nil {
+		return nil, err
+	}
+	db.SetMaxOpenConns(1)
+	defer func() {
+		err = errors.Join(err, db.Close())
+		if noShared != nil {
+			os.Remove(path + "-shm") // made for this look alone; who opens the database next makes it anew
+		}
+	}()
+	var found string
+	if err := db.QueryRowContext(ctx, "PRAGMA integrity_check(1)").Scan(&found); err != nil {
+		return nil, err
+	}
+	if found != "ok" {
+		return nil, errors.New(found)
+	}
+	var text []byte
+	if err := db.QueryRowContext(ctx, "SELECT value FROM summary").Scan(&text); err != nil {
+		return nil, err
+	}
+	var kept summary
+	if err := json.Unmarshal(text, &kept); err != nil {
+		return nil, err
+	}
+	counts, err := countRows(ctx, db, 0)
+	if err != nil {
+		return nil, err
+	}
+	newest, err := countRows(ctx, db, kept.from())
+	if err != nil {
+		return nil, err
+	}
+	for endpoint, n := range newest {
+		if kept.Counts[endpoint] == nil {
+			kept.Counts[endpoint] = new([store.StateCount]int64)
+		}
+		for state := range n {
+			kept.Counts[endpoint][state] += n[state]
+		}
+	}
+	r := &Recovery{Sound: true, Database: path}
+	for endpoint, n := range kept.Counts {
+		if counts[endpoint] == nil {
+			counts[endpoint] = new([store.StateCount]int64)
+		}
+		if *n != *counts[endpoint] {
+			return nil, errors.New("the counts kept are not those of the rows")
+		}
+		r.count(n)
+	}
+	if len(counts) > len(kept.Counts) {
+		return nil, errors.New("the counts kept lack an endpoint")
+	}
+	rows, err := db.QueryContext(ctx, "SELECT header, body, encoding FROM content")
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var header, body sql.RawBytes
+		var encoding int64
+		if err := rows.Scan(&header, &body, &encoding); err != nil {
+			return nil, err
+		}
+		if err := checkContent(header, body, encoding); err != nil {
+			return nil, err
+		}
+	}
+	return r, rows.Err()
+}
+
+func (r *Recovery) count(states *[store.StateCount]int64) {
+	for state, n := range states {
+		r.Deliveries += int(n)
+		if state < store.StateDone {
+			r.Unfinished += int(n)
+		}
+	}
+}
+
+// querier is *sql.DB as far as it is needed here.
+type querier interface {
+	QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
+}
+
+// countRows counts the deliveries by endpoint and state.
+func countRows(ctx context.Context, db querier, from int64) (map[int64]*[store.StateCount]int64, error) {
+	counts := map[int64]*[store.StateCount]int64{}
+	rows, err := db.QueryContext(ctx, "SELECT endpoint, state, count(*) FROM delivery WHERE id >= ? GROUP BY 1, 2", from)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var endpoint, state, n int64
+		if err := rows.Scan(&endpoint, &state, &n); err != nil {
+			return nil, err
+		}
+		if state < 0 || state >= store.StateCount {
+			return nil, fmt.Errorf("there is no state %d", state)
+		}
+		if counts[endpoint] == nil {
+			counts[endpoint] = new([store.StateCount]int64)
+		}
+		counts[endpoint][state] = n
+	}
+	return counts, rows.Err()
+}

@@ -1,0 +1,102 @@
+package sqlite
+
+import (
+	"context"
+
+	"github.com/hubhook/hubhook/internal/queue/store"
+)
+
+// Sweep implements store.Engine: it removes up to r.Rows deliveries, and gives as many free pages back to the system if a good part of the file is free. Where nothing is to be done, nothing is
+// written: a queue at rest leaves the disk alone.
+func (e *Engine) Sweep(_ context.Context, r store.Retention) (more bool, err error) {
+	if e.broken != nil || e.damaged.Load() != nil {
+		return false, nil // said already, where it was met
+	}
+	old, err := e.oldDeliveries(r)
+	if err != nil {
+		return false, e.commitError(err)
+	}
+	vacuum, err := e.worthVacuum()
+	if err != nil {
+		return false, e.commitError(err)
+	}
+	more = len(old) == r.Rows || vacuum
+	if len(old) == 0 && !vacuum {
+		return more, nil
+	}
+	err = e.transact("NORMAL", func() error {
+		for _, d := range old {
+			if err := e.w.remove(d.key); err != nil {
+				return err
+			}
+			e.countsOf(d.endpoint)[d.state]--
+		}
+		if vacuum {
+			return e.w.exec("PRAGMA incremental_vacuum(64)")
+		}
+		return nil
+	})
+	if err != nil {
+		return false, e.commitError(err)
+	}
+	for _, d := range old {
+		e.webhooks.remove(webhookHash(e.names[d.endpoint], d.webhookID), d.key)
+	}
+	return more, nil
+}
+
+// oldDelivery is one that need not be kept.
+type oldDelivery struct {
+	key, endpoint, state int64
+	webhookID            string
+}
+
+// mergedForGood leaves those out that were merged into a delivery which is not finished yet.
+const mergedForGood = `(state <> {merged} OR
+	(SELECT s.state FROM delivery s WHERE s.burst = delivery.burst ORDER BY s.id DESC LIMIT 1) >= {done})`
+
+// oldDeliveries returns up to r.Rows deliveries that need not be kept, oldest first: those that are too old before those
+// that are too many.
+func (e *Engine) oldDeliveries(r store.Retention) (old []oldDelivery, err error) {
+	excess := int64(-r.Count)
+	for _, c := range e.summary.Counts {
+		excess += c[store.StateDone] + c[store.StateSkipped] + c[store.StateMerged] + c[store.StateDiscarded]
+	}
+	add := func(query string, args ...any) error {
+		rows, err := e.w.query(store.NumberStates(query), args...)
+		for _, row := range rows {
+			d := oldDelivery{key: row[0].(int64), endpoint: row[1].(int64), state: row[2].(int64)}
+			d.webhookID, _ = row[3].(string)
+			if d.state != store.StateDead {
+				excess--
+			}
+			old = append(old, d)
+		}
+		return err
+	}
+	if err := add("SELECT id, endpoint, state, webhook_id FROM delivery WHERE id < ? AND state >= {done} AND "+mergedForGood+" ORDER BY id LIMIT ?",
+		store.KeyAt(r.Before), int64(r.Rows)); err != nil {
+		return nil, err
+	}
+	if n := min(excess, int64(r.Rows-len(old))); n > 0 {
+		if err := add("SELECT id, endpoint, state, webhook_id FROM delivery WHERE id >= ? AND state IN ({done}, {skipped}, {merged}, {discarded}) AND "+mergedForGood+" ORDER BY id LIMIT ?",
+			store.KeyAt(r.Before), n); err != nil {
+			return nil, err
+		}
+	}
+	return old, nil
+}
+
+// worthVacuum reports whether more than a quarter of the file, and 4 MiB, is free.
+func (e *Engine) worthVacuum() (bool, error) {
+	free, err := e.w.queryRow("PRAGMA freelist_count")
+	if err != nil {
+		return false, err
+	}
+	all, err := e.w.queryRow("PRAGMA page_count")
+	if err != nil {
+		return false, err
+	}
+	n := free[0].(int64)
+	return n >= 1024 && n >= all[0].(int64)/4, nil
+}

@@ -1,0 +1,39 @@
+package store
+
+import "errors"
+
+// The errors of a store. Test with errors.Is.
+var (
+	// ErrNotFound: no delivery has this ID, or no longer.
+	ErrNotFound = errors.New("no such delivery")
+	// ErrDiskFull: the queue can't be opened for want of room. It can be once there is some.
+	ErrDiskFull = errors.New("the disk is full")
+	// ErrClosed: Close was called.
+	ErrClosed = errors.New("the queue is closed")
+)
+
+// DiskFull makes err an ErrDiskFull as well.
+func DiskFull(err error) error { return &fullError{err} }
+
+type fullError struct{ err error }
+
+func (e *fullError) Error() string { return e.err.Error() }
+func (e *fullError) Unwrap() error { return e.err }
+
+func (e *fullError) Is(target error) bool { return target == ErrDiskFull }
+
+// Advise adds to err what to do about it. The hint is that of the error's Hint method.
+func Advise(err error, hint string) error { return &advised{err, hint} }
+
+// advised is an error with what to do about it.
+type advised struct {
+	err  error
+	hint string
+}
+
+func (e *advised) Error() string { return e.err.Error() }
+
+func (e *advised) Unwrap() error { return e.err }
+
+// Hint returns what to do.
+func (e *advised) Hint() string { return e.hint }
