@@ -57,7 +57,7 @@ func (s *Server) attempt(ctx context.Context, e *endpoint, c *queue.Claim) (outc
 	ctx, cancel := context.WithTimeoutCause(w, e.timeout, errTimeout)
 	defer cancel()
 	outcome = runHandler(ctx, e, p)
-	outcome.Skip = s.secrets.hide(outcome.Skip)
+	outcome.Skip = s.secrets.hide.Redact(outcome.Skip)
 	if outcome.Error != "" {
 		if errors.Is(context.Cause(ctx), errTimeout) {
 			outcome.Error = fmt.Sprintf("timed out after %v: %s", e.timeout, outcome.Error)
