@@ -100,15 +100,15 @@ type Config struct {
 	// Getenv reads variables; nil means os.LookupEnv.
 	Getenv func(string) (string, bool)
 
-	host, port   string          // of the flags --host and --port
-	given        map[string]bool // flags that were given, whose variables don't count
-	tunnelRetry  time.Duration   // before the second try to open a tunnel; doubled up to a minute
-	probeClient  *http.Client    // asks the public URL; nil for one of its own
-	handledLimit time.Duration   // how long an answer waits with Answer "handled"
-	tokenSource  string          // where NgrokAuthtoken came from, for error texts
-	space        string          // SPACE_ID
-	spaceHost    string          // the first name of SPACE_HOST
-	portFixed    bool            // only this port will do
+	host, port   string             // of the flags --host and --port
+	given        map[string]bool    // flags that were given, whose variables don't count
+	tunnelRetry  time.Duration      // before the second try to open a tunnel; doubled up to a minute
+	probeClient  *http.Client       // asks the public URL; nil for one of its own
+	handledLimit time.Duration      // how long an answer waits with Answer "handled"
+	provider     map[string]*string // flags of providers that have no field
+	space        string             // SPACE_ID
+	spaceHost    string             // the first name of SPACE_HOST
+	portFixed    bool               // only this port will do
 	localHost    string
 	localPort    int
 	inspectorOff bool
@@ -151,11 +151,7 @@ func (c Config) withDefaults() (Config, error) {
 	env.fill(&c.Answer, "answer")
 	env.fill(&c.Tunnel, "tunnel")
 	env.fill(&c.URL, "url")
-	if c.URL == "" {
-		c.URL = env.text("NGROK_DOMAIN")
-	}
 	env.fill(&c.PublicURL, "public-url")
-	env.fill(&c.NgrokConfig, "ngrok-config")
 	env.fill(&c.Inspector, "inspector")
 	env.fill(&c.InspectorToken, "inspector-token")
 	env.flag(&c.NoTunnel, "no-tunnel")
@@ -172,7 +168,6 @@ func (c Config) withDefaults() (Config, error) {
 	if err := c.fillSecrets(env); err != nil {
 		return c, err
 	}
-	c.fillToken(env)
 	if err := c.fillAddress(env); err != nil {
 		return c, err
 	}
@@ -245,19 +240,6 @@ func (c *Config) fillSecrets(env environment) error {
 		c.Secrets[i] = s
 	}
 	return nil
-}
-
-func (c *Config) fillToken(env environment) {
-	switch {
-	case c.given["ngrok-authtoken"]:
-		c.tokenSource = "--ngrok-authtoken"
-	case c.NgrokAuthtoken != "":
-		c.tokenSource = "Config.NgrokAuthtoken"
-	default:
-		if c.NgrokAuthtoken = env.text("HUBHOOK_NGROK_AUTHTOKEN"); c.NgrokAuthtoken != "" {
-			c.tokenSource = "HUBHOOK_NGROK_AUTHTOKEN"
-		}
-	}
 }
 
 // fillAddress resolves the local address and the inspector's. Each part of the local one comes from the first place that names it.
@@ -334,8 +316,8 @@ func (c *Config) fillTunnel() error {
 		}
 		c.PublicURL = u
 	}
-	if c.Tunnel != "" && c.Tunnel != "ngrok" {
-		return &ConfigError{Text: fmt.Sprintf("tunnel %q: no such provider", c.Tunnel), Advice: "known: ngrok; where something else forwards to hubhook, name its URL with --public-url"}
+	if _, ok := tunnel.Lookup(c.Tunnel); !ok {
+		return &ConfigError{Text: fmt.Sprintf("tunnel %q: no such provider", c.Tunnel), Advice: "known: " + strings.Join(providerNames(), ", ") + "; where something else forwards to hubhook, name its URL with --public-url"}
 	}
 	return nil
 }

@@ -34,13 +34,13 @@ func parse(t *testing.T, env map[string]string, args ...string) (Config, error) 
 func TestASettingComesFromTheFirstPlaceThatHasIt(t *testing.T) {
 	env := map[string]string{
 		"HUBHOOK_PORT": "1000", "PORT": "2000", "HUBHOOK_SECRET": "hub,hook", "WEBHOOK_SECRET": "web",
-		"HUBHOOK_REPLY_WITHIN": "0", "HUBHOOK_KEEP_COUNT": "5", "NGROK_DOMAIN": "me.ngrok.app", "HUBHOOK_JSON": "true",
+		"HUBHOOK_REPLY_WITHIN": "0", "HUBHOOK_KEEP_COUNT": "5", "HUBHOOK_JSON": "true",
 	}
 	c, err := parse(t, env)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if c.localPort != 1000 || !c.portFixed || strings.Join(c.Secrets, "|") != "hub|hook" || c.ReplyWithin >= 0 || c.KeepCount != 5 || c.URL != "me.ngrok.app" || !c.JSON {
+	if c.localPort != 1000 || !c.portFixed || strings.Join(c.Secrets, "|") != "hub|hook" || c.ReplyWithin >= 0 || c.KeepCount != 5 || !c.JSON {
 		t.Errorf("from variables: %+v", c)
 	}
 	c, err = parse(t, env, "--port", "3000", "--secret", "a", "--secret", "b", "--reply-within", "5s", "--json=false")

@@ -2,17 +2,9 @@ package server
 
 import (
 	"context"
-	"crypto/hmac"
-	"crypto/rand"
-	"crypto/sha256"
-	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
-	"strings"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -23,10 +15,7 @@ import (
 )
 
 const (
-	probeTimeout = 5 * time.Second
-	probeTries   = 3
-	// A free ngrok account has 20,000 requests a month. 12 an hour are 8,640, and need a tunnel that is lost every five minutes.
-	probesAnHour = 12
+	probeTries = 3
 	// Deliveries have stopped when none came for so many times their usual distance, and for at least silenceFloor.
 	silenceFactor = 10
 	silenceFloor  = 10 * time.Minute
@@ -40,14 +29,10 @@ const (
 	unchecked   = "unchecked"   // nothing is proven: the public URL could not be asked from here
 )
 
-// prober proves that the public URL leads to this process: it sends a nonce there and looks for the signature that only this process
-// can make. Nothing waits for it.
+// prober has the public URL proven to lead to this process when there is a reason to. Nothing waits for it.
 type prober struct {
-	key    []byte
-	client *http.Client
-	ask    chan struct{} // holds one, which serves all who ask meanwhile
-	mu     sync.Mutex
-	recent []time.Time // checks of the last hour
+	*tunnel.Proof
+	ask chan struct{} // holds one, which serves all who ask meanwhile
 
 	renewed bool // the tunnel was opened anew since the way was last proven; of the goroutine that runs probe
 
@@ -56,23 +41,7 @@ type prober struct {
 }
 
 func newProber(client *http.Client) *prober {
-	p := &prober{key: make([]byte, 32), client: client, ask: make(chan struct{}, 1)}
-	rand.Read(p.key)
-	if p.client == nil {
-		p.client = &http.Client{
-			// A redirect is an answer that isn't ours.
-			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-			Transport:     &http.Transport{Proxy: http.ProxyFromEnvironment, DisableKeepAlives: true, ForceAttemptHTTP2: true},
-		}
-	}
-	return p
-}
-
-// sign is what /healthz answers to a nonce.
-func (p *prober) sign(nonce string) string {
-	mac := hmac.New(sha256.New, p.key)
-	mac.Write([]byte(nonce))
-	return hex.EncodeToString(mac.Sum(nil))
+	return &prober{Proof: tunnel.NewProof(client, "hubhook/"+Version()), ask: make(chan struct{}, 1)}
 }
 
 // wanted asks for a probe soon.
@@ -87,71 +56,6 @@ func (p *prober) wanted() {
 func (p *prober) delivered(now time.Time) {
 	p.came.Add(1)
 	p.lastCame.Store(now.UnixNano())
-}
-
-// errNotOurs says that the public URL answers, but not with our signature.
-type errNotOurs struct{ what string }
-
-func (e *errNotOurs) Error() string { return e.what }
-
-var errBudget = fmt.Errorf("%d checks were made within the last hour already", probesAnHour)
-
-// check sends one nonce to url. The error is nil where the signature is ours, an *errNotOurs where another answer came, and any other one
-// where nothing is proven.
-func (p *prober) check(ctx context.Context, url string) error {
-	if !p.spend(time.Now()) {
-		return errBudget
-	}
-	nonce := rand.Text()
-	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
-	defer cancel()
-	r, err := http.NewRequestWithContext(ctx, http.MethodGet, url+"/healthz?nonce="+nonce, nil)
-	if err != nil {
-		return err
-	}
-	r.Header.Set("User-Agent", "hubhook/"+Version())
-	r.Header.Set("ngrok-skip-browser-warning", "1")
-	resp, err := p.client.Do(r)
-	if err != nil {
-		return withoutNonce(err)
-	}
-	defer resp.Body.Close()
-	body, err := io.ReadAll(io.LimitReader(resp.Body, 64<<10))
-	if err != nil {
-		return withoutNonce(err)
-	}
-	var answer health
-	if json.Unmarshal(body, &answer) == nil && hmac.Equal([]byte(answer.Signature), []byte(p.sign(nonce))) {
-		return nil
-	}
-	what := fmt.Sprintf("something else answers there: %s", resp.Status)
-	if code := tunnel.Code(string(body)); code != "" {
-		what += ", " + code
-	}
-	return &errNotOurs{what}
-}
-
-// spend takes one of the checks that the last hour allows, and reports whether there was one left.
-func (p *prober) spend(now time.Time) bool {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	for len(p.recent) > 0 && now.Sub(p.recent[0]) >= time.Hour {
-		p.recent = p.recent[1:]
-	}
-	if len(p.recent) >= probesAnHour {
-		return false
-	}
-	p.recent = append(p.recent, now)
-	return true
-}
-
-// withoutNonce drops the request's URL from an error: the line it stands in names the URL already.
-func withoutNonce(err error) error {
-	var wrapped interface{ Unwrap() error }
-	if errors.As(err, &wrapped) && wrapped.Unwrap() != nil && strings.Contains(err.Error(), "nonce=") {
-		return wrapped.Unwrap()
-	}
-	return err
 }
 
 // probe makes the checks that are asked for until ctx ends.
@@ -196,7 +100,6 @@ func (r *run) proveWay(ctx context.Context) {
 		return
 	}
 	var err error
-	var notOurs *errNotOurs
 	for try := range probeTries {
 		if try > 0 {
 			select {
@@ -205,7 +108,7 @@ func (r *run) proveWay(ctx context.Context) {
 			case <-time.After(time.Duration(try) * time.Second):
 			}
 		}
-		if err = r.prober.check(ctx, url); !errors.As(err, &notOurs) {
+		if err = r.prober.Check(ctx, url); !errors.Is(err, tunnel.ErrElsewhere) {
 			break
 		}
 	}
@@ -213,11 +116,15 @@ func (r *run) proveWay(ctx context.Context) {
 		return // another URL is asked for, or none any more
 	}
 	view := ui.Tunnel{Provider: r.where.get().tunnel.Provider, Phase: reachable, URL: url}
+	var renew func(cause error) // once for each time that the way is lost
 	switch {
-	case errors.As(err, &notOurs):
+	case errors.Is(err, tunnel.ErrElsewhere):
 		view.Phase, view.Error = unreachable, err.Error()
 		view.Hint = "look whether another program has taken this URL"
-		if r.canRenew() {
+		if renew = tunnel.Renewer(r.tunnel); r.prober.renewed {
+			renew = nil
+		}
+		if renew != nil {
 			view.Hint = "the tunnel is opened anew; if that does not help, look whether another program has taken this URL"
 		}
 	case err != nil:
@@ -232,19 +139,10 @@ func (r *run) proveWay(ctx context.Context) {
 	switch {
 	case view.Phase == reachable:
 		r.prober.renewed = false
-	case view.Phase == unreachable && r.canRenew():
+	case renew != nil:
 		r.prober.renewed = true
-		r.tunnel.(renewer).Renew(err)
+		renew(err)
 	}
-}
-
-// renewer is a tunnel that can be opened anew while it keeps its listener.
-type renewer interface{ Renew(cause error) }
-
-// canRenew reports whether opening the tunnel anew is worth a try: once for each time that the way is lost.
-func (r *run) canRenew() bool {
-	_, ok := r.tunnel.(renewer)
-	return ok && !r.prober.renewed
 }
 
 // tell shows something about the tunnel that is no change of its state.

@@ -2,7 +2,6 @@ package server
 
 import (
 	"context"
-	"errors"
 	"io"
 	"net"
 	"net/http"
@@ -12,7 +11,7 @@ import (
 	"time"
 
 	"github.com/hubhook/hubhook/internal/text"
-	"github.com/hubhook/hubhook/tunnel"
+	"github.com/hubhook/hubhook/tunnel/ngrok"
 	"github.com/hubhook/hubhook/tunnel/tunneltest"
 )
 
@@ -23,7 +22,7 @@ func (a answerer) RoundTrip(r *http.Request) (*http.Response, error) { return a(
 
 func tunnelConfig(t *testing.T, edge *tunneltest.Edge) Config {
 	c := runConfig(t)
-	c.Provider = tunnel.NewNgrok(tunnel.NgrokConfig{Authtoken: tunneltest.DefaultToken, ConnectURL: edge.Addr(), ConnectCAs: edge.CAs(),
+	c.Provider = ngrok.New(ngrok.Config{Authtoken: tunneltest.DefaultToken, ConnectURL: edge.Addr(), ConnectCAs: edge.CAs(),
 		Getenv: func(string) string { return "" }, ConfigFile: os.DevNull})
 	return c
 }
@@ -128,21 +127,6 @@ func TestExitOnDown(t *testing.T) {
 	}
 }
 
-func TestChecksAreRationed(t *testing.T) {
-	p := newProber(&http.Client{Transport: answerer(func(*http.Request) (*http.Response, error) { return nil, errors.New("no way") })})
-	for range probesAnHour {
-		if err := p.check(context.Background(), "https://a.example"); err == nil || errors.Is(err, errBudget) {
-			t.Fatalf("check: %v", err)
-		}
-	}
-	if err := p.check(context.Background(), "https://a.example"); !errors.Is(err, errBudget) {
-		t.Errorf("one more check: %v", err)
-	}
-	if !p.spend(time.Now().Add(time.Hour)) {
-		t.Error("an hour later there is still none left")
-	}
-}
-
 func TestSilenceIsNoticedOnce(t *testing.T) {
 	began := time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
 	p := newProber(nil)
@@ -166,10 +150,10 @@ func TestANonceIsSigned(t *testing.T) {
 	s := newServer(t, Config{})
 	web := serve(t, s)
 	r, _ := http.NewRequest(http.MethodGet, web.URL+"/healthz?nonce=n", nil)
-	if got := do(t, r); !got.is(map[string]string{"status": "ok", "signature": s.prober.sign("n")}) {
+	if got := do(t, r); !got.is(map[string]string{"status": "ok", "signature": s.prober.Sign("n")}) {
 		t.Errorf("GET /healthz?nonce=n: %s", got.body)
 	}
-	if other := newServer(t, Config{}); other.prober.sign("n") == s.prober.sign("n") {
+	if other := newServer(t, Config{}); other.prober.Sign("n") == s.prober.Sign("n") {
 		t.Error("two processes sign alike")
 	}
 }

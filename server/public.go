@@ -20,28 +20,21 @@ func (r *run) provider() tunnel.Provider {
 	case r.config.Provider != nil:
 		return r.config.Provider
 	}
-	return tunnel.NewNgrok(tunnel.NgrokConfig{
-		Authtoken:       r.config.NgrokAuthtoken,
-		AuthtokenSource: r.config.tokenSource,
-		ConfigFile:      r.config.NgrokConfig,
-		URL:             r.config.URL,
-		Getenv: func(name string) string {
-			value, _ := r.config.Getenv(name)
-			return value
-		},
+	chosen, _ := tunnel.Lookup(r.config.Tunnel) // fillTunnel has refused what is not there
+	return chosen.New(tunnel.Settings{
+		URL:     r.config.URL,
+		Value:   r.config.providerSetting,
+		Getenv:  r.config.getenv,
 		Version: Version(),
-		Prove:   r.prober.check,
+		Prove:   r.prober.Check,
 		Connecting: func(try int, err error) {
 			if try&(try-1) != 0 { // the first, then ever fewer: 2, 4, 8
 				return
 			}
-			r.showTunnel(ui.Tunnel{Provider: "ngrok", Phase: tunnel.Connecting.String(), Error: fmt.Sprintf("try %d: %s", try, cause(err))})
+			r.showTunnel(ui.Tunnel{Provider: chosen.Name, Phase: tunnel.Connecting.String(), Error: fmt.Sprintf("try %d: %s", try, cause(err))})
 		},
 	})
 }
-
-const credentialHint = `for a public URL get a free token at https://dashboard.ngrok.com/get-started/your-authtoken,
-then start again with NGROK_AUTHTOKEN=TOKEN set (once for good: ngrok config add-authtoken TOKEN)`
 
 // cause is err without the act that a tunnel's error names, which its line on the screen names already.
 func cause(err error) string {
@@ -78,8 +71,8 @@ func (r *run) openTunnel(ctx context.Context, p tunnel.Provider) (again bool) {
 // showFailure says why the tunnel could not be opened, once for each cause in a row, and reports whether a later try may succeed.
 func (r *run) showFailure(p tunnel.Provider, err error) (again bool) {
 	view := ui.Tunnel{Provider: p.Name(), Phase: "failed", Error: cause(err), Hint: text.Hint(err)}
-	if errors.Is(err, tunnel.ErrNoCredential) {
-		view.Error, view.Hint = "no ngrok authtoken was found, so only this machine can reach the endpoints", credentialHint
+	if known, ok := tunnel.Lookup(p.Name()); ok && errors.Is(err, tunnel.ErrNoCredential) {
+		view.Error, view.Hint = known.NoCredential, known.NoCredentialHint
 	}
 	var e *tunnel.Error
 	if again = errors.As(err, &e) && e.Temporary; again {

@@ -81,7 +81,7 @@ type health struct {
 func (s *Server) healthz(w http.ResponseWriter, r *http.Request) {
 	h := health{Status: "ok"}
 	if nonce := r.URL.Query().Get("nonce"); nonce != "" && len(nonce) <= maxNonce {
-		h.Signature = s.prober.sign(nonce)
+		h.Signature = s.prober.Sign(nonce)
 	}
 	w.Header().Set("Cache-Control", "no-store")
 	respond(w, http.StatusOK, h)

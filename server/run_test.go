@@ -19,6 +19,7 @@ import (
 	"github.com/hubhook/hubhook/internal/text"
 	"github.com/hubhook/hubhook/payload"
 	"github.com/hubhook/hubhook/tunnel"
+	"github.com/hubhook/hubhook/tunnel/ngrok"
 	"github.com/hubhook/hubhook/tunnel/tunneltest"
 	"github.com/hubhook/hubhook/ui/inspector"
 )
@@ -210,7 +211,7 @@ func TestWhyADeliveryIsSkippedIsShown(t *testing.T) {
 func TestRunThroughATunnel(t *testing.T) {
 	edge := tunneltest.NewEdge(t, tunneltest.Options{})
 	provider := func(token string) tunnel.Provider {
-		return tunnel.NewNgrok(tunnel.NgrokConfig{Authtoken: token, ConnectURL: edge.Addr(), ConnectCAs: edge.CAs(),
+		return ngrok.New(ngrok.Config{Authtoken: token, ConnectURL: edge.Addr(), ConnectCAs: edge.CAs(),
 			Getenv: func(string) string { return "" }, ConfigFile: os.DevNull})
 	}
 	c := runConfig(t)
@@ -257,7 +258,7 @@ func TestAWrongTokenIsSaidAndTheLocalServerServes(t *testing.T) {
 	var said safeBuilder
 	c := runConfig(t)
 	c.Errors = &said
-	c.Provider = tunnel.NewNgrok(tunnel.NgrokConfig{Authtoken: "2wrong_token", AuthtokenSource: "NGROK_AUTHTOKEN", ConnectURL: edge.Addr(), ConnectCAs: edge.CAs(),
+	c.Provider = ngrok.New(ngrok.Config{Authtoken: "2wrong_token", AuthtokenSource: "NGROK_AUTHTOKEN", ConnectURL: edge.Addr(), ConnectCAs: edge.CAs(),
 		Getenv: func(string) string { return "" }, ConfigFile: os.DevNull})
 	s := newServer(t, c)
 	s.Handle("train", triggerTraining)

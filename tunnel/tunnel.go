@@ -1,14 +1,22 @@
 // Package tunnel opens a public URL and hands over what arrives there as a [net.Listener].
 //
-// A [Provider] is one way to get such a URL; [Ngrok] is the default one. What it opens, a [Tunnel], outlives the connection
-// behind it: when that is lost the tunnel comes back by itself, and says so on [Tunnel.States].
+// A [Provider] is one way to get such a URL; the packages below this one, tunnel/ngrok for example, have one each. What a provider
+// opens, a [Tunnel], outlives the connection behind it: when that is lost the tunnel comes back by itself, and says so on
+// [Tunnel.States]. A [Proof] tells whether the public URL leads to this process.
+//
+// # Writing a provider
+//
+// All tunnels live the same life: they open within a limit, reconnect with growing waits, prove their URL, tell their state, retire
+// and close. [Open] leads that life. A provider brings a [Dialer], which makes one [Session] after the other: it dials the service,
+// says the public URL, accepts connections and ends. With [Register] a provider becomes one that users choose by its name and
+// set up by its own flags. These parts may still grow with the providers below this package; [Provider], [Tunnel], [State] and
+// [Error] keep their form.
 package tunnel
 
 import (
 	"context"
 	"fmt"
 	"net"
-	"sync"
 	"time"
 )
 
@@ -102,45 +110,4 @@ func (p Phase) String() string {
 		return "stopped"
 	}
 	return fmt.Sprintf("phase %d", int(p))
-}
-
-// latest is a bounded channel that drops its oldest values rather than its newest, so that send never blocks.
-type latest[T any] struct {
-	mu     sync.Mutex
-	closed bool
-	c      chan T
-}
-
-func newLatest[T any](size int) *latest[T] {
-	return &latest[T]{c: make(chan T, size)}
-}
-
-// send puts v in, or does nothing after close.
-func (l *latest[T]) send(v T) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.closed {
-		return
-	}
-	for {
-		select {
-		case l.c <- v:
-			return
-		default:
-		}
-		select {
-		case <-l.c:
-		default:
-		}
-	}
-}
-
-// close ends the channel; what is in it can still be received.
-func (l *latest[T]) close() {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if !l.closed {
-		l.closed = true
-		close(l.c)
-	}
 }

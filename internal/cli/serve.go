@@ -8,12 +8,14 @@ import (
 
 	"github.com/hubhook/hubhook/internal/text"
 	"github.com/hubhook/hubhook/server"
+	"github.com/hubhook/hubhook/tunnel"
 )
 
 // defaultEndpoint is served where no name is given.
 const defaultEndpoint = "inbox"
 
 func newServe(p *program) *cobra.Command {
+	standard, _ := tunnel.Lookup("")
 	config := &server.Config{Keys: p.Stdin, Output: p.Stdout, Errors: p.Stderr, Getenv: p.LookupEnv}
 	cmd := &cobra.Command{
 		Use:     "serve [NAME...] [flags]",
@@ -26,8 +28,7 @@ show it. Ctrl-C stops.
 Each NAME is an endpoint, /webhooks/NAME; without one there is a single
 endpoint, inbox. NAME has letters, digits, _, - and ., in segments joined by /.
 
-The public URL is an ngrok tunnel: set NGROK_AUTHTOKEN, or have ngrok set up on
-this machine. Without either hubhook serves locally and says what to do.`,
+` + standard.Usage,
 		Example: `  hubhook serve trigger_training
   WEBHOOK_SECRET=... hubhook serve --url me.ngrok.app trigger_training mirror
   hubhook serve --no-tunnel --host 0.0.0.0 --port 8080     # in production`,
@@ -43,11 +44,20 @@ this machine. Without either hubhook serves locally and says what to do.`,
 	config.Flags(flags)
 	cmd.Flags().AddGoFlagSet(flags)
 	completeFlag(cmd, "data", completeDirectories)
-	for _, name := range []string{"port", "host", "secret", "database", "reply-within", "url", "public-url", "ngrok-authtoken", "keep", "keep-count", "max-waiting"} {
+	for _, name := range []string{"port", "host", "secret", "database", "reply-within", "url", "public-url", "keep", "keep-count", "max-waiting"} {
 		completeFlag(cmd, name, cobra.NoFileCompletions)
 	}
 	completeFlag(cmd, "answer", cobra.FixedCompletions([]string{"stored", "handled"}, cobra.ShellCompDirectiveNoFileComp))
-	completeFlag(cmd, "tunnel", cobra.FixedCompletions([]string{"ngrok"}, cobra.ShellCompDirectiveNoFileComp))
+	var providers []string
+	for _, provider := range tunnel.Registered() {
+		providers = append(providers, provider.Name)
+		for _, f := range provider.Flags {
+			if !f.File {
+				completeFlag(cmd, f.Name, cobra.NoFileCompletions)
+			}
+		}
+	}
+	completeFlag(cmd, "tunnel", cobra.FixedCompletions(providers, cobra.ShellCompDirectiveNoFileComp))
 	completeFlag(cmd, "inspector", cobra.FixedCompletions([]string{"off"}, cobra.ShellCompDirectiveNoFileComp))
 	return cmd
 }

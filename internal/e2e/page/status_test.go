@@ -8,7 +8,7 @@ import (
 	"testing"
 
 	"github.com/hubhook/hubhook/server"
-	"github.com/hubhook/hubhook/tunnel"
+	"github.com/hubhook/hubhook/tunnel/ngrok"
 	"github.com/hubhook/hubhook/tunnel/tunneltest"
 )
 
@@ -72,7 +72,7 @@ func TestStatusShowsCountsAndAChart(t *testing.T) {
 func TestTheTunnelsHistory(t *testing.T) {
 	edge := tunneltest.NewEdge(t, tunneltest.Options{})
 	s := serve(t, func(c *server.Config) {
-		c.Provider = tunnel.NewNgrok(tunnel.NgrokConfig{Authtoken: tunneltest.DefaultToken, ConnectURL: edge.Addr(), ConnectCAs: edge.CAs(), Getenv: func(string) string { return "" }})
+		c.Provider = ngrok.New(ngrok.Config{Authtoken: tunneltest.DefaultToken, ConnectURL: edge.Addr(), ConnectCAs: edge.CAs(), Getenv: func(string) string { return "" }})
 	})
 	b := s.open("/?view=status")
 	url := "https://" + edge.Domain()

@@ -15,11 +15,11 @@ import (
 	"strconv"
 	"strings"
 
-	"golang.ngrok.com/ngrok/v2"
+	sdk "golang.ngrok.com/ngrok/v2"
 
 	"github.com/hubhook/hubhook/payload"
 	"github.com/hubhook/hubhook/server"
-	"github.com/hubhook/hubhook/tunnel"
+	"github.com/hubhook/hubhook/tunnel/ngrok"
 )
 
 // A role is what this program does instead of measuring when its first argument is roleArgument: it serves on an address until its
@@ -126,7 +126,7 @@ func answerEmpty(w http.ResponseWriter, r *http.Request) {
 
 // serveTunnel serves through hubhook's tunnel. The arguments are ngrok.yml and the public URL.
 func serveTunnel(ctx context.Context, addr string, args []string) error {
-	t, err := tunnel.NewNgrok(tunnel.NgrokConfig{
+	t, err := ngrok.New(ngrok.Config{
 		ConfigFile: args[0], URL: args[1],
 		Getenv: func(string) string { return "" },
 	}).Open(ctx)
@@ -147,12 +147,12 @@ func serveSDK(ctx context.Context, addr string, args []string) error {
 	if !pool.AppendCertsFromPEM(authority) {
 		return fmt.Errorf("read %s: no certificate in it", args[1])
 	}
-	agent, err := ngrok.NewAgent(ngrok.WithAgentConnectURL(args[0]), ngrok.WithAgentConnectCAs(pool), ngrok.WithAuthtoken(args[2]),
-		ngrok.WithLogger(slog.New(slog.DiscardHandler)))
+	agent, err := sdk.NewAgent(sdk.WithAgentConnectURL(args[0]), sdk.WithAgentConnectCAs(pool), sdk.WithAuthtoken(args[2]),
+		sdk.WithLogger(slog.New(slog.DiscardHandler)))
 	if err != nil {
 		return err
 	}
-	l, err := agent.Listen(ctx, ngrok.WithURL(args[3]))
+	l, err := agent.Listen(ctx, sdk.WithURL(args[3]))
 	if err != nil {
 		return err
 	}

@@ -17,7 +17,7 @@ import (
 
 	"github.com/hubhook/hubhook/payload"
 	"github.com/hubhook/hubhook/server"
-	"github.com/hubhook/hubhook/tunnel"
+	"github.com/hubhook/hubhook/tunnel/ngrok"
 	"github.com/hubhook/hubhook/tunnel/tunneltest"
 )
 
@@ -103,7 +103,7 @@ func withSite(ctx context.Context, edge *tunneltest.Edge, config siteConfig, do 
 		Output:         in,
 		Errors:         io.Discard,
 		Getenv:         func(string) (string, bool) { return "", false },
-		Provider: tunnel.NewNgrok(tunnel.NgrokConfig{
+		Provider: ngrok.New(ngrok.Config{
 			Authtoken: tunneltest.DefaultToken, ConnectURL: edge.Addr(), ConnectCAs: edge.CAs(),
 			Getenv: func(string) string { return "" },
 		}),

@@ -73,7 +73,7 @@ type fence struct {
 
 // fences hold for what is built into the program; tests read databases, print and exit as they like.
 var fences = []fence{
-	{"the ngrok SDK", []string{"golang.ngrok.com"}, []string{"tunnel"}},
+	{"the ngrok SDK", []string{"golang.ngrok.com"}, []string{"tunnel/ngrok", "tunnel/tunneltest"}},
 	{"SQL", []string{"database/sql", "modernc.org/sqlite", "github.com/jackc/pgx", "github.com/lib/pq"}, []string{"internal/queue"}},
 	{"gorilla/mux", []string{"github.com/gorilla/mux"}, []string{"server", "ui"}},
 	{"fatih/color", []string{"github.com/fatih/color"}, []string{"ui"}},

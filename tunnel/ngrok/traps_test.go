@@ -1,4 +1,4 @@
-package tunnel
+package ngrok
 
 import (
 	"bytes"
@@ -17,6 +17,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/hubhook/hubhook/tunnel"
+	"github.com/hubhook/hubhook/tunnel/internal/machine/machinetest"
+	"github.com/hubhook/hubhook/tunnel/internal/terms"
 	"github.com/hubhook/hubhook/tunnel/tunneltest"
 )
 
@@ -32,7 +35,7 @@ func TestNothingInDefaultLog(t *testing.T) {
 		log.SetOutput(out)
 	}()
 	edge := tunneltest.NewEdge(t, tunneltest.Options{})
-	_, err := NewNgrok(NgrokConfig{Authtoken: "wrong_token", ConnectURL: edge.Addr(), ConnectCAs: edge.CAs(), Getenv: noEnv}).Open(context.Background())
+	_, err := New(Config{Authtoken: "wrong_token", ConnectURL: edge.Addr(), ConnectCAs: edge.CAs(), Getenv: noEnv}).Open(context.Background())
 	if err == nil || logged.Len() != 0 {
 		t.Errorf("%v; logged:\n%s", err, logged.String())
 	}
@@ -42,7 +45,7 @@ func TestNothingInDefaultLog(t *testing.T) {
 func TestNobodyReadsStates(t *testing.T) {
 	t.Parallel()
 	edge := tunneltest.NewEdge(t, tunneltest.Options{})
-	s := serveOnLaptop(t, edge, newLaptop(), NgrokConfig{URL: "mine.example.com"}, func(limits *timing) { limits.steady = 0 })
+	s := serveOnLaptop(t, edge, machinetest.New(), Config{URL: "mine.example.com"}, func(p *Provider) { p.terms.Steady = 0 })
 	for range 40 {
 		edge.Drop()
 		s.until(time.Now().Add(5 * time.Second))
@@ -63,11 +66,11 @@ func waitForEdge(t *testing.T, edge *tunneltest.Edge, ok func(urls []string, ses
 func TestGoodSessionsDieAtOnce(t *testing.T) {
 	t.Parallel()
 	edge := tunneltest.NewEdge(t, tunneltest.Options{})
-	s := serveOnLaptop(t, edge, newLaptop(), NgrokConfig{URL: "mine.example.com"})
+	s := serveOnLaptop(t, edge, machinetest.New(), Config{URL: "mine.example.com"})
 	edge.SessionLife(5 * time.Millisecond)
 	edge.Drop()
 	time.Sleep(5 * time.Second) // what is looked at is what happens in a time
-	if _, total := edge.Sessions(); total < quickLosses || total > 25 {
+	if _, total := edge.Sessions(); total < terms.Default().QuickLosses || total > 25 {
 		t.Errorf("%d sessions in 5 s", total)
 	}
 	edge.Heal()
@@ -89,7 +92,7 @@ func TestQuickRecovery(t *testing.T) {
 			t.Run(fmt.Sprint(d, " ", wanted), func(t *testing.T) {
 				t.Parallel()
 				edge := tunneltest.NewEdge(t, tunneltest.Options{})
-				s := serveOnLaptop(t, edge, newLaptop(), NgrokConfig{URL: wanted})
+				s := serveOnLaptop(t, edge, machinetest.New(), Config{URL: wanted})
 				s.flows()
 				var late error
 				for range 3 {
@@ -163,10 +166,10 @@ func TestDeadConnections(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
 			edge := tunneltest.NewEdge(t, tunneltest.Options{MaxSessions: 1})
-			s := serveOnLaptop(t, edge, newLaptop(), NgrokConfig{URL: "mine.example.com"})
+			s := serveOnLaptop(t, edge, machinetest.New(), Config{URL: "mine.example.com"})
 			began := time.Now()
 			test.begin(edge)
-			state := s.wait(Reconnecting)
+			state := s.wait(tunnel.Reconnecting)
 			if noticed := time.Since(began); noticed > 9*time.Second {
 				t.Errorf("noticed after %v: %v", noticed, state)
 			}
@@ -183,7 +186,7 @@ func TestSilentServer(t *testing.T) {
 		proxy.Hang(true)
 		via := proxy.URL()
 		via.Scheme = scheme
-		d := newServiceDialer(ngrokSettings{proxyURL: via}, noEnv)
+		d := newServiceDialer(settings{proxyURL: via}, noEnv)
 		if d.limit != 10*time.Second {
 			t.Errorf("a dial may take %v", d.limit)
 		}
@@ -229,7 +232,7 @@ func TestProxies(t *testing.T) {
 			}
 			via.User = url.UserPassword("me", password)
 			var logged lockedLog
-			config := NgrokConfig{
+			config := Config{
 				Authtoken: tunneltest.DefaultToken, ConnectURL: "connect.example.com:443", ConnectCAs: edge.CAs(),
 				Logger: slog.New(slog.NewTextHandler(&logged, &slog.HandlerOptions{Level: slog.LevelDebug})),
 				Getenv: func(name string) string {
@@ -239,8 +242,10 @@ func TestProxies(t *testing.T) {
 					return ""
 				},
 			}
-			provider := NewNgrok(config)
-			provider.timing.open = 3 * time.Second
+			provider := New(config)
+			limits := terms.Default()
+			limits.Open = 3 * time.Second
+			provider.terms = &limits
 			tun, err := provider.Open(context.Background())
 			if err == nil {
 				defer tun.Close()
@@ -255,7 +260,7 @@ func TestProxies(t *testing.T) {
 				}
 				return
 			}
-			var e *Error
+			var e *tunnel.Error
 			if !errors.As(err, &e) || !strings.Contains(e.Cause, "through the proxy "+via.Scheme+"://") || e.Fix != "check the proxy that "+test.variable+" names" {
 				t.Errorf("%#v", err)
 			}
@@ -289,7 +294,7 @@ func TestProxyOfAnotherKind(t *testing.T) {
 		"gopher://me:secret@proxy.example.com": `use the proxy that ALL_PROXY names: proxies of scheme "gopher" are not supported`,
 		"http://me:sec%ret@proxy":              "use the proxy that ALL_PROXY names: it is not a URL",
 	} {
-		d := newServiceDialer(ngrokSettings{}, func(name string) string {
+		d := newServiceDialer(settings{}, func(name string) string {
 			if name == "ALL_PROXY" {
 				return value
 			}
@@ -305,11 +310,15 @@ func TestProxyOfAnotherKind(t *testing.T) {
 func TestCloseWithNobodyAccepting(t *testing.T) {
 	t.Parallel()
 	edge := tunneltest.NewEdge(t, tunneltest.Options{})
-	opened, err := NewNgrok(NgrokConfig{Authtoken: tunneltest.DefaultToken, ConnectURL: edge.Addr(), ConnectCAs: edge.CAs(), Getenv: noEnv}).Open(context.Background())
+	d, options, err := New(Config{Authtoken: tunneltest.DefaultToken, ConnectURL: edge.Addr(), ConnectCAs: edge.CAs(), Getenv: noEnv}).dialer()
 	if err != nil {
 		t.Fatal(err)
 	}
-	tun := opened.(*ngrokTunnel)
+	arrived := make(chan struct{}, 1)
+	tun, err := tunnel.Open(context.Background(), &watchedDialer{d, arrived}, options)
+	if err != nil {
+		t.Fatal(err)
+	}
 	client := edge.Client()
 	defer client.CloseIdleConnections()
 	var wg sync.WaitGroup
@@ -320,8 +329,10 @@ func TestCloseWithNobodyAccepting(t *testing.T) {
 			}
 		})
 	}
-	for deadline := time.Now().Add(10 * time.Second); tun.open.none() && time.Now().Before(deadline); {
-		time.Sleep(time.Millisecond)
+	select {
+	case <-arrived:
+	case <-time.After(10 * time.Second):
+		t.Fatal("no connection has come")
 	}
 	began := time.Now()
 	for range 2 {
@@ -335,11 +346,41 @@ func TestCloseWithNobodyAccepting(t *testing.T) {
 	wg.Wait()
 }
 
+// watchedDialer tells when the first connection has arrived at one of its sessions.
+type watchedDialer struct {
+	tunnel.Dialer
+	arrived chan struct{}
+}
+
+func (d *watchedDialer) Dial(ctx context.Context, url string, limit time.Duration) (tunnel.Session, error) {
+	s, err := d.Dialer.Dial(ctx, url, limit)
+	if err != nil {
+		return nil, err
+	}
+	return &watchedSession{s, d.arrived}, nil
+}
+
+type watchedSession struct {
+	tunnel.Session
+	arrived chan struct{}
+}
+
+func (s *watchedSession) Accept() (net.Conn, error) {
+	c, err := s.Session.Accept()
+	if err == nil {
+		select {
+		case s.arrived <- struct{}{}:
+		default:
+		}
+	}
+	return c, err
+}
+
 // TestCloseInAStorm closes while new requests keep coming, which makes the SDK's own Close hang.
 func TestCloseInAStorm(t *testing.T) {
 	t.Parallel()
 	edge := tunneltest.NewEdge(t, tunneltest.Options{})
-	provider := NewNgrok(NgrokConfig{Authtoken: tunneltest.DefaultToken, ConnectURL: edge.Addr(), ConnectCAs: edge.CAs(), Getenv: noEnv})
+	provider := New(Config{Authtoken: tunneltest.DefaultToken, ConnectURL: edge.Addr(), ConnectCAs: edge.CAs(), Getenv: noEnv})
 	tun, err := provider.Open(context.Background())
 	if err != nil {
 		t.Fatal(err)
@@ -386,13 +427,13 @@ func TestCloseInAStorm(t *testing.T) {
 func TestNoReturnAfterClose(t *testing.T) {
 	t.Parallel()
 	edge := tunneltest.NewEdge(t, tunneltest.Options{})
-	tun, err := NewNgrok(NgrokConfig{Authtoken: tunneltest.DefaultToken, ConnectURL: edge.Addr(), ConnectCAs: edge.CAs(), Getenv: noEnv}).Open(context.Background())
+	tun, err := New(Config{Authtoken: tunneltest.DefaultToken, ConnectURL: edge.Addr(), ConnectCAs: edge.CAs(), Getenv: noEnv}).Open(context.Background())
 	if err != nil {
 		t.Fatal(err)
 	}
 	edge.RefuseUntil(func() bool { return false })
 	for s := range tun.States() {
-		if s.Phase == Reconnecting {
+		if s.Phase == tunnel.Reconnecting {
 			break
 		}
 	}
@@ -414,7 +455,7 @@ func TestNoReturnAfterClose(t *testing.T) {
 func TestServerTimeouts(t *testing.T) {
 	t.Parallel()
 	edge := tunneltest.NewEdge(t, tunneltest.Options{})
-	tun, err := NewNgrok(NgrokConfig{Authtoken: tunneltest.DefaultToken, ConnectURL: edge.Addr(), ConnectCAs: edge.CAs(), Getenv: noEnv}).Open(context.Background())
+	tun, err := New(Config{Authtoken: tunneltest.DefaultToken, ConnectURL: edge.Addr(), ConnectCAs: edge.CAs(), Getenv: noEnv}).Open(context.Background())
 	if err != nil {
 		t.Fatal(err)
 	}

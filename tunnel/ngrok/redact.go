@@ -1,14 +1,13 @@
-package tunnel
+package ngrok
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"log/slog"
-	"net/url"
 	"regexp"
-	"strconv"
 	"strings"
+
+	"github.com/hubhook/hubhook/internal/text"
 )
 
 const hidden = "(hidden)"
@@ -18,33 +17,14 @@ var echoed = regexp.MustCompile(`(?i)(your authtoken: *)\S+`)
 
 // redactor removes a token from texts.
 type redactor struct {
-	replacer *strings.Replacer // nil without a token
+	known *text.Redactor // nil without a token
 }
 
-func newRedactor(secrets ...string) redactor {
-	var pairs []string
-	for _, secret := range secrets {
-		if secret == "" {
-			continue
-		}
-		quoted := strconv.Quote(secret)
-		inJSON, err := json.Marshal(secret)
-		if err != nil {
-			inJSON = []byte(quoted)
-		}
-		for _, form := range []string{secret, quoted[1 : len(quoted)-1], string(inJSON[1 : len(inJSON)-1]), url.QueryEscape(secret), url.PathEscape(secret)} {
-			pairs = append(pairs, form, hidden)
-		}
-	}
-	if pairs == nil {
-		return redactor{}
-	}
-	return redactor{strings.NewReplacer(pairs...)}
-}
+func newRedactor(secrets ...string) redactor { return redactor{text.NewRedactor(hidden, secrets...)} }
 
 func (r redactor) text(s string) string {
-	if r.replacer != nil {
-		s = r.replacer.Replace(s)
+	if r.known != nil {
+		s = r.known.Redact(s)
 	}
 	return echoed.ReplaceAllString(s, "${1}"+hidden)
 }

@@ -1,4 +1,4 @@
-package tunnel
+package ngrok
 
 import (
 	"bufio"
@@ -34,7 +34,7 @@ type serviceDialer struct {
 	conns map[*dialedConn]struct{}
 }
 
-func newServiceDialer(s ngrokSettings, getenv func(string) string) *serviceDialer {
+func newServiceDialer(s settings, getenv func(string) string) *serviceDialer {
 	d := &serviceDialer{limit: dialTimeout, conns: make(map[*dialedConn]struct{})}
 	if s.proxyURL != nil {
 		d.proxySource = "proxy_url in ngrok.yml"
@@ -123,16 +123,17 @@ func (d *serviceDialer) cutNow() {
 	}
 }
 
-// uses reports whether a connection has one of these addresses at this end.
-func (d *serviceDialer) uses(addrs map[netip.Addr]bool) bool {
+// local are the addresses at this end of the connections.
+func (d *serviceDialer) local() []netip.Addr {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	var addrs []netip.Addr
 	for c := range d.conns {
-		if local, ok := c.LocalAddr().(*net.TCPAddr); ok && addrs[local.AddrPort().Addr().Unmap()] {
-			return true
+		if local, ok := c.LocalAddr().(*net.TCPAddr); ok {
+			addrs = append(addrs, local.AddrPort().Addr().Unmap())
 		}
 	}
-	return false
+	return addrs
 }
 
 type dialedConn struct {

@@ -1,4 +1,4 @@
-package tunnel
+package ngrok
 
 import (
 	"context"
@@ -13,6 +13,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/hubhook/hubhook/tunnel"
+	"github.com/hubhook/hubhook/tunnel/internal/terms"
 	"github.com/hubhook/hubhook/tunnel/tunneltest"
 )
 
@@ -29,8 +31,10 @@ func TestGivesUpAfterAWhile(t *testing.T) {
 			if !online {
 				refuse()
 			}
-			provider := NewNgrok(NgrokConfig{Authtoken: tunneltest.DefaultToken, ConnectURL: edge.Addr(), ConnectCAs: edge.CAs(), Getenv: noEnv})
-			provider.timing.ours, provider.timing.sdk = 500*time.Millisecond, 200*time.Millisecond
+			provider := New(Config{Authtoken: tunneltest.DefaultToken, ConnectURL: edge.Addr(), ConnectCAs: edge.CAs(), Getenv: noEnv})
+			limits := terms.Default()
+			limits.Refused = 500 * time.Millisecond
+			provider.terms, provider.resume = &limits, 200*time.Millisecond
 			tun, err := provider.Open(context.Background())
 			if err != nil {
 				t.Fatal(err)
@@ -39,12 +43,12 @@ func TestGivesUpAfterAWhile(t *testing.T) {
 				refuse()
 				edge.Drop()
 			}
-			var last State
+			var last tunnel.State
 			for s := range tun.States() {
 				last = s
 			}
-			var e *Error
-			if last.Phase != Stopped || !errors.As(last.Err, &e) || e.Code != "ERR_NGROK_108" {
+			var e *tunnel.Error
+			if last.Phase != tunnel.Stopped || !errors.As(last.Err, &e) || e.Code != "ERR_NGROK_108" {
 				t.Errorf("last state: %v", last)
 			}
 			if _, err := tun.Accept(); !errors.Is(err, last.Err) {
@@ -56,39 +60,6 @@ func TestGivesUpAfterAWhile(t *testing.T) {
 				}
 			}
 		})
-	}
-}
-
-func TestWaitBetween(t *testing.T) {
-	t.Parallel()
-	if w := waitBetween(0, 0); w != 0 {
-		t.Errorf("the first try waits %v", w)
-	}
-	for n := range 1000 {
-		if w := waitBetween(n, 4*time.Minute); w > 1500*time.Millisecond || n > 0 && w < 250*time.Millisecond {
-			t.Errorf("try %d of the first minutes waits %v", n, w)
-		}
-		if w := waitBetween(n, time.Hour); w > 15*time.Second || n > 6 && w != 15*time.Second {
-			t.Errorf("try %d of a long outage waits %v", n, w)
-		}
-	}
-}
-
-func TestLatest(t *testing.T) {
-	t.Parallel()
-	l := newLatest[int](4)
-	for i := range 100 {
-		l.send(i)
-	}
-	l.close()
-	l.close()
-	l.send(100)
-	var got []int
-	for v := range l.c {
-		got = append(got, v)
-	}
-	if fmt.Sprint(got) != "[96 97 98 99]" {
-		t.Errorf("%v", got)
 	}
 }
 
@@ -174,7 +145,7 @@ func TestDefaultFile(t *testing.T) {
 		{"windows", env, "/local/ngrok/ngrok.yml"},
 		{"windows", noEnv, ""},
 	} {
-		if got := filepath.ToSlash(defaultNgrokFile(test.goos, test.getenv)); got != test.want {
+		if got := filepath.ToSlash(defaultFile(test.goos, test.getenv)); got != test.want {
 			t.Errorf("%s: %q, want %q", test.goos, got, test.want)
 		}
 	}
@@ -217,7 +188,7 @@ func TestSettings(t *testing.T) {
 			}
 			return ""
 		}
-		s, err := NgrokConfig{ConfigFile: at(test.file), Authtoken: test.flag, AuthtokenSource: "--ngrok-authtoken", Getenv: getenv}.settings()
+		s, err := Config{ConfigFile: at(test.file), Authtoken: test.flag, AuthtokenSource: "--ngrok-authtoken", Getenv: getenv}.settings()
 		if err != nil {
 			t.Errorf("%s: %v", test.file, err)
 			continue
@@ -237,7 +208,7 @@ func TestProxyFromEnvironment(t *testing.T) {
 	getenv := func(name string) string {
 		return map[string]string{"https_proxy": "http://me:pass@proxy.example.com:3128", "NO_PROXY": ".internal"}[name]
 	}
-	d := newServiceDialer(ngrokSettings{}, getenv)
+	d := newServiceDialer(settings{}, getenv)
 	for addr, want := range map[string]string{
 		"connect.ngrok-agent.com:443": "http://me:pass@proxy.example.com:3128",
 		"edge.internal:443":           "<nil>",
@@ -254,13 +225,9 @@ func TestProxyFromEnvironment(t *testing.T) {
 func TestConnDeadlines(t *testing.T) {
 	t.Parallel()
 	near, far := net.Pipe()
+	defer near.Close()
 	defer far.Close()
-	tun := &ngrokTunnel{closed: make(chan struct{})}
-	l := new(link)
-	tun.open.add()
-	l.open.add()
-	drained := l.open.drained()
-	c := &tunnelConn{Conn: near, tunnel: tun, link: l}
+	c := &conn{Conn: near}
 	past := time.Now().Add(-time.Second)
 	if err := c.SetWriteDeadline(past); err != nil {
 		t.Fatal(err)
@@ -283,15 +250,5 @@ func TestConnDeadlines(t *testing.T) {
 	}
 	if got := c.RemoteAddr().String(); got != "0.0.0.0:0" {
 		t.Errorf("RemoteAddr of a client that is not known: %s", got)
-	}
-	for range 2 {
-		if err := c.Close(); err != nil {
-			t.Error(err)
-		}
-	}
-	select {
-	case <-drained:
-	default:
-		t.Error("closed, and still counted as open")
 	}
 }

@@ -1,4 +1,4 @@
-package tunnel
+package ngrok
 
 import (
 	"crypto/x509"
@@ -14,6 +14,8 @@ import (
 	"strings"
 
 	"go.yaml.in/yaml/v3"
+
+	"github.com/hubhook/hubhook/tunnel"
 )
 
 // credential is an authtoken and the place it came from, in words for the user.
@@ -22,8 +24,8 @@ type credential struct {
 	source string
 }
 
-// ngrokSettings is all that decides how to reach the ngrok service, put together from the three places it can stand in.
-type ngrokSettings struct {
+// settings is all that decides how to reach the ngrok service, put together from the three places it can stand in.
+type settings struct {
 	credential credential
 	url        string         // the wanted public URL, or empty
 	connectURL string         // host:port, or empty for ngrok's own
@@ -33,37 +35,37 @@ type ngrokSettings struct {
 }
 
 // address is the host:port of the service.
-func (s ngrokSettings) address() string {
+func (s settings) address() string {
 	return orDefault(s.connectURL, "connect.ngrok-agent.com:443")
 }
 
-// ngrokFile is the part of ngrok.yml that matters here. In version 3 it stands under "agent", in version 2 at the top, where
+// file is the part of ngrok.yml that matters here. In version 3 it stands under "agent", in version 2 at the top, where
 // connect_url and connect_cas were called server_addr and root_cas once.
-type ngrokFile struct {
-	ngrokFileAgent `yaml:",inline"`
-	ServerAddr     string         `yaml:"server_addr"`
-	RootCAs        string         `yaml:"root_cas"`
-	Agent          ngrokFileAgent `yaml:"agent"`
+type file struct {
+	fileAgent  `yaml:",inline"`
+	ServerAddr string    `yaml:"server_addr"`
+	RootCAs    string    `yaml:"root_cas"`
+	Agent      fileAgent `yaml:"agent"`
 }
 
-type ngrokFileAgent struct {
+type fileAgent struct {
 	Authtoken  string `yaml:"authtoken"`
 	ConnectURL string `yaml:"connect_url"`
 	ConnectCAs string `yaml:"connect_cas"`
 	ProxyURL   string `yaml:"proxy_url"`
 }
 
-// settings reads every place that ngrok is configured in. Its errors are of type *Error, and no network is used.
-func (c NgrokConfig) settings() (ngrokSettings, error) {
+// settings reads every place that ngrok is configured in. Its errors are of type *tunnel.Error, and no network is used.
+func (c Config) settings() (settings, error) {
 	getenv := c.Getenv
 	if getenv == nil {
 		getenv = os.Getenv
 	}
 	file, path, err := c.readFile(getenv)
 	if err != nil {
-		return ngrokSettings{}, err
+		return settings{}, err
 	}
-	s := ngrokSettings{
+	s := settings{
 		credential: firstCredential(
 			credential{c.Authtoken, orDefault(c.AuthtokenSource, "Config.Authtoken")},
 			credential{getenv("NGROK_AUTHTOKEN"), "NGROK_AUTHTOKEN"},
@@ -71,11 +73,11 @@ func (c NgrokConfig) settings() (ngrokSettings, error) {
 		),
 	}
 	if s.credential.token == "" {
-		return s, &Error{
-			Op:    openNgrok,
+		return s, &tunnel.Error{
+			Op:    openAct,
 			Cause: "there is no ngrok authtoken in the flags, in NGROK_AUTHTOKEN or in " + path,
-			Fix:   "copy the authtoken of your (free) account from " + ngrokTokenPage + " and set NGROK_AUTHTOKEN",
-			Err:   ErrNoCredential,
+			Fix:   "copy the authtoken of your (free) account from " + tokenPage + " and set NGROK_AUTHTOKEN",
+			Err:   tunnel.ErrNoCredential,
 		}
 	}
 	if s.url, err = publicURL(orDefault(c.URL, getenv("NGROK_DOMAIN"))); err != nil {
@@ -111,30 +113,30 @@ func orDefault(s, def string) string {
 	return def
 }
 
-func configError(op, cause, fix string) *Error {
-	return &Error{Op: op, Cause: cause, Fix: fix}
+func configError(op, cause, fix string) *tunnel.Error {
+	return &tunnel.Error{Op: op, Cause: cause, Fix: fix}
 }
 
 // readFile reads ngrok.yml, version 2 or 3. A file that is not where ngrok would put it is as good as an empty one.
-func (c NgrokConfig) readFile(getenv func(string) string) (ngrokFileAgent, string, error) {
+func (c Config) readFile(getenv func(string) string) (fileAgent, string, error) {
 	path := c.ConfigFile
 	if path == "" {
-		path = defaultNgrokFile(runtime.GOOS, getenv)
+		path = defaultFile(runtime.GOOS, getenv)
 		if path == "" {
-			return ngrokFileAgent{}, "ngrok.yml", nil
+			return fileAgent{}, "ngrok.yml", nil
 		}
 	}
 	text, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) && c.ConfigFile == "" {
-		return ngrokFileAgent{}, path, nil
+		return fileAgent{}, path, nil
 	}
 	if err != nil {
-		return ngrokFileAgent{}, path, configError("read ngrok's configuration", err.Error(), "check the path and its permissions, or name another file with --ngrok-config")
+		return fileAgent{}, path, configError("read ngrok's configuration", err.Error(), "check the path and its permissions, or name another file with --ngrok-config")
 	}
-	var file ngrokFile
+	var file file
 	if err := yaml.Unmarshal(text, &file); err != nil {
 		// The parser's message can quote a value, and the value can be a token: only its line numbers are passed on.
-		return ngrokFileAgent{}, path, configError("read ngrok's configuration", path+" is not the YAML that ngrok writes"+yamlLines(err), "mend it, run `ngrok config check`, or name another file with --ngrok-config")
+		return fileAgent{}, path, configError("read ngrok's configuration", path+" is not the YAML that ngrok writes"+yamlLines(err), "mend it, run `ngrok config check`, or name another file with --ngrok-config")
 	}
 	agent := file.Agent
 	agent.Authtoken = orDefault(agent.Authtoken, file.Authtoken)
@@ -144,8 +146,8 @@ func (c NgrokConfig) readFile(getenv func(string) string) (ngrokFileAgent, strin
 	return agent, path, nil
 }
 
-// defaultNgrokFile is where ngrok's own program keeps its configuration, or empty where the environment does not say.
-func defaultNgrokFile(goos string, getenv func(string) string) string {
+// defaultFile is where ngrok's own program keeps its configuration, or empty where the environment does not say.
+func defaultFile(goos string, getenv func(string) string) string {
 	under := func(dir string, parts ...string) string {
 		if dir == "" {
 			return ""

@@ -1,4 +1,4 @@
-package tunnel
+package ngrok
 
 import (
 	"errors"
@@ -6,16 +6,18 @@ import (
 	"os"
 	"strings"
 	"testing"
+
+	"github.com/hubhook/hubhook/tunnel"
 )
 
 // TestCodesAreDocumented has each code of the table on the page that users read, with a row of its own.
 func TestCodesAreDocumented(t *testing.T) {
 	t.Parallel()
-	page, err := os.ReadFile("../docs/tunnels.md")
+	page, err := os.ReadFile("../../docs/tunnels.md")
 	if err != nil {
 		t.Fatal(err)
 	}
-	for code, meaning := range ngrokMeanings {
+	for code, meaning := range meanings {
 		if !strings.Contains(string(page), "\n| `"+code+"` |") {
 			t.Errorf("docs/tunnels.md has no row for %s (%s)", code, meaning.cause)
 		}
@@ -43,11 +45,11 @@ func TestServiceTexts(t *testing.T) {
 	}{
 		{
 			name: "one", text: "failed to auth: Your authtoken: " + secret + "\n\nERR_NGROK_107\n",
-			code: "ERR_NGROK_107", cause: []string{"from NGROK_AUTHTOKEN is not valid any more"}, fix: []string{ngrokTokenPage},
+			code: "ERR_NGROK_107", cause: []string{"from NGROK_AUTHTOKEN is not valid any more"}, fix: []string{tokenPage},
 		},
 		{
 			name: "the same in capitals and in a link", text: "No.\nhttps://ngrok.com/docs/errors/err_ngrok_108\n\nERR_NGROK_108",
-			code: "ERR_NGROK_108", cause: []string{"as many agents connected as it may have"}, fix: []string{ngrokAgentsPage}, temporary: true,
+			code: "ERR_NGROK_108", cause: []string{"as many agents connected as it may have"}, fix: []string{agentsPage}, temporary: true,
 		},
 		{
 			name: "one that passes before one that does not", text: "Taken. ERR_NGROK_334\nUsed up. ERR_NGROK_725",
@@ -87,13 +89,13 @@ func TestServiceTexts(t *testing.T) {
 			t.Errorf("%s: the code is not said once: %s", test.name, e)
 		}
 	}
-	for code := range ngrokMeanings {
+	for code := range meanings {
 		e := serviceError("Text.\n\n"+code+"\n", token, newRedactor(secret))
 		if e.Code != code || e.Cause == "" || e.Fix == "" || strings.Contains(e.Cause, "%") || isFinal(code) == e.Temporary {
 			t.Errorf("%s: %#v", code, e)
 		}
 	}
-	if e := serviceError("ERR_NGROK_4018", token, redactor{}); !errors.Is(e, ErrNoCredential) || e.Source != "" {
+	if e := serviceError("ERR_NGROK_4018", token, redactor{}); !errors.Is(e, tunnel.ErrNoCredential) || e.Source != "" {
 		t.Errorf("%#v", e)
 	}
 }

@@ -1,4 +1,4 @@
-package tunnel_test
+package ngrok_test
 
 import (
 	"bytes"
@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/hubhook/hubhook/tunnel"
+	"github.com/hubhook/hubhook/tunnel/ngrok"
 	"github.com/hubhook/hubhook/tunnel/tunneltest"
 )
 
@@ -36,13 +37,13 @@ func environment(pairs ...string) func(string) string {
 }
 
 // configFor is a configuration that leads to the edge through an ngrok.yml with the token.
-func configFor(t *testing.T, edge *tunneltest.Edge, token string) tunnel.NgrokConfig {
+func configFor(t *testing.T, edge *tunneltest.Edge, token string) ngrok.Config {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "ngrok.yml")
 	if err := edge.WriteConfig(path, token); err != nil {
 		t.Fatal(err)
 	}
-	return tunnel.NgrokConfig{ConfigFile: path, Getenv: environment()}
+	return ngrok.Config{ConfigFile: path, Getenv: environment()}
 }
 
 func within(t *testing.T, d time.Duration) context.Context {
@@ -65,9 +66,9 @@ type opened struct {
 }
 
 // open opens a tunnel and serves h on it until the test ends.
-func open(t *testing.T, edge *tunneltest.Edge, config tunnel.NgrokConfig, h http.Handler) *opened {
+func open(t *testing.T, edge *tunneltest.Edge, config ngrok.Config, h http.Handler) *opened {
 	t.Helper()
-	tun, err := tunnel.NewNgrok(config).Open(within(t, secondsOfATest))
+	tun, err := ngrok.New(config).Open(within(t, secondsOfATest))
 	if err != nil {
 		t.Fatalf("open: %v", err)
 	}
@@ -239,7 +240,7 @@ func TestRefused(t *testing.T) {
 	tests := []struct {
 		name      string
 		token     string
-		change    func(*testing.T, *tunneltest.Edge, *tunnel.NgrokConfig)
+		change    func(*testing.T, *tunneltest.Edge, *ngrok.Config)
 		code      string
 		source    string // "FILE" for ngrok.yml
 		cause     string
@@ -253,28 +254,28 @@ func TestRefused(t *testing.T) {
 		},
 		{
 			name: "wrong token in the environment", token: tunneltest.DefaultToken,
-			change: func(_ *testing.T, _ *tunneltest.Edge, c *tunnel.NgrokConfig) {
+			change: func(_ *testing.T, _ *tunneltest.Edge, c *ngrok.Config) {
 				c.Getenv = environment("NGROK_AUTHTOKEN", wrong)
 			},
 			code: "ERR_NGROK_107", source: "NGROK_AUTHTOKEN", cause: "from NGROK_AUTHTOKEN", fix: "your-authtoken", soon: true,
 		},
 		{
 			name: "something else than a token in a flag", token: tunneltest.DefaultToken,
-			change: func(_ *testing.T, _ *tunneltest.Edge, c *tunnel.NgrokConfig) {
+			change: func(_ *testing.T, _ *tunneltest.Edge, c *ngrok.Config) {
 				c.Authtoken, c.AuthtokenSource = "ngrok config add-authtoken "+wrong, "--ngrok-authtoken"
 			},
 			code: "ERR_NGROK_105", source: "--ngrok-authtoken", cause: "not an ngrok authtoken", fix: "your-authtoken", soon: true,
 		},
 		{
 			name: "token that the service takes for none", token: wrong,
-			change: func(_ *testing.T, e *tunneltest.Edge, _ *tunnel.NgrokConfig) {
+			change: func(_ *testing.T, e *tunneltest.Edge, _ *ngrok.Config) {
 				e.FailAuth("ERR_NGROK_4018", "no account", -1)
 			},
 			code: "ERR_NGROK_4018", cause: "no authtoken", fix: "NGROK_AUTHTOKEN", soon: true,
 		},
 		{
 			name: "domain of somebody else", token: tunneltest.DefaultToken,
-			change: func(_ *testing.T, e *tunneltest.Edge, c *tunnel.NgrokConfig) {
+			change: func(_ *testing.T, e *tunneltest.Edge, c *ngrok.Config) {
 				e.FailBind("ERR_NGROK_320", "not yours", -1)
 				c.URL = "theirs.example.com"
 			},
@@ -282,35 +283,35 @@ func TestRefused(t *testing.T) {
 		},
 		{
 			name: "code that is not known here", token: tunneltest.DefaultToken,
-			change: func(_ *testing.T, e *tunneltest.Edge, _ *tunnel.NgrokConfig) {
+			change: func(_ *testing.T, e *tunneltest.Edge, _ *ngrok.Config) {
 				e.FailAuth("ERR_NGROK_9999", "The moon is in the wrong house.", -1)
 			},
 			code: "ERR_NGROK_9999", source: "FILE", cause: "The moon is in the wrong house.", fix: "https://ngrok.com/docs/errors/err_ngrok_9999", soon: true,
 		},
 		{
 			name: "wrong CA", token: tunneltest.DefaultToken,
-			change: func(t *testing.T, e *tunneltest.Edge, c *tunnel.NgrokConfig) {
+			change: func(t *testing.T, e *tunneltest.Edge, c *ngrok.Config) {
 				rewrite(t, c.ConfigFile, e.CAFile(), tunneltest.NewEdge(t, tunneltest.Options{}).CAFile())
 			},
 			cause: "not signed by an authority that is trusted here", fix: "connect_cas", soon: true,
 		},
 		{
 			name: "nothing listens", token: tunneltest.DefaultToken,
-			change: func(t *testing.T, e *tunneltest.Edge, c *tunnel.NgrokConfig) {
+			change: func(t *testing.T, e *tunneltest.Edge, c *ngrok.Config) {
 				rewrite(t, c.ConfigFile, e.Addr(), closedPort(t))
 			},
 			cause: "cannot be reached: dial tcp 127.0.0.1:", fix: "check your network", temporary: true,
 		},
 		{
 			name: "edge that resets connections", token: tunneltest.DefaultToken,
-			change: func(_ *testing.T, e *tunneltest.Edge, _ *tunnel.NgrokConfig) {
+			change: func(_ *testing.T, e *tunneltest.Edge, _ *ngrok.Config) {
 				e.RefuseUntil(func() bool { return false })
 			},
 			cause: "reset by peer", fix: "check ", temporary: true,
 		},
 		{
 			name: "edge that never answers", token: tunneltest.DefaultToken,
-			change: func(_ *testing.T, e *tunneltest.Edge, _ *tunnel.NgrokConfig) { e.Hang(true) },
+			change: func(_ *testing.T, e *tunneltest.Edge, _ *ngrok.Config) { e.Hang(true) },
 			cause:  "does not complete a TLS handshake", fix: "check the network", temporary: true,
 		},
 	}
@@ -327,7 +328,7 @@ func TestRefused(t *testing.T) {
 				test.change(t, edge, &config)
 			}
 			began := time.Now()
-			tun, err := tunnel.NewNgrok(config).Open(within(t, secondsOfATest))
+			tun, err := ngrok.New(config).Open(within(t, secondsOfATest))
 			took := time.Since(began)
 			if err == nil {
 				tun.Close()
@@ -406,13 +407,13 @@ func (l *lockedBuffer) Len() int { return len(l.String()) }
 func TestNoCredential(t *testing.T) {
 	t.Parallel()
 	edge := tunneltest.NewEdge(t, tunneltest.Options{})
-	for name, config := range map[string]tunnel.NgrokConfig{
+	for name, config := range map[string]ngrok.Config{
 		"no file":       {Getenv: environment("HOME", t.TempDir())},
 		"no home":       {Getenv: environment()},
 		"only an edge":  configFor(t, edge, ""),
 		"only a domain": {Getenv: environment("HOME", t.TempDir(), "NGROK_DOMAIN", "mine.example.com", "NGROK_AUTHTOKEN", " ")},
 	} {
-		_, err := tunnel.NewNgrok(config).Open(context.Background())
+		_, err := ngrok.New(config).Open(context.Background())
 		if !errors.Is(err, tunnel.ErrNoCredential) {
 			t.Errorf("%s: %v", name, err)
 		}
@@ -433,14 +434,14 @@ func TestCallerGivesUp(t *testing.T) {
 	ctx, cancel := context.WithCancel(context.Background())
 	began := time.Now()
 	time.AfterFunc(100*time.Millisecond, cancel)
-	_, err := tunnel.NewNgrok(configFor(t, edge, tunneltest.DefaultToken)).Open(ctx)
+	_, err := ngrok.New(configFor(t, edge, tunneltest.DefaultToken)).Open(ctx)
 	if !errors.Is(err, context.Canceled) {
 		t.Errorf("%v", err)
 	}
 	if took := time.Since(began); took > 5*time.Second {
 		t.Errorf("Open returned after %v", took)
 	}
-	if _, err := tunnel.NewNgrok(configFor(t, edge, tunneltest.DefaultToken)).Open(ctx); !errors.Is(err, context.Canceled) {
+	if _, err := ngrok.New(configFor(t, edge, tunneltest.DefaultToken)).Open(ctx); !errors.Is(err, context.Canceled) {
 		t.Errorf("with a context that has ended: %v", err)
 	}
 }
@@ -450,7 +451,7 @@ func TestOpenContextEnds(t *testing.T) {
 	t.Parallel()
 	edge := tunneltest.NewEdge(t, tunneltest.Options{})
 	ctx, cancel := context.WithCancel(context.Background())
-	tun, err := tunnel.NewNgrok(configFor(t, edge, tunneltest.DefaultToken)).Open(ctx)
+	tun, err := ngrok.New(configFor(t, edge, tunneltest.DefaultToken)).Open(ctx)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -836,7 +837,7 @@ func TestConfigErrors(t *testing.T) {
 			if err := os.WriteFile(path, []byte(test.file), 0o600); err != nil {
 				t.Fatal(err)
 			}
-			_, err := tunnel.NewNgrok(tunnel.NgrokConfig{ConfigFile: path, Getenv: environment("NGROK_DOMAIN", test.env)}).Open(context.Background())
+			_, err := ngrok.New(ngrok.Config{ConfigFile: path, Getenv: environment("NGROK_DOMAIN", test.env)}).Open(context.Background())
 			var e *tunnel.Error
 			if !errors.As(err, &e) || !strings.Contains(err.Error(), test.want) || e.Hint() == "" {
 				t.Errorf("%#v", err)
@@ -846,7 +847,7 @@ func TestConfigErrors(t *testing.T) {
 			}
 		})
 	}
-	_, err := tunnel.NewNgrok(tunnel.NgrokConfig{ConfigFile: filepath.Join(t.TempDir(), "gone.yml"), Getenv: environment("NGROK_AUTHTOKEN", token)}).Open(context.Background())
+	_, err := ngrok.New(ngrok.Config{ConfigFile: filepath.Join(t.TempDir(), "gone.yml"), Getenv: environment("NGROK_AUTHTOKEN", token)}).Open(context.Background())
 	if !errors.Is(err, os.ErrNotExist) && (err == nil || !strings.Contains(err.Error(), "gone.yml")) {
 		t.Errorf("a file that was named and is not there: %v", err)
 	}

@@ -1,4 +1,4 @@
-package tunnel_test
+package ngrok_test
 
 import (
 	"flag"

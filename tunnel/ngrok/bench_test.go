@@ -1,4 +1,4 @@
-package tunnel_test
+package ngrok_test
 
 import (
 	"context"
@@ -9,9 +9,9 @@ import (
 	"strings"
 	"testing"
 
-	"golang.ngrok.com/ngrok/v2"
+	sdk "golang.ngrok.com/ngrok/v2"
 
-	"github.com/hubhook/hubhook/tunnel"
+	"github.com/hubhook/hubhook/tunnel/ngrok"
 	"github.com/hubhook/hubhook/tunnel/tunneltest"
 )
 
@@ -20,11 +20,11 @@ import (
 func BenchmarkRequests(b *testing.B) {
 	b.Run("sdk", func(b *testing.B) {
 		benchmarkListener(b, func(edge *tunneltest.Edge) net.Listener {
-			agent, err := ngrok.NewAgent(
-				ngrok.WithAuthtoken(tunneltest.DefaultToken),
-				ngrok.WithAgentConnectURL(edge.Addr()),
-				ngrok.WithAgentConnectCAs(edge.CAs()),
-				ngrok.WithLogger(slog.New(slog.DiscardHandler)),
+			agent, err := sdk.NewAgent(
+				sdk.WithAuthtoken(tunneltest.DefaultToken),
+				sdk.WithAgentConnectURL(edge.Addr()),
+				sdk.WithAgentConnectCAs(edge.CAs()),
+				sdk.WithLogger(slog.New(slog.DiscardHandler)),
 			)
 			if err != nil {
 				b.Fatal(err)
@@ -40,7 +40,7 @@ func BenchmarkRequests(b *testing.B) {
 	})
 	b.Run("tunnel", func(b *testing.B) {
 		benchmarkListener(b, func(edge *tunneltest.Edge) net.Listener {
-			tun, err := tunnel.NewNgrok(tunnel.NgrokConfig{
+			tun, err := ngrok.New(ngrok.Config{
 				Authtoken:  tunneltest.DefaultToken,
 				ConnectURL: edge.Addr(),
 				ConnectCAs: edge.CAs(),
