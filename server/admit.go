@@ -15,11 +15,10 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/hubhook/hubhook/internal/api"
 	"github.com/hubhook/hubhook/internal/queue"
 	"github.com/hubhook/hubhook/internal/text"
 	"github.com/hubhook/hubhook/payload"
-	"github.com/hubhook/hubhook/ui"
-	"github.com/hubhook/hubhook/ui/inspector"
 )
 
 const (
@@ -324,19 +323,17 @@ func (s *Server) refuse(w http.ResponseWriter, r *http.Request, name string, no 
 	case http.StatusServiceUnavailable:
 		w.Header().Set("Retry-After", retryAfter)
 	}
-	seen := ui.Rejected{Endpoint: s.shown(name, maxShownName), Status: no.status, Error: no.text, Fix: no.fix}
+	seen := api.Rejected{Time: api.Time{Time: time.Now()}, Endpoint: s.shown(name, maxShownName), Status: no.status, Reason: no.cause,
+		Error: no.text, Fix: no.fix, UserAgent: s.shown(r.UserAgent(), maxShownAgent), Times: 1}
 	s.screen.Rejected(seen)
 	if private := s.private.Load(); private != nil {
-		private.Rejected(inspector.Rejected{Time: inspector.Time{Time: time.Now()}, Endpoint: seen.Endpoint, Status: seen.Status,
-			Reason: no.cause, Error: seen.Error, Fix: seen.Fix, UserAgent: s.shown(r.UserAgent(), maxShownAgent)})
+		private.Rejected(seen)
 	}
 	respondError(w, no.status, no.text)
 }
 
 func respondError(w http.ResponseWriter, status int, message string) {
-	respond(w, status, struct {
-		Error string `json:"error"`
-	}{message})
+	respond(w, status, api.Error{Error: message})
 }
 
 func respond(w http.ResponseWriter, status int, body any) {

@@ -7,17 +7,10 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/hubhook/hubhook/internal/api"
 	"github.com/hubhook/hubhook/internal/queue"
-	"github.com/hubhook/hubhook/ui"
+	"github.com/hubhook/hubhook/ui/inspector"
 )
-
-// verdict is the body of an answer that isn't the handler's own result.
-type verdict struct {
-	Delivery string `json:"delivery"`
-	State    string `json:"state"`
-	Error    string `json:"error,omitempty"`
-	Reason   string `json:"reason,omitempty"`
-}
 
 // answer answers a delivery that is stored.
 func (s *Server) answer(w http.ResponseWriter, r *http.Request, e *endpoint, receipt *queue.Receipt) {
@@ -36,7 +29,7 @@ func (s *Server) answer(w http.ResponseWriter, r *http.Request, e *endpoint, rec
 // answerStored waits for the handler as long as the configuration says and answers 2xx, whatever becomes of the delivery.
 func (s *Server) answerStored(w http.ResponseWriter, r *http.Request, receipt *queue.Receipt) {
 	if receipt.Duplicate {
-		respond(w, http.StatusOK, verdict{Delivery: receipt.ID, State: "duplicate"})
+		respond(w, http.StatusOK, api.Answer{Delivery: receipt.ID, State: "duplicate"})
 		return
 	}
 	s.awaitAttempt(r, receipt)
@@ -45,13 +38,13 @@ func (s *Server) answerStored(w http.ResponseWriter, r *http.Request, receipt *q
 	case <-receipt.Done():
 		s.answerReport(w, receipt.ID, receipt.Report())
 	default:
-		respond(w, http.StatusAccepted, verdict{Delivery: receipt.ID, State: string(state)})
+		respond(w, http.StatusAccepted, api.Answer{Delivery: receipt.ID, State: string(state)})
 	}
 }
 
 // answerReport answers with what became of a delivery.
 func (s *Server) answerReport(w http.ResponseWriter, id string, report queue.Report) {
-	v := verdict{Delivery: id, State: string(report.State)}
+	v := api.Answer{Delivery: id, State: string(report.State)}
 	status := answerStatus(report.State)
 	switch report.State {
 	case queue.Done:
@@ -68,12 +61,14 @@ func (s *Server) answerReport(w http.ResponseWriter, id string, report queue.Rep
 }
 
 // viewDuplicate shows the request under the ID of the delivery that it is a duplicate of.
-func viewDuplicate(r *http.Request, e *endpoint, receipt *queue.Receipt) ui.Delivery {
+func viewDuplicate(r *http.Request, e *endpoint, receipt *queue.Receipt) api.Delivery {
 	a := newArrival(e.name, nil, nil, receipt.Value.(*arrival).payload, nil)
-	return ui.Delivery{
-		ID: receipt.ID, Endpoint: e.name, State: string(receipt.State), WebhookID: r.Header.Get("Webhook-Id"), Duplicate: true,
+	d := inspector.ViewDelivery(&queue.Delivery{
+		ID: receipt.ID, Endpoint: e.name, State: receipt.State, WebhookID: r.Header.Get("Webhook-Id"), Received: time.Now(),
 		Scope: a.Scope, Action: a.Action, RepoType: a.RepoType, RepoName: a.RepoName,
-	}
+	})
+	d.Duplicate = true
+	return d
 }
 
 // awaitAttempt waits until the first attempt has ended, as long as the configuration says. It does not wait for one that is held back.
@@ -111,7 +106,7 @@ func (s *Server) answerHandled(w http.ResponseWriter, r *http.Request, e *endpoi
 		receipt.Value.(*arrival).waits.Store(false)
 		s.refuse(w, r, e.name, s.unhandled(r.Context(), receipt.ID, report, err))
 	case receipt.Duplicate:
-		respond(w, http.StatusOK, verdict{Delivery: receipt.ID, State: "duplicate"})
+		respond(w, http.StatusOK, api.Answer{Delivery: receipt.ID, State: "duplicate"})
 	default:
 		s.answerReport(w, receipt.ID, report)
 	}

@@ -12,9 +12,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/hubhook/hubhook/internal/api"
 	"github.com/hubhook/hubhook/internal/queue"
 	"github.com/hubhook/hubhook/payload"
-	"github.com/hubhook/hubhook/ui/inspector"
 )
 
 // gate is a handler that waits until its channel is closed.
@@ -271,7 +271,7 @@ func TestATriggerDoesNotWaitWithAnswerHandled(t *testing.T) {
 	s.Handle("slow", gate(open))
 	serve(t, s)
 	defer close(open)
-	id, err := s.trigger(t.Context(), inspector.Trigger{Endpoint: "slow", Scope: "repo.content"})
+	id, err := s.trigger(t.Context(), api.Trigger{Endpoint: "slow", Scope: "repo.content"})
 	if err != nil {
 		t.Fatal(err)
 	}

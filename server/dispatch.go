@@ -13,6 +13,7 @@ import (
 	"github.com/hubhook/hubhook/internal/queue"
 	"github.com/hubhook/hubhook/payload"
 	"github.com/hubhook/hubhook/ui"
+	"github.com/hubhook/hubhook/ui/inspector"
 )
 
 // Delivery is what a handler can learn about the delivery it works on, besides the payload.
@@ -115,54 +116,41 @@ func (s *Server) changed(c queue.Change) {
 		if !d.Synthetic && d.ReplayOf == "" {
 			s.prober.delivered(d.Received)
 		}
-		s.screen.Delivery(viewDelivery(d))
+		s.screen.Delivery(inspector.ViewDelivery(d))
 		if d.State.Finished() {
 			s.metrics.ended(d.Endpoint, string(d.State))
 		}
 		if d.State == queue.Done { // an endpoint without a handler
-			s.screen.Outcome(ui.Outcome{ID: d.ID, Endpoint: d.Endpoint, State: string(d.State), Status: http.StatusOK})
+			v := ui.Outcome{AttemptEvent: inspector.ViewAttempt(&c)}
+			v.Status = http.StatusOK
+			s.screen.Outcome(v)
 		}
 	case c.Attempt != nil && c.Attempt.Ended:
 		s.metrics.attempted(d.Endpoint, c.Attempt.Duration, d.State == queue.Retrying || d.State == queue.Dead)
 		if d.State != queue.Discarded { // that was told when it was discarded
 			s.metrics.ended(d.Endpoint, string(d.State))
-			s.screen.Outcome(s.viewOutcome(d, c))
+			s.screen.Outcome(s.viewOutcome(c))
 		}
 	case c.Attempt == nil && (d.State == queue.Skipped || d.State == queue.Discarded || d.State == queue.Merged):
 		s.metrics.ended(d.Endpoint, string(d.State))
-		s.screen.Outcome(s.viewOutcome(d, c))
+		s.screen.Outcome(s.viewOutcome(c))
 	}
 }
 
-func viewDelivery(d *queue.Delivery) ui.Delivery {
-	v := ui.Delivery{
-		ID: d.ID, Endpoint: d.Endpoint, State: string(d.State), WebhookID: d.WebhookID, Received: d.Received,
-		Scope: d.Scope, Action: d.Action, RepoType: d.RepoType, RepoName: d.RepoName,
-		Synthetic: d.Synthetic, ReplayOf: d.ReplayOf, Attempts: d.Attempts,
-	}
-	if d.State == queue.Dead {
-		v.Dead = d.Reason
-	}
-	return v
-}
-
-func (s *Server) viewOutcome(d *queue.Delivery, c queue.Change) ui.Outcome {
-	v := ui.Outcome{
-		ID: d.ID, Endpoint: d.Endpoint, State: string(d.State), Attempt: d.Attempts, Reason: d.Reason, RetryAt: d.RunAt,
-		MergedInto: d.MergedInto,
-	}
-	if e := s.byName[d.Endpoint]; e != nil {
+func (s *Server) viewOutcome(c queue.Change) ui.Outcome {
+	v := ui.Outcome{AttemptEvent: inspector.ViewAttempt(&c)}
+	if e := s.byName[c.Delivery.Endpoint]; e != nil {
 		v.Attempts = s.attempts(e)
 	}
 	if c.Attempt != nil {
-		v.Attempt, v.Duration = c.Attempt.N, c.Attempt.Duration
+		v.Duration = c.Attempt.Duration
 	}
 	waiting, ok := c.Sender.(*sender)
 	if a, inMemory := c.Value.(*arrival); inMemory { // with later attempts, too
 		waiting, ok = a.sender, true
 	}
 	if ok && waiting.waits.Load() {
-		v.Status = s.statusAfter(d.State, v.Attempt)
+		v.Status = s.statusAfter(c.Delivery.State, v.N)
 	}
 	return v
 }

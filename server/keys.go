@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 
+	"github.com/hubhook/hubhook/internal/api"
 	"github.com/hubhook/hubhook/internal/text"
 	"github.com/hubhook/hubhook/payload"
 	"github.com/hubhook/hubhook/ui"
@@ -44,7 +45,7 @@ func (r *run) pressTrigger(ctx context.Context, n int) error {
 	if len(r.endpoints) == 0 {
 		return fmt.Errorf("there is no endpoint to send a sample event to")
 	}
-	_, err := r.trigger(ctx, inspector.Trigger{Endpoint: r.endpoints[n%len(r.endpoints)].name, Scope: string(payload.ScopeRepoContent)})
+	_, err := r.trigger(ctx, api.Trigger{Endpoint: r.endpoints[n%len(r.endpoints)].name, Scope: string(payload.ScopeRepoContent)})
 	return err
 }
 

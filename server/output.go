@@ -9,9 +9,9 @@ import (
 	"sync/atomic"
 	"unicode/utf8"
 
+	"github.com/hubhook/hubhook/internal/api"
 	"github.com/hubhook/hubhook/internal/queue"
 	"github.com/hubhook/hubhook/internal/text"
-	"github.com/hubhook/hubhook/ui/inspector"
 )
 
 // Of what an attempt prints, so many bytes of its beginning and of its end are kept.
@@ -248,7 +248,7 @@ func (o *output) soFar() (text string, total int64) {
 }
 
 // Next implements inspector.Output.
-func (o *output) Next(most int) (piece inspector.OutputEvent, ok bool) {
+func (o *output) Next(most int) (piece api.OutputEvent, ok bool) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	rest := o.tail
@@ -261,9 +261,9 @@ func (o *output) Next(most int) (piece inspector.OutputEvent, ok bool) {
 	}
 	rest = rest[:wholeCharacters(rest, most)]
 	if len(rest) == 0 {
-		return inspector.OutputEvent{}, false
+		return api.OutputEvent{}, false
 	}
-	piece = inspector.OutputEvent{Delivery: o.delivery, N: o.n, Offset: o.told, Text: string(rest)}
+	piece = api.OutputEvent{Delivery: o.delivery, N: o.n, Offset: o.told, Text: string(rest)}
 	o.told += int64(len(rest))
 	return piece, true
 }

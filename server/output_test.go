@@ -14,6 +14,7 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"github.com/hubhook/hubhook/internal/api"
 	"github.com/hubhook/hubhook/internal/queue"
 	"github.com/hubhook/hubhook/payload"
 	"github.com/hubhook/hubhook/ui/inspector"
@@ -303,7 +304,7 @@ func TestOutputIsShownWhileTheAttemptRuns(t *testing.T) {
 	if e := <-events; e.Name != "open" {
 		t.Fatalf("the stream begins with %s", e.Name)
 	}
-	id, err := client.Trigger(ctx, inspector.Trigger{Scope: "repo.content"})
+	id, err := client.Trigger(ctx, api.Trigger{Scope: "repo.content"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -314,7 +315,7 @@ func TestOutputIsShownWhileTheAttemptRuns(t *testing.T) {
 		for e := range events {
 			switch e.Name {
 			case "output":
-				var piece inspector.OutputEvent
+				var piece api.OutputEvent
 				if err := json.Unmarshal(e.Data, &piece); err != nil || piece.Delivery != id || piece.N != 1 || piece.Offset != int64(told.Len()) || ended {
 					t.Fatalf("%v: after %d bytes, the end told %v: %s", err, told.Len(), ended, e.Data)
 				}

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"os"
 
+	"github.com/hubhook/hubhook/internal/api"
 	"github.com/hubhook/hubhook/internal/queue"
 	"github.com/hubhook/hubhook/payload"
 	"github.com/hubhook/hubhook/ui/inspector"
@@ -60,7 +61,7 @@ func isSample(ctx context.Context) bool {
 }
 
 // trigger sends a sample event, or a stored delivery's body with changes, through the front door and returns the delivery's ID.
-func (s *Server) trigger(ctx context.Context, t inspector.Trigger) (string, error) {
+func (s *Server) trigger(ctx context.Context, t api.Trigger) (string, error) {
 	body, err := s.sampleBody(ctx, &t)
 	if err != nil {
 		return "", err
@@ -88,7 +89,7 @@ func (s *Server) trigger(ctx context.Context, t inspector.Trigger) (string, erro
 	if id := w.header.Get(deliveryHeader); id != "" {
 		return id, nil
 	}
-	var refused struct{ Error string }
+	var refused api.Error
 	if err := json.Unmarshal(w.body.Bytes(), &refused); err != nil {
 		return "", fmt.Errorf("trigger %s: the endpoint answered %d without saying why", name, w.status)
 	}
@@ -111,7 +112,7 @@ func (k *kept) WriteHeader(status int)      { k.status = status }
 func (k *kept) Write(b []byte) (int, error) { return k.body.Write(b) }
 
 // sampleBody returns what t asks to be sent. One that starts from a stored delivery goes to the same endpoint if t names none.
-func (s *Server) sampleBody(ctx context.Context, t *inspector.Trigger) ([]byte, error) {
+func (s *Server) sampleBody(ctx context.Context, t *api.Trigger) ([]byte, error) {
 	if t.From == "" {
 		p, err := payload.Sample(payload.Scope(t.Scope), payload.Action(t.Action), t.Set)
 		if err != nil {
@@ -129,25 +130,23 @@ func (s *Server) sampleBody(ctx context.Context, t *inspector.Trigger) ([]byte, 
 	return record.Body, nil
 }
 
-func (s *Server) status(context.Context) (inspector.Status, error) {
+func (s *Server) status(context.Context) (api.Status, error) {
 	w := s.where.get()
-	st := inspector.Status{
+	st := api.Status{
 		Version: Version(),
 		PID:     os.Getpid(),
-		Started: inspector.Time{Time: w.started},
+		Started: api.Time{Time: w.started},
 		Data:    s.config.Data,
-		Addresses: inspector.Addresses{
+		Addresses: api.Addresses{
 			Local:     w.local,
 			Public:    w.public,
 			Inspector: w.inspector,
 		},
+		Endpoints: s.endpointURLs(s.publicBase()),
 	}
 	if w.tunnel.Provider != "" {
 		t := w.tunnel
-		st.Tunnel = &inspector.Tunnel{Provider: t.Provider, Phase: t.Phase, URL: t.URL, Error: t.Error, Since: inspector.Time{Time: w.tunnelSince}, LastProbe: w.probe}
-	}
-	for _, e := range s.endpointURLs(s.publicBase()) {
-		st.Endpoints = append(st.Endpoints, inspector.Endpoint{Name: e.Name, URL: e.URL})
+		st.Tunnel = &api.Tunnel{Provider: t.Provider, Phase: t.Phase, URL: t.URL, Error: t.Error, Since: t.Time, LastProbe: w.probe}
 	}
 	return st, nil
 }

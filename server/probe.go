@@ -8,10 +8,9 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/hubhook/hubhook/internal/api"
 	"github.com/hubhook/hubhook/internal/text"
 	"github.com/hubhook/hubhook/tunnel"
-	"github.com/hubhook/hubhook/ui"
-	"github.com/hubhook/hubhook/ui/inspector"
 )
 
 const (
@@ -115,7 +114,7 @@ func (r *run) proveWay(ctx context.Context) {
 	if ctx.Err() != nil || r.where.get().public != url {
 		return // another URL is asked for, or none any more
 	}
-	view := ui.Tunnel{Provider: r.where.get().tunnel.Provider, Phase: reachable, URL: url}
+	view := api.TunnelChange{Time: api.Time{Time: time.Now()}, Provider: r.where.get().tunnel.Provider, Phase: reachable, URL: url}
 	var renew func(cause error) // once for each time that the way is lost
 	switch {
 	case errors.Is(err, tunnel.ErrElsewhere):
@@ -131,7 +130,7 @@ func (r *run) proveWay(ctx context.Context) {
 		view.Phase, view.Error = unchecked, err.Error()
 	}
 	r.where.set(func(p *places) {
-		p.probe = &inspector.Probe{Time: inspector.Time{Time: time.Now()}, OK: err == nil, Error: view.Error}
+		p.probe = &api.Probe{Time: view.Time, OK: err == nil, Error: view.Error}
 		p.lost = view.Phase == unreachable
 	})
 	r.metrics.probed(view.Phase)
@@ -146,8 +145,8 @@ func (r *run) proveWay(ctx context.Context) {
 }
 
 // tell shows something about the tunnel that is no change of its state.
-func (r *run) tell(t ui.Tunnel) {
-	r.publishTunnel(t, time.Now())
+func (r *run) tell(t api.TunnelChange) {
+	r.publishTunnel(t)
 	r.screen.Tunnel(t)
 }
 

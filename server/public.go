@@ -6,10 +6,10 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/hubhook/hubhook/internal/api"
 	"github.com/hubhook/hubhook/internal/text"
 	"github.com/hubhook/hubhook/tunnel"
 	"github.com/hubhook/hubhook/ui"
-	"github.com/hubhook/hubhook/ui/inspector"
 )
 
 // provider returns what opens the public URL, nil where there is to be none.
@@ -31,7 +31,7 @@ func (r *run) provider() tunnel.Provider {
 			if try&(try-1) != 0 { // the first, then ever fewer: 2, 4, 8
 				return
 			}
-			r.showTunnel(ui.Tunnel{Provider: chosen.Name, Phase: tunnel.Connecting.String(), Error: fmt.Sprintf("try %d: %s", try, cause(err))})
+			r.showTunnel(api.TunnelChange{Provider: chosen.Name, Phase: tunnel.Connecting.String(), Error: fmt.Sprintf("try %d: %s", try, cause(err))})
 		},
 	})
 }
@@ -63,14 +63,14 @@ func (r *run) openTunnel(ctx context.Context, p tunnel.Provider) (again bool) {
 	if url := t.URL(); url != "" {
 		r.where.set(func(w *places) { w.public = url })
 		r.metrics.tunnelUp.Store(1)
-		r.noteTunnel(ui.Tunnel{Provider: p.Name(), Phase: tunnel.Online.String(), URL: url}, time.Now())
+		r.noteTunnel(api.TunnelChange{Time: api.Time{Time: time.Now()}, Provider: p.Name(), Phase: tunnel.Online.String(), URL: url})
 	}
 	return false
 }
 
 // showFailure says why the tunnel could not be opened, once for each cause in a row, and reports whether a later try may succeed.
 func (r *run) showFailure(p tunnel.Provider, err error) (again bool) {
-	view := ui.Tunnel{Provider: p.Name(), Phase: "failed", Error: cause(err), Hint: text.Hint(err)}
+	view := api.TunnelChange{Provider: p.Name(), Phase: "failed", Error: cause(err), Hint: text.Hint(err)}
 	if known, ok := tunnel.Lookup(p.Name()); ok && errors.Is(err, tunnel.ErrNoCredential) {
 		view.Error, view.Hint = known.NoCredential, known.NoCredentialHint
 	}
@@ -109,7 +109,7 @@ func (r *run) keepOpening(ctx context.Context, p tunnel.Provider) {
 		return
 	}
 	if url := r.tunnel.URL(); url != "" {
-		r.screen.Tunnel(ui.Tunnel{Provider: p.Name(), Phase: tunnel.Online.String(), URL: url, Endpoints: r.endpointURLs(url)})
+		r.screen.Tunnel(api.TunnelChange{Time: api.Time{Time: time.Now()}, Provider: p.Name(), Phase: tunnel.Online.String(), URL: url, Endpoints: r.endpointURLs(url)})
 	}
 	r.attendTunnel(ctx)
 }
@@ -125,7 +125,7 @@ func (r *run) attendTunnel(ctx context.Context) {
 func (r *run) watchTunnel() {
 	for state := range r.tunnel.States() {
 		before := r.where.get()
-		view := ui.Tunnel{Provider: before.tunnel.Provider, Phase: state.Phase.String(), URL: state.URL}
+		view := api.TunnelChange{Time: api.Time{Time: state.Since}, Provider: before.tunnel.Provider, Phase: state.Phase.String(), URL: state.URL}
 		if state.Err != nil {
 			view.Error, view.Hint = cause(state.Err), text.Hint(state.Err)
 		}
@@ -143,34 +143,29 @@ func (r *run) watchTunnel() {
 		} else {
 			r.metrics.tunnelUp.Store(0)
 		}
-		r.noteTunnel(view, state.Since)
+		r.noteTunnel(view)
 		r.screen.Tunnel(view)
 	}
 }
 
-// showTunnel puts the tunnel's state on the screen and into the inspector.
-func (r *run) showTunnel(t ui.Tunnel) {
-	r.noteTunnel(t, time.Now())
+// showTunnel puts a state that the tunnel has from now on on the screen and into the inspector.
+func (r *run) showTunnel(t api.TunnelChange) {
+	t.Time = api.Time{Time: time.Now()}
+	r.noteTunnel(t)
 	r.screen.Tunnel(t)
 }
 
-// noteTunnel puts the tunnel's state, and since when it has been so, into the inspector.
-func (r *run) noteTunnel(t ui.Tunnel, since time.Time) {
-	r.where.set(func(w *places) { w.tunnel, w.tunnelSince, w.lost = t, since, false })
-	r.publishTunnel(t, since)
+// noteTunnel puts the tunnel's state into the inspector.
+func (r *run) noteTunnel(t api.TunnelChange) {
+	r.where.set(func(w *places) { w.tunnel, w.lost = t, false })
+	r.publishTunnel(t)
 }
 
 // publishTunnel adds what there is to tell of the tunnel to the inspector's history of it.
-func (r *run) publishTunnel(t ui.Tunnel, at time.Time) {
-	private := r.private.Load()
-	if private == nil {
-		return
+func (r *run) publishTunnel(t api.TunnelChange) {
+	if private := r.private.Load(); private != nil {
+		private.Tunnel(t)
 	}
-	change := inspector.TunnelChange{Time: inspector.Time{Time: at}, Provider: t.Provider, Phase: t.Phase, URL: t.URL, Error: t.Error, Hint: t.Hint}
-	for _, e := range t.Endpoints {
-		change.Endpoints = append(change.Endpoints, inspector.Endpoint{Name: e.Name, URL: e.URL})
-	}
-	private.Tunnel(change)
 }
 
 // retireTunnel stops new requests at the far end and lets those under way come through.

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/hubhook/hubhook/internal/api"
 	"github.com/hubhook/hubhook/tunnel/tunneltest"
 	"github.com/hubhook/hubhook/ui/inspector"
 )
@@ -61,7 +62,7 @@ func TestRefusedRequestsAreListedAtOnce(t *testing.T) {
 		if got.status != test.status {
 			t.Fatalf("%s: answer %d %s", test.reason, got.status, got.body)
 		}
-		var list inspector.RejectedList
+		var list api.RejectedList
 		body := r.inspect(t, "/api/rejected", &list)
 		if len(list.Rejected) != i+1 || list.Total != int64(i+1) {
 			t.Fatalf("%s: the list is %s", test.reason, body)
@@ -83,7 +84,7 @@ func TestRefusedRequestsAreListedAtOnce(t *testing.T) {
 	for range 3 {
 		post(t, local+"/webhooks/train", push, "User-Agent", "Hub")
 	}
-	var list inspector.RejectedList
+	var list api.RejectedList
 	if body := r.inspect(t, "/api/rejected", &list); list.Rejected[0].Times != 3 || len(list.Rejected) != 6 || list.Total != 8 {
 		t.Errorf("after three that are alike: %s", body)
 	}
@@ -134,7 +135,7 @@ func TestNoSecretIsToldOfARefusedRequest(t *testing.T) {
 			}
 		}
 	}
-	var list inspector.RejectedList
+	var list api.RejectedList
 	body := r.inspect(t, "/api/rejected", &list)
 	if list.Total != int64(len(requests)) {
 		t.Errorf("%d of %d requests are counted", list.Total, len(requests))
@@ -161,7 +162,7 @@ func TestTheTunnelsHistory(t *testing.T) {
 	edge.Drop()
 	r.wait(t, "tunnel", phase("online", "url changed"))
 	r.wait(t, "tunnel", phase(reachable))
-	var list inspector.TunnelChanges
+	var list api.TunnelChanges
 	body := r.inspect(t, "/api/tunnel", &list)
 	var phases []string
 	for i, change := range list.Changes {

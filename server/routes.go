@@ -6,6 +6,7 @@ import (
 
 	"github.com/gorilla/mux"
 
+	"github.com/hubhook/hubhook/internal/api"
 	"github.com/hubhook/hubhook/ui"
 )
 
@@ -119,10 +120,10 @@ func (s *Server) homeView(r *http.Request) ui.HomeView {
 	return ui.HomeView{Endpoints: s.endpointURLs(base), PublicURL: p.public, SecretSet: s.secrets.defined(), Version: Version()}
 }
 
-func (s *Server) endpointURLs(base string) []ui.Endpoint {
-	list := make([]ui.Endpoint, 0, len(s.endpoints))
+func (s *Server) endpointURLs(base string) []api.Endpoint {
+	list := make([]api.Endpoint, 0, len(s.endpoints))
 	for _, e := range s.endpoints {
-		list = append(list, ui.Endpoint{Name: e.name, URL: base + "/webhooks/" + e.name})
+		list = append(list, api.Endpoint{Name: e.name, URL: base + "/webhooks/" + e.name})
 	}
 	return list
 }

@@ -11,6 +11,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/hubhook/hubhook/internal/api"
 	"github.com/hubhook/hubhook/internal/queue"
 	"github.com/hubhook/hubhook/internal/text"
 	"github.com/hubhook/hubhook/tunnel"
@@ -235,15 +236,17 @@ func (r *run) listenTunnel() {
 func (r *run) ready(keys bool) ui.Ready {
 	p := r.where.get()
 	return ui.Ready{
-		LocalURL:     p.local,
-		PublicURL:    p.public,
-		Checking:     r.tunnel != nil && p.public != "",
-		InspectorURL: p.inspectorPage,
-		Endpoints:    r.endpointURLs(r.publicBase()),
-		Secret:       r.secrets.defined(),
-		Data:         r.config.Data,
-		Version:      Version(),
-		Keys:         keys,
+		Ready: api.Ready{
+			LocalURL:     p.local,
+			PublicURL:    p.public,
+			Checking:     r.tunnel != nil && p.public != "",
+			InspectorURL: p.inspectorPage,
+			Endpoints:    r.endpointURLs(r.publicBase()),
+			Secret:       r.secrets.defined(),
+			Data:         r.config.Data,
+			Version:      Version(),
+		},
+		Keys: keys,
 	}
 }
 

@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/hubhook/hubhook/internal/api"
 	"github.com/hubhook/hubhook/internal/queue"
 	"github.com/hubhook/hubhook/internal/text"
 	"github.com/hubhook/hubhook/payload"
@@ -132,7 +133,7 @@ func TestRunServesAndStops(t *testing.T) {
 		t.Errorf("the address file: %v %v", info.Mode(), err)
 	}
 	client := inspector.NewClient(address.URL, address.Token)
-	id, err := client.Trigger(context.Background(), inspector.Trigger{Scope: "repo.content"})
+	id, err := client.Trigger(context.Background(), api.Trigger{Scope: "repo.content"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -140,7 +141,7 @@ func TestRunServesAndStops(t *testing.T) {
 		t.Errorf("delivery line: %v", l)
 	}
 	status, err := client.Status(context.Background())
-	if err != nil || status.Addresses.Local != local || status.Counts[queue.Running] != 1 || len(status.Endpoints) != 1 {
+	if err != nil || status.Addresses.Local != local || status.Counts[string(queue.Running)] != 1 || len(status.Endpoints) != 1 {
 		t.Errorf("status: %+v, %v", status, err)
 	}
 
@@ -190,7 +191,7 @@ func TestWhyADeliveryIsSkippedIsShown(t *testing.T) {
 		t.Errorf("answer %s", got.body)
 	}
 	id := got.header.Get("Hubhook-Delivery")
-	if l := r.wait(t, "attempt", nil); l.text("delivery") != id || l.text("state") != "skipped" || l.text("reason") != why || l["error"] != nil {
+	if l := r.wait(t, "attempt", nil); l.text("delivery") != id || l.text("state") != "skipped" || l.text("reason") != why || l.text("error") != "" {
 		t.Errorf("attempt line: %v", l)
 	}
 	address, err := inspector.ReadAddress(c.Data)
@@ -203,7 +204,7 @@ func TestWhyADeliveryIsSkippedIsShown(t *testing.T) {
 		t.Errorf("in the inspector's list: %+v, %v", list, err)
 	}
 	one, err := client.Get(t.Context(), id)
-	if err != nil || one.State != queue.Skipped || one.Reason != why {
+	if err != nil || one.State != string(queue.Skipped) || one.Reason != why {
 		t.Errorf("in the inspector: %+v, %v", one.Delivery, err)
 	}
 }

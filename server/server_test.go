@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/hubhook/hubhook/internal/api"
 	"github.com/hubhook/hubhook/internal/queue"
 	"github.com/hubhook/hubhook/internal/text"
 	"github.com/hubhook/hubhook/payload"
@@ -489,21 +490,21 @@ func TestTriggerGoesThroughTheFrontDoor(t *testing.T) {
 	s.Handle("train", triggerTraining)
 	s.Handle("eval", triggerTraining)
 	serve(t, s)
-	id, err := s.trigger(context.Background(), inspector.Trigger{Endpoint: "train", Scope: "repo.content", Set: map[string]any{"repo.name": "me/data"}})
+	id, err := s.trigger(context.Background(), api.Trigger{Endpoint: "train", Scope: "repo.content", Set: map[string]any{"repo.name": "me/data"}})
 	if err != nil {
 		t.Fatal(err)
 	}
 	if r := until(t, s, id, queue.Done); !r.Synthetic || r.RepoName != "me/data" || r.Header.Get("X-Webhook-Secret") == "s3cret" {
 		t.Errorf("the delivery: %+v %v", r.Delivery, r.Header)
 	}
-	from, err := s.trigger(context.Background(), inspector.Trigger{From: id})
+	from, err := s.trigger(context.Background(), api.Trigger{From: id})
 	if err != nil {
 		t.Fatal(err)
 	}
 	if r := record(t, s, from); r.Endpoint != "train" || string(r.Body) != string(record(t, s, id).Body) || r.ReplayOf != "" {
 		t.Errorf("from another delivery: %+v", r.Delivery)
 	}
-	for want, wrong := range map[string]inspector.Trigger{
+	for want, wrong := range map[string]api.Trigger{
 		"eval":          {Scope: "repo.content"},
 		"no endpoint":   {Endpoint: "other", Scope: "repo.content"},
 		"scope":         {Endpoint: "train", Scope: "push"},

@@ -4,8 +4,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/hubhook/hubhook/ui"
-	"github.com/hubhook/hubhook/ui/inspector"
+	"github.com/hubhook/hubhook/internal/api"
 )
 
 // where keeps the addresses that a running server has, for those who ask: the home page, the inspector.
@@ -19,10 +18,9 @@ type places struct {
 	local         string // base URLs without a trailing slash
 	public        string
 	inspector     string
-	inspectorPage string // with the token
-	tunnel        ui.Tunnel
-	tunnelSince   time.Time
-	probe         *inspector.Probe // the last one, nil before it
+	inspectorPage string           // with the token
+	tunnel        api.TunnelChange // its state, and since when it is so
+	probe         *api.Probe       // the last one, nil before it
 	lost          bool             // the last probe met somebody else
 }
 

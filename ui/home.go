@@ -10,16 +10,18 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+
+	"github.com/hubhook/hubhook/internal/api"
 )
 
 const hubDocs = "https://huggingface.co/docs/hub/webhooks"
 
 // HomeView is what the home page says. A stranger may read all of it.
 type HomeView struct {
-	Endpoints []Endpoint // with their full URLs
-	PublicURL string     // "" while the Hub can't reach this server
-	SecretSet bool       // whether deliveries need a secret; never which
-	Version   string     // of hubhook, "" to keep it to oneself
+	Endpoints []api.Endpoint // with their full URLs
+	PublicURL string         // "" while the Hub can't reach this server
+	SecretSet bool           // whether deliveries need a secret; never which
+	Version   string         // of hubhook, "" to keep it to oneself
 }
 
 var (
@@ -87,12 +89,12 @@ func Home(view func(*http.Request) HomeView) http.Handler {
 }
 
 type homeAnswer struct {
-	Endpoints []Endpoint `json:"endpoints"`
-	PublicURL string     `json:"public_url,omitempty"`
-	Secret    bool       `json:"secret"`
-	Settings  string     `json:"settings"`
-	Docs      string     `json:"docs"`
-	Version   string     `json:"version,omitempty"`
+	Endpoints []api.Endpoint `json:"endpoints"`
+	PublicURL string         `json:"public_url,omitempty"`
+	Secret    bool           `json:"secret"`
+	Settings  string         `json:"settings"`
+	Docs      string         `json:"docs"`
+	Version   string         `json:"version,omitempty"`
 }
 
 func homeJSON(v HomeView) homeAnswer {
@@ -100,7 +102,7 @@ func homeJSON(v HomeView) homeAnswer {
 		Endpoints: v.Endpoints, PublicURL: v.PublicURL, Secret: v.SecretSet, Settings: settingsURL, Docs: hubDocs, Version: v.Version,
 	}
 	if a.Endpoints == nil {
-		a.Endpoints = []Endpoint{}
+		a.Endpoints = []api.Endpoint{}
 	}
 	return a
 }

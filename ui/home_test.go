@@ -11,12 +11,14 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/net/html"
+
+	"github.com/hubhook/hubhook/internal/api"
 )
 
 var homeView = HomeView{
-	Endpoints: []Endpoint{
-		{"trigger_training", "https://example.ngrok-free.app/webhooks/trigger_training"},
-		{"a/<b>", "https://example.ngrok-free.app/webhooks/a/<b>'"},
+	Endpoints: []api.Endpoint{
+		{Name: "trigger_training", URL: "https://example.ngrok-free.app/webhooks/trigger_training"},
+		{Name: "a/<b>", URL: "https://example.ngrok-free.app/webhooks/a/<b>'"},
 	},
 	PublicURL: "https://example.ngrok-free.app",
 	SecretSet: true,
@@ -179,7 +181,7 @@ func TestHomePageSaysWhatIsMissing(t *testing.T) {
 		want []string
 		not  []string
 	}{
-		{"local and open", HomeView{Endpoints: []Endpoint{{"inbox", "http://127.0.0.1:7860/webhooks/inbox"}}},
+		{"local and open", HomeView{Endpoints: []api.Endpoint{{Name: "inbox", URL: "http://127.0.0.1:7860/webhooks/inbox"}}},
 			[]string{"No public URL", "Leave the secret empty", "curl 'http://127.0.0.1:7860/webhooks/inbox'"}, []string{"X-Webhook-Secret"}},
 		{"no endpoint", HomeView{PublicURL: "https://a.example"}, []string{"No endpoint is served yet"}, []string{"No public URL", "curl"}},
 		{"public", homeView, []string{"X-Webhook-Secret: $WEBHOOK_SECRET"}, []string{"No public URL", "Leave the secret empty"}},

@@ -1,10 +1,13 @@
 package ui
 
 import (
+	"cmp"
 	"strconv"
 	"strings"
 	"time"
 	"unicode/utf8"
+
+	"github.com/hubhook/hubhook/internal/api"
 )
 
 const (
@@ -30,9 +33,9 @@ func (s *Screen) Ready(r Ready) {
 	}
 	if s.json {
 		if r.Endpoints == nil {
-			r.Endpoints = []Endpoint{}
+			r.Endpoints = []api.Endpoint{}
 		}
-		s.viewJSON("ready", r, notable)
+		s.putJSON(&api.ReadyLine{Line: s.line("ready"), Ready: r.Ready}, notable)
 		return
 	}
 	t := newLines(s.outPalette)
@@ -73,7 +76,7 @@ func (s *Screen) Ready(r Ready) {
 	s.out.put(t.buf, t.count, notable)
 }
 
-func (t *lines) endpoints(list []Endpoint) {
+func (t *lines) endpoints(list []api.Endpoint) {
 	for _, e := range list {
 		t.add(plain, "  - POST ")
 		t.foreign(link, e.URL, maxURL)
@@ -143,33 +146,33 @@ func (t *lines) hint(hint string) {
 }
 
 // Delivery prints that a delivery has come.
-func (s *Screen) Delivery(d Delivery) {
+func (s *Screen) Delivery(d api.Delivery) {
 	if s.out == nil || s.out.full() {
 		return
 	}
 	if s.json {
-		s.deliveryJSON(d)
+		s.putJSON(&api.DeliveryLine{Line: s.line("delivery"), Delivery: d}, laneLimit)
 		return
 	}
 	t := newLines(s.outPalette)
 	defer t.free()
 	detail := s.begin(t, "--> ", arrow, d.Endpoint)
 	gap := ""
-	if d.Scope != "" || d.Action != "" {
-		t.foreign(plain, d.Scope, maxName)
-		if d.Action != "" {
+	if d.Event != (api.Event{}) {
+		t.foreign(plain, d.Event.Scope, maxName)
+		if d.Event.Action != "" {
 			t.add(plain, "/")
-			t.foreign(plain, d.Action, maxName)
+			t.foreign(plain, d.Event.Action, maxName)
 		}
 		gap = "  "
 	}
-	if d.RepoType != "" || d.RepoName != "" {
+	if d.Repo != (api.Repo{}) {
 		t.add(plain, gap)
-		t.foreign(faint, d.RepoType, maxName)
-		if d.RepoType != "" && d.RepoName != "" {
+		t.foreign(faint, d.Repo.Type, maxName)
+		if d.Repo.Type != "" && d.Repo.Name != "" {
 			t.add(plain, " ")
 		}
-		t.foreign(strong, d.RepoName, maxName)
+		t.foreign(strong, d.Repo.Name, maxName)
 		gap = "  "
 	}
 	for _, mark := range [...]struct {
@@ -182,10 +185,10 @@ func (s *Screen) Delivery(d Delivery) {
 			gap = "  "
 		}
 	}
-	if d.Dead != "" {
+	if d.State == "dead" && !d.Duplicate {
 		t.add(plain, gap)
 		t.add(bad, "cannot be handled: ")
-		t.foreign(plain, d.Dead, maxError)
+		t.foreign(plain, d.Reason, maxError)
 	}
 	s.finish(t, detail, d.ID)
 }
@@ -196,7 +199,7 @@ func (s *Screen) Outcome(o Outcome) {
 		return
 	}
 	if s.json {
-		s.outcomeJSON(o)
+		s.putJSON(&api.AttemptLine{Line: s.line("attempt"), AttemptEvent: o.AttemptEvent}, laneLimit)
 		return
 	}
 	t := newLines(s.outPalette)
@@ -206,20 +209,20 @@ func (s *Screen) Outcome(o Outcome) {
 	switch o.State {
 	case "done":
 		t.add(mood, "done")
-		if o.Attempt > 0 {
+		if o.N > 0 {
 			t.add(plain, " in ")
 			t.duration(plain, o.Duration)
 		}
-		if o.Attempt > 1 {
+		if o.N > 1 {
 			t.add(plain, " (attempt ")
-			t.number(plain, o.Attempt)
+			t.number(plain, o.N)
 			t.add(plain, ")")
 		}
 	case "retrying":
 		t.add(mood, "failed")
 		t.add(plain, " in ")
 		t.duration(plain, o.Duration)
-		t.reason(o.Reason)
+		t.reason(cmp.Or(o.Error, o.Reason))
 		t.add(plain, "; retrying ")
 		if wait := o.RetryAt.Sub(s.now()); wait <= 0 {
 			t.add(plain, "now")
@@ -228,7 +231,7 @@ func (s *Screen) Outcome(o Outcome) {
 			t.duration(plain, roundWait(wait))
 		}
 		t.add(plain, " (attempt ")
-		t.number(plain, o.Attempt+1)
+		t.number(plain, o.N+1)
 		if o.Attempts > 0 {
 			t.add(plain, " of ")
 			t.number(plain, o.Attempts)
@@ -237,21 +240,21 @@ func (s *Screen) Outcome(o Outcome) {
 	case "dead":
 		t.add(mood, "dead")
 		switch {
-		case o.Attempt == 1:
+		case o.N == 1:
 			t.add(plain, " after 1 attempt")
-		case o.Attempt > 1:
+		case o.N > 1:
 			t.add(plain, " after ")
-			t.number(plain, o.Attempt)
+			t.number(plain, o.N)
 			t.add(plain, " attempts")
 		}
-		t.reason(o.Reason)
+		t.reason(cmp.Or(o.Error, o.Reason))
 	case "waiting":
 		t.add(mood, "handed back")
-		if o.Attempt > 0 {
+		if o.N > 0 {
 			t.add(plain, " after ")
 			t.duration(plain, o.Duration)
 		}
-		t.reason(o.Reason)
+		t.reason(cmp.Or(o.Error, o.Reason))
 		t.add(plain, "; it runs again at the next start")
 	case "merged":
 		t.add(mood, "merged")
@@ -261,13 +264,13 @@ func (s *Screen) Outcome(o Outcome) {
 		}
 	default:
 		t.foreign(mood, o.State, maxName)
-		t.reason(o.Reason)
+		t.reason(cmp.Or(o.Error, o.Reason))
 	}
 	if o.Status != 0 {
 		t.add(plain, "  ")
 		t.number(faint, o.Status)
 	}
-	s.finish(t, detail, o.ID)
+	s.finish(t, detail, o.Delivery)
 }
 
 func (t *lines) reason(reason string) {
@@ -298,12 +301,12 @@ func roundWait(d time.Duration) time.Duration {
 }
 
 // Rejected prints that a request was refused, and what to mend.
-func (s *Screen) Rejected(r Rejected) {
+func (s *Screen) Rejected(r api.Rejected) {
 	if s.out == nil || s.out.full() {
 		return
 	}
 	if s.json {
-		s.viewJSON("rejected", r, laneLimit)
+		s.putJSON(&api.RejectedLine{Type: "rejected", Rejected: r}, laneLimit)
 		return
 	}
 	t := newLines(s.outPalette)
@@ -320,9 +323,9 @@ func (s *Screen) Rejected(r Rejected) {
 }
 
 // Tunnel prints what the tunnel does. Trouble is a warning too, with its hint.
-func (s *Screen) Tunnel(v Tunnel) {
+func (s *Screen) Tunnel(v api.TunnelChange) {
 	if s.json && s.out != nil {
-		s.viewJSON("tunnel", v, notable)
+		s.putJSON(&api.TunnelLine{Type: "tunnel", TunnelChange: v}, notable)
 	}
 	way := v.URL
 	if way == "" {
@@ -403,7 +406,7 @@ func (s *Screen) Stopped(v Stopped) {
 		return
 	}
 	if s.json {
-		s.viewJSON("stopped", v, notable)
+		s.putJSON(&api.StoppedLine{Line: s.line("stopped"), Stopped: v.Stopped}, notable)
 		return
 	}
 	t := newLines(s.outPalette)

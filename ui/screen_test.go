@@ -16,6 +16,8 @@ import (
 
 	"github.com/creack/pty"
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/hubhook/hubhook/internal/api"
 )
 
 const (
@@ -47,17 +49,10 @@ func equal(t *testing.T, got, want string) {
 	}
 }
 
-var ready = Ready{
-	LocalURL:     "http://127.0.0.1:7860",
-	PublicURL:    "https://example.ngrok-free.app",
-	InspectorURL: "http://127.0.0.1:7861/?token=4f9c",
-	Endpoints: []Endpoint{
-		{"trigger_training", "https://example.ngrok-free.app/webhooks/trigger_training"},
-		{"trigger_evaluation", "https://example.ngrok-free.app/webhooks/trigger_evaluation"},
-	},
-	Version: "1.0.0",
-	Keys:    true,
-}
+var ready = Ready{Ready: api.Ready{LocalURL: "http://127.0.0.1:7860", PublicURL: "https://example.ngrok-free.app", InspectorURL: "http://127.0.0.1:7861/?token=4f9c", Endpoints: []api.Endpoint{
+	{Name: "trigger_training", URL: "https://example.ngrok-free.app/webhooks/trigger_training"},
+	{Name: "trigger_evaluation", URL: "https://example.ngrok-free.app/webhooks/trigger_evaluation"},
+}, Version: "1.0.0"}, Keys: true}
 
 const (
 	noSecret = `Webhook secret is not defined. This means your webhook endpoints will be open to everyone.
@@ -94,11 +89,7 @@ func TestBannerInOnePlace(t *testing.T) {
 
 func TestBannerLocalOnly(t *testing.T) {
 	out, errs := show(t, Config{}, func(s *Screen) {
-		s.Ready(Ready{
-			LocalURL:  "http://127.0.0.1:7860",
-			Endpoints: []Endpoint{{"inbox", "http://127.0.0.1:7860/webhooks/inbox"}},
-			Secret:    true,
-		})
+		s.Ready(Ready{Ready: api.Ready{LocalURL: "http://127.0.0.1:7860", Endpoints: []api.Endpoint{{Name: "inbox", URL: "http://127.0.0.1:7860/webhooks/inbox"}}, Secret: true}})
 		s.Warn(Notice{
 			Text: "there is no public URL, the Hub can't reach this server: NGROK_AUTHTOKEN is not set",
 			Hint: "copy your token from https://dashboard.ngrok.com/get-started/your-authtoken\nand run: NGROK_AUTHTOKEN=... hubhook",
@@ -127,30 +118,25 @@ func TestBannerWhileChecking(t *testing.T) {
 	}
 }
 
-var delivery = Delivery{
-	ID: firstID, Endpoint: "trigger_training", Scope: "repo.content", Action: "update", RepoType: "dataset", RepoName: "me/data",
-}
+var delivery = api.Delivery{ID: firstID, Endpoint: "trigger_training", Event: api.Event{Scope: "repo.content", Action: "update"}, Repo: api.Repo{Type: "dataset", Name: "me/data"}}
 
 func TestEventLines(t *testing.T) {
 	out, errs := show(t, Config{}, func(s *Screen) {
 		s.Delivery(delivery)
-		s.Outcome(Outcome{ID: firstID, Endpoint: "trigger_training", State: "done", Attempt: 1, Duration: 14 * time.Millisecond, Status: 200})
-		s.Rejected(Rejected{Endpoint: "trigger_training", Status: 401, Error: "no secret was sent", Fix: "paste it into the webhook's settings on the Hub"})
+		s.Outcome(Outcome{AttemptEvent: api.AttemptEvent{Delivery: firstID, Endpoint: "trigger_training", N: 1, State: "done", Status: 200}, Duration: 14 * time.Millisecond})
+		s.Rejected(api.Rejected{Endpoint: "trigger_training", Status: 401, Error: "no secret was sent", Fix: "paste it into the webhook's settings on the Hub"})
 		d := delivery
 		d.ID, d.Endpoint, d.Synthetic, d.ReplayOf = secondID, "mirror", true, firstID
 		s.Delivery(d)
-		s.Outcome(Outcome{
-			ID: secondID, Endpoint: "mirror", State: "retrying", Attempt: 1, Attempts: 5, Duration: 2300 * time.Millisecond, Reason: "boom",
-			RetryAt: noon.Add(998 * time.Millisecond), Status: 202,
-		})
-		s.Outcome(Outcome{ID: secondID, Endpoint: "mirror", State: "retrying", Attempt: 2, Reason: "boom"})
-		s.Outcome(Outcome{ID: secondID, Endpoint: "mirror", State: "done", Attempt: 3, Duration: 80 * time.Second})
-		s.Outcome(Outcome{ID: secondID, Endpoint: "mirror", State: "dead", Attempt: 5, Reason: "boom"})
-		s.Outcome(Outcome{ID: secondID, Endpoint: "mirror", State: "dead", Attempt: 1, Reason: "boom"})
-		s.Outcome(Outcome{ID: secondID, Endpoint: "mirror", State: "skipped", Reason: "branch is dev", Status: 200})
-		s.Outcome(Outcome{ID: secondID, Endpoint: "mirror", State: "waiting", Attempt: 1, Duration: time.Second})
-		s.Delivery(Delivery{ID: secondID, Endpoint: "mirror", Dead: "event.scope is missing"})
-		s.Outcome(Outcome{ID: secondID, Endpoint: "mirror", State: "dead", Reason: "event.scope is missing", Status: 200})
+		s.Outcome(Outcome{AttemptEvent: api.AttemptEvent{Delivery: secondID, Endpoint: "mirror", N: 1, State: "retrying", Error: "boom", Status: 202, RetryAt: api.Time{Time: noon.Add(998 * time.Millisecond)}}, Attempts: 5, Duration: 2300 * time.Millisecond})
+		s.Outcome(Outcome{AttemptEvent: api.AttemptEvent{Delivery: secondID, Endpoint: "mirror", N: 2, State: "retrying", Error: "boom"}})
+		s.Outcome(Outcome{AttemptEvent: api.AttemptEvent{Delivery: secondID, Endpoint: "mirror", N: 3, State: "done"}, Duration: 80 * time.Second})
+		s.Outcome(Outcome{AttemptEvent: api.AttemptEvent{Delivery: secondID, Endpoint: "mirror", N: 5, State: "dead", Error: "boom"}})
+		s.Outcome(Outcome{AttemptEvent: api.AttemptEvent{Delivery: secondID, Endpoint: "mirror", N: 1, State: "dead", Error: "boom"}})
+		s.Outcome(Outcome{AttemptEvent: api.AttemptEvent{Delivery: secondID, Endpoint: "mirror", State: "skipped", Reason: "branch is dev", Status: 200}})
+		s.Outcome(Outcome{AttemptEvent: api.AttemptEvent{Delivery: secondID, Endpoint: "mirror", N: 1, State: "waiting"}, Duration: time.Second})
+		s.Delivery(api.Delivery{ID: secondID, Endpoint: "mirror", State: "dead", Reason: "event.scope is missing"})
+		s.Outcome(Outcome{AttemptEvent: api.AttemptEvent{Delivery: secondID, Endpoint: "mirror", State: "dead", Error: "event.scope is missing", Status: 200}})
 		d.Synthetic, d.ReplayOf, d.Duplicate = false, "", true
 		s.Delivery(d)
 	})
@@ -174,10 +160,10 @@ func TestEventLines(t *testing.T) {
 
 func TestColumnFitsTheLongestEndpoint(t *testing.T) {
 	out, _ := show(t, Config{}, func(s *Screen) {
-		s.Ready(Ready{LocalURL: "http://127.0.0.1:7860", Endpoints: []Endpoint{{Name: "inbox"}, {Name: "evaluate"}}, Secret: true})
-		s.Rejected(Rejected{Endpoint: "nobody/serves/this/one", Status: 404, Error: "no such endpoint"})
-		s.Outcome(Outcome{ID: firstID, Endpoint: "inbox", State: "skipped"})
-		s.Outcome(Outcome{ID: firstID, Endpoint: "inbox", State: "merged", MergedInto: secondID})
+		s.Ready(Ready{Ready: api.Ready{LocalURL: "http://127.0.0.1:7860", Endpoints: []api.Endpoint{{Name: "inbox"}, {Name: "evaluate"}}, Secret: true}})
+		s.Rejected(api.Rejected{Endpoint: "nobody/serves/this/one", Status: 404, Error: "no such endpoint"})
+		s.Outcome(Outcome{AttemptEvent: api.AttemptEvent{Delivery: firstID, Endpoint: "inbox", State: "skipped"}})
+		s.Outcome(Outcome{AttemptEvent: api.AttemptEvent{Delivery: firstID, Endpoint: "inbox", State: "merged", MergedInto: secondID}})
 	})
 	events := out[strings.LastIndex(out, "\n\n")+2:] // the banner ends with an empty line
 	equal(t, events, `<-- nobody/serves/this/one  404: no such endpoint
@@ -212,7 +198,7 @@ func TestNarrowTerminal(t *testing.T) {
 		t.Run(fmt.Sprint(width), func(t *testing.T) {
 			out, _ := show(t, Config{Width: func() int { return width }}, func(s *Screen) {
 				s.Delivery(delivery)
-				s.Outcome(Outcome{ID: firstID, Endpoint: "trigger_training", State: "done", Attempt: 1, Duration: 14 * time.Millisecond, Status: 200})
+				s.Outcome(Outcome{AttemptEvent: api.AttemptEvent{Delivery: firstID, Endpoint: "trigger_training", N: 1, State: "done", Status: 200}, Duration: 14 * time.Millisecond})
 			})
 			equal(t, out, want)
 		})
@@ -221,14 +207,14 @@ func TestNarrowTerminal(t *testing.T) {
 
 func TestTunnelLines(t *testing.T) {
 	out, errs := show(t, Config{}, func(s *Screen) {
-		s.Tunnel(Tunnel{Provider: "ngrok", Phase: "connecting"})
-		s.Tunnel(Tunnel{Provider: "ngrok", Phase: "online", URL: "https://a.example"})
-		s.Tunnel(Tunnel{Provider: "ngrok", Phase: "reachable", URL: "https://a.example"})
-		s.Tunnel(Tunnel{Provider: "ngrok", Phase: "unreachable", URL: "https://a.example", Error: "no such host", Hint: "the Hub may reach it all the same"})
-		s.Tunnel(Tunnel{Provider: "ngrok", Phase: "reconnecting", Error: "EOF"})
-		s.Tunnel(Tunnel{Provider: "ngrok", Phase: "url changed", URL: "https://b.example", Endpoints: []Endpoint{{"inbox", "https://b.example/webhooks/inbox"}}})
-		s.Tunnel(Tunnel{Provider: "ngrok", Phase: "failed", Error: "ERR_NGROK_107", Hint: "mend the token"})
-		s.Tunnel(Tunnel{Provider: "ngrok", Phase: "stopped"})
+		s.Tunnel(api.TunnelChange{Provider: "ngrok", Phase: "connecting"})
+		s.Tunnel(api.TunnelChange{Provider: "ngrok", Phase: "online", URL: "https://a.example"})
+		s.Tunnel(api.TunnelChange{Provider: "ngrok", Phase: "reachable", URL: "https://a.example"})
+		s.Tunnel(api.TunnelChange{Provider: "ngrok", Phase: "unreachable", URL: "https://a.example", Error: "no such host", Hint: "the Hub may reach it all the same"})
+		s.Tunnel(api.TunnelChange{Provider: "ngrok", Phase: "reconnecting", Error: "EOF"})
+		s.Tunnel(api.TunnelChange{Provider: "ngrok", Phase: "url changed", URL: "https://b.example", Endpoints: []api.Endpoint{{Name: "inbox", URL: "https://b.example/webhooks/inbox"}}})
+		s.Tunnel(api.TunnelChange{Provider: "ngrok", Phase: "failed", Error: "ERR_NGROK_107", Hint: "mend the token"})
+		s.Tunnel(api.TunnelChange{Provider: "ngrok", Phase: "stopped"})
 	})
 	equal(t, out, `Tunnel (ngrok) connecting
 Tunnel (ngrok) online: https://a.example
@@ -252,8 +238,8 @@ func TestStopped(t *testing.T) {
 	out, _ := show(t, Config{}, func(s *Screen) {
 		s.Info(Notice{Text: "2 deliveries of an earlier run are unfinished and run now", Hint: "--fresh discards them"})
 		s.Stopped(Stopped{})
-		s.Stopped(Stopped{Reason: "interrupt", Unfinished: 1, HadTunnel: true})
-		s.Stopped(Stopped{Unfinished: 3})
+		s.Stopped(Stopped{Stopped: api.Stopped{Reason: "interrupt", Unfinished: 1}, HadTunnel: true})
+		s.Stopped(Stopped{Stopped: api.Stopped{Unfinished: 3}})
 	})
 	equal(t, out, `2 deliveries of an earlier run are unfinished and run now
   hint: --fresh discards them
@@ -269,18 +255,18 @@ const hostile = "a\x1b[2J\x1b]0;owned\x07\r\nhubhook: fake\u009b31m\u202egnp\u20
 
 func TestHostileText(t *testing.T) {
 	everything := func(s *Screen) {
-		s.Ready(Ready{LocalURL: hostile, PublicURL: hostile, InspectorURL: hostile, Endpoints: []Endpoint{{hostile, hostile}}})
+		s.Ready(Ready{Ready: api.Ready{LocalURL: hostile, PublicURL: hostile, InspectorURL: hostile, Endpoints: []api.Endpoint{{Name: hostile, URL: hostile}}}})
 		s.Warn(Notice{Text: hostile, Hint: hostile + "\n" + hostile})
 		s.Info(Notice{Text: hostile, Hint: hostile})
-		s.Delivery(Delivery{ID: hostile, Endpoint: hostile, Scope: hostile, Action: hostile, RepoType: hostile, RepoName: hostile, Dead: hostile})
+		s.Delivery(api.Delivery{ID: hostile, Endpoint: hostile, State: "dead", Reason: hostile, Event: api.Event{Scope: hostile, Action: hostile}, Repo: api.Repo{Type: hostile, Name: hostile}})
 		for _, state := range []string{"done", "retrying", "dead", "skipped", "waiting", hostile} {
-			s.Outcome(Outcome{ID: hostile, Endpoint: hostile, State: state, Reason: hostile})
+			s.Outcome(Outcome{AttemptEvent: api.AttemptEvent{Delivery: hostile, Endpoint: hostile, State: state, Reason: hostile}})
 		}
-		s.Rejected(Rejected{Endpoint: hostile, Status: 404, Error: hostile, Fix: hostile})
+		s.Rejected(api.Rejected{Endpoint: hostile, Status: 404, Error: hostile, Fix: hostile})
 		for _, phase := range []string{"online", "failed", "url changed", "reachable", hostile} {
-			s.Tunnel(Tunnel{Provider: hostile, Phase: phase, URL: hostile, Error: hostile, Hint: hostile, Endpoints: []Endpoint{{hostile, hostile}}})
+			s.Tunnel(api.TunnelChange{Provider: hostile, Phase: phase, URL: hostile, Error: hostile, Hint: hostile, Endpoints: []api.Endpoint{{Name: hostile, URL: hostile}}})
 		}
-		s.Stopped(Stopped{Reason: hostile})
+		s.Stopped(Stopped{Stopped: api.Stopped{Reason: hostile}})
 	}
 	for _, asJSON := range []bool{false, true} {
 		t.Run(fmt.Sprintf("json=%t", asJSON), func(t *testing.T) {
@@ -312,8 +298,8 @@ func TestHostileText(t *testing.T) {
 func TestLongTextIsCut(t *testing.T) {
 	long := strings.Repeat("ab", 1<<20)
 	out, _ := show(t, Config{}, func(s *Screen) {
-		s.Outcome(Outcome{ID: firstID, Endpoint: "inbox", State: "dead", Reason: long})
-		s.Rejected(Rejected{Endpoint: long, Status: 404, Error: long, Fix: long})
+		s.Outcome(Outcome{AttemptEvent: api.AttemptEvent{Delivery: firstID, Endpoint: "inbox", State: "dead", Error: long}})
+		s.Rejected(api.Rejected{Endpoint: long, Status: 404, Error: long, Fix: long})
 	})
 	for line := range strings.Lines(out) {
 		if len(line) > 1200 || !strings.Contains(line, "…") {
@@ -326,32 +312,38 @@ func TestLongTextIsCut(t *testing.T) {
 }
 
 func TestJSONLines(t *testing.T) {
+	now := api.Time{Time: noon}
 	out, errs := show(t, Config{JSON: true}, func(s *Screen) {
-		s.Ready(Ready{LocalURL: "http://127.0.0.1:7860", Secret: true, Version: "1.0.0", Keys: true})
+		s.Ready(Ready{Ready: api.Ready{LocalURL: "http://127.0.0.1:7860", Secret: true, Version: "1.0.0"}, Keys: true})
 		d := delivery
-		d.WebhookID, d.Received, d.Synthetic, d.ReplayOf = "wh-1", noon.Add(-time.Second), true, secondID
+		d.State, d.Source, d.WebhookID, d.Received.Time, d.Synthetic, d.ReplayOf = "waiting", api.Sample, "wh-1", noon.Add(-time.Second), true, secondID
 		s.Delivery(d)
-		s.Delivery(Delivery{ID: secondID, Endpoint: "inbox", Dead: "no scope"})
-		s.Outcome(Outcome{ID: firstID, Endpoint: "inbox", State: "done", Attempt: 1, Duration: 14500 * time.Microsecond, Status: 200})
-		s.Outcome(Outcome{ID: firstID, Endpoint: "inbox", State: "retrying", Attempt: 2, Duration: time.Second, Reason: "boom", RetryAt: noon})
-		s.Outcome(Outcome{ID: firstID, Endpoint: "inbox", State: "skipped", Reason: "not main"})
-		s.Outcome(Outcome{ID: firstID, Endpoint: "inbox", State: "merged", MergedInto: secondID})
-		s.Rejected(Rejected{Endpoint: "inbox", Status: 401, Error: "no secret was sent", Fix: "paste it <there>"})
-		s.Tunnel(Tunnel{Provider: "ngrok", Phase: "failed", Error: "ERR_NGROK_107", Hint: "mend the token"})
+		s.Delivery(api.Delivery{ID: secondID, Endpoint: "inbox", State: "dead", Reason: "no scope", Source: api.Hub, Received: now, Duplicate: true})
+		ended := func(e api.AttemptEvent, d time.Duration) {
+			ms := api.Milliseconds(d)
+			e.Delivery, e.Endpoint, e.DurationMS = firstID, "inbox", &ms
+			s.Outcome(Outcome{AttemptEvent: e, Duration: d})
+		}
+		ended(api.AttemptEvent{N: 1, Started: now, State: "done", Status: 200}, 14500*time.Microsecond)
+		ended(api.AttemptEvent{N: 2, Started: now, State: "retrying", Error: "boom", RetryAt: now}, time.Second)
+		ended(api.AttemptEvent{State: "skipped", Reason: "not main"}, 0)
+		ended(api.AttemptEvent{State: "merged", MergedInto: secondID}, 0)
+		s.Rejected(api.Rejected{Time: now, Endpoint: "inbox", Status: 401, Reason: "no_secret", Error: "no secret was sent", Fix: "paste it <there>", UserAgent: "Hub", Times: 1})
+		s.Tunnel(api.TunnelChange{Time: now, Provider: "ngrok", Phase: "failed", Error: "ERR_NGROK_107", Hint: "mend the token"})
 		s.Info(Notice{Text: "2 deliveries are unfinished"})
-		s.Stopped(Stopped{Reason: "interrupt", Unfinished: 2, HadTunnel: true})
+		s.Stopped(Stopped{Stopped: api.Stopped{Reason: "interrupt", Unfinished: 2}, HadTunnel: true})
 	})
-	const now = `"time":"2026-11-23T12:00:00.123456789Z"`
-	equal(t, out, `{"type":"ready",`+now+`,"local_url":"http://127.0.0.1:7860","endpoints":[],"secret":true,"version":"1.0.0"}
-{"type":"delivery",`+now+`,"id":"`+firstID+`","endpoint":"trigger_training","state":"waiting","reason":"","webhook_id":"wh-1","replay_of":"`+secondID+`","merged_into":"","synthetic":true,"received":"2026-11-23T11:59:59.123456789Z","event":{"scope":"repo.content","action":"update"},"repo":{"type":"dataset","name":"me/data"},"attempts":0,"duplicates":0,"duration_ms":0}
-{"type":"delivery",`+now+`,"id":"`+secondID+`","endpoint":"inbox","state":"dead","reason":"no scope","webhook_id":"","replay_of":"","merged_into":"","synthetic":false,"received":"2026-11-23T12:00:00.123456789Z","event":{"scope":"","action":""},"repo":{"type":"","name":""},"attempts":0,"duplicates":0,"duration_ms":0}
-{"type":"attempt",`+now+`,"delivery":"`+firstID+`","endpoint":"inbox","n":1,"state":"done","duration_ms":14,"status":200}
-{"type":"attempt",`+now+`,"delivery":"`+firstID+`","endpoint":"inbox","n":2,"state":"retrying","duration_ms":1000,"error":"boom","retry_at":"2026-11-23T12:00:00.123456789Z"}
-{"type":"attempt",`+now+`,"delivery":"`+firstID+`","endpoint":"inbox","n":0,"state":"skipped","duration_ms":0,"reason":"not main"}
-{"type":"attempt",`+now+`,"delivery":"`+firstID+`","endpoint":"inbox","n":0,"state":"merged","duration_ms":0,"merged_into":"`+secondID+`"}
-{"type":"rejected",`+now+`,"endpoint":"inbox","status":401,"error":"no secret was sent","fix":"paste it <there>"}
-{"type":"tunnel",`+now+`,"provider":"ngrok","phase":"failed","error":"ERR_NGROK_107","hint":"mend the token"}
-{"type":"stopped",`+now+`,"reason":"interrupt","unfinished":2}
+	const at, began = `"time":"2026-11-23T12:00:00.123Z"`, `"started":"2026-11-23T12:00:00.123Z"`
+	equal(t, out, `{"type":"ready",`+at+`,"local_url":"http://127.0.0.1:7860","endpoints":[],"secret":true,"version":"1.0.0"}
+{"type":"delivery",`+at+`,"id":"`+firstID+`","endpoint":"trigger_training","state":"waiting","reason":"","webhook_id":"wh-1","replay_of":"`+secondID+`","merged_into":"","source":"sample","synthetic":true,"received":"2026-11-23T11:59:59.123Z","event":{"scope":"repo.content","action":"update"},"repo":{"type":"dataset","name":"me/data"},"attempts":0,"duplicates":0,"replays":0,"duration_ms":0}
+{"type":"delivery",`+at+`,"id":"`+secondID+`","endpoint":"inbox","state":"dead","reason":"no scope","webhook_id":"","replay_of":"","merged_into":"","source":"hub","synthetic":false,"received":"2026-11-23T12:00:00.123Z","event":{"scope":"","action":""},"repo":{"type":"","name":""},"attempts":0,"duplicates":0,"replays":0,"duration_ms":0,"duplicate":true}
+{"type":"attempt",`+at+`,"delivery":"`+firstID+`","endpoint":"inbox","n":1,`+began+`,"state":"done","duration_ms":15,"error":"","status":200}
+{"type":"attempt",`+at+`,"delivery":"`+firstID+`","endpoint":"inbox","n":2,`+began+`,"state":"retrying","duration_ms":1000,"error":"boom","retry_at":"2026-11-23T12:00:00.123Z"}
+{"type":"attempt",`+at+`,"delivery":"`+firstID+`","endpoint":"inbox","n":0,"state":"skipped","duration_ms":0,"error":"","reason":"not main"}
+{"type":"attempt",`+at+`,"delivery":"`+firstID+`","endpoint":"inbox","n":0,"state":"merged","duration_ms":0,"error":"","merged_into":"`+secondID+`"}
+{"type":"rejected",`+at+`,"endpoint":"inbox","status":401,"reason":"no_secret","error":"no secret was sent","fix":"paste it <there>","user_agent":"Hub","times":1}
+{"type":"tunnel",`+at+`,"provider":"ngrok","phase":"failed","url":"","error":"ERR_NGROK_107","hint":"mend the token"}
+{"type":"stopped",`+at+`,"reason":"interrupt","unfinished":2}
 `)
 	equal(t, errs, `hubhook: opening the ngrok tunnel: ERR_NGROK_107
   hint: mend the token
@@ -391,9 +383,9 @@ func TestColoursAndLinksOnATerminalOnly(t *testing.T) {
 			}
 			s := New(c.config)
 			s.LinkDeliveries(deliveryPage)
-			s.Ready(Ready{LocalURL: "http://127.0.0.1:7860", Secret: true})
+			s.Ready(Ready{Ready: api.Ready{LocalURL: "http://127.0.0.1:7860", Secret: true}})
 			s.Delivery(delivery)
-			s.Outcome(Outcome{ID: firstID, Endpoint: "trigger_training", State: "done", Attempt: 1, Duration: 14 * time.Millisecond, Status: 200})
+			s.Outcome(Outcome{AttemptEvent: api.AttemptEvent{Delivery: firstID, Endpoint: "trigger_training", N: 1, State: "done", Status: 200}, Duration: 14 * time.Millisecond})
 			s.Warn(Notice{Text: "no"})
 			if err := s.Close(t.Context()); err != nil {
 				t.Fatal(err)
@@ -430,9 +422,9 @@ func TestDeliveriesAreLinks(t *testing.T) {
 		s.LinkDeliveries(deliveryPage)
 		s.Ready(ready)
 		s.Delivery(delivery)
-		s.Outcome(Outcome{ID: firstID, Endpoint: "trigger_training", State: "merged", MergedInto: secondID})
-		s.Outcome(Outcome{ID: secondID, Endpoint: "trigger_training", State: "done", Attempt: 1, Duration: 14 * time.Millisecond, Status: 200})
-		s.Rejected(Rejected{Endpoint: "trigger_training", Status: 401, Error: "no secret was sent"})
+		s.Outcome(Outcome{AttemptEvent: api.AttemptEvent{Delivery: firstID, Endpoint: "trigger_training", State: "merged", MergedInto: secondID}})
+		s.Outcome(Outcome{AttemptEvent: api.AttemptEvent{Delivery: secondID, Endpoint: "trigger_training", N: 1, State: "done", Status: 200}, Duration: 14 * time.Millisecond})
+		s.Rejected(api.Rejected{Endpoint: "trigger_training", Status: 401, Error: "no secret was sent"})
 	}
 	// A link takes no room: without its sequences the text is that of a terminal without links, whatever the width.
 	yes := func() bool { return true }
@@ -567,7 +559,7 @@ func TestWriterThatFails(t *testing.T) {
 	out.mu.Lock()
 	out.err = nil
 	out.mu.Unlock()
-	s.Stopped(Stopped{Unfinished: 1})
+	s.Stopped(Stopped{Stopped: api.Stopped{Unfinished: 1}})
 	if err := s.Close(t.Context()); err != nil {
 		t.Errorf("Close after the writer was mended: %v", err)
 	}
@@ -594,7 +586,7 @@ func TestSilentScreen(t *testing.T) {
 	}
 	s.Ready(ready)
 	s.Warn(Notice{Text: "x"})
-	s.Tunnel(Tunnel{Phase: "failed"})
+	s.Tunnel(api.TunnelChange{Phase: "failed"})
 	if err := s.Close(t.Context()); err != nil {
 		t.Error(err)
 	}

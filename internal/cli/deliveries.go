@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/hubhook/hubhook/internal/api"
 	"github.com/hubhook/hubhook/internal/queue"
 	"github.com/hubhook/hubhook/internal/text"
 	"github.com/hubhook/hubhook/payload"
@@ -53,7 +54,7 @@ func wantIDs(cmd *cobra.Command, args []string) error {
 const maxPage = 1000
 
 // list returns up to limit of the deliveries that f picks, newest first, all of them if limit is 0, and whether there are more.
-func list(ctx context.Context, client *inspector.Client, f queue.Filter, limit int) (deliveries []inspector.Delivery, more bool, err error) {
+func list(ctx context.Context, client *inspector.Client, f queue.Filter, limit int) (deliveries []api.Delivery, more bool, err error) {
 	for {
 		f.Limit = maxPage
 		if limit > 0 {
@@ -99,7 +100,7 @@ func (p *program) eachDelivery(cmd *cobra.Command, ids []string, did string, do 
 }
 
 // event writes what a delivery is about, "" if it could not be read.
-func event(d inspector.Delivery) string {
+func event(d api.Delivery) string {
 	switch {
 	case d.Event.Scope == "" && d.Event.Action == "":
 		return ""
@@ -109,7 +110,7 @@ func event(d inspector.Delivery) string {
 	return text.Printable(d.Event.Scope+"/"+d.Event.Action, 0)
 }
 
-func repo(d inspector.Delivery) string {
+func repo(d api.Delivery) string {
 	return text.Printable(strings.TrimSpace(d.Repo.Type+" "+d.Repo.Name), 0)
 }
 

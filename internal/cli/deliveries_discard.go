@@ -5,8 +5,8 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/hubhook/hubhook/internal/api"
 	"github.com/hubhook/hubhook/internal/queue"
-	"github.com/hubhook/hubhook/ui/inspector"
 )
 
 func newDiscard(p *program) *cobra.Command {
@@ -29,7 +29,7 @@ cancelled. They stay in the log and can be replayed. The IDs are printed.`,
 					return err
 				}
 				if *asJSON {
-					return p.printJSON(inspector.Discarded{Delivery: id, State: queue.Discarded})
+					return p.printJSON(api.Answer{Delivery: id, State: string(queue.Discarded)})
 				}
 				fmt.Fprintln(p.out, id)
 				return nil

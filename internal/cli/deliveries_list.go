@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/hubhook/hubhook/internal/api"
 	"github.com/hubhook/hubhook/internal/queue"
 	"github.com/hubhook/hubhook/internal/text"
 	"github.com/hubhook/hubhook/ui/inspector"
@@ -139,7 +140,7 @@ type cell struct {
 	paint func(string) string // nil: plain
 }
 
-func (l *listing) table(deliveries []inspector.Delivery) {
+func (l *listing) table(deliveries []api.Delivery) {
 	if len(deliveries) == 0 {
 		return
 	}
@@ -212,7 +213,7 @@ func dash(text string) string {
 }
 
 // noteOf says what else there is to know of a delivery at a glance.
-func noteOf(d inspector.Delivery) string {
+func noteOf(d api.Delivery) string {
 	var notes []string
 	if d.Synthetic {
 		notes = append(notes, "sample")

@@ -11,9 +11,9 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/hubhook/hubhook/internal/api"
 	"github.com/hubhook/hubhook/internal/text"
 	"github.com/hubhook/hubhook/ui"
-	"github.com/hubhook/hubhook/ui/inspector"
 )
 
 func newShow(p *program) *cobra.Command {
@@ -79,7 +79,7 @@ and every attempt to handle it with its error, stack, output and result.
 	return cmd
 }
 
-func (p *program) printRecord(r inspector.Record) {
+func (p *program) printRecord(r api.Record) {
 	var b strings.Builder
 	field := func(name, value string) {
 		if value != "" {
@@ -139,7 +139,7 @@ func (p *program) printRecord(r inspector.Record) {
 	fmt.Fprint(p.out, b.String())
 }
 
-func (p *program) attempt(a inspector.Attempt) string {
+func (p *program) attempt(a api.Attempt) string {
 	var b strings.Builder
 	began := a.Started.Local().Format("15:04:05.000")
 	switch {

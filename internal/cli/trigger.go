@@ -16,6 +16,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/hubhook/hubhook/internal/api"
 	"github.com/hubhook/hubhook/internal/queue"
 	"github.com/hubhook/hubhook/internal/text"
 	"github.com/hubhook/hubhook/payload"
@@ -123,7 +124,7 @@ func (t *trigger) run(cmd *cobra.Command, args []string) error {
 	if err := t.check(cmd, args); err != nil {
 		return err
 	}
-	request := inspector.Trigger{Endpoint: t.endpoint, From: t.from}
+	request := api.Trigger{Endpoint: t.endpoint, From: t.from}
 	var body []byte
 	if t.from == "" {
 		set, err := payload.ParseSet(t.set)
@@ -190,7 +191,7 @@ func (t *trigger) leave(cmd *cobra.Command, body []byte) error {
 }
 
 // send asks the running hubhook for the event.
-func (t *trigger) send(ctx context.Context, client *inspector.Client, request inspector.Trigger) error {
+func (t *trigger) send(ctx context.Context, client *inspector.Client, request api.Trigger) error {
 	status, err := client.Status(ctx)
 	if err != nil {
 		return explain(err)
@@ -214,7 +215,7 @@ func (t *trigger) send(ctx context.Context, client *inspector.Client, request in
 		return t.await(ctx, client, id)
 	}
 	if t.json {
-		return t.printJSON(inspector.Accepted{Delivery: id})
+		return t.printJSON(api.Answer{Delivery: id})
 	}
 	fmt.Fprintln(t.out, id)
 	t.note("Sent. See what became of it: hubhook deliveries show %s", id)
@@ -235,20 +236,20 @@ func (t *trigger) await(ctx context.Context, client *inspector.Client, id string
 	} else {
 		fmt.Fprintln(t.out, t.ink.State(string(d.State), outcome(d)))
 	}
-	if d.State == queue.Dead || d.State == queue.Discarded {
+	if d.State == string(queue.Dead) || d.State == string(queue.Discarded) {
 		return text.WithHint(fmt.Errorf("delivery %s is %s: %s", id, d.State, d.Reason), "see all of it with: hubhook deliveries show "+id)
 	}
 	return err
 }
 
 // finished returns a delivery once nothing will move it any more.
-func finished(ctx context.Context, client *inspector.Client, id string) (inspector.Delivery, error) {
+func finished(ctx context.Context, client *inspector.Client, id string) (api.Delivery, error) {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
-	var d inspector.Delivery
+	var d api.Delivery
 	var failed error
 	look := func() {
-		var record inspector.Record
+		var record api.Record
 		if record, failed = client.Get(ctx, id); failed == nil {
 			d = record.Delivery
 		}
@@ -258,19 +259,19 @@ func finished(ctx context.Context, client *inspector.Client, id string) (inspect
 		case "open", "missed": // it may have ended before, or meanwhile
 			look()
 		case "delivery":
-			var changed inspector.Delivery
+			var changed api.Delivery
 			if failed = json.Unmarshal(e.Data, &changed); failed == nil && changed.ID == id {
 				d = changed
 			}
 		}
-		if failed != nil || d.State.Finished() {
+		if failed != nil || queue.State(d.State).Finished() {
 			stop()
 		}
 	})
 	switch {
 	case failed != nil:
 		return d, failed
-	case d.State.Finished():
+	case queue.State(d.State).Finished():
 		return d, nil
 	case errors.Is(err, io.EOF):
 		return d, errors.New("hubhook was stopped before it was finished")
@@ -279,15 +280,15 @@ func finished(ctx context.Context, client *inspector.Client, id string) (inspect
 }
 
 // outcome says how a finished delivery ended.
-func outcome(d inspector.Delivery) string {
+func outcome(d api.Delivery) string {
 	how := string(d.State)
-	if d.State == queue.Done && d.Attempts > 0 { // an endpoint without a handler makes no attempt
+	if d.State == string(queue.Done) && d.Attempts > 0 { // an endpoint without a handler makes no attempt
 		how += " in " + ui.Duration(time.Duration(d.DurationMS)*time.Millisecond)
 	}
 	if d.Attempts > 1 {
 		how += fmt.Sprintf(" after %d attempts", d.Attempts)
 	}
-	if d.Reason != "" && d.State != queue.Done {
+	if d.Reason != "" && d.State != string(queue.Done) {
 		how += ": " + text.Printable(d.Reason, 0)
 	}
 	return how

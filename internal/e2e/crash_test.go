@@ -69,7 +69,7 @@ func TestKilledTenTimesUnderLoad(t *testing.T) {
 		}
 		interruptions += cut
 		switch {
-		case d.State != queue.Done:
+		case d.State != string(queue.Done):
 			t.Errorf("delivery %s is %s (%s); want done", d.ID, d.State, d.Reason)
 		case len(r.AttemptList) != r.Attempts || r.Attempts != cut+1:
 			t.Errorf("delivery %s had %d attempts, %d interrupted, with %d in its list; want one that was not", d.ID, r.Attempts, cut, len(r.AttemptList))
@@ -130,7 +130,7 @@ func TestAHandlerThatKillsTheProcess(t *testing.T) {
 				return false
 			}
 			for _, d := range list.Deliveries {
-				if !d.State.Finished() {
+				if !queue.State(d.State).Finished() {
 					return false
 				}
 			}
@@ -141,11 +141,11 @@ func TestAHandlerThatKillsTheProcess(t *testing.T) {
 		break
 	}
 	killing := p.list("killing")
-	if len(killing) != 1 || killing[0].State != queue.Dead || killing[0].Reason != "the process died while it ran" || killing[0].Attempts != deaths {
+	if len(killing) != 1 || killing[0].State != string(queue.Dead) || killing[0].Reason != "the process died while it ran" || killing[0].Attempts != deaths {
 		t.Fatalf("after %d deaths the one that kills is %+v; want it dead, with that reason and as many attempts", deaths, killing)
 	}
 	for _, id := range others {
-		if r := p.record(id); r.State != queue.Done {
+		if r := p.record(id); r.State != string(queue.Done) {
 			t.Errorf("%s of %s is %s (%s); want done", id, r.Endpoint, r.State, r.Reason)
 		}
 	}

@@ -56,7 +56,7 @@ func TestProgramsThatShareADatabase(t *testing.T) {
 	// An outcome is stored a moment after it was answered.
 	b.poll("the other program shows what became of it", func() (bool, string) {
 		r := b.record(first.delivery())
-		return r.State == queue.Done && r.Duplicates == 1, fmt.Sprintf("it shows %+v", r.Delivery)
+		return r.State == string(queue.Done) && r.Duplicates == 1, fmt.Sprintf("it shows %+v", r.Delivery)
 	})
 
 	var burst []string
@@ -74,7 +74,7 @@ func TestProgramsThatShareADatabase(t *testing.T) {
 	}()
 	var key []string
 	a.poll("one with the key runs", func() (bool, string) {
-		if list := a.list("series"); len(list) == 1 && list[0].State == queue.Running {
+		if list := a.list("series"); len(list) == 1 && list[0].State == string(queue.Running) {
 			key = []string{list[0].ID}
 		}
 		return key != nil, ""
@@ -85,7 +85,7 @@ func TestProgramsThatShareADatabase(t *testing.T) {
 	}
 	key = append(key, held.delivery())
 	wantMergedUpTo(b, burst) // takes its time, in which the one that is held could start
-	if r := a.record(held.delivery()); r.State != queue.Waiting {
+	if r := a.record(held.delivery()); r.State != string(queue.Waiting) {
 		t.Errorf("it is %s while another one with its key runs elsewhere; want waiting", r.State)
 	}
 	h.open(t)
@@ -182,7 +182,7 @@ func TestAnAnswerThatWaitsForAnotherProgram(t *testing.T) {
 	send(a)
 	id := ""
 	a.poll("it runs", func() (bool, string) {
-		if list := a.list("held"); len(list) == 1 && list[0].State == queue.Running {
+		if list := a.list("held"); len(list) == 1 && list[0].State == string(queue.Running) {
 			id = list[0].ID
 		}
 		return id != "", ""
@@ -225,7 +225,7 @@ func TestAResultFromAnotherProgram(t *testing.T) {
 					t.Errorf("answer %d %s, %v; want 200", got.status, got.body, err)
 					return
 				}
-				if r := b.record(got.delivery()); r.State == queue.Done && string(r.AttemptList[0].Result) != got.body {
+				if r := b.record(got.delivery()); r.State == string(queue.Done) && string(r.AttemptList[0].Result) != got.body {
 					t.Errorf("delivery %s returned %s, and was answered %s", r.ID, r.AttemptList[0].Result, got.body)
 				}
 			})

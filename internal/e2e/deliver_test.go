@@ -49,7 +49,7 @@ func TestEveryPayloadThroughTheEdge(t *testing.T) {
 		}
 		if sent.Webhook.Version != 3 {
 			old++
-			if r.State != queue.Dead || r.Reason == "" || r.Attempts != 0 {
+			if r.State != string(queue.Dead) || r.Reason == "" || r.Attempts != 0 {
 				t.Errorf("%s: of version %d, stored as %s with reason %q after %d attempts; want dead with a reason and none", name, sent.Webhook.Version, r.State, r.Reason, r.Attempts)
 			}
 			if !a.says(t, map[string]string{"delivery": a.delivery(), "state": "dead", "error": r.Reason}) {
@@ -61,7 +61,7 @@ func TestEveryPayloadThroughTheEdge(t *testing.T) {
 		if err := json.Unmarshal(sent.Event, &event); err != nil {
 			t.Fatalf("%s: %v", name, err)
 		}
-		if r.State != queue.Done || r.Attempts != 1 {
+		if r.State != string(queue.Done) || r.Attempts != 1 {
 			t.Errorf("%s: %s (%s) after %d attempts; want done after 1", name, r.State, r.Reason, r.Attempts)
 		}
 		if !a.says(t, map[string]string{"scope": event.Scope, "action": event.Action, "repo": sent.Repo.Name}) {
@@ -91,7 +91,7 @@ func TestABodyOf15MiBThroughTheEdge(t *testing.T) {
 	if !a.ok() || a.delivery() == "" {
 		t.Fatalf("answer %d %s", a.status, a.body)
 	}
-	if r := p.settled(a.delivery(), queue.Done, queue.Dead); r.State != queue.Done || r.Body != body {
+	if r := p.settled(a.delivery(), queue.Done, queue.Dead); r.State != string(queue.Done) || r.Body != body {
 		t.Errorf("%s (%s), stored with %d bytes, the same: %v", r.State, r.Reason, len(r.Body), r.Body == body)
 	}
 }
@@ -140,7 +140,7 @@ func TestAnswers(t *testing.T) {
 			t.Errorf("%s: answer %d %s; want %d %v", test.name, a.status, a.body, test.status, want)
 			continue
 		}
-		if r := p.record(a.delivery()); r.State != test.state {
+		if r := p.record(a.delivery()); r.State != string(test.state) {
 			t.Errorf("%s: stored as %s (%s); want %s", test.name, r.State, r.Reason, test.state)
 		}
 	}
@@ -162,7 +162,7 @@ func TestAnswers(t *testing.T) {
 		t.Errorf("the attempt that panicked has no stack of the handler: %+v", list)
 	}
 	recovered := send("recovering")
-	if r := p.settled(recovered.delivery(), queue.Done, queue.Dead); r.State != queue.Done || r.Attempts != 2 {
+	if r := p.settled(recovered.delivery(), queue.Done, queue.Dead); r.State != string(queue.Done) || r.Attempts != 2 {
 		t.Errorf("a delivery whose first attempt failed is %s after %d attempts; want done after 2", r.State, r.Attempts)
 	}
 	for n, status := range map[int]int{1: 202, 2: 0} { // the second one came too late to be in an answer

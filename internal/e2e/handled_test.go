@@ -90,7 +90,7 @@ func TestAnswersWhenHandled(t *testing.T) {
 		if list := statuses(d); !slices.Equal(list, []int{200}) {
 			t.Errorf("%s: answered %v; want 200 at once", endpoint, list)
 		}
-		if r := s.record(accepted(d)); !r.State.Finished() {
+		if r := s.record(accepted(d)); !queue.State(r.State).Finished() {
 			t.Errorf("%s: it is %s when it is answered", endpoint, r.State)
 		}
 		end := s.await("attempt", patience, func(e event) bool { return e.Delivery == accepted(d) && queue.State(e.State).Finished() })

@@ -37,7 +37,7 @@ func TestOneAtATimeForEachKey(t *testing.T) {
 	p.settled(mine[0], queue.Running)
 	p.settled(other, queue.Running)
 	for _, id := range mine[1:] {
-		if r := p.record(id); r.State != queue.Waiting {
+		if r := p.record(id); r.State != string(queue.Waiting) {
 			t.Errorf("delivery %s is %s while another one with its key runs; want waiting", id, r.State)
 		}
 	}
@@ -48,7 +48,7 @@ func TestOneAtATimeForEachKey(t *testing.T) {
 	p.poll("one with the key runs", func() (bool, string) {
 		running := 0
 		for _, id := range mine {
-			if p.record(id).State == queue.Running {
+			if p.record(id).State == string(queue.Running) {
 				running++
 			}
 		}
@@ -134,7 +134,7 @@ func wantMergedUpTo(p *program, ids []string) {
 	ran := 0
 	for _, id := range ids {
 		r := p.settled(id, queue.Done, queue.Merged)
-		if r.State == queue.Merged {
+		if r.State == string(queue.Merged) {
 			merged = append(merged, id)
 			continue
 		}

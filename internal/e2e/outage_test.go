@@ -55,9 +55,9 @@ func (p *program) account(h *home, endpoint string, hub *sender) tally {
 	states := map[string]queue.State{}
 	for _, d := range p.list(endpoint) {
 		c.stored++
-		states[d.ID] = d.State
+		states[d.ID] = queue.State(d.State)
 		webhooks[d.WebhookID]++
-		if d.State == queue.Done {
+		if d.State == string(queue.Done) {
 			c.done++
 		} else {
 			p.t.Errorf("delivery %s is %s (%s); want done", d.ID, d.State, d.Reason)

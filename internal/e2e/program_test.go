@@ -24,6 +24,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/hubhook/hubhook/internal/api"
 	"github.com/hubhook/hubhook/internal/queue"
 	"github.com/hubhook/hubhook/internal/testing/pgserver"
 	"github.com/hubhook/hubhook/tunnel/tunneltest"
@@ -311,7 +312,7 @@ func (p *program) kill() {
 func (p *program) inspector() *inspector.Client { return inspector.NewClient(p.ready.InspectorURL, "") }
 
 // record returns what the inspector has of a delivery.
-func (p *program) record(id string) inspector.Record {
+func (p *program) record(id string) api.Record {
 	p.t.Helper()
 	r, err := p.inspector().Get(p.t.Context(), id)
 	if err != nil {
@@ -321,13 +322,13 @@ func (p *program) record(id string) inspector.Record {
 }
 
 // settled waits until a delivery is in one of these states.
-func (p *program) settled(id string, states ...queue.State) inspector.Record {
+func (p *program) settled(id string, states ...queue.State) api.Record {
 	p.t.Helper()
-	var r inspector.Record
+	var r api.Record
 	p.poll(fmt.Sprintf("delivery %s becomes %v", id, states), func() (bool, string) {
 		r = p.record(id)
 		for _, s := range states {
-			if r.State == s {
+			if r.State == string(s) {
 				return true, ""
 			}
 		}
@@ -343,7 +344,11 @@ func (p *program) counts() map[queue.State]int64 {
 	if err != nil {
 		p.t.Fatal(err)
 	}
-	return s.Counts
+	counts := map[queue.State]int64{}
+	for state, n := range s.Counts {
+		counts[queue.State(state)] = n
+	}
+	return counts
 }
 
 // finished waits until no delivery is unfinished, and returns the counts.
@@ -363,9 +368,9 @@ func (p *program) finished(limit time.Duration) map[queue.State]int64 {
 }
 
 // list returns all deliveries of an endpoint, "" for every one's, newest first.
-func (p *program) list(endpoint string) []inspector.Delivery {
+func (p *program) list(endpoint string) []api.Delivery {
 	p.t.Helper()
-	var all []inspector.Delivery
+	var all []api.Delivery
 	filter := queue.Filter{Endpoint: endpoint, Limit: 1000}
 	for {
 		page, err := p.inspector().List(p.t.Context(), filter)

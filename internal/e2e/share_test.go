@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/hubhook/hubhook/internal/api"
 	"github.com/hubhook/hubhook/internal/queue"
 	"github.com/hubhook/hubhook/internal/testing/pgserver"
 	"github.com/hubhook/hubhook/ui/inspector"
@@ -26,10 +27,10 @@ func sharing(flags ...string) []string {
 }
 
 // follow keeps the deliveries that a program's stream tells of, as they are last told.
-func (p *program) follow() (told func(id string) (inspector.Delivery, bool)) {
+func (p *program) follow() (told func(id string) (api.Delivery, bool)) {
 	p.t.Helper()
 	var mu sync.Mutex
-	latest := map[string]inspector.Delivery{}
+	latest := map[string]api.Delivery{}
 	ctx, stop := context.WithCancelCause(context.Background())
 	ended := errors.New("the test has ended")
 	opened, done := make(chan struct{}), make(chan error, 1)
@@ -39,7 +40,7 @@ func (p *program) follow() (told func(id string) (inspector.Delivery, bool)) {
 			case "open":
 				close(opened)
 			case "delivery":
-				var d inspector.Delivery
+				var d api.Delivery
 				if err := json.Unmarshal(e.Data, &d); err != nil {
 					p.t.Errorf("the stream has the delivery %s: %v", e.Data, err)
 				}
@@ -60,7 +61,7 @@ func (p *program) follow() (told func(id string) (inspector.Delivery, bool)) {
 	case <-time.After(patience):
 		p.t.Fatal("the stream does not open")
 	}
-	return func(id string) (inspector.Delivery, bool) {
+	return func(id string) (api.Delivery, bool) {
 		mu.Lock()
 		defer mu.Unlock()
 		d, ok := latest[id]
@@ -88,10 +89,10 @@ func TestProcessesShareTheLog(t *testing.T) {
 	id := answered.delivery()
 	b.poll("the other process's stream tells that it is done", func() (bool, string) {
 		d, ok := told(id)
-		return ok && d.State == queue.Done && d.Endpoint == "trigger_training" && d.WebhookID == "shared-1", fmt.Sprintf("%+v", d)
+		return ok && d.State == string(queue.Done) && d.Endpoint == "trigger_training" && d.WebhookID == "shared-1", fmt.Sprintf("%+v", d)
 	})
 	for name, p := range map[string]*program{"that accepted it": a, "beside it": b, "without its endpoint": other} {
-		if list := p.list(""); len(list) != 1 || list[0].ID != id || list[0].State != queue.Done || list[0].Attempts != 1 {
+		if list := p.list(""); len(list) != 1 || list[0].ID != id || list[0].State != string(queue.Done) || list[0].Attempts != 1 {
 			t.Errorf("the list of the process %s is %+v; want delivery %s, done after one attempt", name, list, id)
 		}
 		r := p.record(id)
@@ -105,7 +106,7 @@ func TestProcessesShareTheLog(t *testing.T) {
 
 	again, err := b.inspector().Replay(t.Context(), id, nil)
 	must(t, err)
-	if r := a.settled(again, queue.Done, queue.Dead); r.State != queue.Done || r.ReplayOf != id {
+	if r := a.settled(again, queue.Done, queue.Dead); r.State != string(queue.Done) || r.ReplayOf != id {
 		t.Errorf("the replay is %s, of %q; want done, of %s", r.State, r.ReplayOf, id)
 	}
 	var refused *inspector.StatusError
@@ -148,7 +149,7 @@ func TestDiscardedFromAnotherProcess(t *testing.T) {
 	t.Logf("the handler was cancelled %v after the discard", time.Since(discarded))
 	for _, p := range []*program{a, other} {
 		for _, id := range ids[:2] {
-			if r := p.record(id); r.State != queue.Discarded {
+			if r := p.record(id); r.State != string(queue.Discarded) {
 				t.Errorf("delivery %s is %s (%s); want discarded", id, r.State, r.Reason)
 			}
 		}
@@ -278,7 +279,7 @@ func TestRetriesGoOnElsewhere(t *testing.T) {
 	id := answered.delivery()
 	a.stop()
 	r := b.settled(id, queue.Done, queue.Dead)
-	if r.State != queue.Done || r.Attempts != 2 || len(r.AttemptList) != 2 || r.AttemptList[0].Error != "boom" || r.AttemptList[1].Error != "" {
+	if r.State != string(queue.Done) || r.Attempts != 2 || len(r.AttemptList) != 2 || r.AttemptList[0].Error != "boom" || r.AttemptList[1].Error != "" {
 		t.Errorf("it is %s after %d attempts %+v; want done after one that failed and one that did not", r.State, r.Attempts, r.AttemptList)
 	}
 	if starts, ends := healthy.handled(t); starts[id] != 1 || ends[id] != 1 {

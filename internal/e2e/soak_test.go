@@ -535,7 +535,7 @@ func (s *soak) wantEachHandledOnce(h *home) {
 	for _, d := range append(s.program.list(quickEndpoint), s.program.list(slowEndpoint)...) {
 		stored[d.WebhookID] = append(stored[d.WebhookID], d.ID)
 		again[d.WebhookID] += d.Duplicates
-		if d.State != queue.Done || d.Attempts != 1 || len(runs[d.ID]) != 1 || runs[d.ID][0].end == 0 {
+		if d.State != string(queue.Done) || d.Attempts != 1 || len(runs[d.ID]) != 1 || runs[d.ID][0].end == 0 {
 			s.t.Errorf("delivery %s is %s (%s) after %d attempts, its handler ran %+v; want it done at the first", d.ID, d.State, d.Reason, d.Attempts, runs[d.ID])
 		}
 	}

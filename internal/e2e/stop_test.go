@@ -72,10 +72,10 @@ func TestSignalsLetHandlersFinish(t *testing.T) {
 				next.poll("standard error names the delivery that was left", func() (bool, string) {
 					return strings.Contains(next.errs.String(), named), next.errs.String()
 				})
-				if r := next.settled(waiting, queue.Done, queue.Dead); r.State != queue.Done || r.Attempts != 1 {
+				if r := next.settled(waiting, queue.Done, queue.Dead); r.State != string(queue.Done) || r.Attempts != 1 {
 					t.Errorf("the delivery that waited is %s after %d attempts; want done after 1", r.State, r.Attempts)
 				}
-				if r := next.record(running); r.State != queue.Done || r.Attempts != 1 {
+				if r := next.record(running); r.State != string(queue.Done) || r.Attempts != 1 {
 					t.Errorf("the delivery that ran is %s after %d attempts; want done after 1", r.State, r.Attempts)
 				}
 				next.stop()
@@ -273,7 +273,7 @@ func TestFreshDiscardsWhatWasLeft(t *testing.T) {
 	h.open(t)
 	next := h.serve(t, bot, "--port", "0", "--no-tunnel", "--fresh")
 	for _, id := range ids {
-		if r := next.record(id); r.State != queue.Discarded || !strings.Contains(r.Reason, "--fresh") {
+		if r := next.record(id); r.State != string(queue.Discarded) || !strings.Contains(r.Reason, "--fresh") {
 			t.Errorf("delivery %s is %s (%s); want discarded by --fresh", id, r.State, r.Reason)
 		}
 	}

@@ -277,7 +277,7 @@ func TestAFullDisk(t *testing.T) {
 		t.Errorf("room was noticed after %v at the start; want 10 s at most", took)
 	}
 	for id := range accepted {
-		if r := next.record(id); r.State != queue.Done || r.Body != body {
+		if r := next.record(id); r.State != string(queue.Done) || r.Body != body {
 			t.Errorf("delivery %s is %s with %d bytes; want done with %d", id, r.State, len(r.Body), len(body))
 		}
 	}

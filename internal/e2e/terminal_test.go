@@ -17,6 +17,7 @@ import (
 
 	"github.com/creack/pty"
 
+	"github.com/hubhook/hubhook/internal/api"
 	"github.com/hubhook/hubhook/ui/inspector"
 )
 
@@ -76,7 +77,7 @@ func TestADeliveryOpensFromTheTerminal(t *testing.T) {
 
 			shows("the banner", func(text string) bool { return strings.Contains(text, "(or press t)") })
 			page := printedPage.FindString(screen.String())
-			id, err := inspector.NewClient(page, "").Trigger(t.Context(), inspector.Trigger{Scope: "repo.content"})
+			id, err := inspector.NewClient(page, "").Trigger(t.Context(), api.Trigger{Scope: "repo.content"})
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -13,6 +13,7 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 	"github.com/gorilla/mux"
 
+	"github.com/hubhook/hubhook/internal/api"
 	"github.com/hubhook/hubhook/internal/queue"
 	"github.com/hubhook/hubhook/payload"
 )
@@ -39,9 +40,9 @@ func (in *Inspector) list(w http.ResponseWriter, r *http.Request) {
 		fail(w, "listing deliveries", err)
 		return
 	}
-	page := List{Deliveries: make([]Delivery, len(deliveries))}
-	for i, d := range deliveries {
-		page.Deliveries[i] = FromQueue(d)
+	page := api.List{Deliveries: make([]api.Delivery, len(deliveries))}
+	for i := range deliveries {
+		page.Deliveries[i] = ViewDelivery(&deliveries[i])
 	}
 	if next != "" {
 		page.Next = &next
@@ -56,7 +57,7 @@ func (in *Inspector) get(w http.ResponseWriter, r *http.Request) {
 		fail(w, fmt.Sprintf("reading delivery %q", id), err)
 		return
 	}
-	view := FromRecord(record)
+	view := viewRecord(record)
 	in.showRunning(&view, record.AttemptList)
 	writeJSON(w, http.StatusOK, view)
 }
@@ -79,7 +80,7 @@ func (in *Inspector) replay(w http.ResponseWriter, r *http.Request) {
 		failUnstored(w, fmt.Sprintf("replaying delivery %q", id), err)
 		return
 	}
-	writeJSON(w, http.StatusAccepted, Accepted{Delivery: newID})
+	writeJSON(w, http.StatusAccepted, api.Answer{Delivery: newID})
 }
 
 func (in *Inspector) discard(w http.ResponseWriter, r *http.Request) {
@@ -93,11 +94,11 @@ func (in *Inspector) discard(w http.ResponseWriter, r *http.Request) {
 		failUnstored(w, fmt.Sprintf("discarding delivery %q", id), err)
 		return
 	}
-	writeJSON(w, http.StatusOK, Discarded{Delivery: id, State: queue.Discarded})
+	writeJSON(w, http.StatusOK, api.Answer{Delivery: id, State: string(queue.Discarded)})
 }
 
 func (in *Inspector) trigger(w http.ResponseWriter, r *http.Request) {
-	var t Trigger
+	var t api.Trigger
 	if err := decode(w, r, maxTrigger, &t); err != nil {
 		fail(w, "triggering a sample event", err)
 		return
@@ -111,7 +112,7 @@ func (in *Inspector) trigger(w http.ResponseWriter, r *http.Request) {
 		fail(w, "triggering a sample event", err)
 		return
 	}
-	writeJSON(w, http.StatusAccepted, Accepted{Delivery: id})
+	writeJSON(w, http.StatusAccepted, api.Answer{Delivery: id})
 }
 
 func (in *Inspector) status(w http.ResponseWriter, r *http.Request) {
@@ -125,9 +126,9 @@ func (in *Inspector) status(w http.ResponseWriter, r *http.Request) {
 		fail(w, "counting deliveries", err)
 		return
 	}
-	status.count(counts)
+	count(&status, counts)
 	if status.Endpoints == nil {
-		status.Endpoints = []Endpoint{}
+		status.Endpoints = []api.Endpoint{}
 	}
 	writeJSON(w, http.StatusOK, status)
 }
@@ -250,7 +251,5 @@ func writeJSON(w http.ResponseWriter, status int, v any) {
 }
 
 func writeError(w http.ResponseWriter, status int, text string) {
-	writeJSON(w, status, struct {
-		Error string `json:"error"`
-	}{text})
+	writeJSON(w, status, api.Error{Error: text})
 }

@@ -16,6 +16,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/hubhook/hubhook/internal/api"
 	"github.com/hubhook/hubhook/internal/queue"
 )
 
@@ -34,7 +35,7 @@ func keys(t *testing.T, object json.RawMessage) []string {
 	return names
 }
 
-var deliveryKeys = []string{"attempts", "duplicates", "duration_ms", "endpoint", "event", "id", "merged_into", "reason", "received", "replay_of", "replays", "repo", "state", "synthetic", "webhook_id"}
+var deliveryKeys = []string{"attempts", "duplicates", "duration_ms", "endpoint", "event", "id", "merged_into", "reason", "received", "replay_of", "replays", "repo", "source", "state", "synthetic", "webhook_id"}
 
 func TestList(t *testing.T) {
 	f := newFixture(t)
@@ -108,7 +109,7 @@ func TestList(t *testing.T) {
 		"repo=" + "nobody%2Fhere": {},
 	} {
 		response, body := f.request("GET", "/api/deliveries?"+query, "")
-		var list List
+		var list api.List
 		if err := json.Unmarshal([]byte(body), &list); err != nil || response.StatusCode != 200 {
 			t.Errorf("?%s: status %d, %v: %s", query, response.StatusCode, err, body)
 			continue
@@ -239,7 +240,7 @@ func TestGet(t *testing.T) {
 	if diff := cmp.Diff(sent.Header, record.Headers); diff != "" {
 		t.Errorf("headers: %s", diff)
 	}
-	if record.State != queue.Dead || record.Reason != "no such <dataset>" || record.WebhookID != sent.WebhookID {
+	if record.State != string(queue.Dead) || record.Reason != "no such <dataset>" || record.WebhookID != sent.WebhookID {
 		t.Errorf("%+v", record.Delivery)
 	}
 	a := record.AttemptList[0]
@@ -435,15 +436,15 @@ func TestDiscard(t *testing.T) {
 func TestTrigger(t *testing.T) {
 	f := newFixture(t)
 	response, body := f.request("POST", "/api/trigger", `{"endpoint": "inbox", "scope": "repo.content", "action": "update", "set": {"repo.name": "me/data", "repo.private": true}}`)
-	var accepted Accepted
+	var accepted api.Answer
 	if err := json.Unmarshal([]byte(body), &accepted); err != nil || response.StatusCode != 202 {
 		t.Fatalf("status %d, %v: %s", response.StatusCode, err, body)
 	}
 	if record, err := f.queue.Get(t.Context(), accepted.Delivery); err != nil || !record.Synthetic {
 		t.Errorf("%v: %+v, want a sample", err, record)
 	}
-	want := Trigger{Endpoint: "inbox", Scope: "repo.content", Action: "update", Set: map[string]any{"repo.name": "me/data", "repo.private": true}}
-	if diff := cmp.Diff([]Trigger{want}, f.triggers); diff != "" {
+	want := api.Trigger{Endpoint: "inbox", Scope: "repo.content", Action: "update", Set: map[string]any{"repo.name": "me/data", "repo.private": true}}
+	if diff := cmp.Diff([]api.Trigger{want}, f.triggers); diff != "" {
 		t.Error(diff)
 	}
 	for request, status := range map[string]int{
@@ -469,10 +470,10 @@ func TestStatus(t *testing.T) {
 	if status.Version != "1.2.3" || status.Tunnel == nil || status.Tunnel.Phase != "online" || status.Addresses.Public == "" || len(status.Endpoints) != 1 {
 		t.Errorf("%+v", status)
 	}
-	if len(status.Counts) != len(queue.States()) || status.Counts[queue.Done] != 1 || status.Counts[queue.Dead] != 1 || status.Counts[queue.Running] != 0 {
+	if len(status.Counts) != len(queue.States()) || status.Counts[string(queue.Done)] != 1 || status.Counts[string(queue.Dead)] != 1 || status.Counts[string(queue.Running)] != 0 {
 		t.Errorf("counts %v", status.Counts)
 	}
-	if status.CountsByEndpoint["inbox"][queue.Done] != 1 || status.CountsByEndpoint["failing"][queue.Dead] != 1 {
+	if status.CountsByEndpoint["inbox"][string(queue.Done)] != 1 || status.CountsByEndpoint["failing"][string(queue.Dead)] != 1 {
 		t.Errorf("counts by endpoint %v", status.CountsByEndpoint)
 	}
 	_, body := f.request("GET", "/api/status", "")

@@ -15,6 +15,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/hubhook/hubhook/internal/api"
 	"github.com/hubhook/hubhook/internal/queue"
 )
 
@@ -94,21 +95,21 @@ func (c *Client) page(query url.Values) (string, error) {
 
 // Pass returns what stands for the token in the URL of the page, for one browser and for a minute; see Inspector.Pass.
 func (c *Client) Pass(ctx context.Context) (string, error) {
-	var pass Pass
+	var pass api.Pass
 	err := c.call(ctx, http.MethodPost, "/api/pass", nil, nil, &pass)
 	return pass.Pass, err
 }
 
 // List returns one page of the deliveries that f picks, newest first. List.Next goes into Filter.Before for the next page.
-func (c *Client) List(ctx context.Context, f queue.Filter) (List, error) {
-	var list List
+func (c *Client) List(ctx context.Context, f queue.Filter) (api.List, error) {
+	var list api.List
 	err := c.call(ctx, http.MethodGet, "/api/deliveries", values(f), nil, &list)
 	return list, err
 }
 
 // Get returns one delivery with headers, body and attempts.
-func (c *Client) Get(ctx context.Context, id string) (Record, error) {
-	var record Record
+func (c *Client) Get(ctx context.Context, id string) (api.Record, error) {
+	var record api.Record
 	err := c.call(ctx, http.MethodGet, deliveryPath(id), nil, nil, &record)
 	return record, err
 }
@@ -123,30 +124,30 @@ func (c *Client) Replay(ctx context.Context, id string, body []byte) (string, er
 		request.Write(body)
 	}
 	request.WriteString("}")
-	var accepted Accepted
+	var accepted api.Answer
 	err := c.call(ctx, http.MethodPost, deliveryPath(id)+"/replay", nil, request.Bytes(), &accepted)
 	return accepted.Delivery, err
 }
 
 // Discard ends an unfinished delivery.
 func (c *Client) Discard(ctx context.Context, id string) error {
-	return c.call(ctx, http.MethodPost, deliveryPath(id)+"/discard", nil, []byte("{}"), &Discarded{})
+	return c.call(ctx, http.MethodPost, deliveryPath(id)+"/discard", nil, []byte("{}"), &api.Answer{})
 }
 
 // Trigger sends a sample event and returns the delivery's ID.
-func (c *Client) Trigger(ctx context.Context, t Trigger) (string, error) {
+func (c *Client) Trigger(ctx context.Context, t api.Trigger) (string, error) {
 	request, err := json.Marshal(t)
 	if err != nil {
 		return "", fmt.Errorf("encoding the trigger: %w", err)
 	}
-	var accepted Accepted
+	var accepted api.Answer
 	err = c.call(ctx, http.MethodPost, "/api/trigger", nil, request, &accepted)
 	return accepted.Delivery, err
 }
 
 // Status returns how the running hubhook stands.
-func (c *Client) Status(ctx context.Context) (Status, error) {
-	var status Status
+func (c *Client) Status(ctx context.Context) (api.Status, error) {
+	var status api.Status
 	err := c.call(ctx, http.MethodGet, "/api/status", nil, nil, &status)
 	return status, err
 }
@@ -255,9 +256,7 @@ func (c *Client) send(ctx context.Context, method, path string, query url.Values
 		return response, nil
 	}
 	defer response.Body.Close()
-	var refused struct {
-		Error string `json:"error"`
-	}
+	var refused api.Error
 	err = json.NewDecoder(io.LimitReader(response.Body, 1<<20)).Decode(&refused)
 	if err != nil || refused.Error == "" {
 		refused.Error = fmt.Sprintf("%s answered %s, not as an inspector does; is this the inspector's address?", c.base, response.Status)

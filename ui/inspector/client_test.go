@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/hubhook/hubhook/internal/api"
 	"github.com/hubhook/hubhook/internal/queue"
 )
 
@@ -36,7 +37,7 @@ func TestClientErrors(t *testing.T) {
 		{"unknown delivery to replay", func() error { _, err := f.client.Replay(t.Context(), "nonsense", nil); return err }, 404, "no such delivery"},
 		{"unknown delivery to discard", func() error { return f.client.Discard(t.Context(), "nonsense") }, 404, "no such delivery"},
 		{"unknown endpoint", func() error {
-			_, err := f.client.Trigger(t.Context(), Trigger{Endpoint: "nobody", Scope: "repo"})
+			_, err := f.client.Trigger(t.Context(), api.Trigger{Endpoint: "nobody", Scope: "repo"})
 			return err
 		}, 404, `no endpoint is named "nobody"`},
 		{"wrong limit", func() error { _, err := f.client.List(t.Context(), queue.Filter{Limit: 5000}); return err }, 400, "from 1 to 1000"},

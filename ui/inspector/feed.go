@@ -222,9 +222,9 @@ func (f *feed) change(w *watch, c queue.Change, missed uint64) {
 	const fields = 512 // bytes of an event's names, numbers and times, at most
 	d := &c.Delivery
 	size := fields + len(d.Endpoint) + len(d.Reason) + len(d.WebhookID) + len(d.Scope) + len(d.Action) + len(d.RepoName)
-	f.send("delivery", &data{view: FromQueue(c.Delivery), size: size})
+	f.send("delivery", &data{view: ViewDelivery(d), size: size})
 	if a := c.Attempt; a != nil {
-		f.send("attempt", &data{view: attemptEvent(d, a), size: fields + len(d.Endpoint) + len(a.Error)})
+		f.send("attempt", &data{view: ViewAttempt(&c), size: fields + len(d.Endpoint) + len(a.Error) + len(d.Reason)})
 	}
 }
 

@@ -3,6 +3,8 @@ package inspector
 import (
 	"net/http"
 	"sync"
+
+	"github.com/hubhook/hubhook/internal/api"
 )
 
 // How many entries of each kind are kept, in memory and until the process ends.
@@ -37,13 +39,13 @@ func (h *history[T]) newest() (entries []T, total int64) {
 
 // Rejected notes and publishes that a request was refused at the front door. One that is like the one before but for its time is
 // folded into it; r.Times counts for nothing. Like the other publishing methods it does not wait for those who watch.
-func (in *Inspector) Rejected(r Rejected) {
+func (in *Inspector) Rejected(r api.Rejected) {
 	h := &in.rejected
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.total++
 	r.Times = 1
-	if last := len(h.entries) - 1; last >= 0 && h.entries[last].like(r) {
+	if last := len(h.entries) - 1; last >= 0 && alike(h.entries[last], r) {
 		r.Times += h.entries[last].Times
 		h.entries[last] = r
 	} else {
@@ -53,7 +55,7 @@ func (in *Inspector) Rejected(r Rejected) {
 }
 
 // Tunnel notes and publishes a change of the tunnel's state, or what a check of it has found.
-func (in *Inspector) Tunnel(c TunnelChange) {
+func (in *Inspector) Tunnel(c api.TunnelChange) {
 	h := &in.tunnelChanges
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -64,10 +66,16 @@ func (in *Inspector) Tunnel(c TunnelChange) {
 
 func (in *Inspector) listRejected(w http.ResponseWriter, r *http.Request) {
 	entries, total := in.rejected.newest()
-	writeJSON(w, http.StatusOK, RejectedList{Rejected: entries, Total: total})
+	writeJSON(w, http.StatusOK, api.RejectedList{Rejected: entries, Total: total})
 }
 
 func (in *Inspector) listTunnelChanges(w http.ResponseWriter, r *http.Request) {
 	changes, _ := in.tunnelChanges.newest()
-	writeJSON(w, http.StatusOK, TunnelChanges{Changes: changes})
+	writeJSON(w, http.StatusOK, api.TunnelChanges{Changes: changes})
+}
+
+// alike reports whether two requests differ in nothing but when and how often they came.
+func alike(a, b api.Rejected) bool {
+	a.Time, a.Times = b.Time, b.Times
+	return a == b
 }

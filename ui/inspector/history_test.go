@@ -7,6 +7,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/hubhook/hubhook/internal/api"
 )
 
 var noon = time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
@@ -26,12 +28,12 @@ func (f *fixture) get(path string, v any) (body string) {
 
 func TestRejected(t *testing.T) {
 	f := newFixture(t)
-	var list RejectedList
+	var list api.RejectedList
 	if body := f.get("/api/rejected", &list); body != `{"rejected":[],"total":0}`+"\n" {
 		t.Errorf("before anything was refused: %s", body)
 	}
 
-	wrong := Rejected{Time: Time{noon}, Endpoint: "inbox", Status: 403, Reason: "wrong_secret", Error: "the secret is wrong", Fix: "make it right", UserAgent: "curl/8"}
+	wrong := api.Rejected{Time: api.Time{Time: noon}, Endpoint: "inbox", Status: 403, Reason: "wrong_secret", Error: "the secret is wrong", Fix: "make it right", UserAgent: "curl/8"}
 	next, end := f.follow(func() { f.inspector.Rejected(wrong) })
 	defer end()
 	first := `{"time":"2026-11-23T12:00:00.000Z","endpoint":"inbox","status":403,"reason":"wrong_secret","error":"the secret is wrong","fix":"make it right","user_agent":"curl/8","times":1}`
@@ -43,7 +45,7 @@ func TestRejected(t *testing.T) {
 	}
 
 	again := wrong
-	again.Time = Time{noon.Add(time.Minute)}
+	again.Time = api.Time{Time: noon.Add(time.Minute)}
 	f.inspector.Rejected(again)
 	folded := strings.Replace(strings.Replace(first, `"times":1`, `"times":2`, 1), "12:00:00", "12:01:00", 1)
 	if e := next("rejected"); string(e.Data) != folded {
@@ -54,13 +56,13 @@ func TestRejected(t *testing.T) {
 	}
 
 	// What differs in any field is an entry of its own, and so is one that is like an older one.
-	others := []func(*Rejected){
-		func(r *Rejected) { r.Endpoint = "other" },
-		func(r *Rejected) { r.Status = 401 },
-		func(r *Rejected) { r.Reason = "no_secret" },
-		func(r *Rejected) { r.Error = "no secret was sent" },
-		func(r *Rejected) { r.Fix = "paste it" },
-		func(r *Rejected) { r.UserAgent = "curl/9" },
+	others := []func(*api.Rejected){
+		func(r *api.Rejected) { r.Endpoint = "other" },
+		func(r *api.Rejected) { r.Status = 401 },
+		func(r *api.Rejected) { r.Reason = "no_secret" },
+		func(r *api.Rejected) { r.Error = "no secret was sent" },
+		func(r *api.Rejected) { r.Fix = "paste it" },
+		func(r *api.Rejected) { r.UserAgent = "curl/9" },
 	}
 	for _, change := range others {
 		other := wrong
@@ -78,15 +80,15 @@ func TestHistoriesAreBounded(t *testing.T) {
 	f := newFixture(t)
 	const more = 1000
 	for i := range more {
-		f.inspector.Rejected(Rejected{Endpoint: fmt.Sprint(i)})
-		f.inspector.Tunnel(TunnelChange{URL: fmt.Sprint(i)})
+		f.inspector.Rejected(api.Rejected{Endpoint: fmt.Sprint(i)})
+		f.inspector.Tunnel(api.TunnelChange{URL: fmt.Sprint(i)})
 	}
-	var list RejectedList
+	var list api.RejectedList
 	f.get("/api/rejected", &list)
 	if n := len(list.Rejected); n != maxRejected || list.Total != more || list.Rejected[0].Endpoint != "999" || list.Rejected[n-1].Endpoint != "800" {
 		t.Errorf("of %d refusals %d are kept, %d counted, from %+v to %+v", more, n, list.Total, list.Rejected[0], list.Rejected[n-1])
 	}
-	var changes TunnelChanges
+	var changes api.TunnelChanges
 	f.get("/api/tunnel", &changes)
 	if n := len(changes.Changes); n != maxTunnelChanges || changes.Changes[0].URL != "999" || changes.Changes[n-1].URL != "900" {
 		t.Errorf("of %d changes %d are kept, from %+v to %+v", more, n, changes.Changes[0], changes.Changes[n-1])
@@ -102,20 +104,20 @@ func TestRefusalsAtOnce(t *testing.T) {
 		for i := range 4 {
 			refusing.Go(func() {
 				for range each {
-					f.inspector.Rejected(Rejected{Endpoint: fmt.Sprint(i)})
+					f.inspector.Rejected(api.Rejected{Endpoint: fmt.Sprint(i)})
 				}
 			})
 		}
 		refusing.Wait()
 	})
 	defer end()
-	var last Rejected
+	var last api.Rejected
 	for range 4 * each {
 		if err := json.Unmarshal(next("rejected").Data, &last); err != nil {
 			t.Fatal(err)
 		}
 	}
-	var list RejectedList
+	var list api.RejectedList
 	f.get("/api/rejected", &list)
 	if list.Total != 4*each || list.Rejected[0] != last {
 		t.Errorf("%d counted, the list begins with %+v, the stream ended with %+v", list.Total, list.Rejected[0], last)
@@ -124,20 +126,20 @@ func TestRefusalsAtOnce(t *testing.T) {
 
 func TestTunnelChanges(t *testing.T) {
 	f := newFixture(t)
-	var list TunnelChanges
+	var list api.TunnelChanges
 	if body := f.get("/api/tunnel", &list); body != `{"changes":[]}`+"\n" {
 		t.Errorf("without a tunnel: %s", body)
 	}
 	next, end := f.follow(func() {
-		f.inspector.Tunnel(TunnelChange{Time: Time{noon}, Provider: "ngrok", Phase: "reconnecting", Error: "EOF", Hint: "wait"})
+		f.inspector.Tunnel(api.TunnelChange{Time: api.Time{Time: noon}, Provider: "ngrok", Phase: "reconnecting", Error: "EOF", Hint: "wait"})
 	})
 	defer end()
 	lost := `{"time":"2026-11-23T12:00:00.000Z","provider":"ngrok","phase":"reconnecting","url":"","error":"EOF","hint":"wait"}`
 	if e := next("tunnel"); string(e.Data) != lost {
 		t.Errorf("the stream says %s, want %s", e.Data, lost)
 	}
-	f.inspector.Tunnel(TunnelChange{Time: Time{noon.Add(time.Second)}, Provider: "ngrok", Phase: "url changed", URL: "https://b.example",
-		Endpoints: []Endpoint{{"inbox", "https://b.example/webhooks/inbox"}}})
+	f.inspector.Tunnel(api.TunnelChange{Time: api.Time{Time: noon.Add(time.Second)}, Provider: "ngrok", Phase: "url changed", URL: "https://b.example",
+		Endpoints: []api.Endpoint{{Name: "inbox", URL: "https://b.example/webhooks/inbox"}}})
 	back := `{"time":"2026-11-23T12:00:01.000Z","provider":"ngrok","phase":"url changed","url":"https://b.example","error":"","hint":"","endpoints":[{"name":"inbox","url":"https://b.example/webhooks/inbox"}]}`
 	if e := next("tunnel"); string(e.Data) != back {
 		t.Errorf("the stream says %s, want %s", e.Data, back)

@@ -15,6 +15,7 @@ import (
 
 	"github.com/gorilla/mux"
 
+	"github.com/hubhook/hubhook/internal/api"
 	"github.com/hubhook/hubhook/internal/queue"
 )
 
@@ -44,10 +45,10 @@ type Config struct {
 	Replay func(ctx context.Context, id string, body []byte) (newID string, err error)
 
 	// Trigger sends a sample event through the front door and returns the delivery's ID.
-	Trigger func(ctx context.Context, t Trigger) (id string, err error)
+	Trigger func(ctx context.Context, t api.Trigger) (id string, err error)
 
 	// Status returns how this process stands. The counts in it are filled in by the inspector.
-	Status func(ctx context.Context) (Status, error)
+	Status func(ctx context.Context) (api.Status, error)
 
 	// Output returns what the n-th attempt of a delivery has printed so far, bounded, and how many bytes that were in all; "" and 0 where
 	// it does not run in this process. Nil: there is nothing to show before an attempt has ended.
@@ -82,8 +83,8 @@ type Inspector struct {
 	feed        *feed
 	pace        pace
 
-	rejected      history[Rejected]
-	tunnelChanges history[TunnelChange]
+	rejected      history[api.Rejected]
+	tunnelChanges history[api.TunnelChange]
 
 	recentSeries *recentSeries
 }

@@ -15,6 +15,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"github.com/hubhook/hubhook/internal/api"
 	"github.com/hubhook/hubhook/internal/queue"
 	"github.com/hubhook/hubhook/payload"
 )
@@ -41,7 +42,7 @@ type fixture struct {
 	client    *Client
 	release   chan struct{}      // closed: the handlers of slow return
 	cancelled chan error         // why a handler of slow was cancelled
-	triggers  []Trigger          // what Trigger was asked for
+	triggers  []api.Trigger      // what Trigger was asked for
 	configure func(*http.Server) // before the server starts
 }
 
@@ -84,14 +85,14 @@ func newFixture(t *testing.T, change ...func(*fixture)) *fixture {
 		Token:   testToken,
 		Replay:  f.replay,
 		Trigger: f.trigger,
-		Status: func(context.Context) (Status, error) {
-			return Status{
+		Status: func(context.Context) (api.Status, error) {
+			return api.Status{
 				Version:   "1.2.3",
 				PID:       os.Getpid(),
-				Started:   Time{time.Date(2026, 11, 23, 8, 0, 0, 0, time.UTC)},
-				Addresses: Addresses{Local: "http://127.0.0.1:7860", Public: "https://example.ngrok.app"},
-				Tunnel:    &Tunnel{Provider: "ngrok", Phase: "online", URL: "https://example.ngrok.app"},
-				Endpoints: []Endpoint{{Name: "inbox", URL: "https://example.ngrok.app/webhooks/inbox"}},
+				Started:   api.Time{Time: time.Date(2026, 11, 23, 8, 0, 0, 0, time.UTC)},
+				Addresses: api.Addresses{Local: "http://127.0.0.1:7860", Public: "https://example.ngrok.app"},
+				Tunnel:    &api.Tunnel{Provider: "ngrok", Phase: "online", URL: "https://example.ngrok.app"},
+				Endpoints: []api.Endpoint{{Name: "inbox", URL: "https://example.ngrok.app/webhooks/inbox"}},
 			}, nil
 		},
 		Metrics: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "hubhook_up 1\n") }),
@@ -137,7 +138,7 @@ func (f *fixture) replay(ctx context.Context, id string, body []byte) (string, e
 }
 
 // trigger stores a sample event, as a server does.
-func (f *fixture) trigger(ctx context.Context, t Trigger) (string, error) {
+func (f *fixture) trigger(ctx context.Context, t api.Trigger) (string, error) {
 	f.triggers = append(f.triggers, t)
 	if t.Endpoint != "inbox" {
 		return "", &Refusal{http.StatusNotFound, fmt.Errorf("no endpoint is named %q", t.Endpoint)}

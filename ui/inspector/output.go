@@ -5,6 +5,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/hubhook/hubhook/internal/api"
 	"github.com/hubhook/hubhook/internal/queue"
 )
 
@@ -18,7 +19,7 @@ const (
 type Output interface {
 	// Next returns the next piece that it has not returned yet, of whole characters and at most the given number of bytes, and false
 	// if there is none. It may go past some where the attempt prints faster than Next is called. It must be quick.
-	Next(most int) (piece OutputEvent, ok bool)
+	Next(most int) (piece api.OutputEvent, ok bool)
 }
 
 // Printed says that o has more to tell. It does not wait for those who watch, and forgets about it where there are none.
@@ -101,7 +102,7 @@ func (f *feed) tellOutputs(w *watch) (more bool) {
 }
 
 // showRunning fills in what the attempts of r that run in this process have printed so far.
-func (in *Inspector) showRunning(r *Record, attempts []queue.Attempt) {
+func (in *Inspector) showRunning(r *api.Record, attempts []queue.Attempt) {
 	if in.config.Output == nil {
 		return
 	}

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/hubhook/hubhook/internal/api"
 	"github.com/hubhook/hubhook/internal/queue"
 )
 
@@ -21,15 +22,15 @@ type talker struct {
 	asked int
 }
 
-func (o *talker) Next(most int) (OutputEvent, bool) {
+func (o *talker) Next(most int) (api.OutputEvent, bool) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.asked++
 	n := min(o.bytes, most)
 	if n == 0 {
-		return OutputEvent{}, false
+		return api.OutputEvent{}, false
 	}
-	piece := OutputEvent{Delivery: o.id, N: 1, Offset: o.at, Text: strings.Repeat("x", n)}
+	piece := api.OutputEvent{Delivery: o.id, N: 1, Offset: o.at, Text: strings.Repeat("x", n)}
 	o.bytes -= n
 	o.at += int64(n)
 	return piece, true
@@ -49,7 +50,7 @@ func TestOutputIsToldInPieces(t *testing.T) {
 	defer end()
 	for told := 0; told < bytes; {
 		e := next("output")
-		var piece OutputEvent
+		var piece api.OutputEvent
 		if err := json.Unmarshal(e.Data, &piece); err != nil || piece.Offset != int64(told) || len(piece.Text) > maxPiece {
 			t.Fatalf("%v: a piece of %d bytes at %d, %d were told", err, len(piece.Text), piece.Offset, told)
 		}

@@ -6,6 +6,8 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"github.com/hubhook/hubhook/internal/api"
 )
 
 const (
@@ -58,11 +60,6 @@ func (p *passes) use(code string) bool {
 // with that URL, which other users of the machine can see in the list of processes.
 func (in *Inspector) Pass() string { return in.passes.issue() }
 
-// Pass is the answer of POST /api/pass.
-type Pass struct {
-	Pass string `json:"pass"`
-}
-
 func (in *Inspector) issuePass(w http.ResponseWriter, _ *http.Request) {
-	writeJSON(w, http.StatusOK, Pass{in.Pass()})
+	writeJSON(w, http.StatusOK, api.Pass{Pass: in.Pass()})
 }

@@ -6,6 +6,7 @@ import (
 
 	"github.com/go-json-experiment/json/jsontext"
 
+	"github.com/hubhook/hubhook/internal/api"
 	"github.com/hubhook/hubhook/payload"
 )
 
@@ -48,16 +49,16 @@ func decodePayload(w http.ResponseWriter, r *http.Request) ([]byte, error) {
 }
 
 // read says what the front door makes of a body.
-func read(body []byte) Reading {
+func read(body []byte) api.Reading {
 	p, err := payload.Parse(body)
 	if p == nil {
-		return Reading{Links: []payload.Link{}, Refused: err.Error()}
+		return api.Reading{Links: []payload.Link{}, Refused: err.Error()}
 	}
-	reading := Reading{
+	reading := api.Reading{
 		Summary: p.Summary(),
 		Links:   linksOf(p),
-		Event:   Event{Scope: string(p.Event.Scope), Action: string(p.Event.Action)},
-		Repo:    Repo{Type: string(p.Repo.Type), Name: p.Repo.Name},
+		Event:   api.Event{Scope: string(p.Event.Scope), Action: string(p.Event.Action)},
+		Repo:    api.Repo{Type: string(p.Repo.Type), Name: p.Repo.Name},
 	}
 	if err != nil {
 		reading.Problem = err.Error()
@@ -71,12 +72,4 @@ func linksOf(p *payload.Payload) []payload.Link {
 		return links
 	}
 	return []payload.Link{}
-}
-
-// tell adds to a delivery's view what happened, in words, and where that is on the Hub. A body that is no payload has nothing to tell.
-func (r *Record) tell() {
-	r.Links = []payload.Link{}
-	if p, _ := payload.Parse([]byte(r.Body)); p != nil {
-		r.Summary, r.Links = p.Summary(), linksOf(p)
-	}
 }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/hubhook/hubhook/internal/api"
 	"github.com/hubhook/hubhook/internal/queue"
 	"github.com/hubhook/hubhook/payload"
 )
@@ -60,7 +61,7 @@ func TestADeliveryNamesWhatWasMergedIntoIt(t *testing.T) {
 	if diff := cmp.Diff(ids[:2], last.Merged); diff != "" {
 		t.Errorf("merged: %s", diff)
 	}
-	if first, err := f.client.Get(t.Context(), ids[0]); err != nil || len(first.Merged) != 0 || first.State != queue.Merged {
+	if first, err := f.client.Get(t.Context(), ids[0]); err != nil || len(first.Merged) != 0 || first.State != string(queue.Merged) {
 		t.Errorf("the first: %+v, %v", first, err)
 	}
 	for _, id := range ids[2:] {
@@ -72,7 +73,7 @@ func TestADeliveryNamesWhatWasMergedIntoIt(t *testing.T) {
 
 func TestReadPayload(t *testing.T) {
 	f := newFixture(t)
-	read := func(body string) (reading Reading) {
+	read := func(body string) (reading api.Reading) {
 		t.Helper()
 		response, answer := f.request("POST", "/api/payload", `{"body": `+body+`}`)
 		if response.StatusCode != 200 {
@@ -94,17 +95,17 @@ func TestReadPayload(t *testing.T) {
 		return string(body)
 	}
 	if got := read(file("real_discussion_create_pr_model.json")); got.Problem != "" || got.Summary != "openai-community/gpt2: pull request #19 opened: Update co2 emissions" ||
-		len(got.Links) != 3 || got.Event != (Event{"discussion", "create"}) || got.Repo != (Repo{"model", "openai-community/gpt2"}) {
+		len(got.Links) != 3 || got.Event != (api.Event{Scope: "discussion", Action: "create"}) || got.Repo != (api.Repo{Type: "model", Name: "openai-community/gpt2"}) {
 		t.Errorf("a pull request: %+v", got)
 	}
 	if got := read(file("real_v2_repo_content_update_dataset.json")); !strings.Contains(got.Problem, "webhook.version: want 3 or later, have 2") || got.Event.Scope != "repo.content" {
 		t.Errorf("a payload of version 2: %+v", got)
 	}
 	if got := read(`{"event": {"scope": "repo", "action": 1}, "repo": {"type": "model", "name": "me/<b>"}}`); got.Problem != "event.action: want a string, have a number" ||
-		got.Summary != "" || got.Event != (Event{"repo", ""}) || got.Repo != (Repo{"model", "me/<b>"}) {
+		got.Summary != "" || got.Event != (api.Event{Scope: "repo", Action: ""}) || got.Repo != (api.Repo{Type: "model", Name: "me/<b>"}) {
 		t.Errorf("without a usable action: %+v", got)
 	}
-	text := func(text string) (reading Reading) {
+	text := func(text string) (reading api.Reading) {
 		t.Helper()
 		quoted, err := json.Marshal(text)
 		if err != nil {
@@ -116,7 +117,7 @@ func TestReadPayload(t *testing.T) {
 		}
 		return reading
 	}
-	if got := text(file("real_discussion_create_pr_model.json")); got.Refused != "" || got.Problem != "" || got.Event != (Event{"discussion", "create"}) {
+	if got := text(file("real_discussion_create_pr_model.json")); got.Refused != "" || got.Problem != "" || got.Event != (api.Event{Scope: "discussion", Action: "create"}) {
 		t.Errorf("a pull request as text: %+v", got)
 	}
 	for unfinished, want := range map[string]string{

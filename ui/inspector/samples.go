@@ -5,18 +5,19 @@ import (
 	"net/http"
 	"sync"
 
+	"github.com/hubhook/hubhook/internal/api"
 	"github.com/hubhook/hubhook/payload"
 )
 
 // documentedSamples returns a payload for each documented event, and beside the push to a repo that of a bucket, which has other fields.
-var documentedSamples = sync.OnceValues(func() ([]Sample, error) {
-	var samples []Sample
+var documentedSamples = sync.OnceValues(func() ([]api.SampleEvent, error) {
+	var samples []api.SampleEvent
 	add := func(e payload.Event, set map[string]any) error {
 		p, err := payload.Sample(e.Scope, e.Action, set)
 		if err != nil {
 			return fmt.Errorf("making the sample of %s: %w", e, err)
 		}
-		samples = append(samples, Sample{Scope: string(e.Scope), Action: string(e.Action), Body: p.Raw()})
+		samples = append(samples, api.SampleEvent{Scope: string(e.Scope), Action: string(e.Action), Body: p.Raw()})
 		return nil
 	}
 	for _, e := range payload.Samples() {
@@ -39,5 +40,5 @@ func (in *Inspector) samples(w http.ResponseWriter, r *http.Request) {
 		fail(w, "listing the samples", err)
 		return
 	}
-	writeJSON(w, http.StatusOK, Samples{Samples: samples})
+	writeJSON(w, http.StatusOK, api.Samples{Samples: samples})
 }

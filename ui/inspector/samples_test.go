@@ -4,12 +4,13 @@ import (
 	"slices"
 	"testing"
 
+	"github.com/hubhook/hubhook/internal/api"
 	"github.com/hubhook/hubhook/payload"
 )
 
 func TestSamples(t *testing.T) {
 	f := newFixture(t)
-	var list Samples
+	var list api.Samples
 	f.get("/api/samples", &list)
 	var events []payload.Event
 	buckets := 0

@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"time"
 
+	"github.com/hubhook/hubhook/internal/api"
 	"github.com/hubhook/hubhook/internal/queue"
 )
 
@@ -19,27 +20,11 @@ const (
 	maxRecentSeries = 64
 )
 
-// Series is what has become of the deliveries of the last hour or day, step by step of the time at which they were received. All its
-// lists are as long as Times.
-type Series struct {
-	StepMS     int64                   `json:"step_ms"`
-	Times      []int64                 `json:"times"`       // when each step begins, in Unix seconds, oldest first; the last one goes on
-	States     map[queue.State][]int64 `json:"states"`      // how many are in that state by now; every state is there
-	DurationMS SeriesDurations         `json:"duration_ms"` // of the last attempts of those that are finished
-}
-
-// SeriesDurations are durations in milliseconds, with three digits after the point, null for a step without any.
-type SeriesDurations struct {
-	P50 []*float64 `json:"p50"` // as P95 at most 5 % or 1 µs too long
-	P95 []*float64 `json:"p95"`
-	Max []*float64 `json:"max"`
-}
-
 // fromTimeSteps returns the view of a time series.
-func fromTimeSteps(step time.Duration, steps []queue.TimeStep) Series {
-	s := Series{StepMS: step.Milliseconds(), Times: make([]int64, len(steps)), States: map[queue.State][]int64{}}
+func fromTimeSteps(step time.Duration, steps []queue.TimeStep) api.Series {
+	s := api.Series{StepMS: step.Milliseconds(), Times: make([]int64, len(steps)), States: map[string][]int64{}}
 	for _, state := range queue.States() {
-		s.States[state] = make([]int64, len(steps))
+		s.States[string(state)] = make([]int64, len(steps))
 	}
 	durations := func(of func(queue.TimeStep) time.Duration) []*float64 {
 		all := make([]*float64, len(steps))
@@ -54,10 +39,10 @@ func fromTimeSteps(step time.Duration, steps []queue.TimeStep) Series {
 	for i, step := range steps {
 		s.Times[i] = step.Start.Unix()
 		for state, n := range step.States {
-			s.States[state][i] = n
+			s.States[string(state)][i] = n
 		}
 	}
-	s.DurationMS = SeriesDurations{
+	s.DurationMS = api.SeriesDurations{
 		P50: durations(func(s queue.TimeStep) time.Duration { return s.P50 }),
 		P95: durations(func(s queue.TimeStep) time.Duration { return s.P95 }),
 		Max: durations(func(s queue.TimeStep) time.Duration { return s.Max }),
@@ -103,7 +88,7 @@ type recentSeries struct {
 }
 
 type readSeries struct {
-	Series
+	api.Series
 	read time.Time
 }
 
@@ -113,12 +98,12 @@ func newRecentSeries() *recentSeries {
 	return rs
 }
 
-func (rs *recentSeries) get(ctx context.Context, q Queue, tq queue.TimeSeriesQuery) (Series, error) {
+func (rs *recentSeries) get(ctx context.Context, q Queue, tq queue.TimeSeriesQuery) (api.Series, error) {
 	select {
 	case <-rs.turn:
 		defer func() { rs.turn <- struct{}{} }()
 	case <-ctx.Done():
-		return Series{}, ctx.Err()
+		return api.Series{}, ctx.Err()
 	}
 	now := time.Now()
 	maps.DeleteFunc(rs.known, func(_ queue.TimeSeriesQuery, s readSeries) bool { return now.Sub(s.read) >= seriesAge })
@@ -127,7 +112,7 @@ func (rs *recentSeries) get(ctx context.Context, q Queue, tq queue.TimeSeriesQue
 	}
 	steps, err := q.TimeSeries(ctx, tq)
 	if err != nil {
-		return Series{}, err
+		return api.Series{}, err
 	}
 	series := fromTimeSteps(tq.Step, steps)
 	if len(rs.known) < maxRecentSeries {

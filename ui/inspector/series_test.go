@@ -13,6 +13,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/hubhook/hubhook/internal/api"
 	"github.com/hubhook/hubhook/internal/queue"
 )
 
@@ -43,8 +44,8 @@ func withSeries(t *testing.T, test func(t *testing.T, f *seriesFixture)) {
 		f := &seriesFixture{t: t, queue: q, inspector: New(Config{
 			Queue: q, Token: testToken,
 			Replay:  func(context.Context, string, []byte) (string, error) { return "", nil },
-			Trigger: func(context.Context, Trigger) (string, error) { return "", nil },
-			Status:  func(context.Context) (Status, error) { return Status{}, nil },
+			Trigger: func(context.Context, api.Trigger) (string, error) { return "", nil },
+			Status:  func(context.Context) (api.Status, error) { return api.Status{}, nil },
 		})}
 		defer func() {
 			f.inspector.Close()

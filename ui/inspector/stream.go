@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"net/http"
 	"time"
+
+	"github.com/hubhook/hubhook/internal/api"
 )
 
 // pace holds the times of a stream.
@@ -38,7 +40,7 @@ func (in *Inspector) stream(w http.ResponseWriter, r *http.Request) {
 	// Subscribed first, then answered: whoever has seen the answer misses nothing that happens from then on.
 	out.WriteString("retry: 2000\n: the deliveries as they come\n\n")
 	if r.Header.Get("Last-Event-ID") != "" {
-		out.event("missed", 0, encode(Missed{}))
+		out.event("missed", 0, encode(api.Missed{}))
 	}
 	if out.flush() != nil {
 		return
@@ -66,7 +68,7 @@ func (in *Inspector) stream(w http.ResponseWriter, r *http.Request) {
 		case <-sub.wake:
 			missed, events := in.feed.take(sub)
 			if missed > 0 {
-				out.event("missed", 0, encode(Missed{Events: &missed}))
+				out.event("missed", 0, encode(api.Missed{Events: &missed}))
 			}
 			for _, e := range events {
 				out.event(e.name, e.seq, e.data.json())

@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/hubhook/hubhook/internal/api"
 	"github.com/hubhook/hubhook/internal/queue"
 )
 
@@ -59,7 +60,7 @@ func TestStream(t *testing.T) {
 	var last uint64
 	for len(states) == 0 || states[len(states)-1] != queue.Dead {
 		e := next("delivery")
-		var d Delivery
+		var d api.Delivery
 		if err := json.Unmarshal(e.Data, &d); err != nil || d.ID != id {
 			t.Fatalf("%v: %s, want delivery %s", err, e.Data, id)
 		}
@@ -67,8 +68,8 @@ func TestStream(t *testing.T) {
 			t.Errorf("id %d after %d", e.ID, last)
 		}
 		last = e.ID
-		states = append(states, d.State)
-		if d.State == queue.Dead {
+		states = append(states, queue.State(d.State))
+		if d.State == string(queue.Dead) {
 			list, err := f.client.List(t.Context(), queue.Filter{})
 			if err != nil {
 				t.Fatal(err)
@@ -78,12 +79,12 @@ func TestStream(t *testing.T) {
 			}
 		}
 	}
-	var attempt AttemptEvent
+	var attempt api.AttemptEvent
 	if err := json.Unmarshal(next("attempt").Data, &attempt); err != nil || attempt.Delivery != id || attempt.Endpoint != "failing" || attempt.N != 1 || attempt.Error != "no such <dataset>" || attempt.DurationMS == nil {
 		t.Errorf("%v: attempt %+v", err, attempt)
 	}
 
-	f.inspector.Rejected(Rejected{Endpoint: "inbox", Error: "line one\nline two"})
+	f.inspector.Rejected(api.Rejected{Endpoint: "inbox", Error: "line one\nline two"})
 	f.inspector.Webhook(map[string]string{"id": "w"})
 	if e := next("rejected"); !strings.Contains(string(e.Data), `"error":"line one\nline two"`) {
 		t.Errorf("rejected: %s", e.Data)
@@ -148,7 +149,7 @@ func TestStreamUnderLoad(t *testing.T) {
 				close(opened)
 				return
 			case "missed":
-				var m Missed
+				var m api.Missed
 				if err := json.Unmarshal(e.Data, &m); err != nil || m.Events == nil {
 					t.Errorf("missed: %v: %s", err, e.Data)
 					return
@@ -174,7 +175,7 @@ func TestStreamUnderLoad(t *testing.T) {
 	for range 4 {
 		work.Go(func() {
 			for range others / 4 {
-				f.inspector.Rejected(Rejected{Error: text})
+				f.inspector.Rejected(api.Rejected{Error: text})
 			}
 		})
 		work.Go(func() {
@@ -195,10 +196,10 @@ func TestStreamUnderLoad(t *testing.T) {
 		case <-gone:
 			t.Fatal("the reader that takes nothing still has its stream")
 		case <-time.After(time.Millisecond):
-			f.inspector.Rejected(Rejected{Error: text})
+			f.inspector.Rejected(api.Rejected{Error: text})
 		}
 	}
-	f.inspector.Tunnel(TunnelChange{Phase: "stopped"})
+	f.inspector.Tunnel(api.TunnelChange{Phase: "stopped"})
 	select {
 	case <-finished:
 	case <-time.After(patience):
@@ -334,7 +335,7 @@ func TestCloseEndsStreams(t *testing.T) {
 		t.Errorf("shutting down after Close: %v", err)
 	}
 	f.inspector.Close()
-	f.inspector.Rejected(Rejected{Error: "nobody listens"})
+	f.inspector.Rejected(api.Rejected{Error: "nobody listens"})
 	if _, err := f.inspector.feed.subscribe(); !errors.Is(err, errClosed) {
 		t.Errorf("a stream after Close: %v, want a refusal", err)
 	}

@@ -7,8 +7,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/hubhook/hubhook/internal/api"
 	"github.com/hubhook/hubhook/internal/testing/browser"
-	"github.com/hubhook/hubhook/ui/inspector"
 )
 
 // shown waits for another delivery than one to be open, and returns its ID.
@@ -34,7 +34,7 @@ func TestReplayOpensTheNewDelivery(t *testing.T) {
 	third := b.shown(second)
 	b.waitState(third, "done")
 
-	var record inspector.Record
+	var record api.Record
 	s.get("/api/deliveries/"+third, &record)
 	if record.ReplayOf != second || record.Body != event("me/data") {
 		t.Errorf("the replay repeats %q with the body %s", record.ReplayOf, record.Body)
@@ -74,7 +74,7 @@ func TestTheHandlerGetsTheEditedBytes(t *testing.T) {
 			t.Errorf("the editor's text has no %s", number)
 		}
 	}
-	var record inspector.Record
+	var record api.Record
 	s.get("/api/deliveries/"+second, &record)
 	if record.Body != edited || record.ReplayOf != first {
 		t.Errorf("stored as a replay of %q: %s", record.ReplayOf, record.Body)
@@ -151,7 +151,7 @@ func TestReplayAllDeadOfAFilter(t *testing.T) {
 	b.waitText("dialog", "3 of 3 replayed")
 	b.click("button", "Close")
 	b.wait("three more, dead again", `document.querySelectorAll(".row[data-state=dead]").length === 6`)
-	var record inspector.Record
+	var record api.Record
 	s.get("/api/deliveries/"+other, &record)
 	if record.Replays != 0 {
 		t.Error("one that the filter doesn't pick was replayed too")

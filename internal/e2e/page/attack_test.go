@@ -11,8 +11,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/hubhook/hubhook/internal/api"
 	"github.com/hubhook/hubhook/internal/testing/browser"
-	"github.com/hubhook/hubhook/ui/inspector"
 )
 
 // attacks are texts that run, or would change the page, wherever text becomes HTML, a URL or a template.
@@ -173,7 +173,7 @@ func TestLargeAndOddPayloads(t *testing.T) {
 	b.do(b.Evaluate(`document.querySelector("dialog .primary").click()`, nil))
 	edited := b.shown(id)
 	b.waitText(".detail", "me/edited")
-	var record inspector.Record
+	var record api.Record
 	s.get("/api/deliveries/"+edited, &record)
 	if !strings.Contains(record.Body, `"me/edited"`) || len(record.Body) < much {
 		t.Errorf("the edited payload has %d bytes", len(record.Body))
@@ -293,7 +293,7 @@ func TestAnotherOriginGetsNothing(t *testing.T) {
 		if len(got) != 0 {
 			t.Errorf("%s got %q", origin, got)
 		}
-		var list inspector.List
+		var list api.List
 		s.get("/api/deliveries", &list)
 		if len(list.Deliveries) != 1 || list.Deliveries[0].State != "running" {
 			t.Errorf("%s did something: %+v", origin, list.Deliveries)

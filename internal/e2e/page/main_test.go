@@ -20,11 +20,11 @@ import (
 	"testing"
 	"time"
 
+	"github.com/hubhook/hubhook/internal/api"
 	"github.com/hubhook/hubhook/internal/testing/browser"
 	"github.com/hubhook/hubhook/internal/testing/needs"
 	"github.com/hubhook/hubhook/payload"
 	"github.com/hubhook/hubhook/server"
-	"github.com/hubhook/hubhook/ui/inspector"
 )
 
 // patience bounds every wait. The race detector and other work of the machine take their time.
@@ -255,7 +255,7 @@ func (s *site) get(path string, into any) {
 func (s *site) until(id, state string) {
 	s.t.Helper()
 	for deadline := time.Now().Add(patience); ; time.Sleep(10 * time.Millisecond) {
-		var record inspector.Record
+		var record api.Record
 		s.get("/api/deliveries/"+id, &record)
 		if string(record.State) == state {
 			return

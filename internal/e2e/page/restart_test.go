@@ -18,10 +18,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/hubhook/hubhook/internal/api"
 	"github.com/hubhook/hubhook/internal/testing/browser"
 	"github.com/hubhook/hubhook/internal/testing/tail"
 	"github.com/hubhook/hubhook/server"
-	"github.com/hubhook/hubhook/ui/inspector"
 )
 
 // The variables of a test binary that is to be a server and nothing else.
@@ -164,7 +164,7 @@ func TestMissedEventsAreCaughtUpWith(t *testing.T) {
 	b.wait("to be told that events were missed", `window.told > 0`)
 	b.wait("no delivery left in a state of before", `!document.querySelector(".row:not([data-state=dead])[data-id]") && document.querySelector(".row[data-id]").dataset.id === `+browser.Literal(last))
 	b.waitText("header", "live")
-	var list inspector.List
+	var list api.List
 	s.get("/api/deliveries?limit=1000", &list)
 	b.wait("a row for each", fmt.Sprintf(`document.querySelector("[aria-rowcount]").ariaRowCount === "%d"`, len(list.Deliveries)+1))
 	b.finish()

@@ -16,8 +16,8 @@ import (
 
 	_ "modernc.org/sqlite" // the same engine as the queue's
 
+	"github.com/hubhook/hubhook/internal/api"
 	"github.com/hubhook/hubhook/internal/queue"
-	"github.com/hubhook/hubhook/ui/inspector"
 )
 
 const (
@@ -28,9 +28,9 @@ const (
 
 // A found delivery is one in the store, with all that is known of it.
 type found struct {
-	inspector.Delivery
+	api.Delivery
 	handling
-	attempts []inspector.Attempt
+	attempts []api.Attempt
 	cut      int // attempts that were interrupted
 	failed   int // attempts that failed
 	// forgotten is how many attempts a server that was killed can have lost: PostgreSQL syncs what arrives, and not what only would
@@ -98,7 +98,7 @@ func (s *soak) compare(before int64) {
 }
 
 // listAll returns all deliveries, oldest first, and compares the lists by state and the counts with it.
-func (s *soak) listAll(ctx context.Context) (all []inspector.Delivery, err error) {
+func (s *soak) listAll(ctx context.Context) (all []api.Delivery, err error) {
 	for try := 1; ; try++ {
 		if all, err = s.list(ctx, ""); err != nil {
 			return nil, err
@@ -118,16 +118,16 @@ func (s *soak) listAll(ctx context.Context) (all []inspector.Delivery, err error
 }
 
 // mismatch says how all deliveries differ from the lists of each state and from the counts, "" where they agree.
-func (s *soak) mismatch(ctx context.Context, all []inspector.Delivery) (string, error) {
+func (s *soak) mismatch(ctx context.Context, all []api.Delivery) (string, error) {
 	states := map[string]queue.State{}
-	tally := map[string]map[queue.State]int64{}
+	tally := map[string]map[string]int64{}
 	for _, d := range all {
 		if _, twice := states[d.ID]; twice {
 			return fmt.Sprintf("%s is listed twice", d.ID), nil
 		}
-		states[d.ID] = d.State
+		states[d.ID] = queue.State(d.State)
 		if tally[d.Endpoint] == nil {
-			tally[d.Endpoint] = map[queue.State]int64{}
+			tally[d.Endpoint] = map[string]int64{}
 		}
 		tally[d.Endpoint][d.State]++
 	}
@@ -152,18 +152,18 @@ func (s *soak) mismatch(ctx context.Context, all []inspector.Delivery) (string, 
 		return "", err
 	}
 	for _, byState := range status.CountsByEndpoint {
-		maps.DeleteFunc(byState, func(_ queue.State, n int64) bool { return n == 0 })
+		maps.DeleteFunc(byState, func(_ string, n int64) bool { return n == 0 })
 	}
-	maps.DeleteFunc(status.CountsByEndpoint, func(_ string, byState map[queue.State]int64) bool { return len(byState) == 0 })
-	if !maps.EqualFunc(tally, status.CountsByEndpoint, maps.Equal[map[queue.State]int64, map[queue.State]int64]) {
+	maps.DeleteFunc(status.CountsByEndpoint, func(_ string, byState map[string]int64) bool { return len(byState) == 0 })
+	if !maps.EqualFunc(tally, status.CountsByEndpoint, maps.Equal[map[string]int64, map[string]int64]) {
 		return fmt.Sprintf("the lists have %v, the counts are %v", tally, status.CountsByEndpoint), nil
 	}
 	return "", nil
 }
 
 // list returns the deliveries in a state, "" for all, newest first.
-func (s *soak) list(ctx context.Context, state queue.State) ([]inspector.Delivery, error) {
-	var all []inspector.Delivery
+func (s *soak) list(ctx context.Context, state queue.State) ([]api.Delivery, error) {
+	var all []api.Delivery
 	filter := queue.Filter{State: state, Limit: 1000}
 	for {
 		page, err := s.processes[0].inspector.List(ctx, filter)
@@ -180,7 +180,7 @@ func (s *soak) list(ctx context.Context, state queue.State) ([]inspector.Deliver
 
 // lookClosely reads the attempts of a delivery that was not just handled at once.
 func (s *soak) lookClosely(ctx context.Context, f *found) error {
-	if f.State == queue.Done && f.Attempts <= 1 && f.dones <= 1 {
+	if f.State == string(queue.Done) && f.Attempts <= 1 && f.dones <= 1 {
 		return nil
 	}
 	r, err := s.processes[0].inspector.Get(ctx, f.ID)
@@ -251,11 +251,11 @@ func (s *soak) compareEvent(e *event, stored []*found) {
 		switch state := queue.State(a.state); {
 		case state == "duplicate":
 			repeats[a.id]++
-		case f.State == queue.Discarded && discarded, f.Reason == diedReason, f.forgotten > 0:
+		case f.State == string(queue.Discarded) && discarded, f.Reason == diedReason, f.forgotten > 0:
 			// An outcome is told before it is stored: meanwhile it could still be discarded, or be lost with its process and run again.
-		case state.Finished() && f.State != state:
+		case state.Finished() && f.State != string(state):
 			wrong("%s was answered %s and is %s", a.id, state, f.State)
-		case state == "" && f.State != queue.Done:
+		case state == "" && f.State != string(queue.Done):
 			wrong("%s was answered with its result and is %s", a.id, f.State)
 		}
 	}
@@ -277,9 +277,9 @@ func (s *soak) compareEvent(e *event, stored []*found) {
 			before = before.survivor
 		}
 		switch ended := before.ended(); {
-		case before.State != queue.Dead && before.State != queue.Discarded:
+		case before.State != string(queue.Dead) && before.State != string(queue.Discarded):
 			wrong("%s is %s, and %s was accepted all the same", before.ID, before.State, arrived[i].ID)
-		case before.State == queue.Dead && ended.After(arrived[i].Received.Add(s.clockError())):
+		case before.State == string(queue.Dead) && ended.After(arrived[i].Received.Add(s.clockError())):
 			wrong("%s was dead at %v, and %s accepted before, at %v", before.ID, ended, arrived[i].ID, arrived[i].Received)
 		}
 	}
@@ -287,11 +287,11 @@ func (s *soak) compareEvent(e *event, stored []*found) {
 
 // wantSurvivor wants a merged delivery to be known to the one that was handled in its place, and no other to be merged.
 func wantSurvivor(f *found, byID map[string]*found) error {
-	if (f.State == queue.Merged) != (f.MergedInto != "") {
+	if (f.State == string(queue.Merged)) != (f.MergedInto != "") {
 		return fmt.Errorf("it is merged into %q", f.MergedInto)
 	}
 	survivor := f
-	for survivor.State == queue.Merged {
+	for survivor.State == string(queue.Merged) {
 		// IDs of several processes are not in the order in which the deliveries were stored.
 		next := byID[survivor.MergedInto]
 		if next == nil || next == f || next.Endpoint != f.Endpoint {
@@ -331,25 +331,25 @@ func (f *found) ended() time.Time {
 // judge says what is wrong with how a delivery ended.
 func (e *event) judge(f *found) error {
 	at := endpoints[e.endpoint]
-	diedAway := f.State == queue.Dead && f.Reason == diedReason
-	tooSlow := f.State == queue.Dead && at.timeout > 0 && strings.HasPrefix(f.Reason, "timed out") // on a machine that stands still
+	diedAway := f.State == string(queue.Dead) && f.Reason == diedReason
+	tooSlow := f.State == string(queue.Dead) && at.timeout > 0 && strings.HasPrefix(f.Reason, "timed out") // on a machine that stands still
 	_, discarded := e.discards[f.ID]
 	switch {
 	case f.Endpoint != e.endpoint:
 		return fmt.Errorf("it is one of the endpoint %s", f.Endpoint)
 	case f.WebhookID != e.webhookID:
 		return fmt.Errorf("its Webhook-Id is %q", f.WebhookID)
-	case !f.State.Finished():
+	case !queue.State(f.State).Finished():
 		return fmt.Errorf("it is unfinished")
-	case e.discards[f.ID] && f.State != queue.Discarded:
+	case e.discards[f.ID] && f.State != string(queue.Discarded):
 		return fmt.Errorf("it was discarded")
-	case f.starts > f.Attempts+f.forgotten && f.State != queue.Discarded:
+	case f.starts > f.Attempts+f.forgotten && f.State != string(queue.Discarded):
 		return fmt.Errorf("it was started more often than there were attempts")
 	case f.dones > f.cut+f.forgotten+1:
 		return fmt.Errorf("that is more often than interruptions explain")
 	case f.failed > max(1, at.attempts):
 		return fmt.Errorf("it has at most %d attempts that fail", at.attempts)
-	case f.attempts != nil && len(f.attempts) != f.Attempts && f.State != queue.Skipped && f.State != queue.Discarded && !e.unusable:
+	case f.attempts != nil && len(f.attempts) != f.Attempts && f.State != string(queue.Skipped) && f.State != string(queue.Discarded) && !e.unusable:
 		return fmt.Errorf("%d attempts are listed", len(f.attempts))
 	case diedAway && f.cut < deadAfter, f.cut > deadAfter:
 		return fmt.Errorf("it is dead after %d interruptions", deadAfter)
@@ -364,15 +364,15 @@ func (e *event) judge(f *found) error {
 		want = queue.Dead
 	case e.plan.Do != succeed && e.plan.Do != die && e.plan.Times >= at.attempts && f.cut == 0:
 		want = queue.Dead
-	case e.plan.Do != succeed && e.plan.Do != die && e.plan.Times >= at.attempts && f.State == queue.Dead:
+	case e.plan.Do != succeed && e.plan.Do != die && e.plan.Times >= at.attempts && f.State == string(queue.Dead):
 		want = queue.Dead // an interrupted attempt counts when it says how many it fails, and not among those that failed
 	}
 	switch {
-	case f.State == queue.Discarded && discarded, diedAway, tooSlow:
+	case f.State == string(queue.Discarded) && discarded, diedAway, tooSlow:
 		return nil
-	case f.State == queue.Merged && at.debounced && e.plan.Key != "" && f.ReplayOf == "" && f.starts == 0:
+	case f.State == string(queue.Merged) && at.debounced && e.plan.Key != "" && f.ReplayOf == "" && f.starts == 0:
 		return nil
-	case f.State != want:
+	case f.State != string(want):
 		return fmt.Errorf("by its plan it has to be %s", want)
 	case want == queue.Done && at.handled && f.dones == 0:
 		return fmt.Errorf("it was not handled")

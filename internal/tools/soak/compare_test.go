@@ -9,23 +9,23 @@ import (
 	"testing"
 	"time"
 
+	"github.com/hubhook/hubhook/internal/api"
 	"github.com/hubhook/hubhook/internal/queue"
-	"github.com/hubhook/hubhook/ui/inspector"
 )
 
 // Each of these is a way in which a broken queue would show; none may pass unnoticed.
 func TestComparisonSeesWhatIsWrong(t *testing.T) {
 	at := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
-	attempt := func(text string) inspector.Attempt {
+	attempt := func(text string) api.Attempt {
 		ms := int64(1)
-		return inspector.Attempt{N: 1, Started: inspector.Time{Time: at}, DurationMS: &ms, Error: text}
+		return api.Attempt{N: 1, Started: api.Time{Time: at}, DurationMS: &ms, Error: text}
 	}
 	// good returns an event that was accepted and handled once, and what is stored of it.
 	good := func() (*event, []*found) {
 		e := &event{n: 1, repo: "soak/e1", endpoint: "plain", webhookID: "w", plan: plan{Do: succeed}, tries: 2,
 			answers: []answer{{id: "A"}, {id: "A", state: "duplicate"}}, replayed: map[string]bool{}, discards: map[string]bool{}}
-		f := &found{Delivery: inspector.Delivery{ID: "A", Endpoint: "plain", State: queue.Done, WebhookID: "w", Attempts: 1, Duplicates: 1,
-			Received: inspector.Time{Time: at}}, handling: handling{starts: 1, dones: 1}}
+		f := &found{Delivery: api.Delivery{ID: "A", Endpoint: "plain", State: string(queue.Done), WebhookID: "w", Attempts: 1, Duplicates: 1,
+			Received: api.Time{Time: at}}, handling: handling{starts: 1, dones: 1}}
 		return e, []*found{f}
 	}
 	for name, damage := range map[string]func(e *event, f *found) []*found{
@@ -33,11 +33,11 @@ func TestComparisonSeesWhatIsWrong(t *testing.T) {
 		"another one's answer":      func(e *event, f *found) []*found { e.answers[0].id = "B"; return []*found{f} },
 		"not handled":               func(_ *event, f *found) []*found { f.starts, f.dones = 0, 0; return []*found{f} },
 		"handled twice":             func(_ *event, f *found) []*found { f.Attempts, f.starts, f.dones = 2, 2, 2; return []*found{f} },
-		"unfinished":                func(_ *event, f *found) []*found { f.State = queue.Waiting; return []*found{f} },
-		"dead without a cause":      func(_ *event, f *found) []*found { f.State = queue.Dead; return []*found{f} },
-		"discarded by nobody":       func(_ *event, f *found) []*found { f.State = queue.Discarded; return []*found{f} },
+		"unfinished":                func(_ *event, f *found) []*found { f.State = string(queue.Waiting); return []*found{f} },
+		"dead without a cause":      func(_ *event, f *found) []*found { f.State = string(queue.Dead); return []*found{f} },
+		"discarded by nobody":       func(_ *event, f *found) []*found { f.State = string(queue.Discarded); return []*found{f} },
 		"discarded, and done":       func(e *event, f *found) []*found { e.discards["A"] = true; return []*found{f} },
-		"merged without a burst":    func(_ *event, f *found) []*found { f.State, f.starts = queue.Merged, 0; return []*found{f} },
+		"merged without a burst":    func(_ *event, f *found) []*found { f.State, f.starts = string(queue.Merged), 0; return []*found{f} },
 		"another endpoint":          func(_ *event, f *found) []*found { f.Endpoint = "narrow"; return []*found{f} },
 		"duplicates not counted":    func(_ *event, f *found) []*found { f.Duplicates = 0; return []*found{f} },
 		"duplicates made up":        func(_ *event, f *found) []*found { f.Duplicates = 2; return []*found{f} },
@@ -47,12 +47,12 @@ func TestComparisonSeesWhatIsWrong(t *testing.T) {
 		"accepted twice":            func(_ *event, f *found) []*found { g := *f; g.ID = "B"; return []*found{f, &g} },
 		"fails too often": func(e *event, f *found) []*found {
 			e.plan = plan{Do: fail, Times: 9}
-			f.State, f.Attempts, f.starts, f.dones, f.failed = queue.Dead, 4, 4, 0, 4
-			f.attempts = []inspector.Attempt{attempt("no"), attempt("no"), attempt("no"), attempt("no")}
+			f.State, f.Attempts, f.starts, f.dones, f.failed = string(queue.Dead), 4, 4, 0, 4
+			f.attempts = []api.Attempt{attempt("no"), attempt("no"), attempt("no"), attempt("no")}
 			return []*found{f}
 		},
 		"given up too early by kills": func(_ *event, f *found) []*found {
-			f.State, f.Reason, f.cut, f.dones = queue.Dead, diedReason, 4, 0
+			f.State, f.Reason, f.cut, f.dones = string(queue.Dead), diedReason, 4, 0
 			return []*found{f}
 		},
 	} {
@@ -95,8 +95,8 @@ func TestNotesSeeWhatIsWrong(t *testing.T) {
 }
 
 func TestASurvivorIsToldOfItsBurst(t *testing.T) {
-	merged := &found{Delivery: inspector.Delivery{ID: "A", State: queue.Merged, MergedInto: "B"}}
-	survivor := &found{Delivery: inspector.Delivery{ID: "B", State: queue.Done}, handling: handling{dones: 1, merged: []string{"A"}}}
+	merged := &found{Delivery: api.Delivery{ID: "A", State: string(queue.Merged), MergedInto: "B"}}
+	survivor := &found{Delivery: api.Delivery{ID: "B", State: string(queue.Done)}, handling: handling{dones: 1, merged: []string{"A"}}}
 	all := map[string]*found{"A": merged, "B": survivor}
 	if err := wantSurvivor(merged, all); err != nil {
 		t.Error(err)

@@ -172,7 +172,7 @@ func (s *soak) rest() error {
 		unfinished := int64(0)
 		for _, state := range queue.States() {
 			if !state.Finished() {
-				unfinished += status.Counts[state]
+				unfinished += status.Counts[string(state)]
 			}
 		}
 		if ready && err == nil && unfinished == 0 {

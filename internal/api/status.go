@@ -1,0 +1,96 @@
+package api
+
+// Status is how a running hubhook stands.
+type Status struct {
+	Version   string     `json:"version"`
+	PID       int        `json:"pid"`
+	Started   Time       `json:"started"`
+	Data      string     `json:"data"` // the data directory
+	Addresses Addresses  `json:"addresses"`
+	Tunnel    *Tunnel    `json:"tunnel"` // null where there is none
+	Endpoints []Endpoint `json:"endpoints"`
+
+	Counts           map[string]int64            `json:"counts"` // of stored deliveries by state; every state is there
+	CountsByEndpoint map[string]map[string]int64 `json:"counts_by_endpoint"`
+}
+
+// Addresses are the base URLs of a running hubhook, without tokens.
+type Addresses struct {
+	Local     string `json:"local"`
+	Public    string `json:"public"` // "" without a tunnel
+	Inspector string `json:"inspector"`
+}
+
+// Endpoint is a name under /webhooks with the URL to paste into the Hub's settings.
+type Endpoint struct {
+	Name string `json:"name"`
+	URL  string `json:"url"`
+}
+
+// Tunnel is how the tunnel stands.
+type Tunnel struct {
+	Provider  string `json:"provider"`
+	Phase     string `json:"phase"` // connecting, online, reconnecting, url changed, stopped or failed
+	URL       string `json:"url"`
+	Error     string `json:"error"`
+	Since     Time   `json:"since"`      // when it came into this phase
+	LastProbe *Probe `json:"last_probe"` // null before the first one
+}
+
+// Probe is one look at our own public URL from outside.
+type Probe struct {
+	Time  Time   `json:"time"`
+	OK    bool   `json:"ok"`
+	Error string `json:"error"`
+}
+
+// TunnelChange is a change of the tunnel's state, or what a check of it has found.
+type TunnelChange struct {
+	Time      Time       `json:"time"`
+	Provider  string     `json:"provider"`
+	Phase     string     `json:"phase"` // as in Tunnel; of a check reachable, unreachable or unchecked
+	URL       string     `json:"url"`
+	Error     string     `json:"error"`
+	Hint      string     `json:"hint"`
+	Endpoints []Endpoint `json:"endpoints,omitempty"` // with new URLs, where they changed
+}
+
+// TunnelChanges is the answer to GET /api/tunnel.
+type TunnelChanges struct {
+	Changes []TunnelChange `json:"changes"` // the newest of this process, newest first
+}
+
+// Rejected is a request that was refused at the front door. It holds nothing of the request's body and no secret. Nothing of the request
+// was stored, unless the answer waited in vain for its handler.
+type Rejected struct {
+	Time      Time   `json:"time"`
+	Endpoint  string `json:"endpoint"` // as asked for, bounded
+	Status    int    `json:"status"`
+	Reason    string `json:"reason"`     // one of those of hubhook_refused_total
+	Error     string `json:"error"`      // what was answered
+	Fix       string `json:"fix"`        // what to mend
+	UserAgent string `json:"user_agent"` // the header, bounded
+	Times     int    `json:"times"`      // how many like it came in a row, this one included; Time is that of the newest
+}
+
+// RejectedList is the answer to GET /api/rejected.
+type RejectedList struct {
+	Rejected []Rejected `json:"rejected"` // the newest of this process, newest first
+	Total    int64      `json:"total"`    // requests that this process has refused
+}
+
+// Series is what has become of the deliveries of the last hour or day, step by step of the time at which they were received. All its
+// lists are as long as Times.
+type Series struct {
+	StepMS     int64              `json:"step_ms"`
+	Times      []int64            `json:"times"`       // when each step begins, in Unix seconds, oldest first; the last one goes on
+	States     map[string][]int64 `json:"states"`      // how many are in that state by now; every state is there
+	DurationMS SeriesDurations    `json:"duration_ms"` // of the last attempts of those that are finished
+}
+
+// SeriesDurations are durations in milliseconds, with three digits after the point, null for a step without any.
+type SeriesDurations struct {
+	P50 []*float64 `json:"p50"` // as P95 at most 5 % or 1 µs too long
+	P95 []*float64 `json:"p95"`
+	Max []*float64 `json:"max"`
+}
