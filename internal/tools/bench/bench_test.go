@@ -15,7 +15,7 @@ import (
 
 func newWorkshop(t *testing.T) (*workshop, *bytes.Buffer) {
 	t.Helper()
-	body, err := os.ReadFile(filepath.Join("..", "..", "payload", "testdata", "synthetic_repo_content_update_main_model.json"))
+	body, err := os.ReadFile(filepath.Join("..", "..", "..", "payload", "testdata", "synthetic_repo_content_update_main_model.json"))
 	if err != nil {
 		t.Fatal(err)
 	}
