@@ -46,6 +46,7 @@ func TestScripts(t *testing.T) {
 	}
 	bin := t.TempDir()
 	build := exec.Command("go", "build", "-o", bin+string(filepath.Separator), "github.com/hubhook/hubhook")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0") // as `make build` does
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("build hubhook: %v\n%s", err, out)
 	}

@@ -288,23 +288,32 @@ func (p *Page) Until(what string, look func() (ok bool, found string, err error)
 		select {
 		case <-again.C:
 		case <-ctx.Done():
-			return fmt.Errorf("wait for %s: not within %v; there was: %s", what, p.patience, found)
+			err := fmt.Errorf("wait for %s: not within %v", what, p.patience)
+			if found != "" {
+				err = fmt.Errorf("%w; there was: %s", err, found)
+			}
+			return err
 		}
 	}
 }
 
 // Wait waits for a JavaScript expression to be true, as an if takes it. The error has in it what the page shows.
 func (p *Page) Wait(what, expression string) error {
-	return p.Until(what, func() (bool, string, error) {
+	err := p.Until(what, func() (bool, string, error) {
 		var ok bool
 		// A page that is being loaded has no document to look at for a moment.
-		if err := p.Evaluate("Boolean("+expression+")", &ok); err != nil || ok {
-			return ok, "", err
-		}
-		var text string
-		err := p.Evaluate("(document.querySelector('dialog[open]') ?? document.body)?.innerText.slice(0, 3000) ?? ''", &text)
-		return false, text, err
+		err := p.Evaluate("Boolean("+expression+")", &ok)
+		return ok, "", err
 	})
+	if err == nil {
+		return nil
+	}
+	// Only now: to get the text of a large page, the browser lays out all of it.
+	var text string
+	if err := p.Evaluate("(document.querySelector('dialog[open]') ?? document.body)?.innerText.slice(0, 3000) ?? ''", &text); err != nil {
+		text = err.Error()
+	}
+	return fmt.Errorf("%w; the page shows: %s", err, text)
 }
 
 // Element is a part of a page as a screen reader knows it.
