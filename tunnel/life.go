@@ -3,8 +3,6 @@ package tunnel
 import (
 	"context"
 	"errors"
-	"net"
-	"strings"
 	"sync"
 	"time"
 
@@ -30,64 +28,34 @@ func waitBetween(n int, outage time.Duration) time.Duration {
 
 // life is a Tunnel: the sessions of a Dialer one after the other, behind one listener.
 type life struct {
-	dialer  Dialer
-	options Options
-	terms   terms.Terms
-
-	conns    chan net.Conn
-	states   *latest.Chan[State]
+	*listener
+	words
+	dialer   Dialer
+	terms    terms.Terms
 	renewals *latest.Chan[renewal]
-	open     openConns
 
 	// Of run's goroutine.
-	lostInRow int // sessions lost one after the other, each soon after it was online
-
-	trying     context.Context // ends when no new session is wanted
-	stopTrying context.CancelFunc
-
-	closeOnce  sync.Once
-	closed     chan struct{} // the first Close: Accept fails
-	downOnce   sync.Once
-	down       chan struct{} // take the session down
-	retireOnce sync.Once
-	retire     chan struct{} // take no new request
-	retired    chan struct{} // closed when that has been done
-	done       chan struct{} // closed when all is over
+	lostInRow int  // sessions lost one after the other, each soon after it was online
+	anyURL    bool // the service has refused the URL that the tunnel had
 
 	background sync.WaitGroup // what outlives a step of run for a moment
-
-	mu   sync.Mutex
-	url  string
-	last State
-	err  error // why the tunnel stopped by itself
 }
 
 func newLife(d Dialer, o Options) *life {
-	t := &life{
-		dialer:   d,
-		options:  o,
-		conns:    make(chan net.Conn),
-		states:   latest.New[State](16),
-		renewals: latest.New[renewal](4),
-		closed:   make(chan struct{}),
-		down:     make(chan struct{}),
-		retire:   make(chan struct{}),
-		retired:  make(chan struct{}),
-		done:     make(chan struct{}),
-	}
+	t := &life{words: words{o}, dialer: d, renewals: latest.New[renewal](4)}
 	if o.Terms != nil {
 		t.terms = *o.Terms
 	} else {
 		t.terms = terms.Default()
 	}
-	t.trying, t.stopTrying = context.WithCancel(context.Background())
+	t.listener = newListener(o.Name, t.terms.Close)
 	return t
 }
 
 // Open opens a tunnel with the sessions of d, for a [Provider.Open]. It tries for 12 s at most, and ends sooner where a try fails
 // with an error that trying again does not mend. From then on the tunnel
 //
-//   - replaces a session that is lost, at once and then after waits that grow to a second, after five minutes to 15 s; sessions that
+//   - replaces a session that is lost, at the same URL unless the service refuses it, at once and then after waits that grow to a second, after five minutes to 15 s; sessions that
 //     are lost soon, one after the other, wait as well
 //   - replaces it when the machine has slept, when the program has stood still for more than 10 s, and when the machine has lost
 //     the network address that the session goes over
@@ -149,6 +117,15 @@ func (t *life) first(ctx context.Context) (*link, *Error) {
 	}
 }
 
+// wantedURL is the URL to ask for: the user's, or else the one that the tunnel had. old reports whether it is the latter.
+func (t *life) wantedURL() (url string, old bool) {
+	if t.options.URL != "" || t.anyURL {
+		return t.options.URL, false
+	}
+	url = t.URL()
+	return url, url != ""
+}
+
 // dial makes one try to come online. A renewal ends it, too, for the try may be waiting for an answer on a network that is gone.
 func (t *life) dial(ctx context.Context, limit time.Duration, renewals <-chan renewal) (*link, *Error) {
 	ctx, cancel := context.WithCancelCause(ctx)
@@ -158,8 +135,9 @@ func (t *life) dial(ctx context.Context, limit time.Duration, renewals <-chan re
 		err     error
 	}
 	dialed := make(chan result, 1)
+	url, _ := t.wantedURL()
 	go func() {
-		s, err := t.dialer.Dial(ctx, t.options.URL, limit)
+		s, err := t.dialer.Dial(ctx, url, limit)
 		dialed <- result{s, err}
 	}()
 	select {
@@ -204,24 +182,15 @@ func (t *life) run(l *link, failed *Error) {
 			t.dropNow(l)
 		}
 		if why.Final {
-			failed = why
-			break
+			if _, old := t.wantedURL(); !old {
+				failed = why
+				break
+			}
+			t.anyURL = true // a session that came back by itself may have been refused its old URL alone
 		}
 		l, failed = t.reopen(why, Reconnecting, max(0, t.lostInRow-t.terms.QuickLosses))
 	}
 	t.stop(failed)
-}
-
-// stop says the tunnel's last word: why it stopped by itself, or nil after Close or Retire.
-func (t *life) stop(why *Error) {
-	if why == nil {
-		t.publish(Stopped, nil)
-		return
-	}
-	t.mu.Lock()
-	t.err = why
-	t.mu.Unlock()
-	t.publish(Stopped, why)
 }
 
 // reopen retries until a session is online. It returns nil, nil after Close or Retire, and an error when retrying is pointless.
@@ -248,19 +217,24 @@ func (t *life) reopen(why *Error, phase Phase, try int) (*link, *Error) {
 		if t.trying.Err() != nil {
 			break
 		}
-		t.publish(phase, err)
-		if errors.Is(err, errChanged) {
-			began, try = time.Now(), -1 // the next try is the first, without a wait
-		}
-		if !err.Refused {
+		switch {
+		case !err.Refused:
 			refused = time.Time{}
-			continue
-		}
-		if refused.IsZero() {
+		case refused.IsZero():
 			refused = time.Now()
 		}
-		if err.Final || time.Since(refused) > t.terms.Refused {
+		over := err.Refused && (err.Final || time.Since(refused) > t.terms.Refused)
+		if _, old := t.wantedURL(); old && (over || err.Refused && !err.Temporary) {
+			// It may be the URL alone that is refused: ask for any, without a wait.
+			t.anyURL, try = true, -1
+			continue
+		}
+		t.publish(phase, err)
+		if over {
 			return nil, err
+		}
+		if errors.Is(err, errChanged) {
+			began, try = time.Now(), -1 // the next try is the first, without a wait
 		}
 	}
 	t.finishRetire()
@@ -271,20 +245,9 @@ func (t *life) reopen(why *Error, phase Phase, try int) (*link, *Error) {
 // serveOn starts to take what arrives on l, and tells its URL.
 func (t *life) serveOn(l *link) {
 	t.background.Go(func() { t.pump(l) })
+	t.anyURL = false
 	url, _ := l.URL()
 	t.online(url)
-}
-
-// online notes and tells that the tunnel is online at url.
-func (t *life) online(url string) {
-	t.mu.Lock()
-	phase := Online
-	if t.url != "" && t.url != url {
-		phase = URLChanged
-	}
-	t.url = url
-	t.mu.Unlock()
-	t.publish(phase, nil)
 }
 
 // serve watches l until it has to be replaced, and returns why; nil says that the tunnel was closed or retired.
@@ -393,75 +356,6 @@ func (t *life) proven(url string) bool {
 	ctx, cancel := context.WithTimeout(t.trying, t.terms.Prove)
 	defer cancel()
 	return t.options.Prove(ctx, url) == nil
-}
-
-// URL is the current public URL.
-func (t *life) URL() string {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	return t.url
-}
-
-// States tells what becomes of the tunnel; see [Tunnel].
-func (t *life) States() <-chan State { return t.states.C }
-
-// publish tells a state, unless it says the same as the one before.
-func (t *life) publish(phase Phase, why *Error) {
-	t.mu.Lock()
-	s := State{Phase: phase, URL: t.url, Since: t.last.Since}
-	if s.Phase != t.last.Phase || s.URL != t.last.URL || s.Since.IsZero() {
-		s.Since = time.Now().Round(0)
-	}
-	if why != nil {
-		s.Err = why
-	}
-	same := s.Phase == t.last.Phase && s.URL == t.last.URL && s.Err != nil && t.last.Err != nil && s.Err.Error() == t.last.Err.Error()
-	t.last = s
-	t.mu.Unlock()
-	if !same {
-		t.states.Send(s)
-	}
-}
-
-// The acts that errors of a tunnel name.
-func (t *life) openOp() string { return "open the " + t.options.Name + " tunnel" }
-func (t *life) keepOp() string { return "keep the " + t.options.Name + " tunnel open" }
-
-// line is a foreign text in one line, without secrets.
-func (t *life) line(text string) string {
-	if t.options.Redact != nil {
-		return t.options.Redact(text)
-	}
-	return strings.Join(strings.Fields(text), " ")
-}
-
-// failure is why a try to come online failed.
-func (t *life) failure(err error) *Error {
-	var known *Error
-	if errors.As(err, &known) {
-		return known
-	}
-	e := &Error{
-		Op:        t.openOp(),
-		Cause:     t.line(err.Error()),
-		Fix:       "check the network",
-		Temporary: true,
-		Err:       err,
-	}
-	if !errors.Is(err, context.Canceled) && !errors.Is(err, context.DeadlineExceeded) {
-		e.Err = errors.New(e.Cause)
-	}
-	return e
-}
-
-// lossOf is why a session was lost, or could not come back by itself.
-func (t *life) lossOf(err error) *Error {
-	if t.options.Lost != nil {
-		return t.options.Lost(err)
-	}
-	e := *t.failure(err)
-	e.Op = t.keepOp()
-	return &e
 }
 
 // sleep waits for d and reports whether ctx lasted as long.

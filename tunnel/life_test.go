@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"net/netip"
 	"slices"
 	"strings"
@@ -12,7 +11,6 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/hubhook/hubhook/tunnel/internal/latest"
 	"github.com/hubhook/hubhook/tunnel/internal/machine/machinetest"
 )
 
@@ -47,118 +45,6 @@ func TestWaitBetween(t *testing.T) {
 		if w := waitBetween(n, time.Hour); w > 15*time.Second || n > 6 && w != 15*time.Second {
 			t.Errorf("try %d of a long outage waits %v", n, w)
 		}
-	}
-}
-
-// TestOpenWithoutANetwork shows when Open tries, what it tells meanwhile, and when it gives up.
-func TestOpenWithoutANetwork(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		s := newScript(func(int, string) (*scene, error) { return nil, errNoNetwork })
-		var told []string
-		_, err := Open(t.Context(), s, Options{URL: home, Connecting: func(try int, err error) {
-			told = append(told, fmt.Sprint(try, " ", err))
-		}}.onLaptop(machinetest.New()))
-		var e *Error
-		if !errors.As(err, &e) || !e.Temporary || e.Refused || e.Error() != "open the script tunnel: no network" || e.Hint() == "" {
-			t.Errorf("%#v", err)
-		}
-		if want := seconds(0, .25, .75, 1.75, 2.75, 3.75, 4.75, 5.75, 6.75, 7.75, 8.75, 9.75, 10.75, 11.75); !slices.Equal(s.tries, want) {
-			t.Errorf("tries at %v; want %v", s.tries, want)
-		}
-		if len(told) != len(s.tries) || told[0] != "1 open the script tunnel: no network" {
-			t.Errorf("told: %q", told)
-		}
-		if len(slices.Compact(s.urls)) != 1 || s.urls[0] != home {
-			t.Errorf("asked for %q", s.urls)
-		}
-	})
-}
-
-// TestOpenLimit has tries that hang: together they take no longer than Open may.
-func TestOpenLimit(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		s := newScript(nil)
-		s.hang = true
-		_, err := Open(t.Context(), s, Options{}.onLaptop(machinetest.New()))
-		if took := time.Since(s.began); err == nil || took != 12*time.Second {
-			t.Errorf("%v after %v", err, took)
-		}
-	})
-}
-
-func TestOpenIsRefused(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		for _, refusal := range []*Error{final, {Op: "open the script tunnel", Cause: "what is this", Refused: true}, {Op: "open the script tunnel", Cause: "wrong settings"}} {
-			s := newScript(func(int, string) (*scene, error) { return nil, refusal })
-			if _, err := Open(t.Context(), s, Options{}.onLaptop(machinetest.New())); err != refusal || time.Since(s.began) != 0 || len(s.tries) != 1 {
-				t.Errorf("%v after %v and %d tries; want %v at once", err, time.Since(s.began), len(s.tries), refusal)
-			}
-		}
-	})
-}
-
-func TestOpenIsGivenUp(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		s := newScript(nil)
-		s.hang = true
-		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
-		defer cancel()
-		_, err := Open(ctx, s, Options{}.onLaptop(machinetest.New()))
-		var e *Error
-		if !errors.Is(err, context.DeadlineExceeded) || !errors.As(err, &e) || !e.Temporary || !strings.HasPrefix(e.Cause, "given up") || time.Since(s.began) != time.Second {
-			t.Errorf("%#v after %v", err, time.Since(s.began))
-		}
-	})
-}
-
-// TestOwnLastSession has a refusal that ends when the service notices that the last session is dead.
-func TestOwnLastSession(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		s := newScript(nil)
-		s.answer = func(int, string) (*scene, error) {
-			if time.Since(s.began) < 30*time.Second {
-				return nil, taken
-			}
-			return newScene(home), nil
-		}
-		tun := play(t, s, Options{})
-		if state := tun.next(t, Connecting); state.Err != taken || state.URL != "" {
-			t.Errorf("state: %v", state)
-		}
-		if state := tun.next(t, Online); state.URL != home || tun.URL() != home || tun.Addr().String() != "home.example.com" {
-			t.Errorf("state: %v", state)
-		}
-	})
-}
-
-func TestRefusedForAMinute(t *testing.T) {
-	for _, online := range []bool{false, true} {
-		t.Run(fmt.Sprint("online before: ", online), func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				s := newScript(func(try int, _ string) (*scene, error) {
-					if online && try == 0 {
-						return newScene(home), nil
-					}
-					return nil, taken
-				})
-				tun := play(t, s, Options{})
-				if online {
-					tun.next(t, Online)
-					s.newest().end(errNoNetwork)
-					tun.next(t, Reconnecting)
-					tun.next(t, Reconnecting)
-				} else {
-					tun.next(t, Connecting)
-				}
-				state := tun.next(t, Stopped)
-				if took := time.Since(s.began); state.Err != taken || took < 60*time.Second || took > 62*time.Second {
-					t.Errorf("%v after %v", state, took)
-				}
-				if _, err := tun.Accept(); err != taken {
-					t.Errorf("Accept: %v", err)
-				}
-			})
-		})
 	}
 }
 
@@ -204,6 +90,70 @@ func TestOutage(t *testing.T) {
 	})
 }
 
+// TestOldURL has a service that grants, or refuses, the URL that the tunnel had.
+func TestOldURL(t *testing.T) {
+	unknown := &Error{Op: "open the script tunnel", Cause: "not yours", Refused: true}
+	for _, test := range []struct {
+		name    string
+		wanted  string
+		refusal *Error        // of the old URL
+		always  bool          // of any other, too
+		phase   Phase         // at the end
+		after   time.Duration // the loss, within a second
+		asked   []string      // in the end
+	}{
+		{name: "granted", phase: Online, asked: []string{"", home}},
+		{name: "refused", refusal: unknown, phase: URLChanged, asked: []string{"", home, ""}},
+		{name: "taken", refusal: taken, phase: URLChanged, after: 60 * time.Second, asked: []string{home, home, ""}},
+		{name: "taken, and any other", refusal: taken, always: true, phase: Stopped, after: 60 * time.Second, asked: []string{home, home, ""}},
+		{name: "final", refusal: final, always: true, phase: Stopped, asked: []string{"", home, ""}},
+		{name: "the user's", wanted: home, refusal: taken, phase: Stopped, after: 60 * time.Second, asked: []string{home, home, home}},
+		{name: "the user's is refused for good", wanted: home, refusal: final, phase: Stopped, asked: []string{home, home}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s := newScript(func(try int, url string) (*scene, error) {
+					switch {
+					case try == 0:
+						return newScene(home), nil
+					case test.refusal != nil && (url == home || test.always):
+						return nil, test.refusal
+					case url == "":
+						return newScene(another), nil
+					}
+					return newScene(url), nil
+				})
+				tun := play(t, s, Options{URL: test.wanted})
+				tun.next(t, Online)
+				time.Sleep(time.Hour)
+				lost := time.Now()
+				s.newest().end(errNoNetwork)
+				state := tun.next(t, Reconnecting)
+				for state.Phase == Reconnecting {
+					if state = <-tun.States(); state.Phase == Reconnecting && state.Err == unknown {
+						t.Errorf("told of a URL that nobody asked for: %v", state)
+					}
+				}
+				if took := time.Since(lost); state.Phase != test.phase || took < test.after || took > test.after+2*time.Second {
+					t.Errorf("%v after %v; want %v after %v", state, took, test.phase, test.after)
+				}
+				if asked := s.urls[len(s.urls)-len(test.asked):]; !slices.Equal(asked, test.asked) {
+					t.Errorf("asked for %q; want %q", asked, test.asked)
+				}
+				if test.phase != URLChanged {
+					return
+				}
+				// The next session asks for the new one.
+				s.newest().end(errNoNetwork)
+				tun.next(t, Reconnecting)
+				if state := tun.next(t, Online); state.URL != another || s.urls[len(s.urls)-1] != another {
+					t.Errorf("%v, asked for %q", state, s.urls)
+				}
+			})
+		})
+	}
+}
+
 // TestShortSessions has sessions that are lost as soon as they look good: after five of them the tunnel waits between them.
 func TestShortSessions(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -247,6 +197,7 @@ func TestComingBackByItself(t *testing.T) {
 	recovery := Options{Resume: 4 * time.Second, ResumeTries: 3}
 	for _, test := range []struct {
 		name   string
+		wanted string // URL
 		sure   bool
 		prove  func(context.Context, string) error
 		events []error // one each second
@@ -262,13 +213,19 @@ func TestComingBackByItself(t *testing.T) {
 		{name: "disproven", prove: func(context.Context, string) error { return errNoNetwork }, events: []error{errNoNetwork, nil}, phase: Online, dials: 2},
 		{name: "too many tries", sure: true, events: []error{errNoNetwork, errNoNetwork, errNoNetwork, errNoNetwork}, phase: Online, dials: 2},
 		{name: "too slow", sure: true, events: []error{errNoNetwork}, phase: Online, dials: 2},
-		{name: "final", sure: true, events: []error{final}, phase: Stopped, dials: 1},
+		{name: "final", wanted: home, sure: true, events: []error{final}, phase: Stopped, dials: 1},
+		{name: "its old URL is refused", sure: true, events: []error{errNoNetwork, final}, phase: URLChanged, dials: 2},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				s := newScript(func(int, string) (*scene, error) { return comingBack(home, test.sure), nil })
+				s := newScript(func(try int, url string) (*scene, error) {
+					if try > 0 && url == "" {
+						return newScene(another), nil
+					}
+					return comingBack(home, test.sure), nil
+				})
 				o := recovery
-				o.Prove = test.prove
+				o.URL, o.Prove = test.wanted, test.prove
 				tun := play(t, s, o)
 				tun.next(t, Online)
 				session := s.newest()
@@ -432,239 +389,10 @@ func (d dialFunc) Dial(ctx context.Context, _ string, _ time.Duration) (Session,
 }
 func (d dialFunc) Wait() {}
 
-// TestRenewer replaces a session that looks well: what is in flight keeps the old one, for a time.
-func TestRenewer(t *testing.T) {
-	for _, test := range []struct {
-		name  string
-		lasts time.Duration // of what is in flight
-		hangs bool          // the service does not answer to Retire
-		ended time.Duration // when the old session is ended
-	}{
-		{"short", 10 * time.Second, false, 10 * time.Second},
-		{"long", time.Hour, false, 30 * time.Second},
-		{"no answer", time.Hour, true, 700 * time.Millisecond},
-	} {
-		t.Run(test.name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				s := newScript(func(try int, _ string) (*scene, error) {
-					session := newScene([]string{home, another}[try])
-					if try == 0 && test.hangs {
-						session.hangs = make(chan struct{})
-					}
-					return session, nil
-				})
-				tun := play(t, s, Options{Elsewhere: "look there", Redact: func(text string) string { return strings.ReplaceAll(text, "secret", "...") }})
-				tun.next(t, Online)
-				old := s.newest()
-				near, far := net.Pipe()
-				defer near.Close()
-				old.conns <- far
-				c, err := tun.Accept()
-				if err != nil {
-					t.Fatal(err)
-				}
-				began := time.Now()
-				time.AfterFunc(test.lasts, func() { c.Close() })
-				Renewer(tun)(errors.New("somebody with a secret answers"))
-				var e *Error
-				if state := tun.next(t, Reconnecting); !errors.As(state.Err, &e) || e.Cause != "it is opened anew: somebody with a ... answers" || e.Fix != "look there" {
-					t.Errorf("state: %v", state)
-				}
-				if state := tun.next(t, URLChanged); state.URL != another || tun.URL() != another {
-					t.Errorf("state: %v", state)
-				}
-				if !old.is(&old.retired) {
-					t.Error("the old URL is still there")
-				}
-				<-old.over
-				if took := time.Since(began); took != test.ended {
-					t.Errorf("the old session ended after %v; want %v", took, test.ended)
-				}
-				if old.hangs != nil {
-					close(old.hangs)
-				}
-				time.Sleep(test.lasts)
-			})
-		})
-	}
-	if Renewer(foreign{}) != nil {
-		t.Error("a tunnel that is not of Open has a renewer")
-	}
-}
-
-type foreign struct{ Tunnel }
-
-// TestRetire takes no new request and keeps the one in flight until it is done.
-func TestRetire(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		s := newScript(always(home))
-		tun := play(t, s, Options{})
-		tun.next(t, Online)
-		session := s.newest()
-		near, far := net.Pipe()
-		defer near.Close()
-		session.conns <- far
-		c, err := tun.Accept()
-		if err != nil {
-			t.Fatal(err)
-		}
-		tun.Retire(t.Context())
-		if !session.is(&session.retired) || session.closed() {
-			t.Errorf("retired %v, closed %v", session.retired, session.closed())
-		}
-		session.end(errNoNetwork) // it does not come back now
-		time.Sleep(time.Minute)
-		if err := tun.Close(); err != nil {
-			t.Error(err)
-		}
-		if _, err := tun.Accept(); !errors.Is(err, net.ErrClosed) {
-			t.Errorf("Accept: %v", err)
-		}
-		time.Sleep(time.Minute)
-		if len(tun.states.C) != 0 {
-			t.Errorf("with a connection open: %v", <-tun.States())
-		}
-		for range 2 { // counted once
-			if err := c.Close(); err != nil {
-				t.Error(err)
-			}
-		}
-		if state := tun.next(t, Stopped); state.Err != nil || state.URL != home {
-			t.Errorf("state: %v", state)
-		}
-		if len(s.since(0)) != 1 {
-			t.Errorf("tries at %v", s.tries)
-		}
-		tun.Retire(context.Background()) // returns, too, when all is over
-	})
-}
-
-// TestRetireLimits has a service that does not answer to Retire: its caller waits as long as it wants, the tunnel for 2 s.
-func TestRetireLimits(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		session := newScene(home)
-		session.hangs = make(chan struct{})
-		tun := play(t, newScript(func(int, string) (*scene, error) { return session, nil }), Options{})
-		began := time.Now()
-		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
-		defer cancel()
-		tun.Retire(ctx)
-		if took := time.Since(began); took != time.Second {
-			t.Errorf("Retire returned after %v", took)
-		}
-		tun.Retire(t.Context())
-		if took := time.Since(began); took != 2*time.Second {
-			t.Errorf("Retire returned after %v", took)
-		}
-		close(session.hangs)
-	})
-}
-
-// TestClose closes tunnels at the first call where nothing is in flight, and at the second where something is.
-func TestClose(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		s := newScript(always(home))
-		tun := play(t, s, Options{})
-		if err := tun.Close(); err != nil {
-			t.Error(err)
-		}
-		<-tun.done
-		if !s.newest().closed() {
-			t.Error("nothing is in flight, and the session goes on")
-		}
-
-		s = newScript(always(home))
-		tun = play(t, s, Options{})
-		near, far := net.Pipe()
-		defer near.Close()
-		s.newest().conns <- far
-		if _, err := tun.Accept(); err != nil {
-			t.Fatal(err)
-		}
-		tun.Close()
-		time.Sleep(time.Hour)
-		if s.newest().closed() {
-			t.Error("the connection in flight was cut")
-		}
-		if err := tun.Close(); err != nil || !s.newest().closed() {
-			t.Errorf("the second Close: %v", err)
-		}
-	})
-}
-
-// TestCloseLimit has a session that does not end.
-func TestCloseLimit(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		session := newScene(home)
-		session.hangs = make(chan struct{})
-		tun := play(t, newScript(func(int, string) (*scene, error) { return session, nil }), Options{})
-		tun.Close()
-		began := time.Now()
-		err := tun.Close()
-		var e *Error
-		if !errors.As(err, &e) || e.Op != "close the script tunnel" || e.Hint() == "" || time.Since(began) != 5*time.Second {
-			t.Errorf("%v after %v", err, time.Since(began))
-		}
-		close(session.hangs)
-	})
-}
-
-// TestCloseWhileAway closes while the tunnel waits for its next try, and while a try hangs.
-func TestCloseWhileAway(t *testing.T) {
-	for _, hangs := range []bool{false, true} {
-		t.Run(fmt.Sprint("a try hangs: ", hangs), func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				s := newScript(nil)
-				s.answer = func(try int, _ string) (*scene, error) {
-					if try > 0 {
-						return nil, errNoNetwork
-					}
-					return newScene(home), nil
-				}
-				tun := play(t, s, Options{})
-				tun.next(t, Online)
-				s.setHang(hangs)
-				s.newest().end(errNoNetwork)
-				tun.next(t, Reconnecting)
-				time.Sleep(10 * time.Second)
-				began := time.Now()
-				tun.Retire(t.Context())
-				for range 2 {
-					if err := tun.Close(); err != nil {
-						t.Error(err)
-					}
-				}
-				if took := time.Since(began); took != 0 {
-					t.Errorf("closed after %v", took)
-				}
-			})
-		})
-	}
-}
-
-// TestNobodyAccepts has connections that nobody takes: they are closed with the tunnel.
-func TestNobodyAccepts(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		s := newScript(always(home))
-		tun := play(t, s, Options{})
-		near, far := net.Pipe()
-		s.newest().conns <- far
-		synctest.Wait()
-		for range 2 {
-			if err := tun.Close(); err != nil {
-				t.Error(err)
-			}
-		}
-		if _, err := near.Read(make([]byte, 1)); err == nil {
-			t.Error("the connection is left open")
-		}
-	})
-}
-
 // TestSince shows since when a phase lasts, whatever becomes of its reason.
 func TestSince(t *testing.T) {
 	t.Parallel()
-	tun := &life{states: latest.New[State](16)}
+	tun := newListener("script", 0)
 	began := time.Now().Round(0)
 	say := func(phase Phase, cause string) State {
 		var why *Error

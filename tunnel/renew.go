@@ -33,17 +33,6 @@ type renewal struct {
 	needed func(Session) bool
 }
 
-// moved is why a session has to be replaced that is up and may not be behind its URL.
-func (t *life) moved(cause error) *Error {
-	return &Error{
-		Op:        t.keepOp(),
-		Cause:     "it is opened anew: " + t.line(cause.Error()),
-		Fix:       t.options.Elsewhere,
-		Temporary: true,
-		Err:       errMoved,
-	}
-}
-
 // watch asks for a new session when the machine has slept or changed its network.
 func (t *life) watch(on machine.Machine) {
 	w := machine.Watch(on)

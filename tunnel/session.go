@@ -12,7 +12,7 @@ import (
 // A Dialer is what a provider adds to the life that all tunnels share: it makes one session after the other. [Open] does the rest.
 type Dialer interface {
 	// Dial makes one try to come online, and takes limit at most. Finding the reason for a failure may take some seconds more. It asks
-	// for the public URL url, or for any where url is empty. ctx bounds the try, not the session's life; once ctx has ended, Dial
+	// for the public URL url, or for any where url is empty: the one that the user wants, or else the one that the tunnel had. ctx bounds the try, not the session's life; once ctx has ended, Dial
 	// returns soon.
 	//
 	// An error that is no [*Error] counts as a failure of the network, which passes.

@@ -60,7 +60,8 @@ func TestSoak(t *testing.T) {
 	lasts, seed := soakSettings(t)
 	t.Logf("HUBHOOK_SOAK=%v HUBHOOK_SOAK_SEED=%d", lasts, seed)
 
-	edge := tunneltest.NewEdge(t, tunneltest.Options{Domain: "soak.invalid"}) // a name that no resolver knows
+	// A name that no resolver knows, and no other is granted: once another one is assigned, the old one is lost.
+	edge := tunneltest.NewEdge(t, tunneltest.Options{Domain: "soak.invalid", Domains: []string{}})
 	h := newHome(t)
 	h.env = append(h.env, "BOT_SLOW=500ms", fmt.Sprintf("GODEBUG=schedtrace=%d,scheddetail=1", traceGap.Milliseconds()))
 	p, public := viaEdge(t, h, edge, bot, "--secret", secret)

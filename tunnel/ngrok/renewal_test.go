@@ -248,7 +248,7 @@ func TestHangingTry(t *testing.T) {
 // TestRenew replaces a session that looks well: what is in flight is answered on the old one, what comes then on the new one.
 func TestRenew(t *testing.T) {
 	t.Parallel()
-	edge := tunneltest.NewEdge(t, tunneltest.Options{})
+	edge := tunneltest.NewEdge(t, tunneltest.Options{Domains: []string{}})
 	s := serveOnLaptop(t, edge, machinetest.New(), Config{})
 	slow := make(chan error, 1)
 	go func() {

@@ -178,6 +178,28 @@ func TestDeadConnections(t *testing.T) {
 	}
 }
 
+// TestDialEnds has a try that hangs on an edge which takes the connection and says nothing: it ends with its context and says why.
+func TestDialEnds(t *testing.T) {
+	t.Parallel()
+	edge := tunneltest.NewEdge(t, tunneltest.Options{})
+	edge.Hang(true)
+	d, _, err := New(Config{Authtoken: tunneltest.DefaultToken, ConnectURL: edge.Addr(), ConnectCAs: edge.CAs(), Getenv: noEnv}).dialer()
+	if err != nil {
+		t.Fatal(err)
+	}
+	why := &tunnel.Error{Op: keepAct, Cause: "the network has changed"}
+	ctx, cancel := context.WithCancelCause(context.Background())
+	time.AfterFunc(50*time.Millisecond, func() { cancel(why) })
+	began := time.Now()
+	if s, err := d.Dial(ctx, "", time.Hour); s != nil || !errors.Is(err, why) {
+		t.Errorf("%v, %v", s, err)
+	}
+	d.Wait()
+	if took := time.Since(began); took > 5*time.Second {
+		t.Errorf("the try ended after %v", took)
+	}
+}
+
 // TestSilentServer has something that takes a connection and never says a word; the SDK's own dialer would wait for ever.
 func TestSilentServer(t *testing.T) {
 	t.Parallel()
