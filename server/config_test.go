@@ -3,7 +3,12 @@ package server
 import (
 	"errors"
 	"flag"
+	"fmt"
+	"go/ast"
+	"go/parser"
+	"go/token"
 	"io"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -19,16 +24,20 @@ func variables(m map[string]string) func(string) (string, bool) {
 	}
 }
 
-func parse(t *testing.T, env map[string]string, args ...string) (Config, error) {
+func parse(t *testing.T, env map[string]string, args ...string) (settings, error) {
 	t.Helper()
-	c := Config{Getenv: variables(env)}
+	return parseInto(t, Config{Getenv: variables(env)}, args...)
+}
+
+func parseInto(t *testing.T, c Config, args ...string) (settings, error) {
+	t.Helper()
 	fs := flag.NewFlagSet("test", flag.ContinueOnError)
 	fs.SetOutput(io.Discard)
 	c.Flags(fs)
 	if err := fs.Parse(args); err != nil {
-		return c, err
+		return settings{}, err
 	}
-	return c.withDefaults()
+	return c.resolve()
 }
 
 func TestASettingComesFromTheFirstPlaceThatHasIt(t *testing.T) {
@@ -63,6 +72,122 @@ func TestASettingComesFromTheFirstPlaceThatHasIt(t *testing.T) {
 	c, err = parse(t, nil)
 	if err != nil || c.Answer != "stored" || c.localHost != "127.0.0.1" || c.localPort != 7860 || c.portFixed || c.ReplyWithin != 3*time.Second || c.MaxBody != 16<<20 {
 		t.Errorf("defaults: %v %+v", err, c)
+	}
+}
+
+// A setting that all places have comes from the first; without that one, from the next, and so on.
+func TestTheOrderOfThePlacesWhereSettingsAre(t *testing.T) {
+	for _, of := range []struct {
+		setting string
+		values  []string // in the order of places
+		get     func(settings) string
+	}{
+		{"keep", []string{"1h", "2h", "", "3h", "168h"}, func(s settings) string { return strings.TrimSuffix(s.Keep.String(), "0m0s") }},
+		{"url", []string{"flag.app", "own.app", "", "file.app", ""}, func(s settings) string { return s.URL }},
+		{"json", []string{"false", "true", "", "true", "false"}, func(s settings) string { return strconv.FormatBool(s.JSON) }},
+		{"secret", []string{"flag", "own,ed", "custom,ary", "a,file", ""}, func(s settings) string { return strings.Join(s.Secrets, ",") }},
+		{"port", []string{"1", "2", "3", "4", "7860"}, func(s settings) string { return strconv.Itoa(s.localPort) }},
+	} {
+		const flags, own, customary, file, initial = 0, 1, 2, 3, 4
+		places := map[int]string{flags: "--" + of.setting, own: Variable(of.setting), file: "a file, line 1"}
+		if names := described(t, of.setting).customary; len(names) > 0 {
+			places[customary] = names[0]
+		}
+		for first := flags; first <= initial; first++ {
+			// All places but those before first have it.
+			env := map[string]string{}
+			for _, place := range []int{own, customary} {
+				if first <= place && places[place] != "" {
+					env[places[place]] = of.values[place]
+				}
+			}
+			c := Config{Getenv: variables(env)}
+			if first <= file {
+				c.file = func(s *setting) ([]string, string) {
+					if s.name != of.setting {
+						return nil, ""
+					}
+					return strings.Split(of.values[file], ","), places[file]
+				}
+			}
+			var args []string
+			if first == flags {
+				args = []string{"--" + of.setting + "=" + of.values[flags]}
+			}
+			s, err := parseInto(t, c, args...)
+			at := first
+			if at == customary && places[customary] == "" {
+				at = file
+			}
+			if err != nil || of.get(s) != of.values[at] || s.places[of.setting] != places[at] {
+				t.Errorf("%s is %s, from %q (%v); want %s from %q", of.setting, of.get(s), s.places[of.setting], err, of.values[at], places[at])
+			}
+		}
+	}
+}
+
+// described is the description of a setting.
+func described(t *testing.T, name string) *setting {
+	t.Helper()
+	for _, s := range everySetting() {
+		if s.name == name {
+			return s
+		}
+	}
+	t.Fatalf("there is no setting %s", name)
+	return nil
+}
+
+func TestAFieldCountsMoreThanAVariableAndAFlagMoreThanAField(t *testing.T) {
+	env := variables(map[string]string{"HUBHOOK_KEEP": "1h", "HUBHOOK_PORT": "1", "HUBHOOK_HOST": "10.0.0.1", "HUBHOOK_SECRET": "variable"})
+	fields := Config{Getenv: env, Keep: 2 * time.Hour, Addr: "127.0.0.2:2", Secrets: []string{"field"}}
+	s, err := parseInto(t, fields)
+	if err != nil || s.Keep != 2*time.Hour || s.localHost != "127.0.0.2" || s.localPort != 2 || strings.Join(s.Secrets, "|") != "field" || s.places["keep"] != "Config.Keep" {
+		t.Errorf("from fields: %v %+v", err, s)
+	}
+	s, err = parseInto(t, fields, "--keep=3h", "--port=3")
+	if err != nil || s.Keep != 3*time.Hour || s.localHost != "127.0.0.2" || s.localPort != 3 {
+		t.Errorf("from fields and flags: %v %+v", err, s)
+	}
+	for addr, want := range map[string]string{":2": "0.0.0.0:2", "127.0.0.2:": "127.0.0.2:1", "[::1]:0": "::1:0"} {
+		s, err := parseInto(t, Config{Getenv: env, Addr: addr})
+		if got := fmt.Sprintf("%s:%d", s.localHost, s.localPort); err != nil || got != want {
+			t.Errorf("Addr %q: %v %s; want %s", addr, err, got, want)
+		}
+	}
+}
+
+func TestAProvidersFlagNeedsNoField(t *testing.T) {
+	var c Config
+	if err := c.providerValue("pigeon-loft").set("north"); err != nil {
+		t.Fatal(err)
+	}
+	other := c
+	if err := other.providerValue("pigeon-loft").set("south"); err != nil {
+		t.Fatal(err)
+	}
+	for want, c := range map[string]Config{"north": c, "south": other} {
+		s := settings{Config: c, places: map[string]string{"pigeon-loft": "--pigeon-loft"}}
+		if value, place := s.providerSetting("pigeon-loft"); value != want || place != "--pigeon-loft" || !c.providerValue("pigeon-loft").isSet {
+			t.Errorf("%q from %q; want %q", value, place, want)
+		}
+	}
+	for want, args := range map[string][]string{"--ngrok-config": {"--ngrok-config", "a.yml"}, "HUBHOOK_NGROK_CONFIG": nil} {
+		s, err := parse(t, map[string]string{"HUBHOOK_NGROK_CONFIG": "a.yml"}, args...)
+		if value, place := s.providerSetting("ngrok-config"); err != nil || value != "a.yml" || place != want {
+			t.Errorf("%v: %q from %q; want it from %s", err, value, place, want)
+		}
+	}
+}
+
+func TestResolvingLeavesTheCallersSecretsAlone(t *testing.T) {
+	mine := make([]string, 1, 2)
+	mine[0] = " padded "
+	if _, err := (Config{Getenv: variables(nil), Secrets: mine}).resolve(); err != nil || mine[0] != " padded " {
+		t.Errorf("%q, %v", mine, err)
+	}
+	if s, err := parseInto(t, Config{Getenv: variables(nil), Secrets: mine}, "--secret", "b"); err != nil || strings.Join(s.Secrets, "|") != "padded|b" || mine[:2][1] != "" {
+		t.Errorf("%q %q, %v", s.Secrets, mine[:2], err)
 	}
 }
 
@@ -116,6 +241,54 @@ func TestWrongSettingsAreNamedAndHinted(t *testing.T) {
 		var wrong *ConfigError
 		if test.hint && (!errors.As(err, &wrong) || text.Hint(err) == "") {
 			t.Errorf("%s: no hint with %v", name, err)
+		}
+	}
+}
+
+func TestWrongFieldsAndFilesAreNamed(t *testing.T) {
+	file := func(s *setting) ([]string, string) {
+		if s.name == "keep" {
+			return []string{"soon"}, "a file, line 3"
+		}
+		return nil, ""
+	}
+	for want, c := range map[string]Config{
+		"Config.Keep: want 0 or more, have -1h0m0s": {Keep: -time.Hour},
+		"Config.MaxBody: want 0 or more, have -1":   {MaxBody: -1},
+		"Config.Secrets: the webhook secret is":     {Secrets: []string{""}},
+		`Config.Addr: "http" is no port`:            {Addr: "127.0.0.1:http"},
+		`Addr "localhost"`:                          {Addr: "localhost"},
+		`a file, line 3: "soon" is not a duration`:  {file: file},
+	} {
+		c.Getenv = variables(nil)
+		if _, err := c.resolve(); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("error %v; want one that contains %q", err, want)
+		}
+	}
+}
+
+// Each field of Config says which variables are read in its place.
+func TestVariablesAreDocumentedWhereTheirFieldIs(t *testing.T) {
+	file, err := parser.ParseFile(token.NewFileSet(), "config.go", nil, parser.ParseComments)
+	if err != nil {
+		t.Fatal(err)
+	}
+	comments := map[string]string{}
+	ast.Inspect(file, func(n ast.Node) bool {
+		if field, ok := n.(*ast.Field); ok && len(field.Names) == 1 {
+			comments[field.Names[0].Name] = field.Doc.Text()
+		}
+		return true
+	})
+	for _, s := range everySetting() {
+		comment, ok := comments[s.field]
+		if !ok {
+			t.Errorf("setting %s: Config has no field %s", s.name, s.field)
+		}
+		for _, name := range append([]string{Variable(s.name)}, s.customary...) {
+			if !strings.Contains(comment, name) {
+				t.Errorf("the comment of Config.%s does not name %s", s.field, name)
+			}
 		}
 	}
 }

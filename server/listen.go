@@ -12,27 +12,27 @@ import (
 
 // listenLocal opens the local listener: on exactly the port that was asked for, or on the first free one of hubhook's range that isn't
 // the inspector's.
-func (c *Config) listenLocal() (net.Listener, error) {
-	if c.portFixed {
-		ln, err := net.Listen("tcp", net.JoinHostPort(c.localHost, strconv.Itoa(c.localPort)))
+func (s *settings) listenLocal() (net.Listener, error) {
+	if s.portFixed {
+		ln, err := net.Listen("tcp", net.JoinHostPort(s.localHost, strconv.Itoa(s.localPort)))
 		return ln, listenError("listen for deliveries", err, "choose another port with --port, or leave it out to get the first free one from 7860")
 	}
-	reserved := DefaultInspectorPort
-	if _, port, err := net.SplitHostPort(c.Inspector); err == nil {
+	reserved := firstInspectorPort
+	if _, port, err := net.SplitHostPort(s.Inspector); err == nil {
 		reserved, _ = strconv.Atoi(port)
 	}
-	return firstFree(c.localHost, DefaultPort, reserved, "listen for deliveries", "choose one with --port")
+	return firstFree(s.localHost, firstPort, reserved, "listen for deliveries", "choose one with --port")
 }
 
 // listenInspector opens the private listener, nil where it is off.
-func (c *Config) listenInspector() (net.Listener, error) {
-	switch c.Inspector {
-	case "off":
+func (s *settings) listenInspector() (net.Listener, error) {
+	switch s.Inspector {
+	case inspectorOff:
 		return nil, nil
 	case "":
-		return firstFree("127.0.0.1", DefaultInspectorPort, 0, "listen for the inspector", "choose an address with --inspector, or turn it off with --inspector off")
+		return firstFree("127.0.0.1", firstInspectorPort, 0, "listen for the inspector", "choose an address with --inspector, or turn it off with --inspector off")
 	}
-	ln, err := net.Listen("tcp", c.Inspector)
+	ln, err := net.Listen("tcp", s.Inspector)
 	return ln, listenError("listen for the inspector", err, "choose another address with --inspector, or leave it out to get the first free port from 7861")
 }
 

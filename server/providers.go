@@ -1,62 +1,64 @@
 package server
 
 import (
+	"maps"
+
 	"github.com/hubhook/hubhook/tunnel"
 
 	// The providers that --tunnel can name. Each registers itself.
 	_ "github.com/hubhook/hubhook/tunnel/ngrok"
 )
 
-// providerField returns the field of c that a provider's flag sets, and how error texts name it. It returns nil for a flag without a field:
-// a program that needs such a setting makes the provider itself, for Config.Provider.
+// providerSettings describes the flags that single providers have.
+func providerSettings() []*setting {
+	var list []*setting
+	for _, provider := range tunnel.Registered() {
+		for _, f := range provider.Flags {
+			field, _ := new(Config).providerField(f.Name)
+			list = append(list, &setting{name: f.Name, field: field, help: f.Usage, in: func(c *Config) value { return c.providerValue(f.Name) }})
+		}
+	}
+	return list
+}
+
+// providerField returns the field of c that a provider's flag sets, with its name, or nil: a program that needs a setting without a field
+// makes the provider itself, for Config.Provider.
 func (c *Config) providerField(flag string) (name string, field *string) {
 	switch flag {
 	case "ngrok-authtoken":
-		return "Config.NgrokAuthtoken", &c.NgrokAuthtoken
+		return "NgrokAuthtoken", &c.NgrokAuthtoken
 	case "ngrok-config":
-		return "Config.NgrokConfig", &c.NgrokConfig
+		return "NgrokConfig", &c.NgrokConfig
 	}
 	return "", nil
 }
 
-// providerFlags defines the flags that single providers have. text defines one.
-func (c *Config) providerFlags(text func(field *string, name, usage string)) {
-	for _, provider := range tunnel.Registered() {
-		for _, f := range provider.Flags {
-			_, field := c.providerField(f.Name)
-			if field == nil {
-				if c.provider == nil {
-					c.provider = map[string]*string{}
-				}
-				field = new(string)
-				c.provider[f.Name] = field
-			}
-			text(field, f.Name, f.Usage)
-		}
+func (c *Config) providerValue(flag string) value {
+	if _, field := c.providerField(flag); field != nil {
+		return textIn(field)
 	}
+	return value{isSet: c.provider[flag] != "", set: func(text string) error {
+		values := maps.Clone(c.provider) // copies of c share the map
+		if values == nil {
+			values = map[string]string{}
+		}
+		values[flag] = text
+		c.provider = values
+		return nil
+	}}
 }
 
-// providerSetting returns what a provider's flag was set to, and where: by the flag, by the field, or by its variable.
-func (c *Config) providerSetting(name string) (value, source string) {
-	source, field := c.providerField(name)
-	if field == nil {
-		field = c.provider[name]
+// providerSetting returns what a provider's flag was set to, and where.
+func (s *settings) providerSetting(flag string) (value, place string) {
+	if _, field := s.providerField(flag); field != nil {
+		return *field, s.places[flag]
 	}
-	switch {
-	case c.given[name]:
-		return *field, "--" + name
-	case field != nil && *field != "":
-		return *field, source
-	}
-	if value = c.getenv(Variable(name)); value != "" {
-		return value, Variable(name)
-	}
-	return "", ""
+	return s.provider[flag], s.places[flag]
 }
 
 // getenv is Getenv for those who take an unset variable for an empty one.
-func (c *Config) getenv(name string) string {
-	value, _ := c.Getenv(name)
+func (s *settings) getenv(name string) string {
+	value, _ := s.Getenv(name)
 	return value
 }
 

@@ -84,7 +84,7 @@ func (r *run) open(ctx context.Context) (err error) {
 		p.started = time.Now()
 		p.local = baseURL(r.localListener)
 		p.public = r.config.PublicURL
-		if r.config.space != "" && r.config.spaceHost != "" {
+		if r.config.inSpace && r.config.spaceHost != "" {
 			p.public = "https://" + r.config.spaceHost
 		}
 	})

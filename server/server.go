@@ -28,7 +28,7 @@ import (
 
 // Server receives deliveries for its endpoints. Make one with New, register handlers, then call Run, or use Handler.
 type Server struct {
-	config Config
+	config settings
 	screen *ui.Screen
 	public http.Handler // what the world may reach
 
@@ -62,7 +62,7 @@ func New(config Config) (*Server, error) {
 }
 
 func (s *Server) configure(config Config) error {
-	c, err := config.withDefaults()
+	c, err := config.resolve()
 	if err != nil {
 		return err
 	}
@@ -248,7 +248,7 @@ func (s *Server) start(ctx context.Context, q *queue.Queue) error {
 // warnOfAnswers says where the moment of the answer doesn't fit the rest.
 func (s *Server) warnOfAnswers() {
 	if s.config.Answer != answerHandled {
-		if s.config.space != "" && s.config.Database == "" {
+		if s.config.inSpace && s.config.Database == "" {
 			s.screen.Warn(ui.Notice{
 				Text: "this Space's disk does not outlive a restart: deliveries that wait or run at that moment are lost, unless the data directory is on storage that lasts",
 				Hint: "--answer handled (HUBHOOK_ANSWER=handled) has the Hub keep each one until it is handled",

@@ -80,6 +80,31 @@ func completeFlag(cmd *cobra.Command, name string, f cobra.CompletionFunc) {
 	}
 }
 
+// completeByName sets, for cmd and the commands below it, how the values of the other flags are completed, which the value's name in the
+// flag's help says: DIR with directories, FILE with files, anything else with nothing.
+func completeByName(cmd *cobra.Command) {
+	cmd.LocalFlags().VisitAll(func(f *pflag.Flag) {
+		if _, set := cmd.GetFlagCompletionFunc(f.Name); set || f.NoOptDefVal != "" {
+			return
+		}
+		switch name, _ := pflag.UnquoteUsage(f); name {
+		case "DIR":
+			completeFlag(cmd, f.Name, completeDirectories)
+		case "FILE": // as cobra does by itself
+		default:
+			completeFlag(cmd, f.Name, cobra.NoFileCompletions)
+		}
+	})
+	for _, c := range cmd.Commands() {
+		completeByName(c)
+	}
+}
+
+// completeWords offers words.
+func completeWords(words ...string) cobra.CompletionFunc {
+	return cobra.FixedCompletions(words, cobra.ShellCompDirectiveNoFileComp)
+}
+
 func completeDirectories(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
 	return nil, cobra.ShellCompDirectiveFilterDirs
 }

@@ -18,9 +18,7 @@ import (
 
 // addData gives cmd the flag --data of commands that read a data directory themselves.
 func addData(cmd *cobra.Command) *string {
-	dir := cmd.Flags().String("data", "", "data `DIR` of hubhook (default that of this working directory)")
-	completeFlag(cmd, "data", completeDirectories)
-	return dir
+	return cmd.Flags().String("data", "", "data `DIR` of hubhook (default that of this working directory)")
 }
 
 // dataDirectory returns dir, or without one the data directory of hubhook in this working directory, or else of the one

@@ -74,9 +74,6 @@ inspector's page instead.`,
 	completeFlag(cmd, "state", completeState)
 	completeFlag(cmd, "scope", completeScope)
 	completeFlag(cmd, "action", completeAction)
-	for _, name := range []string{"repo", "search", "since", "limit"} {
-		completeFlag(cmd, name, cobra.NoFileCompletions)
-	}
 	return cmd
 }
 

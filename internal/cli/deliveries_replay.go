@@ -38,7 +38,6 @@ replayed yet, oldest first.`,
 	flags.StringVar(&r.endpoint, "endpoint", "", "with --dead, those of the endpoint `NAME`")
 	flags.BoolVar(&r.json, "json", false, "print one JSON object a line")
 	r.where = addWhere(cmd)
-	completeFlag(cmd, "since", cobra.NoFileCompletions)
 	completeFlag(cmd, "endpoint", p.completeEndpoint(r.where))
 	cmd.ValidArgsFunction = p.completeDelivery(r.where)
 	cmd.RunE = func(cmd *cobra.Command, ids []string) error {

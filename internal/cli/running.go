@@ -28,8 +28,6 @@ func addWhere(cmd *cobra.Command) *where {
 	w := &where{}
 	cmd.Flags().StringVar(&w.server, "server", "", "`URL` of the running hubhook's inspector, as its banner shows it")
 	cmd.Flags().StringVar(&w.data, "data", "", "data `DIR` of the running hubhook (default that of this working directory)")
-	completeFlag(cmd, "server", cobra.NoFileCompletions)
-	completeFlag(cmd, "data", completeDirectories)
 	return w
 }
 

@@ -43,22 +43,13 @@ endpoint, inbox. NAME has letters, digits, _, - and ., in segments joined by /.
 	flags := flag.NewFlagSet("serve", flag.ContinueOnError)
 	config.Flags(flags)
 	cmd.Flags().AddGoFlagSet(flags)
-	completeFlag(cmd, "data", completeDirectories)
-	for _, name := range []string{"port", "host", "secret", "database", "reply-within", "url", "public-url", "keep", "keep-count", "max-waiting"} {
-		completeFlag(cmd, name, cobra.NoFileCompletions)
-	}
-	completeFlag(cmd, "answer", cobra.FixedCompletions([]string{"stored", "handled"}, cobra.ShellCompDirectiveNoFileComp))
+	completeFlag(cmd, "answer", completeWords("stored", "handled"))
 	var providers []string
 	for _, provider := range tunnel.Registered() {
 		providers = append(providers, provider.Name)
-		for _, f := range provider.Flags {
-			if !f.File {
-				completeFlag(cmd, f.Name, cobra.NoFileCompletions)
-			}
-		}
 	}
-	completeFlag(cmd, "tunnel", cobra.FixedCompletions(providers, cobra.ShellCompDirectiveNoFileComp))
-	completeFlag(cmd, "inspector", cobra.FixedCompletions([]string{"off"}, cobra.ShellCompDirectiveNoFileComp))
+	completeFlag(cmd, "tunnel", completeWords(providers...))
+	completeFlag(cmd, "inspector", completeWords("off"))
 	return cmd
 }
 

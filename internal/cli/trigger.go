@@ -77,9 +77,6 @@ is taken if none is given:
 	t.where = addWhere(cmd)
 	completeFlag(cmd, "endpoint", p.completeEndpoint(t.where))
 	completeFlag(cmd, "from", p.completeDelivery(t.where))
-	for _, name := range []string{"set", "to", "secret"} {
-		completeFlag(cmd, name, cobra.NoFileCompletions)
-	}
 	return cmd
 }
 

@@ -1,0 +1,238 @@
+package server
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// A setting can be set in several places: a flag, a field of Config, variables, a configuration file. This is all that they know of it.
+type setting struct {
+	name      string   // of the flag, and the key in a file; Variable makes the variable's of it
+	field     string   // of Config, for messages
+	customary []string // variables that programs of all kinds have for this, read after hubhook's own
+	commas    bool     // a variable has several values, separated by commas, and an empty one counts
+	initial   string   // the value where nothing sets it, written as a flag's; "" where that takes more than a word to say
+	toggle    bool     // the flag needs no value
+	help      string   // of the flag, without initial; "" where there is no flag
+	in        func(*Config) value
+}
+
+// everySetting describes them, those of the registered providers last. What only a program can set is a field of Config alone.
+func everySetting() []*setting {
+	providers := providerNames()
+	return append([]*setting{
+		{name: "port", field: "Addr", customary: []string{"PORT"}, in: func(c *Config) value { return textIn(&c.port) },
+			help: "local `PORT` (default 7860, or the next free one up to 7959)"},
+		{name: "host", field: "Addr", in: func(c *Config) value { return textIn(&c.host) },
+			help: "local `ADDR` to listen on (default 127.0.0.1)"},
+		{name: "data", field: "Data", in: func(c *Config) value { return textIn(&c.Data) },
+			help: "data `DIR`, where deliveries are stored (default one for each program and working directory)"},
+		{name: "database", field: "Database", in: func(c *Config) value { return textIn(&c.Database) },
+			help: "`URL` of a PostgreSQL database in which several processes keep deliveries together, postgres://...; others can see it in the list of processes, so HUBHOOK_DATABASE is better"},
+		{name: "secret", field: "Secrets", customary: []string{"WEBHOOK_SECRET"}, commas: true, in: func(c *Config) value { return listIn(&c.Secrets) },
+			help: "webhook `SECRET` to accept, as in the webhook's settings on the Hub; repeat it while one replaces another"},
+		{name: "inspector", field: "Inspector", in: func(c *Config) value { return textIn(&c.Inspector) },
+			help: "loopback `ADDR` of the inspector, or off (default 127.0.0.1:7861, or the next free port)"},
+		{name: "inspector-token", field: "InspectorToken", in: func(c *Config) value { return textIn(&c.InspectorToken) }},
+		{name: "reply-within", field: "ReplyWithin", initial: "3s", in: func(c *Config) value { return waitIn(&c.ReplyWithin) },
+			help: "wait this `DURATION` for the handler before answering 202; 0 never waits"},
+		{name: "answer", field: "Answer", initial: answerStored, in: func(c *Config) value { return textIn(&c.Answer) },
+			help: "answer 2xx `WHEN` a delivery is stored, or only when it is handled: for disks that don't outlive a restart"},
+		{name: "no-tunnel", field: "NoTunnel", toggle: true, in: func(c *Config) value { return toggleIn(&c.NoTunnel) },
+			help: "open no public URL, and use the defaults of production"},
+		{name: "tunnel", field: "Tunnel", initial: providers[0], in: func(c *Config) value { return textIn(&c.Tunnel) },
+			help: "`NAME` of the tunnel provider"},
+		{name: "url", field: "URL", in: func(c *Config) value { return textIn(&c.URL) },
+			help: "public `URL` or domain to ask the tunnel provider for"},
+		{name: "public-url", field: "PublicURL", in: func(c *Config) value { return textIn(&c.PublicURL) },
+			help: "`URL` from which something else forwards to hubhook; opens no tunnel"},
+		{name: "exit-on-down", field: "ExitOnDown", in: func(c *Config) value { return durationIn(&c.ExitOnDown) },
+			help: "exit with an error once the tunnel has been down for this `DURATION` (default never)"},
+		{name: "keep", field: "Keep", initial: "168h", in: func(c *Config) value { return durationIn(&c.Keep) },
+			help: "keep finished deliveries for this `DURATION`"},
+		{name: "keep-count", field: "KeepCount", initial: "100000", in: func(c *Config) value { return countIn(&c.KeepCount) },
+			help: "keep at most `N` finished deliveries, dead ones not counted"},
+		{name: "max-waiting", field: "MaxWaiting", initial: "100000", in: func(c *Config) value { return countIn(&c.MaxWaiting) },
+			help: "refuse deliveries with 503 while `N` wait already"},
+		{name: "json", field: "JSON", toggle: true, in: func(c *Config) value { return toggleIn(&c.JSON) },
+			help: "print one JSON object a line instead of banner and event lines"},
+		{name: "fresh", field: "Fresh", toggle: true, in: func(c *Config) value { return toggleIn(&c.Fresh) },
+			help: "discard what an earlier run left unfinished; not with --database"},
+	}, providerSettings()...)
+}
+
+// Variable returns the name of the variable that stands for a flag: HUBHOOK_REPLY_WITHIN for reply-within.
+func Variable(flag string) string {
+	return "HUBHOOK_" + strings.ToUpper(strings.ReplaceAll(flag, "-", "_"))
+}
+
+// Flags defines the flags of `hubhook serve` that set c's fields. Server.Main and the command line both use it, so a program of one's own
+// has the same flags as the hubhook binary.
+func (c *Config) Flags(fs *flag.FlagSet) {
+	for _, s := range everySetting() {
+		if s.help == "" {
+			continue
+		}
+		set := func(text string) error {
+			if text == "" && !s.commas {
+				return errors.New("the value is empty")
+			}
+			if err := s.in(c).set(text); err != nil {
+				return err
+			}
+			if c.given == nil {
+				c.given = map[string]bool{}
+			}
+			c.given[s.name] = true
+			return nil
+		}
+		define, help := fs.Func, s.help
+		if s.toggle {
+			define = fs.BoolFunc
+		}
+		if s.initial != "" {
+			help += " (default " + s.initial + ")"
+		}
+		define(s.name, help, set)
+	}
+}
+
+// A layer is a place where settings may be found. It returns the values of one, nil where it has none, and the name of the place, as
+// messages call it.
+type layer func(*setting) (values []string, place string)
+
+// environment is the layer of the variables that names returns for a setting.
+func environment(getenv func(string) (string, bool), names func(*setting) []string) layer {
+	return func(s *setting) ([]string, string) {
+		for _, name := range names(s) {
+			text, ok := getenv(name)
+			switch {
+			case s.commas && ok:
+				return strings.Split(text, ","), name
+			case text != "":
+				return []string{text}, name
+			}
+		}
+		return nil, ""
+	}
+}
+
+// initialValues is the last layer.
+func initialValues(s *setting) ([]string, string) {
+	if s.initial == "" {
+		return nil, ""
+	}
+	return []string{s.initial}, ""
+}
+
+// fill sets what the program and its flags have left unset, each setting from the first layer that has it. It returns the place where each one
+// was set.
+func (c *Config) fill(layers ...layer) (places map[string]string, err error) {
+	places = map[string]string{}
+	for _, s := range everySetting() {
+		v := s.in(c)
+		switch {
+		case c.given[s.name]:
+			places[s.name] = "--" + s.name
+			continue
+		case v.isSet:
+			places[s.name] = "Config." + s.field
+			continue
+		}
+		for _, find := range layers {
+			values, place := find(s)
+			if values == nil {
+				continue
+			}
+			for _, text := range values {
+				if err := v.set(text); err != nil {
+					return nil, &ConfigError{text: fmt.Sprintf("%s: %v", place, err), hint: fmt.Sprintf("set %s to %s, or leave it unset", place, v.want)}
+				}
+			}
+			places[s.name] = place
+			break
+		}
+	}
+	return places, nil
+}
+
+// A value is a field of one Config.
+type value struct {
+	isSet bool               // is not zero
+	set   func(string) error // parses what a flag has; the error does not say which one
+	want  string             // what set takes, where it doesn't take everything
+}
+
+func textIn(field *string) value {
+	return value{isSet: *field != "", set: func(text string) error {
+		*field = text
+		return nil
+	}}
+}
+
+// listIn is a list, to which set appends.
+func listIn(field *[]string) value {
+	return value{isSet: len(*field) > 0, set: func(text string) error {
+		*field = append(slices.Clip(*field), text)
+		return nil
+	}}
+}
+
+func toggleIn(field *bool) value {
+	v := value{isSet: *field, want: "true or false"}
+	v.set = func(text string) (err error) {
+		if *field, err = strconv.ParseBool(text); err != nil {
+			return fmt.Errorf("%q is not %s", text, v.want)
+		}
+		return nil
+	}
+	return v
+}
+
+func countIn(field *int) value {
+	v := value{isSet: *field != 0, want: "a number above 0"}
+	v.set = func(text string) error {
+		n, err := strconv.Atoi(text)
+		if err != nil || n < 1 {
+			return fmt.Errorf("want %s, have %q", v.want, text)
+		}
+		*field = n
+		return nil
+	}
+	return v
+}
+
+func durationIn(field *time.Duration) value {
+	v := value{isSet: *field != 0, want: "a duration such as 3s, 2m or 168h"}
+	v.set = func(text string) error {
+		d, err := time.ParseDuration(text)
+		switch {
+		case err != nil:
+			return fmt.Errorf("%q is not %s", text, v.want)
+		case d <= 0:
+			return fmt.Errorf("want a duration above 0, have %q", text)
+		}
+		*field = d
+		return nil
+	}
+	return v
+}
+
+// waitIn is a duration that may be 0. As 0 is the default in Config, a negative one stands for it there.
+func waitIn(field *time.Duration) value {
+	v := durationIn(field)
+	above := v.set
+	v.set = func(text string) error {
+		if d, err := time.ParseDuration(text); err == nil && d == 0 {
+			*field = -1
+			return nil
+		}
+		return above(text)
+	}
+	return v
+}
