@@ -37,7 +37,7 @@ func documents(t *testing.T) map[string]string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, guide := range []string{"library", "command-line", "deliveries", "tunnels", "inspector", "production", "scale"} {
+	for _, guide := range []string{"library", "payload", "command-line", "deliveries", "tunnels", "inspector", "production", "scale"} {
 		if texts[filepath.Join("docs", guide+".md")] == "" {
 			t.Errorf("docs/%s.md is missing or empty", guide)
 		}

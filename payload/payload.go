@@ -20,14 +20,16 @@ import (
 	"encoding/json"
 )
 
+//go:generate go test . -run TestFields$ -update
+
 // Payload is the body of one delivery. It carries no time, no delivery id and
 // nobody's name: who pushed or commented is known by id only, if at all.
 //
 // A Payload made by Parse must not be changed, and may then be read from several
 // goroutines.
 type Payload struct {
-	Event Event `json:"event"`
-	Repo  Repo  `json:"repo"`
+	Event Event `json:"event" hub:"required"`
+	Repo  Repo  `json:"repo" hub:"required"`
 
 	// UpdatedRefs are the branches, tags and other refs that a repo.content
 	// event created, moved or deleted. Buckets have none, and it may be
@@ -68,8 +70,8 @@ type Payload struct {
 
 // Event says what happened, and to what.
 type Event struct {
-	Action Action `json:"action"`
-	Scope  Scope  `json:"scope"`
+	Action Action `json:"action" hub:"required"`
+	Scope  Scope  `json:"scope" hub:"required"`
 }
 
 // Action is what happened. The Hub may add actions to the four named here.
@@ -99,23 +101,23 @@ const (
 
 // Repo is the repo that the event is about, as it is after the event.
 type Repo struct {
-	Type RepoType `json:"type"`
+	Type RepoType `json:"type" hub:"required"`
 	// Name is owner/name; a few old repos have no owner and no slash.
-	Name string `json:"name"`
+	Name string `json:"name" hub:"required"`
 	// ID stays the same when the repo is renamed.
 	ID string `json:"id,omitzero"`
 	// Private is also false when the field is missing.
-	Private bool    `json:"private"`
-	URL     URL     `json:"url,omitzero"`
-	Owner   Account `json:"owner,omitzero"`
+	Private bool `json:"private"`
+	// Subdomain is a Space's first label under hf.space. It was seen in
+	// repo.content events and may be missing in others.
+	Subdomain string `json:"subdomain,omitzero"`
+	URL       URL    `json:"url,omitzero"`
 	// HeadSHA is the commit at the head of main, 40 hexadecimal digits. It is
 	// sent with the scopes that begin with repo, never for buckets. It is not
 	// the new commit of a push to another branch or to a pull request: see
 	// Ref.NewSHA.
-	HeadSHA string `json:"headSha,omitzero"`
-	// Subdomain is a Space's first label under hf.space. It was seen in
-	// repo.content events and may be missing in others.
-	Subdomain string `json:"subdomain,omitzero"`
+	HeadSHA string  `json:"headSha,omitzero"`
+	Owner   Account `json:"owner,omitzero"`
 	// Tags is obsolete: the documentation had it until March 2026.
 	Tags []string `json:"tags,omitzero"`
 }
@@ -140,7 +142,7 @@ type MovedTo struct {
 
 // File is one changed file of a bucket.
 type File struct {
-	Path   string     `json:"path"`
+	Path   string     `json:"path" hub:"required"`
 	Action FileAction `json:"action"`
 	// XetHash (64 hexadecimal digits) and Size (in bytes) come with FileAdd
 	// only.
@@ -159,14 +161,15 @@ const (
 
 // Discussion is a discussion or a pull request. Buckets have none.
 type Discussion struct {
-	ID            string           `json:"id"`
-	Num           int64            `json:"num"` // as in its URL
-	Title         string           `json:"title"`
-	Status        DiscussionStatus `json:"status"`
-	IsPullRequest bool             `json:"isPullRequest"`
-	Author        Account          `json:"author,omitzero"`
+	ID    string `json:"id"`
+	Title string `json:"title"`
 	// URL.API with /comment after it is where a reply is posted.
-	URL URL `json:"url,omitzero"`
+	URL    URL              `json:"url,omitzero"`
+	Status DiscussionStatus `json:"status"`
+	Author Account          `json:"author,omitzero"`
+	// Num is the number in the discussion's URL.
+	Num           int64 `json:"num"`
+	IsPullRequest bool  `json:"isPullRequest"`
 	// Changes is nil for a discussion that is not a pull request.
 	Changes *Changes `json:"changes,omitzero"`
 	// Pinned is not documented; the huggingface_hub library has it. It is
@@ -202,7 +205,8 @@ type Comment struct {
 	// Content is Markdown. The Hub leaves it out when the comment is hidden.
 	Content string `json:"content,omitzero"`
 	Hidden  bool   `json:"hidden"`
-	URL     URL    `json:"url,omitzero"`
+	// URL.Web is the comment's place in the page of its discussion.
+	URL URL `json:"url,omitzero" hub:"only=web"`
 }
 
 // Webhook is the registration on the Hub that the delivery comes from.

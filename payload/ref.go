@@ -10,7 +10,7 @@ import (
 type Ref struct {
 	// Ref is the full name: refs/heads/main, refs/tags/v1, refs/pr/5,
 	// refs/convert/parquet.
-	Ref string `json:"ref"`
+	Ref string `json:"ref" hub:"required"`
 	// OldSHA is null when the ref was created.
 	OldSHA SHA `json:"oldSha,omitzero"`
 	// NewSHA is null when the ref was deleted.

@@ -148,23 +148,6 @@ func sampleEvent(scope Scope, action Action) (Event, error) {
 	return Event{}, fmt.Errorf("no sample of scope %q; %s", scope, suggest("", string(scope), scopes))
 }
 
-// ParseSet reads arguments of the form path=value for [Sample]. The value may be
-// empty and may hold further equals signs.
-func ParseSet(args []string) (map[string]any, error) {
-	set := make(map[string]any, len(args))
-	for _, arg := range args {
-		path, value, ok := strings.Cut(arg, "=")
-		if !ok || path == "" {
-			return nil, fmt.Errorf("%q: want path=value, such as repo.name=me/data", arg)
-		}
-		if _, twice := set[path]; twice {
-			return nil, fmt.Errorf("%s: set twice", path)
-		}
-		set[path] = value
-	}
-	return set, nil
-}
-
 // comparePaths puts an object before what is in it, and index 2 before index 10.
 func comparePaths(a, b string) int {
 	return slices.CompareFunc(splitPath(a), splitPath(b), func(a, b string) int {

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"io/fs"
 	"slices"
-	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -222,23 +221,6 @@ func TestSampleErrors(t *testing.T) {
 	var field *FieldError
 	if _, err := Sample(ScopeRepo, "", map[string]any{"repo.name": 5}); !errors.As(err, &field) || field.Path != "repo.name" {
 		t.Errorf("error %v, want a FieldError of repo.name", err)
-	}
-}
-
-func TestParseSet(t *testing.T) {
-	set, err := ParseSet([]string{"repo.name=me/data", "discussion.title=a=b", "comment.content="})
-	want := map[string]any{"repo.name": "me/data", "discussion.title": "a=b", "comment.content": ""}
-	if err != nil || cmp.Diff(want, set) != "" {
-		t.Errorf("ParseSet = %v, %v, want %v", set, err, want)
-	}
-	for args, want := range map[string]string{
-		"repo.name": `"repo.name": want path=value, such as repo.name=me/data`,
-		"=x":        `"=x": want path=value, such as repo.name=me/data`,
-		"a=1,a=2":   "a: set twice",
-	} {
-		if _, err := ParseSet(strings.Split(args, ",")); err == nil || err.Error() != want {
-			t.Errorf("ParseSet(%s): error %v, want %s", args, err, want)
-		}
 	}
 }
 

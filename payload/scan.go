@@ -135,7 +135,7 @@ func (s *scanner) value() kind {
 //		switch string(s.key) { ... } // each case reads the value
 //	}
 func (s *scanner) object() bool {
-	if s.value() != isObject {
+	if s.peek() != '{' {
 		s.skip()
 		return false
 	}
@@ -184,7 +184,7 @@ func (s *scanner) name(want string) bool {
 // array reads up to the first element, if there is one, of the array that comes
 // next; element goes on from there. A value of another kind is skipped.
 func (s *scanner) array() bool {
-	if s.value() != isArray {
+	if s.peek() != '[' {
 		s.skip()
 		return false
 	}
@@ -212,7 +212,7 @@ func (s *scanner) element() bool {
 
 // string reads a string, or skips another value and returns "".
 func (s *scanner) string() string {
-	if s.value() != isString {
+	if s.peek() != '"' {
 		s.skip()
 		return ""
 	}
@@ -222,17 +222,24 @@ func (s *scanner) string() string {
 // bool reads true, or skips another value and returns false.
 func (s *scanner) bool() bool {
 	k := s.value()
-	s.skip()
+	if k == isTrue || k == isFalse {
+		s.scalar(k)
+	} else {
+		s.skip()
+	}
 	return k == isTrue
 }
 
 // int reads an integer, or skips another value and returns 0: one with a
 // fraction or an exponent, say, or beyond 64 bits.
 func (s *scanner) int() int64 {
-	k := s.value()
+	if s.value() != isNumber {
+		s.skip()
+		return 0
+	}
 	start := s.pos
-	s.skip()
-	if k != isNumber || s.err != nil {
+	s.number()
+	if s.err != nil {
 		return 0
 	}
 	n, err := strconv.ParseInt(string(s.b[start:s.pos]), 10, 64)

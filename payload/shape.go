@@ -7,16 +7,27 @@ import (
 	"fmt"
 	"maps"
 	"math"
+	"reflect"
 	"slices"
 	"strconv"
 	"strings"
 )
 
-// shape is what version 3 documents about a value: what kind it is, and what is
-// in it, in the order in which samples show it.
+// shape is what version 3 of the payload documents about a value. Sample makes
+// and checks values by it.
+//
+// Each field is described once, in the structs of Payload. Shapes are made from
+// them when the program starts. TestFields makes the code that reads a payload
+// (fields.go) and the table in docs/payload.md from them. This is what they say:
+//
+//   - The json tag has a field's name.
+//   - The order of a struct's fields is the order in a sample.
+//   - hub:"required" marks a field without which the payload is unusable, or the
+//     element of a list is left out.
+//   - hub:"only=NAME" marks an object of which the Hub sends only that member.
 type shape struct {
 	want     string // with its article
-	kind     kind
+	kind     kind   // isTrue for a boolean
 	nullable bool
 	fields   []field // of an object
 	element  *shape  // of an array
@@ -24,88 +35,85 @@ type shape struct {
 }
 
 type field struct {
-	name string
+	name     string
+	required bool
 	*shape
 }
 
 var (
-	text    = &shape{want: "a string", kind: isString}
-	sha     = &shape{want: "a string or null", kind: isString, nullable: true}
-	integer = &shape{want: "an integer", kind: isNumber}
-	boolean = &shape{want: "a boolean", kind: isTrue}
-	anyKind = &shape{want: "a value", open: true}
-	account = object(field{"id", text})
-	webURL  = object(field{"web", text})
-	urls    = object(field{"web", text}, field{"api", text})
+	text         = &shape{want: "a string", kind: isString}
+	anyKind      = &shape{want: "a value", open: true}
+	payloadShape = shapeOf(reflect.TypeFor[Payload]())
 )
 
-func object(fields ...field) *shape {
-	return &shape{want: "an object", kind: isObject, fields: fields}
+// shapeOf returns the shape of the JSON that is read into a Go value of type t.
+func shapeOf(t reflect.Type) *shape {
+	switch t {
+	case reflect.TypeFor[SHA]():
+		return &shape{want: "a string or null", kind: isString, nullable: true}
+	case reflect.TypeFor[map[string]json.RawMessage]():
+		return &shape{want: "an object", kind: isObject, open: true}
+	}
+	switch t.Kind() {
+	case reflect.String:
+		return text
+	case reflect.Bool:
+		return &shape{want: "a boolean", kind: isTrue}
+	case reflect.Int64:
+		return &shape{want: "an integer", kind: isNumber}
+	case reflect.Slice:
+		return &shape{want: "an array", kind: isArray, element: shapeOf(t.Elem())}
+	case reflect.Pointer:
+		return shapeOf(t.Elem())
+	case reflect.Struct:
+		object := &shape{want: "an object", kind: isObject}
+		for _, f := range jsonFields(t) {
+			inner, hub := shapeOf(f.Type), f.Tag.Get("hub")
+			if only, ok := strings.CutPrefix(hub, "only="); ok {
+				inner.fields = slices.DeleteFunc(inner.fields, func(f field) bool { return f.name != only })
+			}
+			object.fields = append(object.fields, field{name: jsonName(f), required: hub == "required", shape: inner})
+		}
+		return object
+	}
+	panic("payload: no JSON is read into the type " + t.String())
 }
 
-func array(element *shape) *shape {
-	return &shape{want: "an array", kind: isArray, element: element}
+// jsonFields returns the fields of a struct that stand for members of an object.
+func jsonFields(t reflect.Type) []reflect.StructField {
+	return slices.DeleteFunc(reflect.VisibleFields(t), func(f reflect.StructField) bool { return !f.IsExported() })
 }
 
-var payloadShape = object(
-	field{"event", object(
-		field{"action", text},
-		field{"scope", text},
-	)},
-	field{"repo", object(
-		field{"type", text},
-		field{"name", text},
-		field{"id", text},
-		field{"private", boolean},
-		field{"subdomain", text},
-		field{"url", urls},
-		field{"headSha", text},
-		field{"owner", account},
-		field{"tags", array(text)},
-	)},
-	field{"updatedRefs", array(object(
-		field{"ref", text},
-		field{"oldSha", sha},
-		field{"newSha", sha},
-	))},
-	field{"updatedFiles", array(object(
-		field{"path", text},
-		field{"action", text},
-		field{"xetHash", text},
-		field{"size", integer},
-	))},
-	field{"updatedFilesTruncated", boolean},
-	field{"updatedConfig", &shape{want: "an object", kind: isObject, open: true}},
-	field{"movedTo", object(
-		field{"name", text},
-		field{"owner", account},
-	)},
-	field{"discussion", object(
-		field{"id", text},
-		field{"title", text},
-		field{"url", urls},
-		field{"status", text},
-		field{"author", account},
-		field{"num", integer},
-		field{"isPullRequest", boolean},
-		field{"changes", object(
-			field{"base", text},
-			field{"mergeCommitId", sha},
-		)},
-		field{"pinned", boolean},
-	)},
-	field{"comment", object(
-		field{"id", text},
-		field{"author", account},
-		field{"content", text},
-		field{"hidden", boolean},
-		field{"url", webURL},
-	)},
-	field{"webhook", object(
-		field{"id", text},
-		field{"version", integer},
-	)},
-)
+// jsonName returns the name of the member that f stands for.
+func jsonName(f reflect.StructField) string {
+	name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
+	return name
+}
+
+// lacking lists which required fields are not usable in a JSON object. The path
+// of the object, with a dot behind it, is put before theirs.
+func (s *shape) lacking(path string, object []byte) []*FieldError {
+	var bad []*FieldError
+	for _, f := range s.fields {
+		if !f.required {
+			continue
+		}
+		have := missing
+		value, ok := child(object, f.name)
+		if ok {
+			have = kindOf(value[0])
+		}
+		switch {
+		case have != f.kind:
+			bad = append(bad, &FieldError{Path: path + f.name, Want: f.want, Have: have.String()})
+		case string(value) == `""`:
+			bad = append(bad, &FieldError{Path: path + f.name, Want: f.want, Have: "an empty one"})
+		case have == isObject:
+			bad = append(bad, f.lacking(path+f.name+".", value)...)
+		}
+	}
+	return bad
+}
 
 // child returns the shape of what is directly under s.
 func (s *shape) child(name string) (*shape, bool) {
@@ -120,9 +128,10 @@ func (s *shape) child(name string) (*shape, bool) {
 	return nil, false
 }
 
-// fromText reads a value that is given as text, as on a command line. A string is
-// the text itself; where a string or null may be, the text null is null; the rest
-// is JSON, and where anything may be, what isn't JSON is a string.
+// fromText reads a value that is given as text, as on a command line. Where a
+// string belongs, the value is the text itself; where null may stand too, the text
+// null is null. Elsewhere the text is read as JSON. If it is not JSON it is taken
+// as a string, and check refuses that where a string does not belong.
 func (s *shape) fromText(text string) any {
 	if s.kind == isString {
 		if s.nullable && text == "null" {
@@ -136,8 +145,8 @@ func (s *shape) fromText(text string) any {
 	return text
 }
 
-// check returns the first thing about v, at the given path, that is not of the
-// shape s, and nil if v is as it should be.
+// check returns an error if v, or something in it, does not have the shape s. The
+// error names the first such place; path is v's own.
 func (s *shape) check(path string, v any) error {
 	have := missing
 	switch v := v.(type) {
@@ -186,8 +195,8 @@ func (s *shape) check(path string, v any) error {
 	return nil
 }
 
-// unknown says that s, at the given path, has no field of that name, and which
-// it has.
+// unknown returns the error for a field that s, at the given path, does not have.
+// It names the fields that s has.
 func (s *shape) unknown(path, name string) error {
 	if s.kind != isObject && s.kind != isArray {
 		return fmt.Errorf("%s: is %s and has nothing under it", path, s.want)
@@ -202,8 +211,8 @@ func (s *shape) unknown(path, name string) error {
 	return fmt.Errorf("%s%s: no such field; %s", path, name, suggest(path, name, names))
 }
 
-// suggest names the one of the known words that was probably meant, or all of
-// them, each with the prefix.
+// suggest names the known word that is closest to word. If none is close it names
+// them all. The prefix is put before each.
 func suggest(prefix, word string, known []string) string {
 	best, distance := "", math.MaxInt
 	for _, k := range known {
@@ -238,7 +247,8 @@ func editDistance(a, b string) int {
 	return row[len(b)]
 }
 
-// decodeValue reads one JSON value with its numbers as they are written.
+// decodeValue reads one JSON value. Its numbers are kept as they are written, as
+// json.Number.
 func decodeValue(b []byte) (any, error) {
 	if !json.Valid(b) {
 		return nil, errors.New("not JSON")
@@ -250,7 +260,8 @@ func decodeValue(b []byte) (any, error) {
 	return v, err
 }
 
-// appendValue appends v, of the shape s, as JSON with members in the shape's order.
+// appendValue appends v, which has the shape s, as JSON. Members stand in the
+// order of the shape's fields; where any field may be, in the order of names.
 func appendValue(dst []byte, v any, s *shape) ([]byte, error) {
 	var err error
 	switch v := v.(type) {

@@ -15,7 +15,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-var update = flag.Bool("update", false, "rewrite testdata/summaries.txt")
+var update = flag.Bool("update", false, "rewrite testdata/summaries.txt, fields.go and the table of docs/payload.md")
 
 // What is said of every payload that there is here, with the pages that it leads to, is written down in testdata/summaries.txt.
 func TestSummaries(t *testing.T) {

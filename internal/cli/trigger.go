@@ -124,7 +124,7 @@ func (t *trigger) run(cmd *cobra.Command, args []string) error {
 	request := api.Trigger{Endpoint: t.endpoint, From: t.from}
 	var body []byte
 	if t.from == "" {
-		set, err := payload.ParseSet(t.set)
+		set, err := parseSet(t.set)
 		if err != nil {
 			return &usageError{text.WithHint(fmt.Errorf("--set %w", err), seeTrigger)}
 		}
@@ -154,6 +154,22 @@ func (t *trigger) run(cmd *cobra.Command, args []string) error {
 		return t.leave(cmd, []byte(record.Body))
 	}
 	return t.send(cmd.Context(), client, request)
+}
+
+// parseSet reads the values of --set, each of the form path=value, for payload.Sample. A value may be empty and may hold further equals signs.
+func parseSet(args []string) (map[string]any, error) {
+	set := make(map[string]any, len(args))
+	for _, arg := range args {
+		path, value, ok := strings.Cut(arg, "=")
+		if !ok || path == "" {
+			return nil, fmt.Errorf("%q: want path=value, such as repo.name=me/data", arg)
+		}
+		if _, twice := set[path]; twice {
+			return nil, fmt.Errorf("%s: set twice", path)
+		}
+		set[path] = value
+	}
+	return set, nil
 }
 
 const seeTrigger = "see hubhook trigger --help"
