@@ -12,7 +12,6 @@ import (
 	"runtime/debug"
 	"strconv"
 	"strings"
-	"sync/atomic"
 	"time"
 
 	"github.com/hubhook/hubhook/internal/api"
@@ -56,12 +55,7 @@ func (s secretSet) has(given string) bool {
 // arrival goes with a delivery from admission to its first attempt.
 type arrival struct {
 	payload *payload.Payload
-	*sender
-}
-
-// sender is who posted a delivery.
-type sender struct {
-	waits atomic.Bool // for the outcome
+	sender  *sender // nil where nobody is answered
 }
 
 // refusal is a request that is answered with an error; nothing of it is stored.
@@ -226,17 +220,21 @@ func (s *Server) store(ctx context.Context, e *endpoint, r *http.Request, body [
 	a.WebhookID = r.Header.Get("Webhook-Id")
 	a.Synthetic = isSample(ctx)
 	s.askKeys(&a, e, true)
+	from := new(sender)
+	a.Value.(*arrival).sender = from
 	if s.config.longestAnswer() > 0 && !a.Synthetic {
-		sender := a.Value.(*arrival).sender
-		sender.waits.Store(true)
-		a.Sender = sender
+		a.Sender = from
 	}
 	s.metrics.received(e.name)
-	return q.Accept(ctx, a)
+	receipt, err := q.Accept(ctx, a)
+	if err != nil { // the sender may have hung up while the delivery was stored all the same
+		s.answered(from, 0)
+	}
+	return receipt, err
 }
 
 func newArrival(endpoint string, header http.Header, body []byte, p *payload.Payload, unusable error) queue.Arrival {
-	a := queue.Arrival{Endpoint: endpoint, Header: header, Body: body, Value: &arrival{payload: p, sender: new(sender)}}
+	a := queue.Arrival{Endpoint: endpoint, Header: header, Body: body, Value: &arrival{payload: p}}
 	if p != nil {
 		a.Scope, a.Action = string(p.Event.Scope), string(p.Event.Action)
 		a.RepoType, a.RepoName = string(p.Repo.Type), p.Repo.Name
@@ -332,26 +330,29 @@ func (s *Server) refuse(w http.ResponseWriter, r *http.Request, name string, no 
 	respondError(w, no.status, no.text)
 }
 
-func respondError(w http.ResponseWriter, status int, message string) {
-	respond(w, status, api.Error{Error: message})
+func respondError(w http.ResponseWriter, status int, message string) int {
+	return respond(w, status, api.Error{Error: message})
 }
 
-func respond(w http.ResponseWriter, status int, body any) {
+// respond answers with body as JSON, and returns the status that it wrote.
+func respond(w http.ResponseWriter, status int, body any) int {
 	b, err := json.Marshal(body)
 	if err != nil { // only strings and numbers come here
 		panic(err)
 	}
-	writeJSON(w, status, b)
+	return writeJSON(w, status, b)
 }
 
 var jsonType = []string{"application/json"}
 
-func writeJSON(w http.ResponseWriter, status int, b []byte) {
+// writeJSON answers with JSON, and returns the status that it wrote.
+func writeJSON(w http.ResponseWriter, status int, b []byte) int {
 	h := w.Header()
 	h["Content-Type"] = jsonType
 	h["Content-Length"] = []string{strconv.Itoa(len(b))}
 	w.WriteHeader(status)
 	w.Write(b) // a sender that has gone misses its answer, and asks again
+	return status
 }
 
 // What a stranger sent is shown up to so many bytes.

@@ -19,37 +19,44 @@ func (s *Server) answer(w http.ResponseWriter, r *http.Request, e *endpoint, rec
 		s.metrics.duplicate(e.name)
 		s.screen.Delivery(viewDuplicate(r, e, receipt))
 	}
+	told := 0 // the status of an answer that told the outcome
+	defer func() {
+		if r.Context().Err() != nil || isSample(r.Context()) && !receipt.State.Finished() { // nobody waited for it to the end
+			told = 0
+		}
+		s.answered(receipt.Value.(*arrival).sender, told)
+	}()
 	if s.config.Answer == answerHandled && !isSample(r.Context()) {
-		s.answerHandled(w, r, e, receipt)
-		return
+		told = s.answerHandled(w, r, e, receipt)
+	} else {
+		told = s.answerStored(w, r, receipt)
 	}
-	s.answerStored(w, r, receipt)
 }
 
-// answerStored waits for the handler as long as the configuration says and answers 2xx, whatever becomes of the delivery.
-func (s *Server) answerStored(w http.ResponseWriter, r *http.Request, receipt *queue.Receipt) {
+// answerStored waits for the handler as long as the configuration says and answers 2xx, whatever becomes of the delivery. It returns the
+// status if the answer tells the outcome, 0 if not.
+func (s *Server) answerStored(w http.ResponseWriter, r *http.Request, receipt *queue.Receipt) (told int) {
 	if receipt.Duplicate {
 		respond(w, http.StatusOK, api.Answer{Delivery: receipt.ID, State: "duplicate"})
-		return
+		return 0
 	}
 	s.awaitAttempt(r, receipt)
 	state := receipt.Now() // before the last look whether it has ended, so that the two agree
 	select {
 	case <-receipt.Done():
-		s.answerReport(w, receipt.ID, receipt.Report())
+		return s.answerReport(w, receipt.ID, receipt.Report())
 	default:
 		respond(w, http.StatusAccepted, api.Answer{Delivery: receipt.ID, State: string(state)})
+		return 0
 	}
 }
 
-// answerReport answers with what became of a delivery.
-func (s *Server) answerReport(w http.ResponseWriter, id string, report queue.Report) {
+// answerReport answers with what became of a delivery, and returns the status that it wrote.
+func (s *Server) answerReport(w http.ResponseWriter, id string, report queue.Report) int {
 	v := api.Answer{Delivery: id, State: string(report.State)}
-	status := answerStatus(report.State)
 	switch report.State {
 	case queue.Done:
-		writeJSON(w, status, resultOrEmpty(report.Result))
-		return
+		return writeJSON(w, http.StatusOK, resultOrEmpty(report.Result))
 	case queue.Retrying, queue.Dead:
 		if s.secrets.defined() {
 			v.Error = report.Reason
@@ -57,7 +64,10 @@ func (s *Server) answerReport(w http.ResponseWriter, id string, report queue.Rep
 	default:
 		v.Reason = report.Reason
 	}
-	respond(w, status, v)
+	if report.State.Finished() {
+		return respond(w, http.StatusOK, v)
+	}
+	return respond(w, http.StatusAccepted, v)
 }
 
 // viewDuplicate shows the request under the ID of the delivery that it is a duplicate of.
@@ -71,13 +81,10 @@ func viewDuplicate(r *http.Request, e *endpoint, receipt *queue.Receipt) api.Del
 	return d
 }
 
-// awaitAttempt waits until the first attempt has ended, as long as the configuration says. It does not wait for one that is held back.
+// awaitAttempt waits until the first attempt has ended, as long as the configuration says. It does not wait for one that is held back, nor
+// for that of a sample event.
 func (s *Server) awaitAttempt(r *http.Request, receipt *queue.Receipt) {
-	a := receipt.Value.(*arrival)
-	if receipt.Held {
-		a.waits.Store(false)
-	}
-	if !a.waits.Load() {
+	if receipt.Held || s.config.ReplyWithin <= 0 || isSample(r.Context()) {
 		return
 	}
 	select {
@@ -89,26 +96,25 @@ func (s *Server) awaitAttempt(r *http.Request, receipt *queue.Receipt) {
 	defer timer.Stop()
 	select {
 	case <-receipt.Done():
-		return
 	case <-timer.C:
 	case <-r.Context().Done():
 	}
-	a.waits.Store(false)
 }
 
 // answerHandled waits until the delivery, or the first one for a duplicate, is finished, and answers 2xx only if the sender need not send
-// it again.
-func (s *Server) answerHandled(w http.ResponseWriter, r *http.Request, e *endpoint, receipt *queue.Receipt) {
+// it again. It returns the status if a 2xx answer tells the outcome, 0 if not.
+func (s *Server) answerHandled(w http.ResponseWriter, r *http.Request, e *endpoint, receipt *queue.Receipt) (told int) {
 	report, err := s.handled(r.Context(), receipt)
 	unreadable := !receipt.Duplicate && receipt.State == queue.Dead
 	switch {
 	case err != nil || report.State != queue.Done && report.State != queue.Skipped && !unreadable:
-		receipt.Value.(*arrival).waits.Store(false)
 		s.refuse(w, r, e.name, s.unhandled(r.Context(), receipt.ID, report, err))
+		return 0
 	case receipt.Duplicate:
 		respond(w, http.StatusOK, api.Answer{Delivery: receipt.ID, State: "duplicate"})
+		return 0
 	default:
-		s.answerReport(w, receipt.ID, report)
+		return s.answerReport(w, receipt.ID, report)
 	}
 }
 
@@ -156,14 +162,6 @@ func (s *Server) unhandled(ctx context.Context, id string, report queue.Report, 
 		no.fix = "the Hub tries again"
 	}
 	return no
-}
-
-func answerStatus(state queue.State) int {
-	switch state {
-	case queue.Waiting, queue.Running, queue.Retrying:
-		return http.StatusAccepted
-	}
-	return http.StatusOK
 }
 
 var emptyObject = []byte("{}")

@@ -121,47 +121,27 @@ func (s *Server) changed(c queue.Change) {
 			s.metrics.ended(d.Endpoint, string(d.State))
 		}
 		if d.State == queue.Done { // an endpoint without a handler
-			v := ui.Outcome{AttemptEvent: inspector.ViewAttempt(&c)}
-			v.Status = http.StatusOK
-			s.screen.Outcome(v)
+			s.showOutcome(&c)
 		}
 	case c.Attempt != nil && c.Attempt.Ended:
 		s.metrics.attempted(d.Endpoint, c.Attempt.Duration, d.State == queue.Retrying || d.State == queue.Dead)
 		if d.State != queue.Discarded { // that was told when it was discarded
 			s.metrics.ended(d.Endpoint, string(d.State))
-			s.screen.Outcome(s.viewOutcome(c))
+			s.showOutcome(&c)
 		}
 	case c.Attempt == nil && (d.State == queue.Skipped || d.State == queue.Discarded || d.State == queue.Merged):
 		s.metrics.ended(d.Endpoint, string(d.State))
-		s.screen.Outcome(s.viewOutcome(c))
+		s.showOutcome(&c)
 	}
 }
 
-func (s *Server) viewOutcome(c queue.Change) ui.Outcome {
-	v := ui.Outcome{AttemptEvent: inspector.ViewAttempt(&c)}
+func (s *Server) viewOutcome(c *queue.Change) ui.Outcome {
+	v := ui.Outcome{AttemptEvent: inspector.ViewAttempt(c)}
 	if e := s.byName[c.Delivery.Endpoint]; e != nil {
 		v.Attempts = s.attempts(e)
 	}
 	if c.Attempt != nil {
 		v.Duration = c.Attempt.Duration
 	}
-	waiting, ok := c.Sender.(*sender)
-	if a, inMemory := c.Value.(*arrival); inMemory { // with later attempts, too
-		waiting, ok = a.sender, true
-	}
-	if ok && waiting.waits.Load() {
-		v.Status = s.statusAfter(c.Delivery.State, v.N)
-	}
 	return v
-}
-
-// statusAfter is that of an answer which waits while an attempt ends, 0 if it waits on, or if a line of its own will tell it.
-func (s *Server) statusAfter(state queue.State, attempt int) int {
-	switch {
-	case s.config.Answer == answerHandled && state != queue.Done && state != queue.Skipped:
-		return 0
-	case s.config.Answer != answerHandled && attempt > 1:
-		return 0
-	}
-	return answerStatus(state)
 }
