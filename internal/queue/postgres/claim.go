@@ -12,16 +12,10 @@ import (
 	"github.com/hubhook/hubhook/internal/queue/store"
 )
 
-// Why claim_1 and renew_1 return a row.
-const (
-	rowClaimed  = 10
-	rowEndpoint = 11
-	rowPending  = 12
-	rowTaken    = 13
-	rowSuspects = 14
-	rowOldest   = 15
-	rowGone     = 20
-	rowProcess  = 21
+var (
+	claimQuery = query("claim")
+	renewQuery = query("renew")
+	sweepQuery = query("sweep")
 )
 
 func (e *Engine) Claim(ctx context.Context, wants []store.Want) ([]*store.Stored, store.Remaining, error) {
@@ -35,14 +29,14 @@ func (e *Engine) Claim(ctx context.Context, wants []store.Want) ([]*store.Stored
 	e.mu.Lock()
 	maps.Copy(e.served, names)
 	e.mu.Unlock()
-	// What a server that stands still has been sent it does when it goes on, before the owners have renewed: too late to take over.
-	lastly := e.cfg.Now().Add(e.Skew() + e.cfg.lease/4).UnixNano()
-	rows, err := queryRows(ctx, e.workers, "SELECT * FROM hubhook.claim_1($1, $2 AND hubhook.now_1() < $12, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
-		e.process, e.mayTakeOver(), store.AloneAfter, store.DeadAfter, store.DiedReason, store.InterruptedText,
-		column(wants, func(w store.Want) int64 { return store.Hash(w.Endpoint) }),
-		column(wants, func(w store.Want) int64 { return int64(w.N) }),
-		column(wants, func(w store.Want) bool { return w.Suspects }),
-		store.NewToken(), int64(e.cfg.lease), lastly)
+	rows, err := queryRows(ctx, e.workers, claimQuery, pgx.NamedArgs{
+		"process": e.process, "lease": int64(e.cfg.lease), "first_token": store.NewToken(),
+		"take_over": e.mayTakeOver(), "take_over_until": e.cfg.Now().Add(e.Skew() + e.cfg.lease/4).UnixNano(),
+		"alone_after": store.AloneAfter, "dead_after": store.DeadAfter, "died": store.DiedReason, "interrupted": store.InterruptedText,
+		"endpoints": column(wants, func(w store.Want) int64 { return store.Hash(w.Endpoint) }),
+		"numbers":   column(wants, func(w store.Want) int64 { return int64(w.N) }),
+		"suspects":  column(wants, func(w store.Want) bool { return w.Suspects }),
+	})
 	if err != nil {
 		return nil, left, e.failed("claim deliveries from the database", err)
 	}
@@ -69,7 +63,7 @@ func (e *Engine) Claim(ctx context.Context, wants []store.Want) ([]*store.Stored
 			if id := ulid.ULID(r.id); id != (ulid.ULID{}) {
 				left.Oldest[e.endpointName(int64(r.endpoint))] = ulid.Time(id.Time())
 			}
-		case rowPending:
+		case rowRemaining:
 			left.Waiting = int(r.place)
 			if r.at != 0 {
 				left.Next = time.Unix(0, int64(r.at))
@@ -92,38 +86,15 @@ func (e *Engine) mayTakeOver() bool {
 	return time.Since(last) < e.cfg.lease && last.Sub(since) > e.cfg.lease
 }
 
-// narrow makes a stored delivery of a row without content.
-func (e *Engine) narrow(r *row) *store.Stored {
-	s := &store.Stored{
-		Delivery: e.delivery(r), ULID: ulid.ULID(r.id), Failures: int(r.failures), Interruptions: int(r.interruptions),
-		Serial: int64(r.serial), Burst: store.Key(ulid.ULID(r.burst)), Token: int64(r.token),
-	}
-	if r.started != 0 {
-		s.Started = time.Unix(0, int64(r.started))
-	}
-	for _, m := range r.merged {
-		s.Merged = append(s.Merged, ulid.ULID(m.Bytes).String())
-	}
-	return s
-}
-
-// stored makes a stored delivery of a row with content.
-func (e *Engine) stored(r *row) (_ *store.Stored, err error) {
-	s := e.narrow(r)
-	if s.Header, err = store.UnpackHeader(r.header); err != nil {
-		return nil, err
-	}
-	s.Body, err = store.UnpackBody(r.body, int64(r.encoding))
-	return s, err
-}
-
 func (e *Engine) Renew(ctx context.Context, claims []store.Lease) ([]store.LostLease, error) {
 	ctx, cancel := context.WithTimeout(ctx, workFor)
 	defer cancel()
 	sent, began := e.cfg.Now(), time.Now()
-	rows, err := queryRows(ctx, e.workers, "SELECT * FROM hubhook.renew_1($1, $2, $3, $4)", e.process,
-		column(claims, func(h store.Lease) pgtype.UUID { return uuidOf(h.ID) }),
-		column(claims, func(h store.Lease) int64 { return h.Token }), int64(e.cfg.lease))
+	rows, err := queryRows(ctx, e.workers, renewQuery, pgx.NamedArgs{
+		"process": e.process, "lease": int64(e.cfg.lease),
+		"ids":    column(claims, func(h store.Lease) pgtype.UUID { return uuidOf(h.ID) }),
+		"tokens": column(claims, func(h store.Lease) int64 { return h.Token }),
+	})
 	if err != nil {
 		e.renewed.Store(0)
 		return nil, e.failed("renew the claims in the database", err)
@@ -159,8 +130,9 @@ func (e *Engine) Sweep(ctx context.Context, r store.Retention) (more bool, err e
 		return false, err
 	}
 	var n int64
-	err = e.workers.QueryRow(ctx, "SELECT hubhook.sweep_1($1, $2, $3, $4)", e.process,
-		pgtype.UUID{Bytes: before, Valid: true}, int64(r.Count), int64(r.Rows)).Scan(&n)
+	err = e.workers.QueryRow(ctx, sweepQuery, pgx.NamedArgs{
+		"process": e.process, "before": pgtype.UUID{Bytes: before, Valid: true}, "keep_count": int64(r.Count), "rows": int64(r.Rows),
+	}).Scan(&n)
 	if err != nil {
 		return false, e.failed("remove deliveries from the database", err)
 	}
@@ -170,7 +142,7 @@ func (e *Engine) Sweep(ctx context.Context, r store.Retention) (more bool, err e
 func (e *Engine) DiscardAll(reason string) (n int, err error) {
 	for {
 		ctx, cancel := context.WithTimeout(e.life, workFor)
-		rows, err := e.workers.Query(ctx, "SELECT id FROM hubhook.unfinished WHERE state <> 1 ORDER BY id LIMIT 500")
+		rows, err := e.workers.Query(ctx, query("unfinished_ids"))
 		if err != nil {
 			cancel()
 			return n, e.failed("look for unfinished deliveries in the database", err)

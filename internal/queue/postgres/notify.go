@@ -30,6 +30,8 @@ const (
 	aPing         = "ping"           // a notification that only tries the way
 )
 
+var notifyQuery = query("notify")
+
 // told is what other processes are to be told.
 type told struct {
 	ids  map[ulid.ULID]struct{}
@@ -85,7 +87,7 @@ func (e *Engine) teller() {
 		e.mu.Unlock()
 		ctx, cancel := context.WithTimeout(e.life, workFor)
 		// In a transaction of its own, and on another connection than the one that stores: it would wait for a standby there.
-		_, _ = e.workers.Exec(ctx, "SELECT pg_notify($1, line) FROM unnest($2::text[]) AS l (line)", notifyChannel, e.lines(t))
+		_, _ = e.workers.Exec(ctx, notifyQuery, pgx.NamedArgs{"channel": notifyChannel, "lines": e.lines(t)})
 		cancel()
 		pause.Reset(tellEvery)
 		select {
@@ -203,7 +205,7 @@ func (e *Engine) listen(ctx context.Context, changed func(ids []ulid.ULID, due b
 // tryWay finds out whether notifications arrive.
 func (e *Engine) tryWay(ctx context.Context, conn *pgx.Conn) error {
 	line := fmt.Sprintf("%s %d", aPing, store.NewToken())
-	if _, err := e.workers.Exec(ctx, "SELECT pg_notify($1, $2)", notifyChannel, line); err != nil {
+	if _, err := e.workers.Exec(ctx, notifyQuery, pgx.NamedArgs{"channel": notifyChannel, "lines": []string{line}}); err != nil {
 		return err
 	}
 	wait, cancel := context.WithTimeout(ctx, roundTrip)
@@ -232,9 +234,9 @@ func (p *poll) look(ctx context.Context, e *Engine, changed func(ids []ulid.ULID
 	if p.open == nil {
 		p.open, p.since = map[ulid.ULID]store.State{}, e.newest
 	}
-	ds, err := e.queryDeliveries(ctx, "look for changes in the database", "SELECT "+columns+
-		" FROM hubhook.delivery d WHERE d.id > $1 OR d.id = ANY ($2) ORDER BY d.id LIMIT $3",
-		pgtype.UUID{Bytes: p.since, Valid: true}, uuidsOf(slices.Collect(maps.Keys(p.open))), 2*pollMost)
+	ds, err := e.queryDeliveries(ctx, "look for changes in the database", query("changes"), pgx.NamedArgs{
+		"since": pgtype.UUID{Bytes: p.since, Valid: true}, "open": uuidsOf(slices.Collect(maps.Keys(p.open))), "limit": 2 * pollMost,
+	})
 	if err != nil {
 		return // whatever is wrong is met, and said, where deliveries are stored
 	}

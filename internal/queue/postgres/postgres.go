@@ -190,7 +190,7 @@ func (e *Engine) prepare(ctx context.Context, conn *pgx.Conn) error {
 	settings := map[string]string{}
 	for _, name := range []string{"server_version_num", "server_encoding", "fsync", "full_page_writes", "synchronous_commit"} {
 		var value string
-		if err := conn.QueryRow(ctx, "SELECT current_setting($1)", name).Scan(&value); err != nil {
+		if err := conn.QueryRow(ctx, query("setting"), pgx.NamedArgs{"name": name}).Scan(&value); err != nil {
 			return e.failed("look at the database's settings", err)
 		}
 		settings[name] = value
@@ -234,16 +234,16 @@ func (e *Engine) prepare(ctx context.Context, conn *pgx.Conn) error {
 		e.cfg.Warn(store.Advise(fmt.Errorf("the clocks of this machine and of the database's differ by %v; hubhook goes by the database's", ahead.Abs().Round(time.Millisecond)),
 			"let both follow a time server"))
 	}
-	if err := conn.QueryRow(ctx, "INSERT INTO hubhook.process (seen) VALUES (hubhook.now_1()) RETURNING id").Scan(&e.process); err != nil {
+	if err := conn.QueryRow(ctx, query("register")).Scan(&e.process); err != nil {
 		return e.failed("register with the database", err)
 	}
 	var last pgtype.UUID
-	if err := conn.QueryRow(ctx, "SELECT id FROM hubhook.delivery ORDER BY id DESC LIMIT 1").Scan(&last); err != nil && !errors.Is(err, pgx.ErrNoRows) {
+	if err := conn.QueryRow(ctx, query("newest")).Scan(&last); err != nil && !errors.Is(err, pgx.ErrNoRows) {
 		return e.failed("look for the newest delivery", err)
 	}
 	e.newest = last.Bytes
 	var others int64
-	if err := conn.QueryRow(ctx, "SELECT count(*) FROM hubhook.process WHERE id <> $1 AND seen > hubhook.now_1() - 30000000000", e.process).Scan(&others); err != nil {
+	if err := conn.QueryRow(ctx, query("others"), pgx.NamedArgs{"process": e.process}).Scan(&others); err != nil {
 		return e.failed("look for other processes", err)
 	}
 	e.others.Store(others)
@@ -258,9 +258,7 @@ func (e *Engine) migrate(ctx context.Context, conn *pgx.Conn) error {
 		}
 		var there, mayCreate, mayUse bool
 		var database, user string
-		if err := tx.QueryRow(ctx, `SELECT to_regnamespace('hubhook') IS NOT NULL, has_database_privilege(current_database(), 'CREATE'),
-			coalesce(has_schema_privilege(to_regnamespace('hubhook'), 'USAGE'), false), quote_ident(current_database()), quote_ident(current_user)`).
-			Scan(&there, &mayCreate, &mayUse, &database, &user); err != nil {
+		if err := tx.QueryRow(ctx, query("rights")).Scan(&there, &mayCreate, &mayUse, &database, &user); err != nil {
 			return e.failed("look for the schema hubhook", err)
 		}
 		switch {
@@ -307,7 +305,7 @@ func (e *Engine) migrate(ctx context.Context, conn *pgx.Conn) error {
 			return nil
 		}
 		for i, m := range migrations[have:] {
-			if _, err := tx.Conn().PgConn().Exec(ctx, m.sql).ReadAll(); err != nil {
+			if _, err := tx.Conn().PgConn().Exec(ctx, m.sql()).ReadAll(); err != nil {
 				return e.failed(fmt.Sprintf("bring the database's schema to version %d", have+i+1), err)
 			}
 			reader = m.reader
@@ -377,7 +375,7 @@ func (e *Engine) Close() error {
 	if w != nil {
 		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 		// Others need not wait for hints from here any more. Without this they find out by themselves.
-		_, _ = w.conn.Exec(ctx, "UPDATE hubhook.process SET seen = 0 WHERE id = $1", e.process)
+		_, _ = w.conn.Exec(ctx, query("deregister"), pgx.NamedArgs{"process": e.process})
 		cancel()
 		err = e.closeConn(w.conn)
 	}

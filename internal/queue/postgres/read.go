@@ -15,25 +15,22 @@ import (
 	"github.com/hubhook/hubhook/internal/queue/store"
 )
 
-// columns are those of a row_1, of a delivery d without content.
-const columns = `0::bigint, 0::bigint, 0::bigint,
-	d.id, d.endpoint, d.state, d.received, d.attempts, d.failures, d.interruptions,
-	d.duplicates, d.replays, d.synthetic, d.started, d.duration, d.run_at, d.replay_of,
-	d.merged_into, d.scope, d.action, d.repo_type, d.repo_name, d.webhook_id, d.reason,
-	d.burst, ` + noClaim
-
-const noClaim = "d.token, NULL::bigint, NULL::uuid[], NULL::bytea, NULL::bytea, NULL::smallint"
+var (
+	loadQuery     = query("load")
+	attemptsQuery = query("attempts")
+	listColumns   = placeholders.Replace("{columns}, d.token, {no content}")
+)
 
 // reading bounds a query for which the caller may wait for ever.
 func (e *Engine) reading(ctx context.Context) (context.Context, context.CancelFunc) {
 	return context.WithTimeout(ctx, readFor)
 }
 
-// queryDeliveries runs a query for columns.
-func (e *Engine) queryDeliveries(ctx context.Context, doing, query string, args ...any) ([]store.Delivery, error) {
+// queryDeliveries runs a query for a delivery's columns.
+func (e *Engine) queryDeliveries(ctx context.Context, doing, sql string, args ...any) ([]store.Delivery, error) {
 	ctx, cancel := e.reading(ctx)
 	defer cancel()
-	rows, err := queryRows(ctx, e.readers, query, args...)
+	rows, err := queryRows(ctx, e.readers, sql, args...)
 	if err != nil {
 		return nil, e.failed(doing, err)
 	}
@@ -46,13 +43,12 @@ func (e *Engine) queryDeliveries(ctx context.Context, doing, query string, args 
 
 func (e *Engine) Deliveries(ctx context.Context, ids []ulid.ULID) ([]store.Delivery, error) {
 	return e.queryDeliveries(ctx, "read deliveries from the database",
-		"SELECT "+columns+" FROM hubhook.delivery d WHERE d.id = ANY ($1) ORDER BY d.id", uuidsOf(ids))
+		query("deliveries"), pgx.NamedArgs{"ids": uuidsOf(ids)})
 }
 
 func (e *Engine) Unfinished(ctx context.Context, limit int) ([]store.Delivery, int, error) {
 	const doing = "read the unfinished deliveries from the database"
-	ds, err := e.queryDeliveries(ctx, doing, "SELECT "+columns+
-		" FROM hubhook.unfinished u JOIN hubhook.delivery d ON d.id = u.id ORDER BY u.id LIMIT $1", limit)
+	ds, err := e.queryDeliveries(ctx, doing, query("unfinished"), pgx.NamedArgs{"limit": limit})
 	if err != nil {
 		return nil, 0, err
 	}
@@ -70,7 +66,7 @@ func (e *Engine) Unfinished(ctx context.Context, limit int) ([]store.Delivery, i
 func (e *Engine) Counts(ctx context.Context) (store.Counts, error) {
 	ctx, cancel := e.reading(ctx)
 	defer cancel()
-	rows, err := e.readers.Query(ctx, `SELECT endpoint, state, sum(n)::bigint FROM hubhook.tally GROUP BY 1, 2 HAVING sum(n) <> 0`)
+	rows, err := e.readers.Query(ctx, query("counts"))
 	if err != nil {
 		return nil, e.failed("read the counts from the database", err)
 	}
@@ -91,18 +87,18 @@ func (e *Engine) TimeSeries(ctx context.Context, in store.TimeSpan, endpoint str
 	const doing = "read a time series from the database"
 	ctx, cancel := e.reading(ctx)
 	defer cancel()
-	// An id is never behind the clock, so it bounds the search; it may be ahead after the clock was set back.
 	var first ulid.ULID
 	if err := first.SetTime(uint64(max(0, in.From/int64(time.Millisecond)))); err != nil {
 		return e.failed(doing, err)
 	}
-	where, args := "d.id >= $4 AND d.received >= $1 AND d.received < $2", []any{in.From, in.To, in.Step, pgtype.UUID{Bytes: first, Valid: true}, int64(store.FinestDuration), store.ClassesPerE}
-	if endpoint != "" {
-		where, args = where+" AND d.endpoint = $7", append(args, store.Hash(endpoint))
+	args := pgx.NamedArgs{
+		"from": in.From, "to": in.To, "step": in.Step, "first": pgtype.UUID{Bytes: first, Valid: true},
+		"finest": int64(store.FinestDuration), "classes_per_e": store.ClassesPerE, "endpoint": nil,
 	}
-	// The classes are those of store.TimeSteps; what has no duration is in the lowest one.
-	rows, err := e.readers.Query(ctx, `SELECT (d.received - $1::bigint) / $3::bigint, d.state, count(*), count(d.duration), coalesce(max(d.duration), 0)
-		FROM hubhook.delivery d WHERE `+where+` GROUP BY 1, 2, floor(ln(greatest(d.duration, $5::bigint)::float8 / $5) * $6::float8)`, args...)
+	if endpoint != "" {
+		args["endpoint"] = store.Hash(endpoint)
+	}
+	rows, err := e.readers.Query(ctx, query("time_series"), args)
 	if err != nil {
 		return e.failed(doing, err)
 	}
@@ -116,13 +112,13 @@ func (e *Engine) TimeSeries(ctx context.Context, in store.TimeSpan, endpoint str
 
 func (e *Engine) List(ctx context.Context, f store.Filter) ([]store.Delivery, string, error) {
 	from, where, args := e.where(f)
-	query := "SELECT " + columns + " FROM " + from
+	sql := "SELECT " + listColumns + " FROM " + from
 	if len(where) > 0 {
-		query += " WHERE " + strings.Join(where, " AND ")
+		sql += " WHERE " + strings.Join(where, " AND ")
 	}
 	// One more than asked for shows whether there are more.
 	args = append(args, f.Limit+1)
-	ds, err := e.queryDeliveries(ctx, "list deliveries from the database", fmt.Sprintf("%s ORDER BY d.id DESC LIMIT $%d", query, len(args)), args...)
+	ds, err := e.queryDeliveries(ctx, "list deliveries from the database", fmt.Sprintf("%s ORDER BY d.id DESC LIMIT $%d", sql, len(args)), args...)
 	if err != nil {
 		return nil, "", err
 	}
@@ -249,11 +245,7 @@ func (e *Engine) Load(ctx context.Context, id ulid.ULID) (*store.Stored, error) 
 	ctx, cancel := e.reading(ctx)
 	defer cancel()
 	doing := "read delivery " + id.String() + " from the database"
-	rows, err := queryRows(ctx, e.readers, "SELECT "+strings.TrimSuffix(columns, noClaim)+
-		`u.token, u.serial,
-		CASE WHEN d.burst IS NOT NULL THEN ARRAY(SELECT m.id FROM hubhook.delivery m WHERE m.burst = d.burst AND m.state = 6 AND d.state <> 6 ORDER BY m.id) END,
-		c.header, c.body, c.encoding
-		FROM hubhook.delivery d LEFT JOIN hubhook.content c ON c.id = d.id LEFT JOIN hubhook.unfinished u ON u.id = d.id WHERE d.id = $1`, uuidOf(id))
+	rows, err := queryRows(ctx, e.readers, loadQuery, pgx.NamedArgs{"id": uuidOf(id)})
 	if err != nil {
 		return nil, e.failed(doing, err)
 	}
@@ -273,8 +265,7 @@ func (e *Engine) Get(ctx context.Context, id ulid.ULID) (*store.Record, error) {
 	r := &store.Record{Delivery: s.Delivery, Header: s.Header, Body: s.Body, Merged: s.Merged}
 	ctx, cancel := e.reading(ctx)
 	defer cancel()
-	rows, err := e.readers.Query(ctx, `SELECT n, started, duration, coalesce(error, ''), coalesce(stack, ''), output, result
-		FROM hubhook.attempt WHERE delivery = $1 ORDER BY n`, uuidOf(id))
+	rows, err := e.readers.Query(ctx, attemptsQuery, pgx.NamedArgs{"delivery": uuidOf(id)})
 	if err != nil {
 		return nil, e.failed(doing, err)
 	}

@@ -16,6 +16,12 @@ import (
 	"github.com/hubhook/hubhook/internal/queue/store"
 )
 
+var (
+	connectQuery  = query("connect")
+	findEndsQuery = query("find_ends")
+	resultsQuery  = query("results")
+)
+
 // writer is the connection that stores.
 type writer struct {
 	conn   *pgx.Conn
@@ -61,7 +67,7 @@ func (e *Engine) fence(ctx context.Context, w *writer) error {
 	for w.warned = true; w.warned; {
 		w.warned = false
 		var stored int64
-		err := w.conn.QueryRow(ctx, "SELECT epoch, batch FROM hubhook.connect_1($1, $2, $3, $4)", e.sync, e.process, ids, tokens).Scan(&w.epoch, &stored)
+		err := w.conn.QueryRow(ctx, connectQuery, pgx.NamedArgs{"sync": e.sync, "process": e.process, "ids": ids, "tokens": tokens}).Scan(&w.epoch, &stored)
 		if err != nil {
 			return err
 		}
@@ -230,7 +236,8 @@ func (e *Engine) pauseAfter(ctx context.Context, tries int) bool {
 // try makes a commit, and sees to it that it is where a commit must be.
 func (e *Engine) try(ctx context.Context, w *writer, c *commitCall) ([]row, error) {
 	w.warned = false
-	rows, err := queryRows(ctx, w.conn, commitQuery, append([]any{c.sync, e.process, w.epoch}, c.args...)...)
+	c.epoch = w.epoch
+	rows, err := queryRows(ctx, w.conn, commitQuery, c.args()...)
 	if err == nil && w.warned {
 		err = e.fence(ctx, w)
 	}
@@ -249,14 +256,12 @@ func (e *Engine) findEnds(ctx context.Context, w *writer, ends []*store.End) {
 	if lost == nil {
 		return
 	}
-	// The time that an attempt took, in nanoseconds, tells it from another process's.
-	rows, err := w.conn.Query(ctx, `SELECT e.place FROM unnest($1::uuid[], $2::bigint[], $3::bigint[], $4::bigint[]) WITH ORDINALITY AS e (id, n, started, duration, place)
-		WHERE EXISTS (SELECT FROM hubhook.delivery d WHERE d.id = e.id AND d.state <> 1 AND d.started = e.started AND d.duration = e.duration)
-			OR EXISTS (SELECT FROM hubhook.attempt a WHERE a.delivery = e.id AND a.n = e.n AND a.started = e.started AND a.duration = e.duration)`,
-		column(lost, func(k *store.End) pgtype.UUID { return uuidOf(k.ID) }),
-		column(lost, func(k *store.End) int64 { return int64(k.Attempt.N) }),
-		column(lost, func(k *store.End) int64 { return nanos(k.Attempt.Started) }),
-		column(lost, func(k *store.End) int64 { return int64(k.Attempt.Duration) }))
+	rows, err := w.conn.Query(ctx, findEndsQuery, pgx.NamedArgs{
+		"ids":       column(lost, func(k *store.End) pgtype.UUID { return uuidOf(k.ID) }),
+		"numbers":   column(lost, func(k *store.End) int64 { return int64(k.Attempt.N) }),
+		"started":   column(lost, func(k *store.End) int64 { return nanos(k.Attempt.Started) }),
+		"durations": column(lost, func(k *store.End) int64 { return int64(k.Attempt.Duration) }),
+	})
 	var places []int64
 	if err == nil {
 		places, err = pgx.CollectRows(rows, pgx.RowTo[int64])
@@ -272,8 +277,7 @@ func (e *Engine) findEnds(ctx context.Context, w *writer, ends []*store.End) {
 
 // results returns what the last commit returned.
 func (e *Engine) results(ctx context.Context, w *writer) ([]row, error) {
-	return queryRows(ctx, w.conn, `SELECT r.* FROM hubhook.writer w, LATERAL hubhook.rows_1(w.kinds, w.places, w.ids, w.ats) r
-		WHERE w.process = $1 AND w.kinds IS NOT NULL`, e.process)
+	return queryRows(ctx, w.conn, resultsQuery, pgx.NamedArgs{"process": e.process})
 }
 
 // Forget implements store.Engine. Only what a commit without an answer took along may be stored all the same.

@@ -1,0 +1,58 @@
+package postgres
+
+import (
+	"slices"
+	"strings"
+	"testing"
+)
+
+// A parameter of commit_1 that the call lacks would be an error of each commit, and one that it has too many as well.
+func TestCommitPassesTheParametersThatItsFunctionHas(t *testing.T) {
+	dir := t.TempDir()
+	e := openTest(t, databaseOf(t, dir), Config{})
+	defer func() {
+		if err := e.Close(); err != nil {
+			t.Error(err)
+		}
+	}()
+	var has []string
+	if err := e.readers.QueryRow(t.Context(), "SELECT proargnames[:pronargs] FROM pg_proc WHERE proname = 'commit_1'").Scan(&has); err != nil {
+		t.Fatal(err)
+	}
+	var passes []string
+	for _, p := range commitParams {
+		passes = append(passes, p.name)
+	}
+	slices.Sort(has)
+	slices.Sort(passes)
+	if !slices.Equal(has, passes) {
+		t.Errorf("commit_1 has the parameters\n%v\nand is called with\n%v", has, passes)
+	}
+}
+
+// What a file's SQL says of states, rows and columns must have been put in, and each file must be used.
+func TestSQLFilesAreComplete(t *testing.T) {
+	read := 0
+	for _, dir := range []string{"sql", "sql/schema"} {
+		entries, err := files.ReadDir(dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, f := range entries {
+			name, isSQL := strings.CutSuffix(strings.TrimPrefix(dir+"/"+f.Name(), "sql/"), ".sql")
+			if !isSQL {
+				continue
+			}
+			read++
+			if sql := query(name); strings.ContainsAny(strings.ReplaceAll(sql, "'{}'", ""), "{}") {
+				t.Errorf("%s.sql: a name in braces stands for nothing", name)
+			}
+			if step, ok := strings.CutPrefix(name, "schema/"); ok && !slices.ContainsFunc(migrations, func(m migration) bool { return slices.Contains(m.files, step) }) {
+				t.Errorf("%s.sql: no migration has it", name)
+			}
+		}
+	}
+	if read < 20 {
+		t.Errorf("%d files of SQL were found", read)
+	}
+}

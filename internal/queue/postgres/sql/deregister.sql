@@ -1,0 +1,1 @@
+UPDATE hubhook.process SET seen = 0 WHERE id = @process

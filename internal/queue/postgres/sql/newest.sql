@@ -1,0 +1,1 @@
+SELECT id FROM hubhook.delivery ORDER BY id DESC LIMIT 1

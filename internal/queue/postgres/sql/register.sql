@@ -1,0 +1,1 @@
+INSERT INTO hubhook.process (seen) VALUES (hubhook.now_1()) RETURNING id

@@ -1,0 +1,1 @@
+SELECT id FROM hubhook.unfinished WHERE state <> {running} ORDER BY id LIMIT 500
