@@ -7,8 +7,9 @@ import (
 	"testing"
 	"time"
 
-	"github.com/hubhook/hubhook/internal/testing/pgserver"
 	"github.com/oklog/ulid/v2"
+
+	"github.com/hubhook/hubhook/internal/testing/pgserver"
 
 	"github.com/hubhook/hubhook/internal/queue/store"
 )

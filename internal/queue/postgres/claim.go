@@ -2,7 +2,7 @@ package postgres
 
 import (
 	"context"
-	"maps"
+	"sync/atomic"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -18,7 +18,8 @@ var (
 	sweepQuery = query("sweep")
 )
 
-func (e *Engine) Claim(ctx context.Context, wants []store.Want) ([]*store.Stored, store.Remaining, error) {
+// Claim implements store.Sharing.
+func (c *claims) Claim(ctx context.Context, wants []store.Want) ([]*store.Stored, store.Remaining, error) {
 	left := store.Remaining{Due: map[string]bool{}, Suspects: map[string]bool{}, Oldest: map[string]time.Time{}}
 	ctx, cancel := context.WithTimeout(ctx, workFor)
 	defer cancel()
@@ -26,19 +27,17 @@ func (e *Engine) Claim(ctx context.Context, wants []store.Want) ([]*store.Stored
 	for _, w := range wants {
 		names[store.Hash(w.Endpoint)] = w.Endpoint
 	}
-	e.mu.Lock()
-	maps.Copy(e.served, names)
-	e.mu.Unlock()
-	rows, err := queryRows(ctx, e.workers, claimQuery, pgx.NamedArgs{
-		"process": e.process, "lease": int64(e.cfg.lease), "first_token": store.NewToken(),
-		"take_over": e.mayTakeOver(), "take_over_until": e.cfg.Now().Add(e.Skew() + e.cfg.lease/4).UnixNano(),
+	c.db.names.noteServed(names)
+	rows, err := queryRows(ctx, c.db.workers, claimQuery, pgx.NamedArgs{
+		"process": c.db.process, "lease": int64(c.db.cfg.lease), "first_token": store.NewToken(),
+		"take_over": c.mayTakeOver(), "take_over_until": c.db.cfg.Now().Add(c.db.Skew() + c.db.cfg.lease/4).UnixNano(),
 		"alone_after": store.AloneAfter, "dead_after": store.DeadAfter, "died": store.DiedReason, "interrupted": store.InterruptedText,
 		"endpoints": column(wants, func(w store.Want) int64 { return store.Hash(w.Endpoint) }),
 		"numbers":   column(wants, func(w store.Want) int64 { return int64(w.N) }),
 		"suspects":  column(wants, func(w store.Want) bool { return w.Suspects }),
 	})
 	if err != nil {
-		return nil, left, e.failed("claim deliveries from the database", err)
+		return nil, left, c.db.failed("claim deliveries from the database", err)
 	}
 	var claimed []*store.Stored
 	var taken []ulid.ULID
@@ -46,10 +45,10 @@ func (e *Engine) Claim(ctx context.Context, wants []store.Want) ([]*store.Stored
 		r := &rows[i]
 		switch r.kind {
 		case rowClaimed:
-			s, err := e.stored(r)
+			s, err := c.db.stored(r)
 			if err != nil {
 				// Its lease ends, and it is interrupted, until it is dead: nobody can read it.
-				e.cfg.Warn(e.failed("read delivery "+ulid.ULID(r.id).String(), err))
+				c.db.cfg.Warn(c.db.failed("read delivery "+ulid.ULID(r.id).String(), err))
 				continue
 			}
 			claimed = append(claimed, s)
@@ -58,10 +57,10 @@ func (e *Engine) Claim(ctx context.Context, wants []store.Want) ([]*store.Stored
 				left.Due[names[int64(r.endpoint)]] = true
 			}
 		case rowSuspects:
-			left.Suspects[e.endpointName(int64(r.endpoint))] = true
+			left.Suspects[c.db.endpointName(int64(r.endpoint))] = true
 		case rowOldest:
 			if id := ulid.ULID(r.id); id != (ulid.ULID{}) {
-				left.Oldest[e.endpointName(int64(r.endpoint))] = ulid.Time(id.Time())
+				left.Oldest[c.db.endpointName(int64(r.endpoint))] = ulid.Time(id.Time())
 			}
 		case rowRemaining:
 			left.Waiting = int(r.place)
@@ -73,35 +72,44 @@ func (e *Engine) Claim(ctx context.Context, wants []store.Want) ([]*store.Stored
 		}
 	}
 	if taken != nil {
-		e.tellAll(taken)
+		c.hints.tellAll(taken)
 	}
 	return claimed, left, nil
+}
+
+// claims starts deliveries for this process, and keeps the leases of those that run here.
+type claims struct {
+	db      *database
+	hints   *hints
+	renewed atomic.Int64 // when claims were last renewed, in Unix nanoseconds; 0: the last try failed
+	good    atomic.Int64 // since when that has gone well without a break longer than a lease
 }
 
 // mayTakeOver reports whether claims that were not renewed are given up for lost: only once this process could have renewed
 // its own for a whole lease, up to now. After the server, or all machines, stood still, the owners first get the time to
 // renew theirs.
-func (e *Engine) mayTakeOver() bool {
-	since, last := time.Unix(0, e.good.Load()), time.Unix(0, e.renewed.Load())
-	return time.Since(last) < e.cfg.lease && last.Sub(since) > e.cfg.lease
+func (c *claims) mayTakeOver() bool {
+	since, last := time.Unix(0, c.good.Load()), time.Unix(0, c.renewed.Load())
+	return time.Since(last) < c.db.cfg.lease && last.Sub(since) > c.db.cfg.lease
 }
 
-func (e *Engine) Renew(ctx context.Context, claims []store.Lease) ([]store.LostLease, error) {
+// Renew implements store.Sharing.
+func (c *claims) Renew(ctx context.Context, claims []store.Lease) ([]store.LostLease, error) {
 	ctx, cancel := context.WithTimeout(ctx, workFor)
 	defer cancel()
-	sent, began := e.cfg.Now(), time.Now()
-	rows, err := queryRows(ctx, e.workers, renewQuery, pgx.NamedArgs{
-		"process": e.process, "lease": int64(e.cfg.lease),
+	sent, began := c.db.cfg.Now(), time.Now()
+	rows, err := queryRows(ctx, c.db.workers, renewQuery, pgx.NamedArgs{
+		"process": c.db.process, "lease": int64(c.db.cfg.lease),
 		"ids":    column(claims, func(h store.Lease) pgtype.UUID { return uuidOf(h.ID) }),
 		"tokens": column(claims, func(h store.Lease) int64 { return h.Token }),
 	})
 	if err != nil {
-		e.renewed.Store(0)
-		return nil, e.failed("renew the claims in the database", err)
+		c.renewed.Store(0)
+		return nil, c.db.failed("renew the claims in the database", err)
 	}
 	now := time.Now().Round(0) // without the monotonic clock, which may stand still when a machine does
-	if now.Sub(time.Unix(0, e.renewed.Swap(now.UnixNano()))) > e.cfg.lease {
-		e.good.Store(now.UnixNano())
+	if now.Sub(time.Unix(0, c.renewed.Swap(now.UnixNano()))) > c.db.cfg.lease {
+		c.good.Store(now.UnixNano())
 	}
 	var gone []store.LostLease
 	for i := range rows {
@@ -114,15 +122,15 @@ func (e *Engine) Renew(ctx context.Context, claims []store.Lease) ([]store.LostL
 			}
 			gone = append(gone, l)
 		case rowProcess:
-			e.others.Store(int64(r.place))
-			e.noteClock(sent, time.Since(began), int64(r.at))
+			c.hints.others.Store(int64(r.place))
+			c.db.clock.note(sent, time.Since(began), int64(r.at))
 		}
 	}
 	return gone, nil
 }
 
 // Sweep implements store.Engine. Of processes that do so at the same time, one does it.
-func (e *Engine) Sweep(ctx context.Context, r store.Retention) (more bool, err error) {
+func (c *claims) Sweep(ctx context.Context, r store.Retention) (more bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, workFor)
 	defer cancel()
 	var before ulid.ULID
@@ -130,39 +138,11 @@ func (e *Engine) Sweep(ctx context.Context, r store.Retention) (more bool, err e
 		return false, err
 	}
 	var n int64
-	err = e.workers.QueryRow(ctx, sweepQuery, pgx.NamedArgs{
-		"process": e.process, "before": pgtype.UUID{Bytes: before, Valid: true}, "keep_count": int64(r.Count), "rows": int64(r.Rows),
+	err = c.db.workers.QueryRow(ctx, sweepQuery, pgx.NamedArgs{
+		"process": c.db.process, "before": pgtype.UUID{Bytes: before, Valid: true}, "keep_count": int64(r.Count), "rows": int64(r.Rows),
 	}).Scan(&n)
 	if err != nil {
-		return false, e.failed("remove deliveries from the database", err)
+		return false, c.db.failed("remove deliveries from the database", err)
 	}
 	return n == int64(r.Rows), nil
-}
-
-func (e *Engine) DiscardAll(reason string) (n int, err error) {
-	for {
-		ctx, cancel := context.WithTimeout(e.life, workFor)
-		rows, err := e.workers.Query(ctx, query("unfinished_ids"))
-		if err != nil {
-			cancel()
-			return n, e.failed("look for unfinished deliveries in the database", err)
-		}
-		ids, err := pgx.CollectRows(rows, pgx.RowTo[pgtype.UUID])
-		cancel()
-		if err != nil || len(ids) == 0 {
-			return n, e.failed("look for unfinished deliveries in the database", err)
-		}
-		b := &store.Batch{}
-		for _, id := range ids {
-			b.Discards = append(b.Discards, &store.Discard{ID: id.Bytes, Reason: reason})
-		}
-		if err := e.Commit(b); err != nil {
-			return n, err
-		}
-		for _, d := range b.Discards {
-			if d.After != nil && !d.Before.Finished() {
-				n++
-			}
-		}
-	}
 }

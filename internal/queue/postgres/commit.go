@@ -2,7 +2,6 @@ package postgres
 
 import (
 	"cmp"
-	"context"
 	"crypto/sha256"
 	"encoding/binary"
 	"fmt"
@@ -11,7 +10,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgtype"
 	"github.com/oklog/ulid/v2"
 
@@ -174,10 +172,10 @@ func webhookKey(endpoint, webhookID string) ulid.ULID {
 // burstKey is a burst's key among those of all endpoints.
 type burstKey struct{ endpoint, key int64 }
 
-// encode makes the arguments of commit_1. It is called with mu held.
-func (e *Engine) encode(b *store.Batch, number int64) *commitCall {
+// encode makes a call of commit_1 with the changes of a batch.
+func (cs *commits) encode(b *store.Batch, number int64) *commitCall {
 	c := &commitCall{
-		number: number, lease: int64(e.cfg.lease), process: e.process, sync: e.sync, names: map[int64]string{},
+		number: number, lease: int64(cs.db.cfg.lease), process: cs.db.process, sync: cs.db.sync, names: map[int64]string{},
 		ends: b.Ends, discards: b.Discards, arrivals: b.Arrivals,
 		round: make([]int64, len(b.Arrivals)), hash: make([]pgtype.UUID, len(b.Arrivals)),
 	}
@@ -194,7 +192,7 @@ func (e *Engine) encode(b *store.Batch, number int64) *commitCall {
 	for i, a := range b.Arrivals {
 		a.First, a.Behind, a.Merged, a.RunAt = nil, false, nil, time.Time{}
 		endpoint := store.Hash(a.Stored.Endpoint)
-		if e.endpoints[endpoint] == "" {
+		if !cs.db.names.isStored(endpoint) {
 			c.names[endpoint] = a.Stored.Endpoint
 		}
 		if a.Dedupe {
@@ -247,12 +245,8 @@ func nanos(t time.Time) int64 {
 }
 
 // apply fills the results of a commit into its batch.
-func (e *Engine) apply(b *store.Batch, c *commitCall, rows []row) {
-	e.mu.Lock()
-	for id, name := range c.names {
-		e.endpoints[id] = name
-	}
-	e.mu.Unlock()
+func (cs *commits) apply(b *store.Batch, c *commitCall, rows []row) {
+	cs.db.names.noteStored(c.names)
 	for i := range rows {
 		r := &rows[i]
 		place := int(r.place) - 1
@@ -260,41 +254,16 @@ func (e *Engine) apply(b *store.Batch, c *commitCall, rows []row) {
 		case rowLost:
 			b.Ends[place].Lost = true
 		case rowDiscarded:
-			b.Discards[place].Before, b.Discards[place].After = store.StateNames[r.at], e.narrow(r)
+			b.Discards[place].Before, b.Discards[place].After = store.StateNames[r.at], cs.db.narrow(r)
 		case rowFirst:
-			d := e.delivery(r)
+			d := cs.db.delivery(r)
 			b.Arrivals[place].First = &d
 		case rowMerged:
-			b.Arrivals[place].Merged = e.narrow(r)
+			b.Arrivals[place].Merged = cs.db.narrow(r)
 		case rowBurst:
 			b.Arrivals[place].RunAt = time.Unix(0, int64(r.at))
 		case rowBehind:
 			b.Arrivals[place].Behind = true
 		}
 	}
-}
-
-// endpointName returns the name of an endpoint, which another process may have been the first to store.
-func (e *Engine) endpointName(id int64) string {
-	e.mu.Lock()
-	name, ok := e.endpoints[id]
-	if !ok {
-		name, ok = e.served[id]
-	}
-	e.mu.Unlock()
-	if ok {
-		return name
-	}
-	ctx, cancel := context.WithTimeout(e.life, workFor)
-	defer cancel()
-	var stored string
-	if err := e.workers.QueryRow(ctx, query("endpoint_name"), pgx.NamedArgs{"id": id}).Scan(&stored); err != nil {
-		e.cfg.Warn(e.failed("look up an endpoint's name", err))
-		return ""
-	}
-	name = unescapeText(stored)
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	e.endpoints[id] = name
-	return name
 }

@@ -70,8 +70,8 @@ func TestCommitsDoNotBlockEachOther(t *testing.T) {
 
 func TestTheClockThatIsKnownStaysUntilItIsWrong(t *testing.T) {
 	sent := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
-	e := &Engine{}
-	for _, c := range []struct {
+	c := &clock{}
+	for _, a := range []struct {
 		what        string
 		took, there time.Duration // there is the server's clock at the answer, since sent
 		want        time.Duration
@@ -82,9 +82,9 @@ func TestTheClockThatIsKnownStaysUntilItIsWrong(t *testing.T) {
 		{"one that does not fit tells", 2 * time.Second, 6 * time.Second, 5 * time.Second},
 		{"backwards too", 2 * time.Millisecond, -time.Hour, -time.Hour - time.Millisecond},
 	} {
-		e.noteClock(sent, c.took, sent.Add(c.there).UnixNano())
-		if e.Skew() != c.want {
-			t.Errorf("%s: the server's clock is %v ahead; want %v", c.what, e.Skew(), c.want)
+		c.note(sent, a.took, sent.Add(a.there).UnixNano())
+		if c.skew() != a.want {
+			t.Errorf("%s: the server's clock is %v ahead; want %v", a.what, c.skew(), a.want)
 		}
 	}
 }

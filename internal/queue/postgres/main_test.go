@@ -5,8 +5,9 @@ import (
 	"os"
 	"testing"
 
-	"github.com/hubhook/hubhook/internal/testing/pgserver"
 	"go.uber.org/goleak"
+
+	"github.com/hubhook/hubhook/internal/testing/pgserver"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(testsWithServer{m}) }

@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -40,19 +42,35 @@ type told struct {
 	here bool // this process too: what happened was nothing that its Queue has done
 }
 
-func (e *Engine) Tell(changed []ulid.ULID, due bool) {
-	if e.others.Load() == 0 {
+// hints tells other processes what changes here, and hears what they tell.
+type hints struct {
+	db      *database
+	reads   *reads
+	others  atomic.Int64  // processes that were at work lately, besides this one
+	telling chan struct{} // asks for what is untold to be told
+
+	mu     sync.Mutex
+	untold told
+}
+
+func newHints(db *database, r *reads) *hints {
+	return &hints{db: db, reads: r, telling: make(chan struct{}, 1)}
+}
+
+// Tell implements store.Sharing.
+func (h *hints) Tell(changed []ulid.ULID, due bool) {
+	if h.others.Load() == 0 {
 		return
 	}
-	e.note(changed, due, false)
+	h.note(changed, due, false)
 }
 
 // tellAll tells all processes, this one too.
-func (e *Engine) tellAll(changed []ulid.ULID) { e.note(changed, true, true) }
+func (h *hints) tellAll(changed []ulid.ULID) { h.note(changed, true, true) }
 
-func (e *Engine) note(changed []ulid.ULID, due, here bool) {
-	e.mu.Lock()
-	t := &e.untold
+func (h *hints) note(changed []ulid.ULID, due, here bool) {
+	h.mu.Lock()
+	t := &h.untold
 	if t.ids == nil {
 		t.ids = map[ulid.ULID]struct{}{}
 	}
@@ -64,34 +82,34 @@ func (e *Engine) note(changed []ulid.ULID, due, here bool) {
 		}
 		t.ids[id] = struct{}{}
 	}
-	e.mu.Unlock()
+	h.mu.Unlock()
 	select {
-	case e.telling <- struct{}{}:
+	case h.telling <- struct{}{}:
 	default:
 	}
 }
 
 // teller tells what has changed, not too often. Nobody relies on it, so what can't be told is let go.
-func (e *Engine) teller() {
+func (h *hints) teller() {
 	pause := time.NewTimer(tellEvery)
 	defer pause.Stop()
 	for {
 		select {
-		case <-e.life.Done():
+		case <-h.db.life.Done():
 			return
-		case <-e.telling:
+		case <-h.telling:
 		}
-		e.mu.Lock()
-		t := e.untold
-		e.untold = told{}
-		e.mu.Unlock()
-		ctx, cancel := context.WithTimeout(e.life, workFor)
+		h.mu.Lock()
+		t := h.untold
+		h.untold = told{}
+		h.mu.Unlock()
+		ctx, cancel := context.WithTimeout(h.db.life, workFor)
 		// In a transaction of its own, and on another connection than the one that stores: it would wait for a standby there.
-		_, _ = e.workers.Exec(ctx, notifyQuery, pgx.NamedArgs{"channel": notifyChannel, "lines": e.lines(t)})
+		_, _ = h.db.workers.Exec(ctx, notifyQuery, pgx.NamedArgs{"channel": notifyChannel, "lines": h.lines(t)})
 		cancel()
 		pause.Reset(tellEvery)
 		select {
-		case <-e.life.Done():
+		case <-h.db.life.Done():
 			return
 		case <-pause.C:
 		}
@@ -99,8 +117,8 @@ func (e *Engine) teller() {
 }
 
 // lines returns notifications: the sender, whether something is due, and ids.
-func (e *Engine) lines(t told) []string {
-	from := strconv.Itoa(int(e.process))
+func (h *hints) lines(t told) []string {
+	from := strconv.Itoa(int(h.db.process))
 	if t.here {
 		from = everyone
 	}
@@ -116,13 +134,13 @@ func (e *Engine) lines(t told) []string {
 }
 
 // heard reads a notification. ok is false for one that is not for this process.
-func (e *Engine) heard(line string) (ids []ulid.ULID, due, ok bool) {
+func (h *hints) heard(line string) (ids []ulid.ULID, due, ok bool) {
 	from, rest, _ := strings.Cut(line, " ")
 	switch from {
-	case strconv.Itoa(int(e.process)):
+	case strconv.Itoa(int(h.db.process)):
 		return nil, false, false
 	case aPing: // another process has begun to listen; until the next renewal nobody else tells of it
-		e.others.CompareAndSwap(0, 1)
+		h.others.CompareAndSwap(0, 1)
 		return nil, false, false
 	}
 	isDue, list, _ := strings.Cut(rest, " ")
@@ -135,22 +153,22 @@ func (e *Engine) heard(line string) (ids []ulid.ULID, due, ok bool) {
 }
 
 // Follow implements store.Sharing.
-func (e *Engine) Follow(ctx context.Context, changed func(ids []ulid.ULID, due bool)) {
+func (h *hints) Follow(ctx context.Context, changed func(ids []ulid.ULID, due bool)) {
 	p := &poll{}
 	pause := time.NewTimer(pollEvery)
 	defer pause.Stop()
 	for {
-		err := e.listen(ctx, changed)
+		err := h.listen(ctx, changed)
 		if ctx.Err() != nil {
 			return
 		}
 		if errors.Is(err, errNoNotifications) {
-			e.cfg.Warn(store.Advise(fmt.Errorf("listen to the database: %w; changes of other processes are looked for every %v", err, pollEvery),
+			h.db.cfg.Warn(store.Advise(fmt.Errorf("listen to the database: %w; changes of other processes are looked for every %v", err, pollEvery),
 				"use a direct connection, or a pooler in session mode, to see them at once"))
 		}
 		// What happened while nobody listened is looked for, and so is what goes on where listening is no use.
 		for {
-			p.look(ctx, e, changed)
+			p.look(ctx, h.reads, changed)
 			pause.Reset(pollEvery)
 			select {
 			case <-ctx.Done():
@@ -165,16 +183,16 @@ func (e *Engine) Follow(ctx context.Context, changed func(ids []ulid.ULID, due b
 }
 
 // listen passes on what other processes tell, until the connection is lost.
-func (e *Engine) listen(ctx context.Context, changed func(ids []ulid.ULID, due bool)) error {
-	conn, err := pgx.ConnectConfig(ctx, e.conf)
+func (h *hints) listen(ctx context.Context, changed func(ids []ulid.ULID, due bool)) error {
+	conn, err := pgx.ConnectConfig(ctx, h.db.conf)
 	if err != nil {
 		return err
 	}
-	defer func() { _ = e.closeConn(conn) }()
+	defer func() { _ = h.db.closeConn(conn) }()
 	if _, err := conn.Exec(ctx, "LISTEN "+notifyChannel); err != nil {
 		return err
 	}
-	if err := e.tryWay(ctx, conn); err != nil {
+	if err := h.tryWay(ctx, conn); err != nil {
 		return err
 	}
 	changed(nil, true)
@@ -186,7 +204,7 @@ func (e *Engine) listen(ctx context.Context, changed func(ids []ulid.ULID, due b
 		case ctx.Err() != nil:
 			return ctx.Err()
 		case err == nil:
-			if ids, due, ok := e.heard(n.Payload); ok {
+			if ids, due, ok := h.heard(n.Payload); ok {
 				changed(ids, due)
 			}
 		case conn.IsClosed():
@@ -203,9 +221,9 @@ func (e *Engine) listen(ctx context.Context, changed func(ids []ulid.ULID, due b
 }
 
 // tryWay finds out whether notifications arrive.
-func (e *Engine) tryWay(ctx context.Context, conn *pgx.Conn) error {
+func (h *hints) tryWay(ctx context.Context, conn *pgx.Conn) error {
 	line := fmt.Sprintf("%s %d", aPing, store.NewToken())
-	if _, err := e.workers.Exec(ctx, notifyQuery, pgx.NamedArgs{"channel": notifyChannel, "lines": []string{line}}); err != nil {
+	if _, err := h.db.workers.Exec(ctx, notifyQuery, pgx.NamedArgs{"channel": notifyChannel, "lines": []string{line}}); err != nil {
 		return err
 	}
 	wait, cancel := context.WithTimeout(ctx, roundTrip)
@@ -230,11 +248,11 @@ type poll struct {
 	open  map[ulid.ULID]store.State // deliveries that were unfinished when they were last looked at
 }
 
-func (p *poll) look(ctx context.Context, e *Engine, changed func(ids []ulid.ULID, due bool)) {
+func (p *poll) look(ctx context.Context, r *reads, changed func(ids []ulid.ULID, due bool)) {
 	if p.open == nil {
-		p.open, p.since = map[ulid.ULID]store.State{}, e.newest
+		p.open, p.since = map[ulid.ULID]store.State{}, r.db.newest
 	}
-	ds, err := e.queryDeliveries(ctx, "look for changes in the database", query("changes"), pgx.NamedArgs{
+	ds, err := r.queryDeliveries(ctx, "look for changes in the database", query("changes"), pgx.NamedArgs{
 		"since": pgtype.UUID{Bytes: p.since, Valid: true}, "open": uuidsOf(slices.Collect(maps.Keys(p.open))), "limit": 2 * pollMost,
 	})
 	if err != nil {

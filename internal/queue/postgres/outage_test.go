@@ -11,8 +11,9 @@ import (
 	"testing"
 	"time"
 
-	"github.com/hubhook/hubhook/internal/testing/pgserver"
 	"github.com/oklog/ulid/v2"
+
+	"github.com/hubhook/hubhook/internal/testing/pgserver"
 
 	"github.com/hubhook/hubhook/internal/queue/store/storetest"
 
@@ -227,11 +228,11 @@ func TestKeepsWhatOthersAreDuplicatesOf(t *testing.T) {
 	if second := named("first"); second.First == nil || second.First.ID != first.Stored.ID {
 		t.Fatalf("the second one is a duplicate of %+v", second.First)
 	}
-	e.mu.Lock()
+	e.commits.mu.Lock()
 	for _, a := range []*store.Arrival{alone, first} {
 		e.forgotten[a.Stored.ULID] = a.Stored.Token
 	}
-	e.mu.Unlock()
+	e.commits.mu.Unlock()
 	b.Store(nil)
 	if _, err := b.Get(t.Context(), alone.Stored.ULID); !errors.Is(err, store.ErrNotFound) {
 		t.Errorf("what was refused is still there: %v", err)
@@ -489,7 +490,7 @@ func TestPoll(t *testing.T) {
 	p := &poll{}
 	look := func() (ids []ulid.ULID) {
 		t.Helper()
-		p.look(t.Context(), two, func(changed []ulid.ULID, due bool) {
+		p.look(t.Context(), two.reads, func(changed []ulid.ULID, due bool) {
 			if !due {
 				t.Error("a poll can't know that nothing is due")
 			}

@@ -21,38 +21,43 @@ var (
 	listColumns   = placeholders.Replace("{columns}, d.token, {no content}")
 )
 
+// reads answers queries.
+type reads struct{ db *database }
+
 // reading bounds a query for which the caller may wait for ever.
-func (e *Engine) reading(ctx context.Context) (context.Context, context.CancelFunc) {
+func (rd *reads) reading(ctx context.Context) (context.Context, context.CancelFunc) {
 	return context.WithTimeout(ctx, readFor)
 }
 
 // queryDeliveries runs a query for a delivery's columns.
-func (e *Engine) queryDeliveries(ctx context.Context, doing, sql string, args ...any) ([]store.Delivery, error) {
-	ctx, cancel := e.reading(ctx)
+func (rd *reads) queryDeliveries(ctx context.Context, doing, sql string, args ...any) ([]store.Delivery, error) {
+	ctx, cancel := rd.reading(ctx)
 	defer cancel()
-	rows, err := queryRows(ctx, e.readers, sql, args...)
+	rows, err := queryRows(ctx, rd.db.readers, sql, args...)
 	if err != nil {
-		return nil, e.failed(doing, err)
+		return nil, rd.db.failed(doing, err)
 	}
 	var ds []store.Delivery
 	for i := range rows {
-		ds = append(ds, e.delivery(&rows[i]))
+		ds = append(ds, rd.db.delivery(&rows[i]))
 	}
 	return ds, nil
 }
 
-func (e *Engine) Deliveries(ctx context.Context, ids []ulid.ULID) ([]store.Delivery, error) {
-	return e.queryDeliveries(ctx, "read deliveries from the database",
+// Deliveries implements store.Sharing.
+func (rd *reads) Deliveries(ctx context.Context, ids []ulid.ULID) ([]store.Delivery, error) {
+	return rd.queryDeliveries(ctx, "read deliveries from the database",
 		query("deliveries"), pgx.NamedArgs{"ids": uuidsOf(ids)})
 }
 
-func (e *Engine) Unfinished(ctx context.Context, limit int) ([]store.Delivery, int, error) {
+// Unfinished implements store.Engine.
+func (rd *reads) Unfinished(ctx context.Context, limit int) ([]store.Delivery, int, error) {
 	const doing = "read the unfinished deliveries from the database"
-	ds, err := e.queryDeliveries(ctx, doing, query("unfinished"), pgx.NamedArgs{"limit": limit})
+	ds, err := rd.queryDeliveries(ctx, doing, query("unfinished"), pgx.NamedArgs{"limit": limit})
 	if err != nil {
 		return nil, 0, err
 	}
-	counts, err := e.Counts(ctx)
+	counts, err := rd.Counts(ctx)
 	if err != nil {
 		return nil, 0, err
 	}
@@ -63,33 +68,35 @@ func (e *Engine) Unfinished(ctx context.Context, limit int) ([]store.Delivery, i
 	return ds, int(n), nil
 }
 
-func (e *Engine) Counts(ctx context.Context) (store.Counts, error) {
-	ctx, cancel := e.reading(ctx)
+// Counts implements store.Engine.
+func (rd *reads) Counts(ctx context.Context) (store.Counts, error) {
+	ctx, cancel := rd.reading(ctx)
 	defer cancel()
-	rows, err := e.readers.Query(ctx, query("counts"))
+	rows, err := rd.db.readers.Query(ctx, query("counts"))
 	if err != nil {
-		return nil, e.failed("read the counts from the database", err)
+		return nil, rd.db.failed("read the counts from the database", err)
 	}
 	all := store.Counts{}
 	var endpoint, state, n int64
 	_, err = pgx.ForEachRow(rows, []any{&endpoint, &state, &n}, func() error {
-		name := e.endpointName(endpoint)
+		name := rd.db.endpointName(endpoint)
 		if all[name] == nil {
 			all[name] = map[store.State]int64{}
 		}
 		all[name][store.StateNames[state]] = n
 		return nil
 	})
-	return all, e.failed("read the counts from the database", err)
+	return all, rd.db.failed("read the counts from the database", err)
 }
 
-func (e *Engine) TimeSeries(ctx context.Context, in store.TimeSpan, endpoint string, add func(store.Alike)) error {
+// TimeSeries implements store.Engine.
+func (rd *reads) TimeSeries(ctx context.Context, in store.TimeSpan, endpoint string, add func(store.Alike)) error {
 	const doing = "read a time series from the database"
-	ctx, cancel := e.reading(ctx)
+	ctx, cancel := rd.reading(ctx)
 	defer cancel()
 	var first ulid.ULID
 	if err := first.SetTime(uint64(max(0, in.From/int64(time.Millisecond)))); err != nil {
-		return e.failed(doing, err)
+		return rd.db.failed(doing, err)
 	}
 	args := pgx.NamedArgs{
 		"from": in.From, "to": in.To, "step": in.Step, "first": pgtype.UUID{Bytes: first, Valid: true},
@@ -98,27 +105,28 @@ func (e *Engine) TimeSeries(ctx context.Context, in store.TimeSpan, endpoint str
 	if endpoint != "" {
 		args["endpoint"] = store.Hash(endpoint)
 	}
-	rows, err := e.readers.Query(ctx, query("time_series"), args)
+	rows, err := rd.db.readers.Query(ctx, query("time_series"), args)
 	if err != nil {
-		return e.failed(doing, err)
+		return rd.db.failed(doing, err)
 	}
 	var l store.Alike
 	_, err = pgx.ForEachRow(rows, []any{&l.Step, &l.State, &l.N, &l.Timed, &l.Longest}, func() error {
 		add(l)
 		return nil
 	})
-	return e.failed(doing, err)
+	return rd.db.failed(doing, err)
 }
 
-func (e *Engine) List(ctx context.Context, f store.Filter) ([]store.Delivery, string, error) {
-	from, where, args := e.where(f)
+// List implements store.Engine.
+func (rd *reads) List(ctx context.Context, f store.Filter) ([]store.Delivery, string, error) {
+	from, where, args := rd.where(f)
 	sql := "SELECT " + listColumns + " FROM " + from
 	if len(where) > 0 {
 		sql += " WHERE " + strings.Join(where, " AND ")
 	}
 	// One more than asked for shows whether there are more.
 	args = append(args, f.Limit+1)
-	ds, err := e.queryDeliveries(ctx, "list deliveries from the database", fmt.Sprintf("%s ORDER BY d.id DESC LIMIT $%d", sql, len(args)), args...)
+	ds, err := rd.queryDeliveries(ctx, "list deliveries from the database", fmt.Sprintf("%s ORDER BY d.id DESC LIMIT $%d", sql, len(args)), args...)
 	if err != nil {
 		return nil, "", err
 	}
@@ -130,7 +138,7 @@ func (e *Engine) List(ctx context.Context, f store.Filter) ([]store.Delivery, st
 }
 
 // where returns the tables and conditions of a filter.
-func (e *Engine) where(f store.Filter) (from string, where []string, args []any) {
+func (rd *reads) where(f store.Filter) (from string, where []string, args []any) {
 	// and adds a condition, in which each ? stands for the next value.
 	and := func(cond string, values ...any) {
 		for _, v := range values {
@@ -241,33 +249,35 @@ func idPart(part string) (cond string, values []any) {
 	return "CASE WHEN " + strings.Join(bytes, " OR ") + " THEN " + exact + " ELSE false END", append(values, bits)
 }
 
-func (e *Engine) Load(ctx context.Context, id ulid.ULID) (*store.Stored, error) {
-	ctx, cancel := e.reading(ctx)
+// Load implements store.Engine.
+func (rd *reads) Load(ctx context.Context, id ulid.ULID) (*store.Stored, error) {
+	ctx, cancel := rd.reading(ctx)
 	defer cancel()
 	doing := "read delivery " + id.String() + " from the database"
-	rows, err := queryRows(ctx, e.readers, loadQuery, pgx.NamedArgs{"id": uuidOf(id)})
+	rows, err := queryRows(ctx, rd.db.readers, loadQuery, pgx.NamedArgs{"id": uuidOf(id)})
 	if err != nil {
-		return nil, e.failed(doing, err)
+		return nil, rd.db.failed(doing, err)
 	}
 	if len(rows) == 0 {
 		return nil, store.ErrNotFound
 	}
-	s, err := e.stored(&rows[0])
-	return s, e.failed(doing, err)
+	s, err := rd.db.stored(&rows[0])
+	return s, rd.db.failed(doing, err)
 }
 
-func (e *Engine) Get(ctx context.Context, id ulid.ULID) (*store.Record, error) {
-	s, err := e.Load(ctx, id)
+// Get implements store.Engine.
+func (rd *reads) Get(ctx context.Context, id ulid.ULID) (*store.Record, error) {
+	s, err := rd.Load(ctx, id)
 	if err != nil {
 		return nil, err
 	}
 	doing := "read the attempts of " + id.String() + " from the database"
 	r := &store.Record{Delivery: s.Delivery, Header: s.Header, Body: s.Body, Merged: s.Merged}
-	ctx, cancel := e.reading(ctx)
+	ctx, cancel := rd.reading(ctx)
 	defer cancel()
-	rows, err := e.readers.Query(ctx, attemptsQuery, pgx.NamedArgs{"delivery": uuidOf(id)})
+	rows, err := rd.db.readers.Query(ctx, attemptsQuery, pgx.NamedArgs{"delivery": uuidOf(id)})
 	if err != nil {
-		return nil, e.failed(doing, err)
+		return nil, rd.db.failed(doing, err)
 	}
 	r.AttemptList, err = pgx.CollectRows(rows, func(row pgx.CollectableRow) (a store.Attempt, err error) {
 		a.Ended = true
@@ -277,7 +287,7 @@ func (e *Engine) Get(ctx context.Context, id ulid.ULID) (*store.Record, error) {
 		return a, err
 	})
 	if err != nil {
-		return nil, e.failed(doing, err)
+		return nil, rd.db.failed(doing, err)
 	}
 	r.AddUnwritten(s.Started)
 	return r, nil

@@ -90,11 +90,11 @@ func queryRows(ctx context.Context, q querier, sql string, args ...any) ([]row, 
 }
 
 // delivery makes a Delivery of a row.
-func (e *Engine) delivery(r *row) store.Delivery {
+func (db *database) delivery(r *row) store.Delivery {
 	str := func(s zeronull.Text) string { return unescapeText(string(s)) }
 	d := store.Delivery{
 		ID:       ulid.ULID(r.id).String(),
-		Endpoint: e.endpointName(int64(r.endpoint)), State: store.StateNames[r.state], Reason: str(r.reason),
+		Endpoint: db.endpointName(int64(r.endpoint)), State: store.StateNames[r.state], Reason: str(r.reason),
 		WebhookID: str(r.webhookID), Synthetic: r.synthetic.Bool, Received: time.Unix(0, int64(r.received)),
 		Scope: str(r.scope), Action: str(r.action), RepoType: str(r.repoType), RepoName: str(r.repoName),
 		Attempts: int(r.attempts), Duplicates: int(r.duplicates), Replays: int(r.replays), Duration: time.Duration(r.duration),
@@ -112,9 +112,9 @@ func (e *Engine) delivery(r *row) store.Delivery {
 }
 
 // narrow makes a stored delivery of a row without content.
-func (e *Engine) narrow(r *row) *store.Stored {
+func (db *database) narrow(r *row) *store.Stored {
 	s := &store.Stored{
-		Delivery: e.delivery(r), ULID: ulid.ULID(r.id), Failures: int(r.failures), Interruptions: int(r.interruptions),
+		Delivery: db.delivery(r), ULID: ulid.ULID(r.id), Failures: int(r.failures), Interruptions: int(r.interruptions),
 		Serial: int64(r.serial), Burst: store.Key(ulid.ULID(r.burst)), Token: int64(r.token),
 	}
 	if r.started != 0 {
@@ -127,8 +127,8 @@ func (e *Engine) narrow(r *row) *store.Stored {
 }
 
 // stored makes a stored delivery of a row with content.
-func (e *Engine) stored(r *row) (_ *store.Stored, err error) {
-	s := e.narrow(r)
+func (db *database) stored(r *row) (_ *store.Stored, err error) {
+	s := db.narrow(r)
 	if s.Header, err = store.UnpackHeader(r.header); err != nil {
 		return nil, err
 	}

@@ -1,7 +1,12 @@
 package postgres
 
 import (
+	"context"
+	"errors"
+	"fmt"
 	"strings"
+
+	"github.com/jackc/pgx/v5"
 )
 
 // migration brings the schema from one version to the next.
@@ -26,4 +31,74 @@ func (m migration) sql() string {
 		all.WriteString(query("schema/" + name))
 	}
 	return all.String()
+}
+
+// migrate brings the schema up to date. Of processes that do so at the same time, one does it.
+func (d *database) migrate(ctx context.Context, conn *pgx.Conn) error {
+	return pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) error {
+		if _, err := tx.Exec(ctx, "SELECT pg_advisory_xact_lock(7524361420211914090)"); err != nil {
+			return d.failed("wait for others that bring the database's schema up to date", err)
+		}
+		var there, mayCreate, mayUse bool
+		var database, user string
+		if err := tx.QueryRow(ctx, query("rights")).Scan(&there, &mayCreate, &mayUse, &database, &user); err != nil {
+			return d.failed("look for the schema hubhook", err)
+		}
+		switch {
+		case !there && !mayCreate:
+			return &databaseError{
+				text: "make the schema hubhook in the database: its user may not make schemas",
+				hint: fmt.Sprintf("as the database's owner, run: CREATE SCHEMA hubhook AUTHORIZATION %s; or: GRANT CREATE ON DATABASE %s TO %s", user, database, user),
+			}
+		case there && !mayUse:
+			return &databaseError{
+				text: "use the schema hubhook of the database: its user may not",
+				hint: fmt.Sprintf("as the schema's owner, run: ALTER SCHEMA hubhook OWNER TO %s; or use the user who owns it", user),
+			}
+		case !there:
+			if _, err := tx.Exec(ctx, "CREATE SCHEMA hubhook"); err != nil {
+				return d.failed("make the schema hubhook in the database", err)
+			}
+		}
+		var tables bool
+		if err := tx.QueryRow(ctx, "SELECT to_regclass('hubhook.version') IS NOT NULL").Scan(&tables); err != nil {
+			return d.failed("look for hubhook's tables", err)
+		}
+		have, reader := 0, 0
+		if tables {
+			if err := tx.QueryRow(ctx, "SELECT version, reader FROM hubhook.version").Scan(&have, &reader); err != nil {
+				return d.failed("read the schema's version", err)
+			}
+		} else if _, err := tx.Exec(ctx, "CREATE TABLE hubhook.version (version integer NOT NULL, reader integer NOT NULL)"); err != nil {
+			err := d.failed("make hubhook's tables", err)
+			var pe *databaseError
+			if errors.As(err, &pe) && pe.code == "42501" {
+				pe.hint = fmt.Sprintf("as the schema's owner, run: ALTER SCHEMA hubhook OWNER TO %s", user)
+			}
+			return err
+		}
+		know := len(migrations)
+		if reader > know {
+			return &databaseError{
+				text: fmt.Sprintf("use the database: a later version of hubhook has changed its schema (to %d, this one knows %d)", have, know),
+				hint: "use that version of hubhook or a later one, or another database",
+			}
+		}
+		if have >= know {
+			return nil
+		}
+		for i, m := range migrations[have:] {
+			if _, err := tx.Conn().PgConn().Exec(ctx, m.sql()).ReadAll(); err != nil {
+				return d.failed(fmt.Sprintf("bring the database's schema to version %d", have+i+1), err)
+			}
+			reader = m.reader
+		}
+		if _, err := tx.Exec(ctx, "DELETE FROM hubhook.version"); err != nil {
+			return d.failed("note the schema's version", err)
+		}
+		if _, err := tx.Exec(ctx, "INSERT INTO hubhook.version (version, reader) VALUES ($1, $2)", know, reader); err != nil {
+			return d.failed("note the schema's version", err)
+		}
+		return nil
+	})
 }

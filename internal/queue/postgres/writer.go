@@ -6,6 +6,7 @@ import (
 	"maps"
 	"math/rand/v2"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -32,13 +33,33 @@ type writer struct {
 	warned bool
 }
 
+// commits stores batches, and keeps the connection for that.
+type commits struct {
+	db *database
+
+	mu        sync.Mutex
+	writer    *writer             // nil while there is no connection
+	down      error               // why there is none
+	found     chan struct{}       // closed when there is one again
+	seek      chan struct{}       // asks for one
+	batch     int64               // number of the last batch
+	unsure    map[ulid.ULID]int64 // arrivals, with their tokens, of a commit without an answer
+	forgotten map[ulid.ULID]int64 // those of them that must not come back
+}
+
+func newCommits(db *database) *commits {
+	return &commits{
+		db: db, found: make(chan struct{}), seek: make(chan struct{}, 1), unsure: map[ulid.ULID]int64{}, forgotten: map[ulid.ULID]int64{},
+	}
+}
+
 // connectWriter makes a connection that stores. What an earlier one may still be storing is waited for or refused, so that
 // from then on it is known what became of it.
-func (e *Engine) connectWriter(ctx context.Context) (_ *writer, err error) {
+func (cs *commits) connectWriter(ctx context.Context) (_ *writer, err error) {
 	ctx, cancel := context.WithTimeout(ctx, 2*connectFor)
 	defer cancel()
 	w := &writer{}
-	conf := e.conf.Copy()
+	conf := cs.db.conf.Copy()
 	conf.OnNotice = func(_ *pgconn.PgConn, n *pgconn.Notice) {
 		if n.SeverityUnlocalized == "WARNING" {
 			w.warned = true
@@ -47,18 +68,18 @@ func (e *Engine) connectWriter(ctx context.Context) (_ *writer, err error) {
 	if w.conn, err = pgx.ConnectConfig(ctx, conf); err != nil {
 		return nil, err
 	}
-	if err := e.fence(ctx, w); err != nil {
-		return nil, errors.Join(err, e.closeConn(w.conn))
+	if err := cs.fence(ctx, w); err != nil {
+		return nil, errors.Join(err, cs.db.closeConn(w.conn))
 	}
 	return w, nil
 }
 
 // fence keeps earlier connections of this process from storing, and takes back arrivals that were answered with an error.
 // When it returns, all that can be seen on the server is where a commit must be.
-func (e *Engine) fence(ctx context.Context, w *writer) error {
-	e.mu.Lock()
-	forgotten := maps.Clone(e.forgotten)
-	e.mu.Unlock()
+func (cs *commits) fence(ctx context.Context, w *writer) error {
+	cs.mu.Lock()
+	forgotten := maps.Clone(cs.forgotten)
+	cs.mu.Unlock()
 	var ids []pgtype.UUID
 	var tokens []int64
 	for _, id := range slices.SortedFunc(maps.Keys(forgotten), ulid.ULID.Compare) {
@@ -67,50 +88,50 @@ func (e *Engine) fence(ctx context.Context, w *writer) error {
 	for w.warned = true; w.warned; {
 		w.warned = false
 		var stored int64
-		err := w.conn.QueryRow(ctx, connectQuery, pgx.NamedArgs{"sync": e.sync, "process": e.process, "ids": ids, "tokens": tokens}).Scan(&w.epoch, &stored)
+		err := w.conn.QueryRow(ctx, connectQuery, pgx.NamedArgs{"sync": cs.db.sync, "process": cs.db.process, "ids": ids, "tokens": tokens}).Scan(&w.epoch, &stored)
 		if err != nil {
 			return err
 		}
 		w.stored = max(w.stored, stored)
 	}
-	e.mu.Lock()
-	defer e.mu.Unlock()
+	cs.mu.Lock()
+	defer cs.mu.Unlock()
 	for id := range forgotten {
-		delete(e.forgotten, id)
+		delete(cs.forgotten, id)
 	}
 	return nil
 }
 
 // keepWriter connects again whenever the connection that stores is lost.
-func (e *Engine) keepWriter() {
+func (cs *commits) keepWriter() {
 	pause := time.NewTimer(time.Hour)
 	defer pause.Stop()
 	for {
 		select {
-		case <-e.life.Done():
+		case <-cs.db.life.Done():
 			return
-		case <-e.seek:
+		case <-cs.seek:
 		}
 		for wait := reconnectFrom; ; wait = min(2*wait, reconnectTo) {
-			w, err := e.connectWriter(e.life)
+			w, err := cs.connectWriter(cs.db.life)
 			if err == nil {
-				e.readers.Reset() // they may still be at a server that was left
-				e.workers.Reset()
-				e.mu.Lock()
-				e.writer, e.down = w, nil
-				close(e.found)
-				e.mu.Unlock()
+				cs.db.readers.Reset() // they may still be at a server that was left
+				cs.db.workers.Reset()
+				cs.mu.Lock()
+				cs.writer, cs.down = w, nil
+				close(cs.found)
+				cs.mu.Unlock()
 				break
 			}
-			if e.life.Err() != nil {
+			if cs.db.life.Err() != nil {
 				return
 			}
-			e.mu.Lock()
-			e.down = e.failed("connect to the database", err)
-			e.mu.Unlock()
+			cs.mu.Lock()
+			cs.down = cs.db.failed("connect to the database", err)
+			cs.mu.Unlock()
 			pause.Reset(wait)
 			select {
-			case <-e.life.Done():
+			case <-cs.db.life.Done():
 				return
 			case <-pause.C:
 			}
@@ -119,97 +140,97 @@ func (e *Engine) keepWriter() {
 }
 
 // giveUp lets go of a connection because of err, and has a new one made.
-func (e *Engine) giveUp(w *writer, err error) {
+func (cs *commits) giveUp(w *writer, err error) {
 	ended, cancel := context.WithCancel(context.Background())
 	cancel()
 	_ = w.conn.Close(ended) // without a farewell, for which the server may keep us waiting
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	if e.writer != w {
+	cs.mu.Lock()
+	defer cs.mu.Unlock()
+	if cs.writer != w {
 		return
 	}
-	e.writer, e.down = nil, err
-	e.found = make(chan struct{})
-	e.seek <- struct{}{} // has room: keepWriter has taken the last one before it set e.writer
+	cs.writer, cs.down = nil, err
+	cs.found = make(chan struct{})
+	cs.seek <- struct{}{} // has room: keepWriter has taken the last one before it set cs.writer
 }
 
 // takeWriter returns the connection that stores, or at once why there is none.
-func (e *Engine) takeWriter() (*writer, error) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	return e.writer, e.down
+func (cs *commits) takeWriter() (*writer, error) {
+	cs.mu.Lock()
+	defer cs.mu.Unlock()
+	return cs.writer, cs.down
 }
 
 // awaitWriter waits for a new connection that stores.
-func (e *Engine) awaitWriter(ctx context.Context) (*writer, error) {
-	e.mu.Lock()
-	found := e.found
-	e.mu.Unlock()
+func (cs *commits) awaitWriter(ctx context.Context) (*writer, error) {
+	cs.mu.Lock()
+	found := cs.found
+	cs.mu.Unlock()
 	select {
 	case <-found:
-		return e.takeWriter()
+		return cs.takeWriter()
 	case <-ctx.Done():
-		_, err := e.takeWriter()
+		_, err := cs.takeWriter()
 		return nil, err
 	}
 }
 
 // Commit implements store.Engine. A commit whose answer was lost is looked up on the next connection, and made again if it is not
 // there; the number of its batch tells.
-func (e *Engine) Commit(b *store.Batch) error {
+func (cs *commits) Commit(b *store.Batch) error {
 	if b.Empty() {
 		return nil
 	}
 	if len(b.Starts) > 0 {
 		return errors.New("start deliveries: where they are shared, claim does that")
 	}
-	ctx, cancel := context.WithTimeout(e.life, e.cfg.tries)
+	ctx, cancel := context.WithTimeout(cs.db.life, cs.db.cfg.tries)
 	defer cancel()
-	w, err := e.takeWriter()
+	w, err := cs.takeWriter()
 	if err != nil {
 		return err
 	}
-	e.mu.Lock()
-	late := len(e.forgotten) > 0
-	e.batch++
-	c := e.encode(b, e.batch)
-	e.mu.Unlock()
+	cs.mu.Lock()
+	late := len(cs.forgotten) > 0
+	cs.batch++
+	c := cs.encode(b, cs.batch)
+	cs.mu.Unlock()
 	if late {
-		if err := e.fence(ctx, w); err != nil {
-			err = e.failed("store deliveries in the database", err)
-			e.giveUp(w, err)
+		if err := cs.fence(ctx, w); err != nil {
+			err = cs.db.failed("store deliveries in the database", err)
+			cs.giveUp(w, err)
 			return err
 		}
 	}
 	for tries := 1; ; tries++ {
-		rows, err := e.try(ctx, w, c)
+		rows, err := cs.try(ctx, w, c)
 		if err == nil {
-			e.apply(b, c, rows)
-			e.findEnds(ctx, w, b.Ends)
+			cs.apply(b, c, rows)
+			cs.findEnds(ctx, w, b.Ends)
 			return nil
 		}
 		var pg *pgconn.PgError
 		isSQL := errors.As(err, &pg) && !w.conn.IsClosed()
-		if isSQL && isCollision(pg.Code) && e.pauseAfter(ctx, tries) {
+		if isSQL && isCollision(pg.Code) && cs.pauseAfter(ctx, tries) {
 			continue
 		}
-		err = e.failed("store deliveries in the database", err)
+		err = cs.db.failed("store deliveries in the database", err)
 		if isSQL && pg.Code != "25006" && pg.Code != "HH001" {
 			return err
 		}
-		e.giveUp(w, err)
-		w, _ = e.awaitWriter(ctx)
+		cs.giveUp(w, err)
+		w, _ = cs.awaitWriter(ctx)
 		if w == nil {
-			e.mu.Lock()
+			cs.mu.Lock()
 			for _, a := range b.Arrivals {
-				e.unsure[a.Stored.ULID] = a.Stored.Token
+				cs.unsure[a.Stored.ULID] = a.Stored.Token
 			}
-			e.mu.Unlock()
+			cs.mu.Unlock()
 			return err
 		}
 		if w.stored == c.number {
-			if rows, err = e.results(ctx, w); err == nil {
-				e.apply(b, c, rows)
+			if rows, err = cs.results(ctx, w); err == nil {
+				cs.apply(b, c, rows)
 				return nil
 			}
 		}
@@ -221,7 +242,7 @@ func (e *Engine) Commit(b *store.Batch) error {
 func isCollision(code string) bool { return code == "55P03" || code == "40P01" || code == "40001" }
 
 // pauseAfter lets the commit go first that this process's one has collided with. It is false when there is no time left.
-func (e *Engine) pauseAfter(ctx context.Context, tries int) bool {
+func (cs *commits) pauseAfter(ctx context.Context, tries int) bool {
 	most := min(time.Millisecond<<min(tries, 6), collisionPause)
 	pause := time.NewTimer(time.Millisecond + rand.N(most))
 	defer pause.Stop()
@@ -234,19 +255,19 @@ func (e *Engine) pauseAfter(ctx context.Context, tries int) bool {
 }
 
 // try makes a commit, and sees to it that it is where a commit must be.
-func (e *Engine) try(ctx context.Context, w *writer, c *commitCall) ([]row, error) {
+func (cs *commits) try(ctx context.Context, w *writer, c *commitCall) ([]row, error) {
 	w.warned = false
 	c.epoch = w.epoch
 	rows, err := queryRows(ctx, w.conn, commitQuery, c.args()...)
 	if err == nil && w.warned {
-		err = e.fence(ctx, w)
+		err = cs.fence(ctx, w)
 	}
 	return rows, err
 }
 
 // findEnds looks for outcomes whose claims are gone because a commit that was given up has stored them after all: a server that
 // stands still does so when it goes on.
-func (e *Engine) findEnds(ctx context.Context, w *writer, ends []*store.End) {
+func (cs *commits) findEnds(ctx context.Context, w *writer, ends []*store.End) {
 	var lost []*store.End
 	for _, k := range ends {
 		if k.Lost && k.Attempt.N > 0 {
@@ -267,7 +288,7 @@ func (e *Engine) findEnds(ctx context.Context, w *writer, ends []*store.End) {
 		places, err = pgx.CollectRows(rows, pgx.RowTo[int64])
 	}
 	if err != nil {
-		e.cfg.Warn(e.failed("look in the database for outcomes that may be stored", err))
+		cs.db.cfg.Warn(cs.db.failed("look in the database for outcomes that may be stored", err))
 		return
 	}
 	for _, place := range places {
@@ -276,18 +297,18 @@ func (e *Engine) findEnds(ctx context.Context, w *writer, ends []*store.End) {
 }
 
 // results returns what the last commit returned.
-func (e *Engine) results(ctx context.Context, w *writer) ([]row, error) {
-	return queryRows(ctx, w.conn, resultsQuery, pgx.NamedArgs{"process": e.process})
+func (cs *commits) results(ctx context.Context, w *writer) ([]row, error) {
+	return queryRows(ctx, w.conn, resultsQuery, pgx.NamedArgs{"process": cs.db.process})
 }
 
 // Forget implements store.Engine. Only what a commit without an answer took along may be stored all the same.
-func (e *Engine) Forget(ids []ulid.ULID) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
+func (cs *commits) Forget(ids []ulid.ULID) {
+	cs.mu.Lock()
+	defer cs.mu.Unlock()
 	for _, id := range ids {
-		if token, ok := e.unsure[id]; ok {
-			e.forgotten[id] = token
+		if token, ok := cs.unsure[id]; ok {
+			cs.forgotten[id] = token
 		}
 	}
-	clear(e.unsure)
+	clear(cs.unsure)
 }

@@ -1,0 +1,1 @@
+SELECT hubhook.now_1()
