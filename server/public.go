@@ -20,7 +20,7 @@ func (r *run) provider() tunnel.Provider {
 	case r.config.Provider != nil:
 		return r.config.Provider
 	}
-	chosen, _ := tunnel.Lookup(r.config.Tunnel) // fillTunnel has refused what is not there
+	chosen, _ := tunnel.Lookup(r.config.Tunnel) // decideTunnel has refused what is not there
 	return chosen.New(tunnel.Settings{
 		URL:     r.config.URL,
 		Value:   r.config.providerSetting,

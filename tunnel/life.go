@@ -55,9 +55,10 @@ func newLife(d Dialer, o Options) *life {
 // Open opens a tunnel with the sessions of d, for a [Provider.Open]. It tries for 12 s at most, and ends sooner where a try fails
 // with an error that trying again does not mend. From then on the tunnel
 //
-//   - replaces a session that is lost, at the same URL unless the service refuses it, at once and then after waits that grow to a second, after five minutes to 15 s; sessions that
-//     are lost soon, one after the other, wait as well
-//   - replaces it when the machine has slept, when the program has stood still for more than 10 s, and when the machine has lost
+//   - replaces a session that is lost: at once, then after waits that grow to a second, and after five minutes to 15 s. Sessions that are
+//     lost soon, one after the other, wait as well
+//   - asks for the URL that it had, unless the service refuses that one
+//   - replaces the session when the machine has slept, when the program has stood still for more than 10 s, and when the machine has lost
 //     the network address that the session goes over
 //   - proves the URL of a session that came back by itself
 //   - tells each change as a [State], and stops where [Error.Final] or a minute of [Error.Refused] says so

@@ -52,7 +52,7 @@ type Config struct {
 	Connecting func(try int, err error)
 	// Prove, where set, checks through the public side that url still leads here. It is asked after a lost connection came
 	// back, where the URL was assigned rather than wanted: the service may then have moved on to another one without
-	// saying so. With an error, or without a Prove, the tunnel is bound anew once and announces what URL it got. The context ends after 5 s.
+	// saying so. With an error, or without a Prove, the tunnel is bound anew, at the same URL where the service grants it. The context ends after 5 s.
 	Prove func(ctx context.Context, url string) error
 }
 
