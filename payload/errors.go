@@ -6,15 +6,15 @@ import (
 	"strings"
 )
 
-// ErrUnusable is what every error of Parse about a JSON object is: the object
-// was read, but is no event. Every other error of Parse is a [SyntaxError].
+// ErrUnusable says that Parse could read the JSON object, but that it is no usable
+// event. Every error of Parse is either an ErrUnusable or a [*SyntaxError].
 var ErrUnusable = errors.New("no usable event")
 
 // SyntaxError says that a body is not one JSON object in UTF-8.
 type SyntaxError struct {
-	Offset int    // of the place, in bytes from 0
-	Line   int    // of the place, from 1
-	Column int    // of the place, in characters from 1
+	Offset int    // where the error is, in bytes from 0
+	Line   int    // the same place: its line, from 1
+	Column int    // and its column, in characters from 1
 	Reason string // such as "want a value, have '}'"
 }
 
@@ -22,7 +22,7 @@ func (e *SyntaxError) Error() string {
 	return fmt.Sprintf("not a JSON object: line %d, column %d (byte %d): %s", e.Line, e.Column, e.Offset, e.Reason)
 }
 
-// FieldError says that a field is missing or not what it should be.
+// FieldError says that a field is missing or has the wrong type or value.
 type FieldError struct {
 	Path string // such as repo.name
 	Want string // such as "a string"
@@ -33,8 +33,8 @@ func (e *FieldError) Error() string {
 	return e.Path + ": want " + e.Want + ", have " + e.Have
 }
 
-// UnusableError lists which of the fields that Parse needs are not usable. It
-// is an ErrUnusable.
+// UnusableError lists those of the four required fields that are not usable. It is
+// an ErrUnusable.
 type UnusableError struct {
 	Fields []*FieldError // at least one
 }
@@ -56,8 +56,8 @@ func (e *UnusableError) Unwrap() []error {
 	return errs
 }
 
-// VersionError says that a payload is of an old version, which the Hub gave
-// another shape. It is an ErrUnusable. Later versions than 3 are no error.
+// VersionError says that a payload is of version 1 or 2, which had other fields. It
+// is an ErrUnusable. Versions after 3 are no error.
 type VersionError struct {
 	Version int64
 }

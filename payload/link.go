@@ -17,14 +17,14 @@ const (
 	maxURL   = 2048 // bytes
 )
 
-// Links returns the pages that an event is about: the repo, commits, the
-// discussion or pull request, the comment. Those of a thing that is deleted are
-// left out.
+// Links returns the pages that an event is about: the repo, commits, the discussion
+// or pull request, the comment. It returns 12 links at most, and none to what the
+// event deleted.
 //
-// The addresses are the payload's own where it has them, and otherwise made from
-// its names in the form that the Hub's own libraries use: /commit/SHA and
-// /discussions/NUM under the repo's. Only http and https addresses of usual form
-// are returned, in ASCII; which host they name is the sender's word.
+// An address is the one in the payload. Where the payload has none, Links makes it
+// from the repo's address, in the form that the Hub's libraries use: /commit/SHA and
+// /discussions/NUM. Links returns only plain http and https addresses in ASCII. The
+// host is the one that the sender named: it may be another one than the Hub.
 func (p *Payload) Links() []Link {
 	var links []Link
 	add := func(text, address string) {
@@ -81,7 +81,8 @@ func discussionAddress(repo string, num int64) string {
 	return repo + "/discussions/" + strconv.FormatInt(num, 10)
 }
 
-// repoAddress returns the repo's page: what the payload says, or where the Hub has repos of that type.
+// repoAddress returns the address of the repo's page. It is made from the repo's type and name if the payload has none, "" if they are
+// not of the usual form.
 func (p *Payload) repoAddress() string {
 	if p.Repo.URL.Web != "" {
 		return p.Repo.URL.Web
@@ -96,7 +97,7 @@ func (p *Payload) repoAddress() string {
 	return ""
 }
 
-// isName reports whether name is of the form owner/name, or name alone, in the characters that the Hub allows.
+// isName reports whether name is owner/name, or a name alone, in characters that the Hub allows.
 func isName(name string) bool {
 	owner, rest, ok := strings.Cut(name, "/")
 	if !ok {
@@ -117,8 +118,8 @@ func isName(name string) bool {
 	return true
 }
 
-// webAddress returns an address of the web in its usual form, "" for anything else: one with credentials in it, say, which show a reader
-// another host than the one that it leads to.
+// webAddress returns an http or https address in its usual form, "" for anything else. An address with a user name in it is refused,
+// because a reader can take the user name for the host.
 func webAddress(text string) string {
 	if len(text) > maxURL {
 		return ""

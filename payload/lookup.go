@@ -6,17 +6,18 @@ import (
 	"strings"
 )
 
-// Lookup returns a field as it was sent: one that this package doesn't know, or
-// that has another shape than it expects, or whose absence matters. The path is
-// made of names, and of indexes from 0, with dots between them:
+// Lookup returns a field as it was sent. It finds fields that this package does not
+// know, and fields of another type than documented. It also tells whether a field
+// is missing. The path is made of names, and of indexes from 0, with dots between
+// them:
 //
 //	p.Lookup("repo.gated")
 //	p.Lookup("updatedRefs.0.ref")
 //	p.Lookup(`updatedConfig.a\.b`) // the name a.b; \\ is a backslash
 //
-// ok is false when there is no such field; one that is null is there. The result
-// is a part of Raw: don't change it. Lookup reads all of Raw up to the field each
-// time, which for a payload of usual size takes a few microseconds.
+// ok is false when there is no such field. For a field that is null, ok is true. The
+// value is a part of Raw: do not change it. Lookup reads Raw anew each time, which
+// takes a few microseconds for a payload of usual size.
 func (p *Payload) Lookup(path string) (value json.RawMessage, ok bool) {
 	value = p.Raw()
 	if value == nil {
@@ -30,7 +31,8 @@ func (p *Payload) Lookup(path string) (value json.RawMessage, ok bool) {
 	return value, true
 }
 
-// child returns the last member with that name, or the element at that index.
+// child returns a member of an object by its name, or an element of an array by its
+// index. Of several members with that name it returns the last.
 func child(value []byte, name string) (found []byte, ok bool) {
 	s := scanner{b: value}
 	switch s.value() {
@@ -58,8 +60,7 @@ func child(value []byte, name string) (found []byte, ok bool) {
 	return found, ok
 }
 
-// splitPath cuts a path at its dots. No name in it can be empty, so "" is the
-// path of the whole.
+// splitPath cuts a path at its dots. The path "" is that of the whole payload.
 func splitPath(path string) []string {
 	if path == "" {
 		return nil

@@ -8,22 +8,25 @@ import (
 	"unicode/utf8"
 )
 
-// Parse reads the body of a delivery. It keeps b as the result's Raw: b must not
+// Parse reads the body of a delivery. The Payload keeps b as its Raw, so b must not
 // be changed afterwards.
 //
-// A body that is not one JSON object in UTF-8 is a [*SyntaxError], and there is
-// no Payload. An object without a usable event.action, event.scope, repo.type or
-// repo.name is a [*UnusableError], a payload of version 1 or 2 a [*VersionError];
-// both are [ErrUnusable], and the Payload holds what could be read.
+// For a body that is not one JSON object in UTF-8, Parse returns nil and a
+// [*SyntaxError]. Two more errors are [ErrUnusable]; with them comes a Payload that
+// has what could be read:
 //
-// Any other field may be missing, null, or of another shape than the Payload's
-// field, which is then left at its zero value; so is an integer beyond 64 bits.
-// [Payload.Lookup] has the field as it was sent.
+//   - a [*UnusableError] when event.action, event.scope, repo.type or repo.name is
+//     missing, empty or not a string;
+//   - a [*VersionError] for a payload of version 1 or 2.
 //
-// Names are matched exactly. Of two members with the same name the last one
-// counts, as in JavaScript and Python. The escape of half a surrogate pair (\ud800
-// alone) is read as U+FFFD, and \u0000 as the NUL it is: a string may hold any
-// character. There is no limit to nesting or size but that of b.
+// Any other field may be missing, null or of another type than documented. Its Go
+// field then has its zero value, as has one for an integer beyond 64 bits.
+// [Payload.Lookup] returns the field as it was sent.
+//
+// Names are matched exactly. Of two members with the same name the last one counts,
+// as in JavaScript and Python. A string may hold any character, NUL included. Half
+// of a surrogate pair (\ud800 alone) is read as U+FFFD. Nesting and size have no
+// limit of their own.
 func Parse(b []byte) (*Payload, error) {
 	if err := checkStart(b); err != nil {
 		return nil, err
@@ -40,7 +43,7 @@ func Parse(b []byte) (*Payload, error) {
 	return p, p.check(whole)
 }
 
-// checkStart refuses what is not UTF-8 or doesn't begin like an object.
+// checkStart returns an error if b is not UTF-8 or does not begin like an object.
 func checkStart(b []byte) error {
 	if !utf8.Valid(b) {
 		at := 0

@@ -10,16 +10,16 @@ import (
 	"strings"
 )
 
-// One file for each documented scope and action, named SCOPE.ACTION.json, and one
-// for what a bucket has instead.
+// samples has a file for each documented scope and action, named SCOPE.ACTION.json,
+// and bucketContent, which takes the place of repo.content.update.json for buckets.
 //
 //go:embed samples/*.json
 var samples embed.FS
 
 const bucketContent = "samples/repo.content.update.bucket.json"
 
-// documented lists each scope with its actions, the one that Sample takes by
-// default first.
+// documented lists each scope with its actions. The first action is the one that
+// Sample takes by default.
 var documented = []struct {
 	scope   Scope
 	actions []Action
@@ -31,8 +31,8 @@ var documented = []struct {
 	{ScopeDiscussionComment, []Action{Create, Update}},
 }
 
-// Samples lists the events that Sample can make, which are all that the Hub
-// documents, by scope, with the scope's default action first.
+// Samples lists the events that Sample can make: all that the Hub documents. Events
+// of a scope stand together, the scope's default action first.
 func Samples() []Event {
 	var events []Event
 	for _, d := range documented {
@@ -47,7 +47,7 @@ func Samples() []Event {
 // empty action is the scope's default: Update for ScopeRepoContent and
 // ScopeRepoConfig, Create for the others.
 //
-// Set replaces fields or adds them, by path as in [Payload.Lookup]:
+// set has values for fields, by paths as in [Payload.Lookup]:
 //
 //	payload.Sample(payload.ScopeRepoContent, "", map[string]any{
 //		"repo.name":         "me/data",
@@ -55,21 +55,22 @@ func Samples() []Event {
 //		"updatedRefs.0.ref": "refs/heads/dev",
 //	})
 //
-// A path is one of the documented fields, whether the sample has it or not, or
-// anything under updatedConfig; the index one after an array's end adds to it.
-// The value must have the field's shape, and may be anything that encoding/json
-// can write. A string is taken as it is where a string belongs, and read as JSON
-// elsewhere, so that "true" does for repo.private and "null" for
-// updatedRefs.0.oldSha; under updatedConfig it is a string if it isn't JSON.
+// A path names a documented field, which the sample need not have, or anything under
+// updatedConfig. The index after the last of an array appends an element.
 //
-// What follows from other fields follows them, unless it is set as well: the URLs
-// follow repo.type, repo.name, discussion.num and comment.id; a Space's
-// subdomain its name; headSha the new commit of refs/heads/main. A bucket has no
-// headSha, and updatedFiles instead of updatedRefs; a discussion that is no pull
-// request has no changes, and a hidden comment no content.
+// A value may be anything that encoding/json can write as the field's type. A string
+// is taken as it is if the field is a string. For any other field it is read as
+// JSON: "true" will do for repo.private, and "null" for updatedRefs.0.oldSha. Under
+// updatedConfig, a string that is not JSON is taken as it is.
 //
-// Setting event.scope and event.action makes events of the future. An error is
-// always about the arguments, and says which are right.
+// Some fields follow from others unless set has them too. The URLs follow repo.type,
+// repo.name, discussion.num and comment.id. A Space's subdomain follows its name.
+// headSha follows the new commit of refs/heads/main. A bucket has no headSha, and has
+// updatedFiles instead of updatedRefs. A discussion that is no pull request has no
+// changes. A hidden comment has no content.
+//
+// With event.scope and event.action in set, Sample makes events that the Hub does not
+// send yet. An error says what is wrong with the arguments and names valid ones.
 func Sample(scope Scope, action Action, set map[string]any) (*Payload, error) {
 	event, err := sampleEvent(scope, action)
 	if err != nil {
@@ -125,7 +126,8 @@ func Sample(scope Scope, action Action, set map[string]any) (*Payload, error) {
 	return p, nil
 }
 
-// sampleEvent completes scope and action, or says which there are.
+// sampleEvent returns the event for scope and action, with the default action if it
+// is empty. The error for an unknown one names those that there are.
 func sampleEvent(scope Scope, action Action) (Event, error) {
 	var scopes []string
 	for _, d := range documented {
@@ -148,7 +150,7 @@ func sampleEvent(scope Scope, action Action) (Event, error) {
 	return Event{}, fmt.Errorf("no sample of scope %q; %s", scope, suggest("", string(scope), scopes))
 }
 
-// comparePaths puts an object before what is in it, and index 2 before index 10.
+// comparePaths orders paths: an object before its members, index 2 before index 10.
 func comparePaths(a, b string) int {
 	return slices.CompareFunc(splitPath(a), splitPath(b), func(a, b string) int {
 		m, errA := strconv.Atoi(a)
@@ -160,7 +162,8 @@ func comparePaths(a, b string) int {
 	})
 }
 
-// override sets one field of root, making the objects and arrays on the way to it.
+// override sets one field of root. It makes objects and arrays above the field that
+// are missing.
 func override(root map[string]any, path string, value any) error {
 	names := splitPath(path)
 	if len(names) == 0 {
@@ -170,8 +173,8 @@ func override(root map[string]any, path string, value any) error {
 	return err
 }
 
-// replace returns v, which is of the shape s, with the value at names, below the
-// path at, replaced.
+// replace sets what is below v at names to value, and returns v. v has the shape s
+// and stands at the path at.
 func replace(v any, s *shape, at string, names []string, value any) (any, error) {
 	if len(names) == 0 {
 		return newValue(s, at, value)
@@ -205,8 +208,8 @@ func replace(v any, s *shape, at string, names []string, value any) (any, error)
 	return members, err
 }
 
-// newValue brings a value given to Sample into the form that decodeValue yields,
-// and checks its shape.
+// newValue converts a value given to Sample to what decodeValue returns for it, and
+// checks its shape.
 func newValue(s *shape, path string, value any) (any, error) {
 	v, ok := value.(string)
 	if ok {
@@ -226,7 +229,8 @@ func newValue(s *shape, path string, value any) (any, error) {
 // hub is the address that the samples' URLs begin with.
 const hub = "https://huggingface.co/"
 
-// follow brings in line with the rest what was not set itself.
+// follow changes the fields that follow from others, as Sample documents it. It
+// leaves alone those for which isSet returns true.
 func follow(root map[string]any, isSet func(path string) bool) {
 	put := func(object map[string]any, path, name string, value any) {
 		if object != nil && !isSet(path+"."+name) {
@@ -283,19 +287,19 @@ func follow(root map[string]any, isSet func(path string) bool) {
 	}
 }
 
-// member returns an object's member that is an object, nil if it is none.
+// member returns an object's member if that is an object, nil otherwise.
 func member(object map[string]any, name string) map[string]any {
 	m, _ := object[name].(map[string]any)
 	return m
 }
 
-// stringOf returns an object's member that is a string, "" if it is none.
+// stringOf returns an object's member if that is a string, "" otherwise.
 func stringOf(object map[string]any, name string) string {
 	s, _ := object[name].(string)
 	return s
 }
 
-// repoURLs returns where a repo is on the Hub. Models have no prefix on the web.
+// repoURLs returns a repo's addresses on the Hub. The page of a model has no prefix.
 func repoURLs(t RepoType, name string) (web, api string) {
 	prefix := string(t) + "s/"
 	api = hub + "api/" + prefix + name

@@ -58,24 +58,23 @@ func kindOf(c byte) kind {
 	return notAKind
 }
 
-// scanner reads JSON from b once, front to back, and checks all of the syntax on
-// its way. After the first error it is at the end of b, where every method
-// returns at once, so that errors need no check at each step.
+// scanner reads JSON from b once, front to back, and checks the syntax of all of it.
+// After the first error it moves to the end of b, where every method returns at once.
+// So a caller need not check for an error after each step.
 //
-// It takes what RFC 8259 takes, b being valid UTF-8: any depth of nesting, numbers
-// of any size, any escape, duplicate names.
+// b must be valid UTF-8. The scanner takes everything that RFC 8259 allows: any depth
+// of nesting, numbers of any size, any escape, duplicate names.
 type scanner struct {
 	b   []byte
 	pos int
 	err *SyntaxError
-	// key is the name of the member that object or member has come to, valid
-	// until the next one.
+	// key is the name of the member that object or member read last.
 	key     []byte
-	scratch []byte          // for what has escapes
-	text    strings.Builder // a chunk of memory that several strings share
+	scratch []byte          // the memory for a name or string with its escapes resolved
+	text    strings.Builder // the memory that the strings of keep share
 }
 
-// fail records the first error. The reason's want is left to the caller.
+// fail records an error, if it is the first, and ends the reading.
 func (s *scanner) fail(pos int, reason string) {
 	if s.err == nil {
 		s.err = syntaxError(s.b, pos, reason)
@@ -83,7 +82,7 @@ func (s *scanner) fail(pos int, reason string) {
 	}
 }
 
-// failHere says what was wanted instead of what is at pos.
+// failHere is fail for a character at pos that is not the wanted one.
 func (s *scanner) failHere(want string) {
 	if s.err != nil {
 		return
@@ -128,8 +127,8 @@ func (s *scanner) value() kind {
 	return k
 }
 
-// object reads up to the value of the first member, if there is one, of the
-// object that comes next. A value of another kind is skipped.
+// object reads the next object up to the value of its first member. It returns false
+// if the object is empty. It skips a value of another kind and returns false.
 //
 //	for ok := s.object(); ok; ok = s.member() {
 //		switch string(s.key) { ... } // each case reads the value
@@ -147,7 +146,8 @@ func (s *scanner) object() bool {
 	return s.name("a name in quotes or }")
 }
 
-// member reads up to the value of the next member, or the end of the object.
+// member reads up to the value of the next member. At the end of the object it
+// returns false.
 func (s *scanner) member() bool {
 	switch s.peek() {
 	case ',':
@@ -181,8 +181,9 @@ func (s *scanner) name(want string) bool {
 	return true
 }
 
-// array reads up to the first element, if there is one, of the array that comes
-// next; element goes on from there. A value of another kind is skipped.
+// array reads the next array up to its first element; element goes on from there. It
+// returns false if the array is empty. It skips a value of another kind and returns
+// false.
 func (s *scanner) array() bool {
 	if s.peek() != '[' {
 		s.skip()
@@ -196,7 +197,7 @@ func (s *scanner) array() bool {
 	return s.err == nil
 }
 
-// element reads up to the next element, or the end of the array.
+// element reads up to the next element. At the end of the array it returns false.
 func (s *scanner) element() bool {
 	switch s.peek() {
 	case ',':
@@ -210,7 +211,7 @@ func (s *scanner) element() bool {
 	return false
 }
 
-// string reads a string, or skips another value and returns "".
+// string reads a string. It skips another value and returns "".
 func (s *scanner) string() string {
 	if s.peek() != '"' {
 		s.skip()
@@ -219,7 +220,7 @@ func (s *scanner) string() string {
 	return s.keep(s.literal())
 }
 
-// bool reads true, or skips another value and returns false.
+// bool reads a boolean. It skips another value and returns false.
 func (s *scanner) bool() bool {
 	k := s.value()
 	if k == isTrue || k == isFalse {
@@ -230,8 +231,8 @@ func (s *scanner) bool() bool {
 	return k == isTrue
 }
 
-// int reads an integer, or skips another value and returns 0: one with a
-// fraction or an exponent, say, or beyond 64 bits.
+// int reads an integer. It skips another value and returns 0, also for a number with
+// a fraction or an exponent, or beyond 64 bits.
 func (s *scanner) int() int64 {
 	if s.value() != isNumber {
 		s.skip()
@@ -257,8 +258,8 @@ func (s *scanner) raw() []byte {
 	return s.b[start:s.pos:s.pos]
 }
 
-// skip reads a value and forgets it. It doesn't call itself, so that nesting
-// costs a byte a level and no stack.
+// skip reads a value of any kind. It is not recursive: a level of nesting costs one
+// byte, and no stack.
 func (s *scanner) skip() {
 	var room [64]byte
 	closers := room[:0]
@@ -329,8 +330,8 @@ func (s *scanner) word(w string) {
 	s.pos += len(w)
 }
 
-// number reads a number. What follows it is for the caller to judge: 01 is the
-// number 0 and then something that isn't a comma.
+// number reads a number. It does not look at what follows: it reads the 0 of 01, and
+// its caller refuses the 1.
 func (s *scanner) number() {
 	if s.b[s.pos] == '-' {
 		s.pos++
@@ -368,8 +369,8 @@ func (s *scanner) digits() bool {
 	return true
 }
 
-// literal reads the string at pos, which is at its quote, and returns what is
-// between the quotes.
+// literal reads the string whose first quote is at pos. It returns the bytes between
+// the quotes, and whether escapes are among them.
 func (s *scanner) literal() (content []byte, escaped bool) {
 	start := s.pos + 1
 	for i := start; ; {
@@ -404,8 +405,9 @@ func indexSpecial(b []byte, i int) int {
 		ones  = 0x0101010101010101
 		highs = 0x8080808080808080
 	)
-	// Eight bytes at a time: a borrow can only mark bytes above one that is
-	// rightly marked, so the lowest mark is right.
+	// This looks at eight bytes at a time. A subtraction that borrows can mark a
+	// byte wrongly, but only above one that is marked rightly: the lowest mark is
+	// always right.
 	for ; i+8 <= len(b); i += 8 {
 		w := binary.LittleEndian.Uint64(b[i:])
 		quote, slash := w^(ones*'"'), w^(ones*'\\')
@@ -422,7 +424,7 @@ func indexSpecial(b []byte, i int) int {
 	return i
 }
 
-// escapeLen returns the length of the escape that b begins with, 0 if it is none.
+// escapeLen returns the length of the escape at the start of b, 0 if it is invalid.
 func escapeLen(b []byte) int {
 	if len(b) < 2 {
 		return 0
@@ -455,9 +457,9 @@ func hex4(b []byte) (r rune, ok bool) {
 	return r, true
 }
 
-// appendUnescaped appends the meaning of a string's content, which literal has
-// checked. Half of a surrogate pair becomes U+FFFD: JavaScript can send one, when
-// it cuts a text, and Go can't hold it.
+// appendUnescaped appends a string's content with its escapes resolved. literal has
+// checked the content. Half of a surrogate pair becomes U+FFFD: JavaScript can send
+// a half when it cuts a text, but UTF-8 has no form for it.
 func appendUnescaped(dst, s []byte) []byte {
 	for {
 		i := bytes.IndexByte(s, '\\')
@@ -497,12 +499,12 @@ func appendUnescaped(dst, s []byte) []byte {
 	}
 }
 
-// maxChunk is how much memory, in bytes, a string that is kept may hold on to
-// besides its own.
+// maxChunk limits the memory, in bytes, that several strings share. A program that
+// keeps one of them keeps the whole chunk in memory.
 const maxChunk = 16 << 10
 
-// keep returns the string with the given content. The strings of a payload share
-// a few chunks of memory, apart from b: one allocation for most payloads.
+// keep returns content as a string. The strings of a payload share chunks of memory,
+// so that most payloads need one allocation for all of them. They do not share b.
 func (s *scanner) keep(content []byte, escaped bool) string {
 	if len(content) == 0 {
 		return ""

@@ -13,8 +13,8 @@ const (
 	// and Move.
 	ScopeRepo Scope = "repo"
 	// ScopeRepoContent is commits, branches and tags, or the files of a
-	// bucket, with the action Update. A new pull request is one too, since
-	// it makes a ref.
+	// bucket, with the action Update. A new pull request makes such an event
+	// too, because it has a ref.
 	ScopeRepoContent Scope = "repo.content"
 	// ScopeRepoConfig is settings, with the action Update.
 	ScopeRepoConfig Scope = "repo.config"
@@ -33,8 +33,8 @@ func (s Scope) documented() bool {
 	return false
 }
 
-// In reports whether s is broader itself or any scope narrower than it, documented
-// or not: repo.content is in repo, and so is repo.config.dois.
+// In reports whether s is the scope broader or a narrower one, documented or not:
+// repo.content is in repo, and so are repo and repo.config.dois.
 func (s Scope) In(broader Scope) bool {
 	rest, ok := strings.CutPrefix(string(s), string(broader))
 	return ok && broader != "" && (rest == "" || rest[0] == '.')
@@ -45,14 +45,14 @@ func (s Scope) parent() Scope {
 	return s[:max(0, strings.LastIndexByte(string(s), '.'))]
 }
 
-// Is reports whether e is that action on that scope, or counts as it. The Hub
-// asks handlers to take any action on a scope they don't know as an update of
-// the broader one, so that
+// Is reports whether e is that action on that scope, or counts as one. The Hub asks
+// handlers to take any action on a scope they do not know as an update of the next
+// broader scope. So this is true:
 //
 //	Event{Create, "repo.config.dois"}.Is(ScopeRepoConfig, Update)
 //
-// is true. A documented scope never counts as a broader one: a push
-// (repo.content) is not an update of repo. Use [Scope.In] to catch both.
+// A documented scope never counts as a broader one: a push (repo.content) is not an
+// update of repo. Use [Scope.In] to catch both.
 func (e Event) Is(scope Scope, action Action) bool {
 	if e.Scope == scope {
 		return e.Action == action
@@ -68,9 +68,10 @@ func (e Event) Is(scope Scope, action Action) bool {
 	return false
 }
 
-// Documented returns the event of a documented scope that e counts as, by the
-// rule of Is: e itself, or an update of the nearest broader scope. It returns
-// e, false if there is none. It suits a switch over the scopes.
+// Documented returns what e counts as by the rule of Is, for a switch over the
+// scopes. For a documented scope that is e itself. For any other it is an update of
+// the nearest broader scope that is documented. If there is none, Documented returns
+// e and false.
 func (e Event) Documented() (Event, bool) {
 	if e.Scope.documented() {
 		return e, true
@@ -86,8 +87,9 @@ func (e Event) Documented() (Event, bool) {
 // String returns scope/action, such as repo.content/update.
 func (e Event) String() string { return string(e.Scope) + "/" + string(e.Action) }
 
-// Is is [Event.Is] of p's event.
+// Is reports whether p's event is that action on that scope: see [Event.Is].
 func (p *Payload) Is(scope Scope, action Action) bool { return p.Event.Is(scope, action) }
 
-// In is [Scope.In] of p's scope.
+// In reports whether the scope of p's event is that scope or a narrower one: see
+// [Scope.In].
 func (p *Payload) In(scope Scope) bool { return p.Event.Scope.In(scope) }

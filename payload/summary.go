@@ -12,7 +12,7 @@ import (
 	"unicode/utf8"
 )
 
-// The most that a summary and the text of a link show of what the payload holds, in characters, and of lists, in entries.
+// Summaries and the texts of links show no more than this of one name, ref, title or value (in characters), and of one list (in entries).
 const (
 	maxSummaryName  = 120
 	maxSummaryRef   = 80
@@ -21,24 +21,23 @@ const (
 	maxSummaryList  = 5
 )
 
-// Summary says in a line what happened, in words, without a full stop:
+// Summary says in one line of words what happened, without a full stop:
 //
 //	me/data: main moved, ce9a467 → 575db8b
 //	me/data: pull request #5 opened: Fix the card
 //
-// It says no more than the payload proves. That holds neither the number of
-// commits of a push nor who pushed, and of an updated discussion not what
-// changed about it but how it is now: "is merged", not "was merged just now". A
-// bucket's file that was overwritten counts as added.
+// It says no more than the payload proves. A payload does not have the number of
+// commits of a push, nor who pushed. Of an updated discussion it has the state, not
+// what changed: Summary says "is merged", not "was merged just now". A file of a
+// bucket that was overwritten counts as added.
 //
 // An event of an unknown scope or action is told as what it counts as (see
-// [Event.Documented]), with its own scope and action behind it.
+// [Event.Documented]). Its own scope and action stand behind that.
 //
-// Names and titles are shown as they were sent, up to a length, but for what a
-// terminal or a page could obey or a reader be fooled by, such as escape
-// sequences and marks that turn the direction of writing: that is quoted. It is
-// plain text, not HTML. Summary returns "" where the event's scope or action or the
-// repo's type or name could not be read.
+// Long names and titles are cut. Characters that a terminal could obey or that could
+// fool a reader are quoted: escape sequences, for example, and marks that turn the
+// direction of writing. The summary is plain text, not HTML. It is "" for a payload
+// without a usable event.action, event.scope, repo.type and repo.name.
 func (p *Payload) Summary() string {
 	if p.Event.Scope == "" || p.Event.Action == "" || p.Repo.Type == "" || p.Repo.Name == "" {
 		return ""
@@ -70,7 +69,7 @@ func (p *Payload) Summary() string {
 	return oneLine(p.Repo.Name, maxSummaryName) + ": " + what
 }
 
-// verb says what a documented action did to a thing, "" for another one.
+// verb returns the words for what a documented action did, "" for another action.
 func (a Action) verb() string {
 	switch a {
 	case Create:
@@ -96,7 +95,7 @@ func (p *Payload) repoSummary(action Action) string {
 	return kind + action.verb()
 }
 
-// refsSummary tells a push. Of a single ref it says that it moved; in a list the arrow says it.
+// refsSummary tells of a push. A single ref is said to have moved. In a list the arrows say so.
 func (p *Payload) refsSummary() string {
 	switch len(p.UpdatedRefs) {
 	case 0:
@@ -110,7 +109,7 @@ func (p *Payload) refsSummary() string {
 	return list(p.UpdatedRefs, "refs", func(r Ref) string { return r.summary(" ") })
 }
 
-// summary tells the change of one ref. between stands before the commits of one that moved.
+// summary tells how one ref changed. Of a ref that moved, between stands before its commits.
 func (r Ref) summary(between string) string {
 	name, before, after := r.title(), shortSHA(r.OldSHA.Hex), shortSHA(r.NewSHA.Hex)
 	switch {
@@ -196,7 +195,7 @@ func (p *Payload) configSummary() string {
 	})
 }
 
-// title names the discussion as people do; "" stands for one that the payload does not describe.
+// title names the discussion as people do. For nil it returns "discussion".
 func (d *Discussion) title() string {
 	if d == nil {
 		return "discussion"
@@ -236,7 +235,7 @@ func (p *Payload) discussionSummary(action Action) string {
 	return what + quoted(d.Title)
 }
 
-// mergeCommit returns the commit by which a pull request was merged, "" where the payload does not say.
+// mergeCommit returns the commit by which a pull request was merged, "" if the payload does not have it.
 func (d *Discussion) mergeCommit() string {
 	if d == nil || d.Changes == nil {
 		return ""
@@ -261,7 +260,7 @@ func (p *Payload) commentSummary(action Action) string {
 	return what + quoted(p.Comment.Content)
 }
 
-// quoted puts what somebody wrote behind what happened.
+// quoted returns a title or comment as the end of a summary, with a colon before it.
 func quoted(text string) string {
 	if text = oneLine(text, maxSummaryTitle); text == "" {
 		return ""
@@ -269,7 +268,7 @@ func quoted(text string) string {
 	return ": " + text
 }
 
-// list joins what say returns for the first few of many.
+// list calls say for the first few of many and joins the results. It counts the others, under their name.
 func list[T any](many []T, name string, say func(T) string) string {
 	parts := make([]string, 0, maxSummaryList+1)
 	for _, one := range many[:min(len(many), maxSummaryList)] {
@@ -281,7 +280,7 @@ func list[T any](many []T, name string, say func(T) string) string {
 	return strings.Join(parts, ", ")
 }
 
-// shortSHA is how people write a commit id, "" for what is none.
+// shortSHA shortens a commit id as people do, to seven digits. It returns "" for anything else.
 func shortSHA(sha string) string {
 	if !isSHA(sha) {
 		return ""
@@ -289,7 +288,7 @@ func shortSHA(sha string) string {
 	return sha[:7]
 }
 
-// isSHA reports whether text is a commit id: 40 hexadecimal digits, or 64 of the longer kind of git's.
+// isSHA reports whether text is a commit id: 40 hexadecimal digits, or the 64 of git's longer hash.
 func isSHA(text string) bool {
 	if len(text) != 40 && len(text) != 64 {
 		return false
