@@ -84,7 +84,7 @@ func viewDuplicate(r *http.Request, e *endpoint, receipt *queue.Receipt) api.Del
 // awaitAttempt waits until the first attempt has ended, as long as the configuration says. It does not wait for one that is held back, nor
 // for that of a sample event.
 func (s *Server) awaitAttempt(r *http.Request, receipt *queue.Receipt) {
-	if receipt.Held || s.config.ReplyWithin <= 0 || isSample(r.Context()) {
+	if receipt.Postponed || s.config.ReplyWithin <= 0 || isSample(r.Context()) {
 		return
 	}
 	select {

@@ -23,7 +23,7 @@ func openShared(t *testing.T, url string, endpoint Endpoint) *Queue {
 		t.Fatal(err)
 	}
 	q := newQueue(c.withDefaults(), eng, nil)
-	q.shared.look = time.Hour
+	q.source.(*claims).look = time.Hour
 	t.Cleanup(func() {
 		if err := q.Close(); err != nil {
 			t.Error(err)

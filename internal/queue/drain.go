@@ -4,12 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
-	"strings"
 	"time"
 
 	"github.com/hubhook/hubhook/internal/queue/store"
 )
+
+// drainGrace is what a cancelled handler has to return.
+const drainGrace = 2 * time.Second
 
 // Drain ends the work: nothing more is accepted or started, and handlers that run may end until ctx does. Then their
 // contexts end too, with the cause ErrStopping; one that returns an error after that, or does not return within two more
@@ -23,23 +24,13 @@ func (q *Queue) Drain(ctx context.Context) error {
 	}
 	first := !q.stopping
 	q.stopping = true
-	q.sweeping = false
-	if first && q.started && q.shared != nil {
+	q.commits.sweeping = false
+	if first && q.started {
 		q.mu.Unlock()
-		q.stopClaiming()
+		q.source.stop()
 		q.mu.Lock()
 	}
-	for _, l := range q.lines {
-		q.handBackReady(l, q.now())
-	}
-	if q.drained == nil {
-		q.drained = make(chan struct{})
-	}
-	drained := q.drained
-	if q.active == 0 {
-		close(drained)
-		q.drained = nil
-	}
+	drained := q.runner.drain()
 	q.mu.Unlock()
 
 	select {
@@ -53,45 +44,19 @@ func (q *Queue) Drain(ctx context.Context) error {
 		case <-grace.C:
 		}
 	}
-	lost := q.giveUp()
+	lost := q.runner.giveUp()
 	// The outcomes are stored even though ctx has ended.
-	stored := q.flush(context.WithoutCancel(ctx))
+	stored := q.commits.flush(context.WithoutCancel(ctx))
 	q.mu.Lock()
-	if n := len(q.next.ends); n > 0 {
-		attempts, again := "1 attempt", "after a restart"
+	if n := len(q.commits.next.ends); n > 0 {
+		attempts := "1 attempt"
 		if n > 1 {
 			attempts = fmt.Sprintf("%d attempts", n)
 		}
-		if q.shared != nil {
-			again = "elsewhere or after a restart"
-		}
-		stored = fmt.Errorf("store how %s ended: nothing can be stored; what was handled runs again %s", attempts, again)
+		stored = fmt.Errorf("store how %s ended: nothing can be stored; what was handled runs again %s", attempts, q.source.runsAgain())
 	}
 	q.mu.Unlock()
 	return errors.Join(lost, stored)
-}
-
-// giveUp hands the deliveries of handlers that did not return back to the next start.
-func (q *Queue) giveUp() error {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	now := q.now()
-	var ids []string
-	for id, t := range q.running {
-		if t.ended {
-			continue
-		}
-		t.ended = true
-		ids = append(ids, id.String())
-		k := q.judge(t, Outcome{Error: handedBackText}, now, true)
-		q.conclude(t, k, Report{State: t.State, Reason: t.Reason})
-	}
-	if ids == nil {
-		return nil
-	}
-	slices.Sort(ids)
-	return fmt.Errorf("end the handlers: those of %s did not return after their context had ended; the deliveries will run again",
-		strings.Join(ids, ", "))
 }
 
 // Close closes the database and gives the data directory back. Without a Drain before it, it is one whose context has
@@ -102,7 +67,7 @@ func (q *Queue) Close() error {
 		q.mu.Unlock()
 		return nil
 	}
-	drained := q.stopping && q.active == 0
+	drained := q.stopping && q.runner.active == 0
 	q.mu.Unlock()
 	var err error
 	if !drained {
@@ -116,15 +81,11 @@ func (q *Queue) Close() error {
 		return err
 	}
 	q.closed = true
-	for q.committing {
-		q.free.Wait()
-	}
-	for w := range q.watchers {
-		q.unwatch(w)
-	}
+	q.commits.awaitFree()
 	q.mu.Unlock()
+	q.feed.close()
 	q.endLife(ErrStopping)
-	close(q.quit)
+	close(q.commits.quit)
 	q.tasks.Wait()
 	err = errors.Join(err, q.eng.Close())
 	if q.lock != nil {

@@ -13,9 +13,9 @@ import (
 type entry struct {
 	store.Due
 	line   *line
-	task   *task // nil if it is not held in memory
+	task   *task // nil if its content is not in memory
 	ticket bool  // it stands for its series
-	spot   *int  // kept at its index in the heap; nil where nobody looks for it
+	index  *int  // always its index in the heap; nil where nobody looks for it
 }
 
 func (e *entry) before(o *entry) bool {
@@ -25,7 +25,7 @@ func (e *entry) before(o *entry) bool {
 	return bytes.Compare(e.ID[:], o.ID[:]) < 0
 }
 
-// dueHeap holds deliveries that wait for their next attempt; the one that is due first is at index 0.
+// dueHeap has deliveries that wait for their next attempt. The one that is due first is at index 0.
 type dueHeap []entry
 
 func (h *dueHeap) push(e entry) {
@@ -37,8 +37,8 @@ func (h *dueHeap) push(e entry) {
 // set puts an entry at an index.
 func (h dueHeap) set(i int, e entry) {
 	h[i] = e
-	if e.spot != nil {
-		*e.spot = i
+	if e.index != nil {
+		*e.index = i
 	}
 }
 

@@ -1,55 +1,33 @@
 package queue
 
-import (
-	"time"
+import "github.com/oklog/ulid/v2"
 
-	"github.com/oklog/ulid/v2"
-
-	"github.com/hubhook/hubhook/internal/queue/store"
-)
-
-// line is the queue of one endpoint.
+// line is what waits to be started of one endpoint.
 type line struct {
-	Endpoint
-	busy  int     // deliveries in state running
-	slots int     // handlers that run; at most Concurrency
-	ready []*task // running as far as the disk knows: the next free handler takes the first
-	pace  pace
+	handlers *handlers
 
-	// due holds what waits, and, for each serial key that nobody holds, a ticket in place of the first that waits for it.
-	// So a key with many that wait is one entry among the others.
-	due    dueHeap
-	series map[int64]*series
-	spots  map[ulid.ULID]*int // where those are that a later one of their burst takes out again
+	// due has what waits. For each serial key that no delivery holds, it has a ticket in place of the first one that waits
+	// for the key. So a key for which many wait is one entry among the others.
+	due     dueHeap
+	series  map[int64]*series
+	indexes map[ulid.ULID]*int // indexes in a heap of the deliveries that a later one of their burst takes out again
 }
 
 // series is what waits for one serial key.
 type series struct {
-	held   bool // one of them runs, or is about to
+	held   bool // a delivery with the key runs, or is about to
 	due    dueHeap
-	ticket *int // its place in line.due; nil if it has none
+	ticket *int // index of its ticket in line.due, nil if it has none
 }
 
-// notLater is when a delivery that an earlier process left is due, at the latest from now on: the clock may have been set
-// back since.
-func (l *line) notLater(d store.Due, now time.Time) int64 {
-	switch {
-	case d.Retrying:
-		return min(d.At, now.Add(l.MaxWait).UnixNano())
-	case d.Burst == 0:
-		return min(d.At, now.UnixNano())
-	}
-	return d.At
-}
-
-// push adds a delivery that waits, and reports whether others of its series come first.
-func (l *line) push(e entry) (held bool) {
+// push adds a delivery, and reports whether others of its series come first.
+func (l *line) push(e entry) (behind bool) {
 	if e.Burst != 0 {
-		if l.spots == nil {
-			l.spots = map[ulid.ULID]*int{}
+		if l.indexes == nil {
+			l.indexes = map[ulid.ULID]*int{}
 		}
-		e.spot = new(int)
-		l.spots[e.ID] = e.spot
+		e.index = new(int)
+		l.indexes[e.ID] = e.index
 	}
 	if e.Serial == 0 {
 		l.due.push(e)
@@ -61,7 +39,7 @@ func (l *line) push(e entry) (held bool) {
 	return s.held || s.due[0].ID != e.ID
 }
 
-// pop takes out what is due first at now, in Unix nanoseconds, and may start. Its series is held from then on.
+// pop takes out the first delivery that is due at now, in Unix nanoseconds, and may start. It holds its serial key from then on.
 func (l *line) pop(now int64) (entry, bool) {
 	if len(l.due) == 0 || l.due[0].At > now {
 		return entry{}, false
@@ -73,11 +51,11 @@ func (l *line) pop(now int64) (entry, bool) {
 		e = s.due.pop()
 		s.held = true
 	}
-	delete(l.spots, e.ID)
+	delete(l.indexes, e.ID)
 	return e, true
 }
 
-// take takes a delivery out that is to start no more.
+// take takes out a delivery that is not to start any more.
 func (l *line) take(id ulid.ULID, serial int64) (entry, bool) {
 	heap := &l.due
 	s := l.series[serial]
@@ -88,9 +66,9 @@ func (l *line) take(id ulid.ULID, serial int64) (entry, bool) {
 		heap = &s.due
 	}
 	i := -1
-	if spot := l.spots[id]; spot != nil {
-		i = *spot
-		delete(l.spots, id)
+	if index := l.indexes[id]; index != nil {
+		i = *index
+		delete(l.indexes, id)
 	} else {
 		i = heap.find(id)
 	}
@@ -117,7 +95,7 @@ func (l *line) seriesOf(serial int64) *series {
 	return s
 }
 
-// hold keeps others of a series from starting.
+// hold keeps other deliveries with a serial key, 0 for none, from starting.
 func (l *line) hold(serial int64) {
 	if serial != 0 {
 		s := l.seriesOf(serial)
@@ -126,7 +104,7 @@ func (l *line) hold(serial int64) {
 	}
 }
 
-// release lets the next of a series start.
+// release lets the next delivery with a serial key start.
 func (l *line) release(serial int64) {
 	if s := l.series[serial]; s != nil {
 		s.held = false
@@ -135,7 +113,7 @@ func (l *line) release(serial int64) {
 	}
 }
 
-// setTicket makes the ticket of a series stand for the one that is due first.
+// setTicket makes the ticket of a series stand for the delivery that is due first.
 func (l *line) setTicket(s *series) {
 	if s.ticket != nil {
 		l.due.remove(*s.ticket)
@@ -143,7 +121,7 @@ func (l *line) setTicket(s *series) {
 	}
 	if !s.held && len(s.due) > 0 {
 		s.ticket = new(int)
-		l.due.push(entry{Due: s.due[0].Due, line: l, ticket: true, spot: s.ticket})
+		l.due.push(entry{Due: s.due[0].Due, line: l, ticket: true, index: s.ticket})
 	}
 }
 

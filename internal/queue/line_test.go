@@ -81,8 +81,8 @@ func TestLineAgainstModel(t *testing.T) {
 		if len(order) != len(waits) || !slices.IsSortedFunc(order, cmp.Compare[int64]) {
 			t.Fatalf("seed %d: %d of %d are left, in order %v", seed, len(order), len(waits), order)
 		}
-		if len(l.due)+len(l.series)+len(l.spots) != 0 {
-			t.Fatalf("seed %d: %d entries, %d series and %d spots are left behind", seed, len(l.due), len(l.series), len(l.spots))
+		if len(l.due)+len(l.series)+len(l.indexes) != 0 {
+			t.Fatalf("seed %d: %d entries, %d series and %d indexes are left behind", seed, len(l.due), len(l.series), len(l.indexes))
 		}
 	}
 }

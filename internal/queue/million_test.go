@@ -207,11 +207,11 @@ func BenchmarkRetention(b *testing.B) {
 				b.Fatal(err)
 			}
 			q.mu.Lock()
-			q.sweepAt = time.Now().Add(time.Hour)
+			q.commits.sweepAt = time.Now().Add(time.Hour)
 			if removing {
-				q.sweepAt = time.Now()
+				q.commits.sweepAt = time.Now()
 			}
-			q.setAlarm()
+			q.commits.setAlarm()
 			q.mu.Unlock()
 			var took []time.Duration
 			body := make([]byte, 1500)

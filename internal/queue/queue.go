@@ -7,6 +7,7 @@ package queue
 
 import (
 	"context"
+	crand "crypto/rand"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -27,25 +28,6 @@ import (
 	"github.com/hubhook/hubhook/internal/queue/sqlite"
 )
 
-// handedBackText is the error of an attempt that Drain ended before the handler did.
-const handedBackText = "handed back: the process was shut down while it ran"
-
-// aloneFor is how long one that is started alone must live before others start beside it.
-const aloneFor = 5 * time.Second
-
-const (
-	lingerFor   = 2 * time.Millisecond   // how long outcomes may wait for the company of a commit
-	outageRetry = 250 * time.Millisecond // between tries to write while nothing can be stored
-	sweepEvery  = 10 * time.Second
-	sweepRows   = 64                   // removed between two commits
-	sweepPause  = 5 * time.Millisecond // after that: without it, removing leaves the disk little time for what arrives
-	batchRows   = 512                  // changes in one commit
-	batchBytes  = 8 << 20              // headers and bodies in one commit
-	holdBytes   = 8 << 20              // bodies of waiting deliveries kept in memory
-	drainGrace  = 2 * time.Second      // what a cancelled handler has to return
-	maxError    = 64 << 10             // bytes of an attempt's error and of its stack
-)
-
 // Config says how a Queue is to be.
 type Config struct {
 	// Dir is the data directory. It holds hubhook.db and hubhook.lock and is made, for this user alone, if it is missing.
@@ -63,14 +45,21 @@ type Config struct {
 	Now func() time.Time
 	// Rand returns a number in [0,1) for the jitter of retries. Default that of math/rand/v2. It must be safe for concurrent use.
 	Rand func() float64
-	// Warn is told what went wrong in the background, where no caller is left to be told: outcomes that can't be written
-	// yet, deliveries that can't be removed. It must neither block nor call the Queue. Default: a warning of log/slog's default logger.
+
+	// The callbacks run while the queue is not locked, on goroutines that do its work. They may read what is in memory
+	// (Receipt.Now, Oldest) and begin or end a Watcher. They must not wait for any other method of the queue: most need a
+	// commit, and the next commit begins when the callback has returned. A slow callback delays that commit and the answers to
+	// the deliveries of the last one, but neither handlers that run nor, up to MaxWaiting, deliveries that arrive.
+
+	// Warn is told what went wrong in the background, where no caller is left to be told: outcomes that can't be stored yet,
+	// deliveries that can't be removed. The engine calls it too, from several goroutines. Default: a warning of log/slog's
+	// default logger.
 	Warn func(error)
-	// Changed is told every change, each once it is stored, in order. It is called with the queue locked, so it must be quick
-	// and must not call the queue. Unlike a Watcher it misses none. Default: nobody is told.
+	// Changed is told every change of this process, each once it is stored, one at a time and in order. Unlike a Watcher it
+	// misses none. Accept and Discard return after it was told. Default: nobody is told.
 	Changed func(Change)
 	// Committed is told of every commit that succeeded: how many deliveries it stored, duplicates not counted, how many
-	// changes of deliveries it made durable in all, and how long it took. It must be quick and must not call the queue.
+	// changes of deliveries it made durable in all, and how long it took. Changed is told of these changes afterwards.
 	// Default: nobody is told.
 	Committed func(stored, changes int, took time.Duration)
 }
@@ -97,117 +86,32 @@ type Endpoint struct {
 }
 
 // Queue is a durable queue of deliveries. Its methods are safe for concurrent use.
+//
+// Its parts: the committer stores changes, the source finds what is due, the runner runs it, waits tells those who wait for
+// an end, and the feed tells those who watch.
 type Queue struct {
 	cfg     Config
 	eng     store.Engine
 	lock    *flock.Flock
-	life    context.Context // parent of all handlers' contexts
+	now     func() time.Time // the time by the store's clock
+	life    context.Context  // parent of all handlers' contexts
 	endLife context.CancelCauseFunc
 	tasks   sync.WaitGroup // the goroutines that the queue owns, handlers excepted
-	quit    chan struct{}  // closed by Close: the committer ends
-	wake    chan struct{}  // hands the right to commit to the committer
-	linger  *time.Timer    // outcomes have waited long enough
-	alarm   *time.Timer    // the next retry is due, or another reason to look for work
 
-	mu         sync.Mutex
-	ids        store.IDSource
-	started    bool
-	stopping   bool
-	closed     bool
-	lines      map[string]*line
-	running    map[ulid.ULID]*task // until the end of the attempt is stored
-	waits      map[ulid.ULID]*wait // of deliveries that wait for their first attempt, or whose duplicates do
-	waiting    int                 // deliveries in state waiting, those about to be stored included
-	held       int                 // bytes of bodies kept for waiting deliveries
-	next       *commit             // what the next commit takes along
-	committing bool                // someone has the right to use the engine's Commit and Sweep
-	free       *sync.Cond          // committing has become false
-	lingering  bool                // linger runs
-	alarmAt    time.Time           // zero when alarm does not run
-	outage     bool                // nothing can be stored; nothing starts
-	outageSaid bool
-	sweepAt    time.Time // when to look for what need not be kept
-	sweeping   bool
-	active     int           // handlers that run or are about to
-	drained    chan struct{} // made by Drain, closed when active is 0
-	suspects   dueHeap       // those to be started alone
-	alone      *task         // the suspect beside which nothing may start yet
-	aloneTill  time.Time
-	holdTill   time.Time // a suspect waits until then for the others to end, and they for it
-	watchers   map[*Watcher]struct{}
+	// mu guards what follows, with all that the parts keep, unless a field says something else. It is not held while the engine
+	// stores anything or a callback runs.
+	mu       sync.Mutex
+	ids      store.IDSource
+	started  bool
+	stopping bool
+	closed   bool
+	waiting  int // deliveries in state waiting, those about to be stored included
 
-	shared *shared // nil where this process alone has the deliveries
-}
-
-// task is a delivery in memory: one that is being stored, that waits with its content at hand, or that runs.
-type task struct {
-	store.Stored
-	value      any
-	line       *line
-	wait       *wait
-	loaded     bool // header and body are at hand
-	late       bool // it had to wait to be started
-	size       int  // of the body, where it counts in Queue.held
-	cancel     context.CancelCauseFunc
-	ended      bool      // its outcome is known, and no longer changes
-	began      bool      // it has one of its endpoint's handlers
-	readySince time.Time // since when it is among line.ready
-	gone       bool      // discarded while it runs, or taken over by another process
-}
-
-// wait is the end of a delivery's first attempt, as those see it who wait for it.
-type wait struct {
-	done      chan struct{}
-	report    Report // set before done is closed
-	elsewhere bool   // another process handled it, which told no result; set before done is closed
-	sender    any    // Arrival.Sender
-
-	// Guarded by Queue.mu.
-	asking  int  // calls of Outcome that wait for it
-	passing bool // made by one of them, for none but them
-}
-
-func newWait() *wait { return &wait{done: make(chan struct{})} }
-
-func (w *wait) end(r Report) {
-	w.report = r
-	close(w.done)
-}
-
-// Receipt says what became of an arrival.
-type Receipt struct {
-	ID        string // that of the first one for a duplicate
-	State     State  // when it was stored; for a duplicate that of the first one
-	Duplicate bool
-	Held      bool // it does not run yet because of its Burst, or because another one with its SerialKey comes first
-	Value     any  // Arrival.Value
-	wait      *wait
-	q         *Queue
-	task      *task // nil for a duplicate
-}
-
-// Done is closed when the first attempt has ended, or when the delivery has ended without one. For the duplicate of an
-// unfinished delivery, it is closed when an attempt of that one ends.
-func (r *Receipt) Done() <-chan struct{} { return r.wait.done }
-
-// Now returns the state in which the delivery is by now; for a duplicate, that in which the first one was.
-func (r *Receipt) Now() State {
-	if r.task == nil {
-		return r.State
-	}
-	r.q.mu.Lock()
-	defer r.q.mu.Unlock()
-	return r.task.State
-}
-
-// Report says how the attempt ended. It must be called only after Done is closed.
-func (r *Receipt) Report() Report {
-	<-r.wait.done
-	report := r.wait.report
-	if r.wait.elsewhere && report.State == Done {
-		report.Result = r.q.resultOf(r.ID)
-	}
-	return report
+	commits committer
+	source  source
+	runner  runner
+	waits   waits
+	feed    feed
 }
 
 // Open takes the data directory and opens the queue in it, a new one if there is none. Deliveries that were running when
@@ -283,35 +187,32 @@ func (e Endpoint) withDefaults() Endpoint {
 
 func newQueue(c Config, eng store.Engine, lock *flock.Flock) *Queue {
 	q := &Queue{
-		cfg:      c,
-		eng:      eng,
-		lock:     lock,
-		quit:     make(chan struct{}),
-		wake:     make(chan struct{}, 1),
-		linger:   time.NewTimer(time.Hour),
-		alarm:    time.NewTimer(time.Hour),
-		ids:      store.IDSource{Last: eng.Last()},
-		lines:    map[string]*line{},
-		running:  map[ulid.ULID]*task{},
-		waits:    map[ulid.ULID]*wait{},
-		next:     &commit{},
-		watchers: map[*Watcher]struct{}{},
+		cfg:   c,
+		eng:   eng,
+		lock:  lock,
+		now:   c.Now,
+		ids:   store.IDSource{Last: eng.Last()},
+		waits: waits{},
+		feed:  feed{changed: c.Changed, warn: c.Warn},
 	}
+	q.commits.init(q)
+	q.runner = runner{q: q, running: map[ulid.ULID]*task{}}
 	if s, ok := eng.(store.Sharing); ok {
-		q.share(s)
+		q.source = newClaims(q, s)
+		q.now = func() time.Time { return c.Now().Add(s.Skew()) }
+		q.ids.Random = ulid.Monotonic(crand.Reader, 0)
+	} else {
+		q.source = newBacklog(q)
 	}
-	q.linger.Stop()
-	q.alarm.Stop()
-	q.free = sync.NewCond(&q.mu)
 	q.life, q.endLife = context.WithCancelCause(context.Background())
-	q.tasks.Go(q.committer)
+	q.tasks.Go(q.commits.run)
 	return q
 }
 
 // Unfinished returns up to limit of the deliveries that an earlier run left unfinished, oldest first, and how many they
 // are in all. It is meant for the time before Start.
 func (q *Queue) Unfinished(ctx context.Context, limit int) ([]Delivery, int, error) {
-	if err := q.flush(ctx); err != nil {
+	if err := q.commits.flush(ctx); err != nil {
 		return nil, 0, err
 	}
 	return q.eng.Unfinished(ctx, limit)
@@ -348,170 +249,22 @@ func (q *Queue) Start(endpoints []Endpoint) error {
 	case q.started:
 		return errors.New("start the queue: it is started already")
 	}
-	lines := make(map[string]*line, len(endpoints))
-	var suspects dueHeap
-	own, _ := q.eng.(store.Owning)
+	all := make(map[string]*handlers, len(endpoints))
 	for _, e := range endpoints {
 		if e.Name == "" {
 			return errors.New("start the queue: an endpoint has no name")
 		}
-		if lines[e.Name] != nil {
+		if all[e.Name] != nil {
 			return fmt.Errorf("start the queue: endpoint %s is there twice", e.Name)
 		}
-		l := &line{Endpoint: e.withDefaults()}
-		lines[e.Name] = l
-		if own == nil {
-			continue
-		}
-		left, err := own.Backlog(q.life, e.Name)
-		if err != nil {
-			return fmt.Errorf("read the deliveries left to endpoint %s: %w", e.Name, err)
-		}
-		for _, d := range left {
-			d.At = l.notLater(d, q.now())
-			if d.Interruptions >= store.AloneAfter {
-				suspects.push(entry{Due: d, line: l})
-			} else {
-				l.push(entry{Due: d, line: l})
-			}
-		}
+		all[e.Name] = &handlers{Endpoint: e.withDefaults()}
 	}
-	if own != nil { // otherwise each claim tells how many wait
-		counts, err := q.eng.Counts(q.life)
-		if err != nil {
-			return fmt.Errorf("start the queue: %w", err)
-		}
-		for _, states := range counts {
-			q.waiting += int(states[Waiting])
-		}
+	if err := q.source.start(all); err != nil {
+		return err
 	}
-	if own != nil {
-		window := time.Duration(0)
-		for _, l := range lines {
-			window = max(window, l.DedupeWindow)
-		}
-		if window > 0 {
-			own.Preload(q.now().Add(-window))
-		}
-	}
-	q.lines, q.suspects, q.started = lines, suspects, true
-	q.sweepAt = q.now().Add(sweepEvery)
-	q.dispatch()
-	q.setAlarm()
-	q.kick()
-	if q.shared != nil {
-		q.startSharing()
-	}
-	return nil
-}
-
-// Accept stores a delivery and returns once it is on disk, or, for a duplicate, once the first one is. Its handler starts
-// at once if one is free. The errors are ErrStopping, ErrFull, ctx's, and what kept the delivery from being stored; only
-// after ctx's error may it have been stored all the same.
-func (q *Queue) Accept(ctx context.Context, a Arrival) (*Receipt, error) {
-	if err := ctx.Err(); err != nil {
-		return nil, err
-	}
-	body, encoding := store.PackBody(a.Body)
-	ar := &store.Arrival{
-		Header:   store.PackHeader(a.Header),
-		Body:     body,
-		Encoding: encoding,
-		Stack:    store.Cut(a.Stack, maxError),
-	}
-	if a.ReplayOf == "" {
-		ar.Dedupe = a.WebhookID != ""
-	} else {
-		var ok bool
-		if ar.ReplayOf, ok = store.ParseID(a.ReplayOf); !ok {
-			return nil, fmt.Errorf("replay %s: %w", a.ReplayOf, ErrNotFound)
-		}
-	}
-	j := &pendingArrival{Arrival: ar, ready: make(chan struct{})}
-	t := &task{value: a.Value, loaded: true, wait: newWait()}
-	t.wait.sender = a.Sender
-	if a.SerialKey != "" {
-		t.Serial = store.Hash(a.SerialKey)
-	}
-	if a.Burst != nil {
-		ar.Burst = &store.Burst{Key: store.Hash(a.Burst.Key), Wait: a.Burst.Wait, MaxWait: a.Burst.MaxWait}
-	}
-	t.Header, t.Body = a.Header, a.Body
-	t.Delivery = Delivery{
-		Endpoint: a.Endpoint, WebhookID: store.StoredWebhookID(a.WebhookID), ReplayOf: a.ReplayOf, Synthetic: a.Synthetic,
-		Scope: store.Cut(a.Scope, store.MaxName), Action: store.Cut(a.Action, store.MaxName),
-		RepoType: store.Cut(a.RepoType, store.MaxName), RepoName: store.Cut(a.RepoName, store.MaxName),
-	}
-	j.task = t
-
-	q.mu.Lock()
-	if err := q.admit(j, a.Dead); err != nil {
-		q.mu.Unlock()
-		return nil, err
-	}
-	q.next.add(j)
-	if q.committing {
-		q.mu.Unlock()
-		select {
-		case <-j.ready:
-		case <-ctx.Done():
-			return nil, ctx.Err()
-		}
-	} else {
-		q.lead()
-		q.mu.Unlock()
-	}
-	if j.err != nil {
-		return nil, j.err
-	}
-	j.receipt.Value = a.Value
-	return &j.receipt, nil
-}
-
-// admit decides how an arrival is to be stored and takes what it needs: an id, and a free handler or a place among the
-// waiting ones.
-func (q *Queue) admit(j *pendingArrival, dead string) error {
-	t := j.task
-	switch {
-	case q.stopping:
-		return ErrStopping
-	case !q.started:
-		return errors.New("accept a delivery: the queue is not started")
-	}
-	t.line = q.lines[t.Endpoint]
-	if t.line == nil {
-		return fmt.Errorf("accept a delivery: endpoint %q is not served", t.Endpoint)
-	}
-	now := q.now()
-	if j.Dedupe && t.line.DedupeWindow > 0 {
-		j.Since = now.Add(-t.line.DedupeWindow)
-	}
-	switch {
-	case dead != "":
-		t.State, t.Reason = Dead, store.Cut(dead, store.MaxName)
-		t.Serial, j.Burst = 0, nil
-	case t.line.Handle == nil:
-		t.State = Done
-		t.Serial, j.Burst = 0, nil
-	case t.Serial == 0 && j.Burst == nil && q.mayStart(t.line, now):
-		t.State, t.Attempts, t.Started = Running, 1, now
-		t.line.busy++
-		q.active++
-	default:
-		if q.waiting >= q.cfg.MaxWaiting {
-			return ErrFull
-		}
-		t.State = Waiting
-		q.waiting++
-	}
-	t.ULID = q.ids.Next(now)
-	t.ID, t.Received = t.ULID.String(), now
-	if t.State == Running {
-		q.running[t.ULID] = t
-		if q.shared != nil {
-			t.Token = store.NewToken()
-		}
-	}
-	j.Stored = t.Stored
+	q.runner.endpoints, q.started = all, true
+	q.runner.dispatch()
+	q.commits.setAlarm()
+	q.commits.kick()
 	return nil
 }

@@ -289,13 +289,13 @@ func TestBacklogBeyondMemoryIsReadBack(t *testing.T) {
 			c.Body = c.Body[:1]
 			return g.handle(ctx, c)
 		}})
-		size := holdBytes/3 + 1
+		size := maxKept/3 + 1
 		for _, body := range strings.Fields("a b c d e f") {
 			f.accept(Arrival{Body: []byte(body + strings.Repeat(" ", size))})
 			synctest.Wait()
 		}
-		if f.held > holdBytes {
-			t.Errorf("%d bytes are held", f.held)
+		if f.source.(*backlog).kept > maxKept {
+			t.Errorf("%d bytes are held", f.source.(*backlog).kept)
 		}
 		close(g.pass)
 		synctest.Wait()
@@ -303,8 +303,8 @@ func TestBacklogBeyondMemoryIsReadBack(t *testing.T) {
 		if g.seen() != "a b c d e f" {
 			t.Errorf("the order is %q", g.seen())
 		}
-		if f.held != 0 {
-			t.Errorf("%d bytes are still held", f.held)
+		if f.source.(*backlog).kept != 0 {
+			t.Errorf("%d bytes are still held", f.source.(*backlog).kept)
 		}
 		f.end()
 	})
@@ -555,11 +555,11 @@ func TestSuspectRunsAlone(t *testing.T) {
 // order, which TestKilledUnderLoad does without.
 func die(f *fixture) {
 	f.mu.Lock()
-	for _, task := range f.running {
+	for _, task := range f.runner.running {
 		task.ended = true
-		f.freeSlot(task)
+		f.runner.release(task)
 	}
-	clear(f.running)
+	clear(f.runner.running)
 	f.mu.Unlock()
 	f.close()
 }
@@ -650,7 +650,7 @@ func TestBadDeliveryAlone(t *testing.T) {
 	f := begin(t, Config{}, Endpoint{})
 	first := f.accept(Arrival{})
 	f.mu.Lock()
-	f.committing = true // so that the next ones meet in one batch
+	f.commits.busy = true // so that the next ones meet in one batch
 	f.mu.Unlock()
 	errs := make(chan error, 3)
 	accept := func() {
@@ -660,11 +660,11 @@ func TestBadDeliveryAlone(t *testing.T) {
 	for range 3 {
 		go accept()
 	}
-	storetest.Eventually(t, func() bool { f.mu.Lock(); defer f.mu.Unlock(); return len(f.next.arrivals) == 3 })
+	storetest.Eventually(t, func() bool { f.mu.Lock(); defer f.mu.Unlock(); return len(f.commits.next.arrivals) == 3 })
 	f.mu.Lock()
-	bad := f.next.arrivals[1]
+	bad := f.commits.next.arrivals[1]
 	bad.Arrival.Stored.ULID, _ = store.ParseID(first.ID) // can't be stored twice
-	f.release()
+	f.commits.passOn()
 	f.mu.Unlock()
 	failed := 0
 	for range 3 {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"time"
 
 	"github.com/oklog/ulid/v2"
@@ -24,7 +23,7 @@ func (q *Queue) List(ctx context.Context, f Filter) (ds []Delivery, next string,
 			return nil, "", fmt.Errorf("list deliveries before %q: %w", f.Before, ErrCursor)
 		}
 	}
-	if err := q.flush(ctx); err != nil {
+	if err := q.commits.flush(ctx); err != nil {
 		return nil, "", err
 	}
 	return q.eng.List(ctx, f)
@@ -36,7 +35,7 @@ func (q *Queue) Get(ctx context.Context, id string) (*Record, error) {
 	if !ok {
 		return nil, ErrNotFound
 	}
-	if err := q.flush(ctx); err != nil {
+	if err := q.commits.flush(ctx); err != nil {
 		return nil, err
 	}
 	return q.eng.Get(ctx, key)
@@ -44,7 +43,7 @@ func (q *Queue) Get(ctx context.Context, id string) (*Record, error) {
 
 // Counts returns how many deliveries are stored, by endpoint and state. Counts of zero may be left out.
 func (q *Queue) Counts(ctx context.Context) (Counts, error) {
-	if err := q.flush(ctx); err != nil {
+	if err := q.commits.flush(ctx); err != nil {
 		return nil, err
 	}
 	return q.eng.Counts(ctx)
@@ -60,33 +59,7 @@ func (q *Queue) Oldest(ctx context.Context) (map[string]time.Time, error) {
 	if q.closed {
 		return nil, store.ErrClosed
 	}
-	if q.shared != nil {
-		return maps.Clone(q.shared.left.Oldest), nil
-	}
-	first := map[string]ulid.ULID{}
-	look := func(h dueHeap) {
-		for i := range h {
-			e := &h[i]
-			if e.Retrying {
-				continue
-			}
-			if id, ok := first[e.line.Name]; !ok || e.ID.Compare(id) < 0 {
-				first[e.line.Name] = e.ID
-			}
-		}
-	}
-	look(q.suspects)
-	for _, l := range q.lines {
-		look(l.due)
-		for _, s := range l.series {
-			look(s.due)
-		}
-	}
-	oldest := make(map[string]time.Time, len(first))
-	for endpoint, id := range first {
-		oldest[endpoint] = id.Timestamp()
-	}
-	return oldest, nil
+	return q.source.oldest(), nil
 }
 
 // Outcome waits until a delivery is finished and says how. For one that was merged into another, that is how the other one
@@ -107,30 +80,30 @@ func (q *Queue) nextOutcome(ctx context.Context, id string) (report Report, next
 	if !ok {
 		return Report{}, "", ErrNotFound
 	}
-	w := q.nextEnd(key) // before the reading, so that no end is missed
+	w := q.askFor(key) // before the reading, so that no end is missed
 	defer q.leave(key, w)
 	r, err := q.Get(ctx, id)
 	switch {
 	case errors.Is(err, ErrNotFound):
-		q.endElsewhere(key, Report{})
+		q.endWait(key, Report{})
 		return Report{}, "", err
 	case err != nil: // others may wait for the same end
 		return Report{}, "", err
 	case r.State.Finished():
 		report := reportOf(r)
-		q.endElsewhere(key, report)
+		q.endWait(key, report)
 		if r.State == Merged {
 			return report, r.MergedInto, nil
 		}
 		return report, "", nil
 	}
-	var elsewhere <-chan time.Time
-	if q.shared != nil {
-		elsewhere = time.After(500 * time.Millisecond)
+	var recheck <-chan time.Time
+	if d := q.source.recheck(); d > 0 {
+		recheck = time.After(d)
 	}
 	select {
 	case <-w.done:
-	case <-elsewhere:
+	case <-recheck:
 		return Report{}, id, nil
 	case <-ctx.Done():
 		return Report{}, "", ctx.Err()
@@ -141,41 +114,28 @@ func (q *Queue) nextOutcome(ctx context.Context, id string) (report Report, next
 	return w.report, "", nil // also where the end can't be stored yet
 }
 
-// nextEnd returns what tells the end of the attempt that runs, or of the next one. Who no longer waits for it calls leave.
-func (q *Queue) nextEnd(id ulid.ULID) *wait {
+// askFor returns the wait for the end of the attempt that runs, or of the next one. A caller that no longer waits calls leave.
+func (q *Queue) askFor(id ulid.ULID) *wait {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if t := q.running[id]; t != nil && (!t.ended || t.State.Finished()) {
+	if t := q.runner.running[id]; t != nil && (!t.ended || t.State.Finished()) {
 		t.wait.asking++
 		return t.wait
 	}
-	w := q.waits[id]
-	if w == nil {
-		w = newWait()
-		w.passing = true
-		q.waits[id] = w
-	}
-	w.asking++
-	return w
+	return q.waits.ask(id)
 }
 
-// leave forgets what nextEnd made, once nobody waits for it: where the delivery does not end here, nothing else would.
 func (q *Queue) leave(id ulid.ULID, w *wait) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if w.asking--; w.passing && w.asking == 0 && q.waits[id] == w {
-		delete(q.waits, id)
-	}
+	q.waits.leave(id, w)
 }
 
-// endElsewhere tells those who wait here for a delivery what the store has of its end.
-func (q *Queue) endElsewhere(id ulid.ULID, report Report) {
+// endWait tells those who wait here for a delivery what the store has of its end.
+func (q *Queue) endWait(id ulid.ULID, report Report) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if w := q.waits[id]; w != nil {
-		delete(q.waits, id)
-		w.end(report)
-	}
+	q.waits.end(id, report)
 }
 
 // reportOf says how a finished delivery ended.
@@ -185,6 +145,27 @@ func reportOf(r *Record) Report {
 		report = Report{State: Done, Result: r.AttemptList[n-1].Result}
 	}
 	return report
+}
+
+// resultTime bounds the reading of a result for an answer that waits.
+const resultTime = time.Second
+
+// resultOf reads what the handler of a delivery returned in another process, nil where that can't be read in time: the
+// delivery is done all the same.
+func (q *Queue) resultOf(id string) []byte {
+	key, ok := store.ParseID(id)
+	if !ok {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(q.life, resultTime)
+	defer cancel()
+	r, err := q.eng.Get(ctx, key)
+	if err != nil {
+		q.feed.noteWarning(fmt.Errorf("read what the handler of delivery %s returned in another process: %w; it is answered without", id, err))
+		q.feed.tell()
+		return nil
+	}
+	return reportOf(r).Result
 }
 
 // Discard makes an unfinished delivery a discarded one and returns once that is stored. The context of a running handler
@@ -201,17 +182,9 @@ func (q *Queue) Discard(ctx context.Context, id, reason string) error {
 		q.mu.Unlock()
 		return store.ErrClosed
 	}
-	q.next.discards = append(q.next.discards, d)
-	if !q.committing {
-		q.lead()
-		q.mu.Unlock()
-		return d.err
+	q.commits.next.discards = append(q.commits.next.discards, d)
+	if err := q.commits.await(ctx, d.ready); err != nil {
+		return err
 	}
-	q.mu.Unlock()
-	select {
-	case <-d.ready:
-		return d.err
-	case <-ctx.Done():
-		return ctx.Err()
-	}
+	return d.err
 }

@@ -150,9 +150,7 @@ func listAll(t *testing.T, q *Queue) []Delivery {
 func exclusive(q *Queue, do func()) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	for q.committing {
-		q.free.Wait()
-	}
+	q.commits.awaitFree()
 	do()
 }
 

@@ -26,8 +26,8 @@ func TestSeriesRunsOneAtATime(t *testing.T) {
 		if g.seen() != "a1 b1 free" {
 			t.Errorf("%q run beside each other", g.seen())
 		}
-		if a1.Held || b1.Held || free.Held || !a2.Held || !a3.Held {
-			t.Errorf("held back are %v %v %v %v %v", a1.Held, a2.Held, a3.Held, b1.Held, free.Held)
+		if a1.Postponed || b1.Postponed || free.Postponed || !a2.Postponed || !a3.Postponed {
+			t.Errorf("held back are %v %v %v %v %v", a1.Postponed, a2.Postponed, a3.Postponed, b1.Postponed, free.Postponed)
 		}
 		if a2.Now() != Waiting {
 			t.Errorf("the second of its series is %s", a2.Now())
@@ -116,15 +116,15 @@ func TestManyOfOneSeries(t *testing.T) {
 		synctest.Wait()
 		other := f.accept(Arrival{Body: []byte("other"), SerialKey: "few"})
 		synctest.Wait()
-		if got := g.seen(); got != " other" || other.Held {
+		if got := g.seen(); got != " other" || other.Postponed {
 			t.Errorf("%q run", got)
 		}
-		if n := len(f.lines["inbox"].due); n > 1 {
+		if n := len(f.source.(*backlog).lines["inbox"].due); n > 1 {
 			t.Errorf("those that wait for one key are %d entries among those of others", n)
 		}
 		close(g.pass)
 		eventuallyFinished(t, f)
-		if n := len(f.lines["inbox"].series); n != 0 {
+		if n := len(f.source.(*backlog).lines["inbox"].series); n != 0 {
 			t.Errorf("%d keys are remembered that nothing waits for", n)
 		}
 		f.end()
@@ -152,7 +152,7 @@ func TestBurstRunsOnce(t *testing.T) {
 		var rs []*Receipt
 		for i := range 5 {
 			rs = append(rs, f.accept(Arrival{Body: fmt.Append(nil, i), WebhookID: fmt.Sprint("w", i), Burst: burst}))
-			if !rs[i].Held {
+			if !rs[i].Postponed {
 				t.Errorf("%d is not held back", i)
 			}
 			time.Sleep(40 * time.Second)
@@ -268,8 +268,8 @@ func TestDiscardedBurstGivesWay(t *testing.T) {
 		if err != nil || counts["inbox"][Merged] != 1 || counts["inbox"][Discarded] != 1 || counts["inbox"][Done] != 1 || counts["inbox"][Waiting] != 0 {
 			t.Errorf("counts are %v, %v", counts, err)
 		}
-		if l := f.lines["inbox"]; len(l.due)+len(l.series)+len(l.spots) != 0 || f.waiting != 0 {
-			t.Errorf("left in memory: %d due, %d series, %d spots, %d waiting", len(l.due), len(l.series), len(l.spots), f.waiting)
+		if l := f.source.(*backlog).lines["inbox"]; len(l.due)+len(l.series)+len(l.indexes) != 0 || f.waiting != 0 {
+			t.Errorf("left in memory: %d due, %d series, %d spots, %d waiting", len(l.due), len(l.series), len(l.indexes), f.waiting)
 		}
 		f.end()
 	})

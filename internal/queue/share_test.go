@@ -92,7 +92,7 @@ func TestSharedDuplicates(t *testing.T) {
 	}
 	close(g.pass)
 	<-first.Done()
-	here.flush(t.Context())
+	here.commits.flush(t.Context())
 	if again := there.accept(Arrival{WebhookID: "w"}); !again.Duplicate || again.State != Done {
 		t.Errorf("once it is done, the same again elsewhere is %+v", again)
 	}

@@ -28,14 +28,14 @@ func (e *endlessEngine) Sweep(context.Context, store.Retention) (bool, error) {
 func TestSweepingSharedDeliveriesPauses(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		e := &endlessEngine{}
-		q := &Queue{eng: e, cfg: Config{}.withDefaults(), life: t.Context(), shared: &shared{Sharing: e, quit: make(chan struct{})}}
+		p := &peers{q: &Queue{eng: e, cfg: Config{}.withDefaults(), now: time.Now, life: t.Context()}, Sharing: e, quit: make(chan struct{})}
 		swept := make(chan struct{})
 		go func() {
 			defer close(swept)
-			q.sweepShared()
+			p.sweep()
 		}()
 		time.Sleep(10*sweepPause + sweepPause/2)
-		close(q.shared.quit)
+		close(p.quit)
 		<-swept
 		if e.sweeps != 11 {
 			t.Errorf("%d steps in the time of ten pauses, want 11", e.sweeps)

@@ -23,7 +23,7 @@ func (q *Queue) TimeSeries(ctx context.Context, tq TimeSeriesQuery) ([]TimeStep,
 	if tq.Until.IsZero() {
 		tq.Until = q.now()
 	}
-	if err := q.flush(ctx); err != nil {
+	if err := q.commits.flush(ctx); err != nil {
 		return nil, err
 	}
 	steps := store.NewTimeSteps(tq)

@@ -1,0 +1,145 @@
+package queue
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/hubhook/hubhook/internal/queue/store"
+)
+
+// Receipt says what became of an arrival.
+type Receipt struct {
+	ID        string // that of the first one for a duplicate
+	State     State  // when it was stored; for a duplicate that of the first one
+	Duplicate bool
+	Postponed bool // it does not run yet because of its Burst, or because another one with its SerialKey comes first
+	Value     any  // Arrival.Value
+	wait      *wait
+	q         *Queue
+	task      *task // nil for a duplicate
+}
+
+// Done is closed when the first attempt has ended, or when the delivery has ended without one. For the duplicate of an
+// unfinished delivery, it is closed when an attempt of that one ends.
+func (r *Receipt) Done() <-chan struct{} { return r.wait.done }
+
+// Now returns the state in which the delivery is by now; for a duplicate, that in which the first one was.
+func (r *Receipt) Now() State {
+	if r.task == nil {
+		return r.State
+	}
+	r.q.mu.Lock()
+	defer r.q.mu.Unlock()
+	return r.task.State
+}
+
+// Report says how the attempt ended. It must be called only after Done is closed.
+func (r *Receipt) Report() Report {
+	<-r.wait.done
+	report := r.wait.report
+	if r.wait.elsewhere && report.State == Done {
+		report.Result = r.q.resultOf(r.ID)
+	}
+	return report
+}
+
+// Accept stores a delivery and returns once it is on disk, or, for a duplicate, once the first one is. Its handler starts
+// at once if one is free. The errors are ErrStopping, ErrFull, ctx's, and what kept the delivery from being stored; only
+// after ctx's error may it have been stored all the same.
+func (q *Queue) Accept(ctx context.Context, a Arrival) (*Receipt, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	body, encoding := store.PackBody(a.Body)
+	ar := &store.Arrival{
+		Header:   store.PackHeader(a.Header),
+		Body:     body,
+		Encoding: encoding,
+		Stack:    store.Cut(a.Stack, maxError),
+	}
+	if a.ReplayOf == "" {
+		ar.Dedupe = a.WebhookID != ""
+	} else {
+		var ok bool
+		if ar.ReplayOf, ok = store.ParseID(a.ReplayOf); !ok {
+			return nil, fmt.Errorf("replay %s: %w", a.ReplayOf, ErrNotFound)
+		}
+	}
+	pending := &pendingArrival{Arrival: ar, ready: make(chan struct{})}
+	t := &task{value: a.Value, loaded: true, wait: newWait()}
+	t.wait.sender = a.Sender
+	if a.SerialKey != "" {
+		t.Serial = store.Hash(a.SerialKey)
+	}
+	if a.Burst != nil {
+		ar.Burst = &store.Burst{Key: store.Hash(a.Burst.Key), Wait: a.Burst.Wait, MaxWait: a.Burst.MaxWait}
+	}
+	t.Header, t.Body = a.Header, a.Body
+	t.Delivery = Delivery{
+		Endpoint: a.Endpoint, WebhookID: store.StoredWebhookID(a.WebhookID), ReplayOf: a.ReplayOf, Synthetic: a.Synthetic,
+		Scope: store.Cut(a.Scope, store.MaxName), Action: store.Cut(a.Action, store.MaxName),
+		RepoType: store.Cut(a.RepoType, store.MaxName), RepoName: store.Cut(a.RepoName, store.MaxName),
+	}
+	pending.task = t
+
+	q.mu.Lock()
+	if err := q.admit(pending, a.Dead); err != nil {
+		q.mu.Unlock()
+		return nil, err
+	}
+	q.commits.next.add(pending)
+	if err := q.commits.await(ctx, pending.ready); err != nil {
+		return nil, err
+	}
+	if pending.err != nil {
+		return nil, pending.err
+	}
+	pending.receipt.Value = a.Value
+	return &pending.receipt, nil
+}
+
+// admit decides how an arrival is to be stored and takes what it needs: an id, and a free handler or a place among the
+// waiting ones.
+func (q *Queue) admit(a *pendingArrival, dead string) error {
+	t := a.task
+	switch {
+	case q.stopping:
+		return ErrStopping
+	case !q.started:
+		return errors.New("accept a delivery: the queue is not started")
+	}
+	h := q.runner.endpoints[t.Endpoint]
+	if h == nil {
+		return fmt.Errorf("accept a delivery: endpoint %q is not served", t.Endpoint)
+	}
+	t.handlers = h
+	now := q.now()
+	if a.Dedupe && h.DedupeWindow > 0 {
+		a.Since = now.Add(-h.DedupeWindow)
+	}
+	switch {
+	case dead != "":
+		t.State, t.Reason = Dead, store.Cut(dead, store.MaxName)
+		t.Serial, a.Burst = 0, nil
+	case h.Handle == nil:
+		t.State = Done
+		t.Serial, a.Burst = 0, nil
+	case t.Serial == 0 && a.Burst == nil && q.runner.mayStart(h, now):
+		t.State, t.Attempts, t.Started = Running, 1, now
+		t.Token = q.source.token()
+	default:
+		if q.waiting >= q.cfg.MaxWaiting {
+			return ErrFull
+		}
+		t.State = Waiting
+		q.waiting++
+	}
+	t.ULID = q.ids.Next(now)
+	t.ID, t.Received = t.ULID.String(), now
+	if t.State == Running {
+		q.runner.take(t)
+	}
+	a.Stored = t.Stored
+	return nil
+}
