@@ -148,7 +148,7 @@ func (p *process) run(ctx context.Context) error {
 		p.s.count("killed by its own handler") // the notes show whether there was one that did
 	case !wanted && p.s.disk != "" && strings.Contains(errs.String(), "disk is full"):
 		p.s.count("starts refused on a full disk")
-	case !wanted && !wasReady && p.s.postgres != nil && strings.Contains(errs.String(), "the database: "):
+	case !wanted && !wasReady && p.s.postgres != nil && saysNoServer(errs.String()):
 		p.s.count("starts refused without PostgreSQL")
 	case !wanted:
 		return fmt.Errorf("process %d ended by itself: %v\n%s", pid, err, errs.String())
@@ -224,4 +224,9 @@ func appendNote(file, line string) error {
 	}
 	_, err = f.WriteString(line)
 	return errors.Join(err, f.Close())
+}
+
+// saysNoServer reports whether a process could not start because PostgreSQL was gone when it connected, or went away just then.
+func saysNoServer(errs string) bool {
+	return strings.Contains(errs, "the database: ") || strings.Contains(errs, "check that the server runs and can be reached from here")
 }
