@@ -35,7 +35,7 @@ type life struct {
 	renewals *latest.Chan[renewal]
 
 	// Of run's goroutine.
-	lostInRow int  // sessions lost one after the other, each soon after it was online
+	lostInRow int  // sessions lost in a row, each soon after it came online
 	anyURL    bool // the service has refused the URL that the tunnel had
 
 	background sync.WaitGroup // what outlives a step of run for a moment
@@ -92,7 +92,7 @@ func (t *life) waitForBackground() {
 	t.dialer.Wait()
 }
 
-// first tries to come online until it is known whether that will do.
+// first tries until a session is online, an error says that another try is pointless, or the time is up.
 func (t *life) first(ctx context.Context) (*link, *Error) {
 	until := time.Now().Add(t.terms.Open)
 	var failed *Error
@@ -127,7 +127,7 @@ func (t *life) wantedURL() (url string, old bool) {
 	return url, url != ""
 }
 
-// dial makes one try to come online. A renewal ends it, too, for the try may be waiting for an answer on a network that is gone.
+// dial makes one try to come online. A renewal ends the try: it may be waiting for an answer on a network that is gone.
 func (t *life) dial(ctx context.Context, limit time.Duration, renewals <-chan renewal) (*link, *Error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -157,7 +157,7 @@ func (t *life) dial(ctx context.Context, limit time.Duration, renewals <-chan re
 	}
 }
 
-// run owns the tunnel from the first session to the last. It takes the first one, or why there is none yet.
+// run owns the tunnel from the first session to the last. It is given the first one, or the reason why there is none yet.
 func (t *life) run(l *link, failed *Error) {
 	defer close(t.done)
 	defer t.states.Close()
@@ -255,8 +255,8 @@ func (t *life) serveOn(l *link) {
 func (t *life) serve(l *link) *Error {
 	var (
 		lost    *Error // why the session is away, nil while it is up
-		resumed bool   // it was cut here, and has yet to say so
-		tries   int    // of the session to come back by itself
+		resumed bool   // the tunnel cut the session, which has yet to tell of it
+		tries   int    // in which the session failed to come back by itself
 		giveUp  = time.NewTimer(t.options.Resume)
 		upSince = l.since
 	)
@@ -334,7 +334,7 @@ func (t *life) serve(l *link) *Error {
 	}
 }
 
-// countLoss notes that a session was lost that had been online since then.
+// countLoss counts the loss of a session that was online since then.
 func (t *life) countLoss(since time.Time) {
 	if time.Since(since) > t.terms.Steady {
 		t.lostInRow = 0

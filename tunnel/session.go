@@ -22,8 +22,8 @@ type Dialer interface {
 	Wait()
 }
 
-// A Session is one stay online of a tunnel. It belongs to the tunnel that it was dialed for. Accept runs on a goroutine of its own; of the
-// other methods two may run at once where one is Retire.
+// A Session is one connection to the service and the public URL that came with it, from Dial to Close. Accept is called on a goroutine of
+// its own, and so may Retire be; the other methods are called one at a time.
 type Session interface {
 	// Accept returns the next connection from the public side, with the RemoteAddr of the client there. It is called without a pause
 	// until it fails, which ends the session for good.
@@ -69,15 +69,15 @@ type Options struct {
 	// and is not sure of its URL. With an error, or without a Prove, the session is replaced by a new one, whose URL is announced.
 	// The context ends after 5 s.
 	Prove func(ctx context.Context, url string) error
-	// Resume is how long a session may take to come back by itself, and ResumeTries how many tries of it may fail, before the
-	// tunnel dials a new one. They have a meaning only for sessions with Events.
+	// Resume is how long a session may take to come back by itself, and ResumeTries how many of its tries may fail, before the tunnel
+	// dials a new one. They matter only for sessions with Events.
 	Resume      time.Duration
 	ResumeTries int
 	// Lost puts an error of Accept or Events into words. Nil: such an error counts as a failure of the network, which passes.
 	Lost func(err error) *Error
 	// Redact takes secrets out of a text that is not the provider's own, and returns it in one line. Nil: there are no secrets.
 	Redact func(text string) string
-	// Elsewhere is the fix to name where the public URL did not lead here.
+	// Elsewhere is the fix that is named where a session is replaced because its public URL may not lead here.
 	Elsewhere string
 	// Terms are for the tests of this module's own providers. Nil: the terms of all tunnels.
 	Terms *terms.Terms

@@ -9,26 +9,26 @@ import (
 
 // Terms are the limits and waits of a tunnel, and the machine that it watches.
 type Terms struct {
-	// Open bounds the tries of Open. A provider may take some seconds more to find the reason for the last failure: 15 s in all.
+	// Open bounds the tries of Open. To find the reason for the last failure a provider may take some seconds more: 15 s in all.
 	Open time.Duration
-	// Refused is how long a tunnel asks again that is refused. The reason can be its own last session, which the service still
-	// takes for alive.
+	// Refused is how long a tunnel asks again when the service refuses it. The reason can be its own last session, which the service
+	// still takes for alive.
 	Refused time.Duration
 	// Try bounds one try to come back.
 	Try time.Duration
-	// Steady is how long a session has to last for its loss not to count as one of a row.
+	// Steady is how long a session has to last to end a row of quick losses.
 	Steady time.Duration
-	// QuickLosses are as many sessions as may be lost in a row, each soon after it was online, before the next ones have to wait.
+	// QuickLosses is how many sessions in a row may be lost soon after they came online before the tunnel waits between them.
 	QuickLosses int
 	// Prove bounds Options.Prove.
 	Prove time.Duration
 	// Retire is how long the service may take to take the public URL off.
 	Retire time.Duration
-	// Replace is the same for a session that is being replaced, which the next one has to wait for.
+	// Replace is the same while a session is being replaced. The next session has to wait for it.
 	Replace time.Duration
 	// Linger is how long a session that was replaced keeps its requests in flight.
 	Linger time.Duration
-	// Drop is how long the pump of a session may take to end once the session is closed.
+	// Drop is how long Accept of a session may take to fail once the session is closed.
 	Drop time.Duration
 	// Close bounds the second Close.
 	Close time.Duration
