@@ -123,7 +123,7 @@ func backupAdvice(err error) string {
 func copyDatabase(ctx context.Context, path string, how url.Values, to string, progress func(done, total int64)) (err error) {
 	how.Set("mode", "ro")
 	how["_pragma"] = []string{"busy_timeout(5000)", "cache_size(-2000)"}
-	conn, err := (&sqlite.Driver{}).Open((&Engine{path: path}).dsn(how))
+	conn, err := (&sqlite.Driver{}).Open((&file{path: path}).dsn(how))
 	if err != nil {
 		return err
 	}
@@ -167,7 +167,7 @@ func readBackup(ctx context.Context, path string) (_ *BackupReport, err error) {
 	if err != nil {
 		return nil, err
 	}
-	db, err := sql.Open("sqlite", (&Engine{path: path}).dsn(url.Values{"mode": {"ro"}, "immutable": {"1"}}))
+	db, err := sql.Open("sqlite", (&file{path: path}).dsn(url.Values{"mode": {"ro"}, "immutable": {"1"}}))
 	if err != nil {
 		return nil, err
 	}

@@ -14,8 +14,8 @@ import (
 )
 
 // openError says which file could not be opened, why, and what to do.
-func (e *Engine) openError(err error) error {
-	return fileError(fmt.Errorf("open database %s: %w", e.path, datadir.Cause(err)), databaseAdvice(err))
+func (f *file) openError(err error) error {
+	return fileError(fmt.Errorf("open database %s: %w", f.path, datadir.Cause(err)), databaseAdvice(err))
 }
 
 // fileError adds to err what to do about it. It is an ErrDiskFull in every way in which a disk says that it has no room.
@@ -66,34 +66,34 @@ func codeOf(err error) int {
 	return 0
 }
 
-func (e *Engine) commitError(err error) error {
+func (f *file) commitError(err error) error {
 	switch codeOf(err) & 0xff {
 	case sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB:
-		return e.setDamaged(err)
+		return f.setDamaged(err)
 	case sqlite3.SQLITE_FULL:
-		return fileError(fmt.Errorf("write to %s: %w", e.path, err), "free some space")
+		return fileError(fmt.Errorf("write to %s: %w", f.path, err), "free some space")
 	}
-	return fmt.Errorf("write to %s: %w", e.path, err)
+	return fmt.Errorf("write to %s: %w", f.path, err)
 }
 
 // showsDamage reports whether a reader's error says that the database is damaged. Then nothing is stored in it any more, and the first
 // such error is warned of.
-func (e *Engine) showsDamage(err error) bool {
+func (f *file) showsDamage(err error) bool {
 	switch codeOf(err) & 0xff {
 	case sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB:
 	default:
 		return false
 	}
-	damage := error(&DamagedError{path: e.path, err: err})
-	if e.damaged.CompareAndSwap(nil, &damage) {
-		e.cfg.Warn(damage)
+	damage := error(&DamagedError{path: f.path, err: err})
+	if f.damaged.CompareAndSwap(nil, &damage) {
+		f.cfg.Warn(damage)
 	}
 	return true
 }
 
-func (e *Engine) setDamaged(err error) error {
-	err = &DamagedError{path: e.path, err: err}
-	e.damaged.Store(&err)
+func (f *file) setDamaged(err error) error {
+	err = &DamagedError{path: f.path, err: err}
+	f.damaged.Store(&err)
 	return err
 }
 
@@ -114,6 +114,7 @@ func (e *DamagedError) Hint() string { return damagedAdvice }
 
 func (e *DamagedError) Unwrap() error { return e.err }
 
+// Outage implements store.Engine.
 func (e *Engine) Outage(err error) bool {
 	var damaged *DamagedError
 	if errors.As(err, &damaged) {
@@ -128,18 +129,18 @@ func (e *Engine) Outage(err error) bool {
 	return e.broken != nil
 }
 
-func (e *Engine) readError(doing string, err error) error {
+func (f *file) readError(doing string, err error) error {
 	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) || errors.Is(err, store.ErrNotFound) {
 		return err
 	}
-	return fmt.Errorf("%s from %s: %w", doing, e.path, err)
+	return fmt.Errorf("%s from %s: %w", doing, f.path, err)
 }
 
 // lookError is readError while deliveries are accepted: from damage that a reader meets on, none is.
-func (e *Engine) lookError(doing string, err error) error {
-	err = e.readError(doing, err)
-	if e.showsDamage(err) {
-		return *e.damaged.Load()
+func (f *file) lookError(doing string, err error) error {
+	err = f.readError(doing, err)
+	if f.showsDamage(err) {
+		return *f.damaged.Load()
 	}
 	return err
 }

@@ -32,8 +32,9 @@ const inSpan = "d.id >= ? AND d.id < ?"
 // search finds up to n deliveries in a span, newest first.
 type search func(ctx context.Context, in span, n int) ([]store.Delivery, error)
 
-func (e *Engine) List(ctx context.Context, f store.Filter) ([]store.Delivery, string, error) {
-	where, args, looks := e.where(f)
+// List implements store.Engine.
+func (rd *reads) List(ctx context.Context, f store.Filter) ([]store.Delivery, string, error) {
+	where, args, looks := rd.where(f)
 	if looks == 0 {
 		return nil, "", nil
 	}
@@ -42,17 +43,17 @@ func (e *Engine) List(ctx context.Context, f store.Filter) ([]store.Delivery, st
 		id, _ := store.ParseID(f.Before)
 		all.to = store.Key(id)
 	}
-	find := e.searchRows(where, args)
+	find := rd.searchRows(where, args)
 	if f.Query != "" {
-		find = e.searchText(where, args, f.Query)
+		find = rd.searchText(where, args, f.Query)
 	}
 	if len(where) == 0 && f.Query == "" {
 		looks = 0 // any will do
 	}
 	// One more than asked for shows whether there are more.
-	ds, err := e.find(ctx, find, all, f.Limit+1, int(looks))
+	ds, err := rd.find(ctx, find, all, f.Limit+1, int(looks))
 	if err != nil {
-		return nil, "", e.lookError("list deliveries", err)
+		return nil, "", rd.file.lookError("list deliveries", err)
 	}
 	if len(ds) > f.Limit {
 		ds = ds[:f.Limit]
@@ -62,22 +63,22 @@ func (e *Engine) List(ctx context.Context, f store.Filter) ([]store.Delivery, st
 }
 
 // searchRows looks for rows that meet conditions.
-func (e *Engine) searchRows(where []string, args []any) search {
+func (rd *reads) searchRows(where []string, args []any) search {
 	query := "SELECT " + columns + " FROM delivery d WHERE " + strings.Join(append(slices.Clone(where), inSpan), " AND ") +
 		" ORDER BY d.id DESC LIMIT ?"
 	return func(ctx context.Context, in span, n int) ([]store.Delivery, error) {
-		return e.deliveries(ctx, query, append(slices.Clone(args), in.from, in.to, n)...)
+		return rd.deliveries(ctx, query, append(slices.Clone(args), in.from, in.to, n)...)
 	}
 }
 
 // searchText looks for rows with a text in their id, Webhook-Id, repo or reason, in any case of letters.
-func (e *Engine) searchText(where []string, args []any, text string) search {
+func (rd *reads) searchText(where []string, args []any, text string) search {
 	// Few have a reason, and to see that there is none is quicker than to look through it.
 	const matches = `(d.webhook_id LIKE ? ESCAPE '\' OR d.repo_name LIKE ? ESCAPE '\' OR d.reason IS NOT NULL AND d.reason LIKE ? ESCAPE '\')`
 	pattern := "%" + strings.NewReplacer(`\`, `\\`, `%`, `\%`, `_`, `\_`).Replace(text) + "%"
 	patterns := []any{pattern, pattern, pattern}
 	if !store.MaybeID(text) {
-		return e.searchRows(append(slices.Clone(where), matches), append(slices.Clone(args), patterns...))
+		return rd.searchRows(append(slices.Clone(where), matches), append(slices.Clone(args), patterns...))
 	}
 	// Of an id the database knows the key alone, so that the rest is looked at here.
 	part := []byte(strings.ToUpper(text))
@@ -87,7 +88,7 @@ func (e *Engine) searchText(where []string, args []any, text string) search {
 	return func(ctx context.Context, in span, n int) ([]store.Delivery, error) {
 		var keys []string
 		var id [ulid.EncodedSize]byte
-		err := e.each(ctx, query, append(slices.Clone(args), in.from, in.to), func(row []driver.Value) error {
+		err := rd.each(ctx, query, append(slices.Clone(args), in.from, in.to), func(row []driver.Value) error {
 			key, found := row[0].(int64), row[1] == int64(1)
 			if !found {
 				if err := store.FromKey(key).MarshalTextTo(id[:]); err != nil {
@@ -105,7 +106,7 @@ func (e *Engine) searchText(where []string, args []any, text string) search {
 		if err != nil && !errors.Is(err, errEnough) || len(keys) == 0 {
 			return nil, err
 		}
-		return e.deliveries(ctx, "SELECT "+columns+" FROM delivery d WHERE d.id IN ("+strings.Join(keys, ",")+") ORDER BY d.id DESC")
+		return rd.deliveries(ctx, "SELECT "+columns+" FROM delivery d WHERE d.id IN ("+strings.Join(keys, ",")+") ORDER BY d.id DESC")
 	}
 }
 
@@ -113,8 +114,8 @@ func (e *Engine) searchText(where []string, args []any, text string) search {
 var errEnough = errors.New("enough")
 
 // each calls do with each row of a query, past database/sql, which costs as much for each row as the query does.
-func (e *Engine) each(ctx context.Context, query string, args []any, do func(row []driver.Value) error) error {
-	db, err := e.reader()
+func (rd *reads) each(ctx context.Context, query string, args []any, do func(row []driver.Value) error) error {
+	db, err := rd.reader()
 	if err != nil {
 		return err
 	}
@@ -136,12 +137,12 @@ func (e *Engine) each(ctx context.Context, query string, args []any, do func(row
 
 // find returns up to n deliveries that are found. Where many have to be looked at, it goes through the newest first, and if
 // these are not enough, through the rest in two halves at the same time.
-func (e *Engine) find(ctx context.Context, find search, all span, n, looks int) ([]store.Delivery, error) {
-	if looks < e.cfg.splitRows {
+func (rd *reads) find(ctx context.Context, find search, all span, n, looks int) ([]store.Delivery, error) {
+	if looks < rd.file.cfg.splitRows {
 		return find(ctx, all, n)
 	}
-	first := e.cfg.splitRows / 2
-	newest, rest, err := e.split(ctx, all, first)
+	first := rd.file.cfg.splitRows / 2
+	newest, rest, err := rd.split(ctx, all, first)
 	if err != nil {
 		return nil, err
 	}
@@ -149,7 +150,7 @@ func (e *Engine) find(ctx context.Context, find search, all span, n, looks int) 
 	if err != nil || len(found) >= n {
 		return found, err
 	}
-	newer, older, err := e.split(ctx, rest, (looks-first)/2)
+	newer, older, err := rd.split(ctx, rest, (looks-first)/2)
 	if err != nil {
 		return nil, err
 	}
@@ -178,8 +179,8 @@ func (e *Engine) find(ctx context.Context, find search, all span, n, looks int) 
 }
 
 // split divides a span after its newest n deliveries.
-func (e *Engine) split(ctx context.Context, in span, n int) (newer, older span, err error) {
-	db, err := e.reader()
+func (rd *reads) split(ctx context.Context, in span, n int) (newer, older span, err error) {
+	db, err := rd.reader()
 	if err != nil {
 		return in, span{}, err
 	}

@@ -3,6 +3,8 @@ package sqlite
 import (
 	"fmt"
 	"net/url"
+	"sync"
+	"sync/atomic"
 
 	"modernc.org/sqlite"
 
@@ -14,52 +16,63 @@ import (
 // come in meanwhile; one by the writer makes all wait. So another connection does the bulk, and the writer what is left,
 // once the log is long.
 
+// log keeps the write-ahead log short.
+type log struct {
+	file   *file
+	ledger *ledger
+
+	unwritten int           // bytes, by estimate, since the last kick
+	kick      chan struct{} // asks for a checkpoint
+	ckpt      sync.Mutex    // held during a checkpoint
+	restart   atomic.Bool   // the log is so long that the writer should empty it
+}
+
 // noteWritten asks for a checkpoint when enough has been written since the last one.
-func (e *Engine) noteWritten(b *store.Batch) {
-	e.unwritten += 5 * salvage.LogFrameSize
+func (lg *log) noteWritten(b *store.Batch) {
+	lg.unwritten += 5 * salvage.LogFrameSize
 	for _, a := range b.Arrivals {
-		e.unwritten += 1024 + len(a.Header) + len(a.Body)
+		lg.unwritten += 1024 + len(a.Header) + len(a.Body)
 	}
 	for _, k := range b.Ends {
-		e.unwritten += 512 + len(k.Attempt.Output) + len(k.Attempt.Result)
+		lg.unwritten += 512 + len(k.Attempt.Output) + len(k.Attempt.Result)
 	}
-	if int64(e.unwritten) < e.cfg.LogBytes/logParts {
+	if int64(lg.unwritten) < lg.file.cfg.LogBytes/logParts {
 		return
 	}
-	e.unwritten = 0
+	lg.unwritten = 0
 	select {
-	case e.kick <- struct{}{}:
+	case lg.kick <- struct{}{}:
 	default:
 	}
 }
 
 // checkpointer moves pages from the log into the database while others write.
-func (e *Engine) checkpointer() {
+func (lg *log) checkpointer() {
 	var w *writer
 	defer func() {
 		if w != nil {
 			if err := w.close(); err != nil {
-				e.cfg.Warn(fmt.Errorf("close %s after a checkpoint: %w", e.path, err))
+				lg.file.cfg.Warn(fmt.Errorf("close %s after a checkpoint: %w", lg.file.path, err))
 			}
 		}
 	}()
 	for {
 		select {
-		case <-e.life.Done():
+		case <-lg.file.life.Done():
 			return
-		case <-e.kick:
+		case <-lg.kick:
 		}
-		if err := e.checkpoint(&w); err != nil {
-			e.cfg.Warn(fmt.Errorf("move the write-ahead log into %s: %w", e.path, err))
+		if err := lg.checkpoint(&w); err != nil {
+			lg.file.cfg.Warn(fmt.Errorf("move the write-ahead log into %s: %w", lg.file.path, err))
 		}
 	}
 }
 
-func (e *Engine) checkpoint(w **writer) error {
-	e.ckpt.Lock()
-	defer e.ckpt.Unlock()
+func (lg *log) checkpoint(w **writer) error {
+	lg.ckpt.Lock()
+	defer lg.ckpt.Unlock()
 	if *w == nil {
-		conn, err := (&sqlite.Driver{}).Open(e.dsn(url.Values{"_pragma": {
+		conn, err := (&sqlite.Driver{}).Open(lg.file.dsn(url.Values{"_pragma": {
 			"busy_timeout(5000)", "synchronous(FULL)", "checkpoint_fullfsync(1)", "cache_size(-500)",
 		}}))
 		if err != nil {
@@ -71,28 +84,28 @@ func (e *Engine) checkpoint(w **writer) error {
 	if err != nil {
 		return err
 	}
-	if frames := row[1].(int64); frames*salvage.LogFrameSize > e.cfg.LogBytes {
-		e.restart.Store(true)
+	if frames := row[1].(int64); frames*salvage.LogFrameSize > lg.file.cfg.LogBytes {
+		lg.restart.Store(true)
 	}
 	return nil
 }
 
 // emptyLog makes the log start over if it is long. A reader that is in its way keeps it from doing so until the next time.
-func (e *Engine) emptyLog() {
-	if !e.restart.Load() || !e.ckpt.TryLock() {
+func (lg *log) emptyLog() {
+	if !lg.restart.Load() || !lg.ckpt.TryLock() {
 		return
 	}
-	defer e.ckpt.Unlock()
-	e.restart.Store(false)
-	if err := e.w.exec("PRAGMA busy_timeout = 20"); err != nil {
-		e.cfg.Warn(fmt.Errorf("move the write-ahead log into %s: %w", e.path, err))
+	defer lg.ckpt.Unlock()
+	lg.restart.Store(false)
+	if err := lg.ledger.w.exec("PRAGMA busy_timeout = 20"); err != nil {
+		lg.file.cfg.Warn(fmt.Errorf("move the write-ahead log into %s: %w", lg.file.path, err))
 		return
 	}
-	if _, err := e.w.queryRow("PRAGMA wal_checkpoint(RESTART)"); err != nil {
-		e.cfg.Warn(fmt.Errorf("move the write-ahead log into %s: %w", e.path, err))
+	if _, err := lg.ledger.w.queryRow("PRAGMA wal_checkpoint(RESTART)"); err != nil {
+		lg.file.cfg.Warn(fmt.Errorf("move the write-ahead log into %s: %w", lg.file.path, err))
 	}
-	if err := e.w.exec("PRAGMA busy_timeout = 5000"); err != nil {
-		e.cfg.Warn(fmt.Errorf("move the write-ahead log into %s: %w", e.path, err))
+	if err := lg.ledger.w.exec("PRAGMA busy_timeout = 5000"); err != nil {
+		lg.file.cfg.Warn(fmt.Errorf("move the write-ahead log into %s: %w", lg.file.path, err))
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/oklog/ulid/v2"
@@ -47,15 +48,35 @@ const (
 	colCount
 )
 
+// reads answers queries, on connections of its own.
+type reads struct {
+	file  *file
+	known *known
+
+	mu      sync.Mutex
+	readers *sql.DB // nil until they are needed
+	closed  bool
+}
+
+// take takes the connections away, nil if there are none. After the last time there are no new ones.
+func (rd *reads) take(last bool) *sql.DB {
+	rd.mu.Lock()
+	defer rd.mu.Unlock()
+	rd.closed = rd.closed || last
+	readers := rd.readers
+	rd.readers = nil
+	return readers
+}
+
 // reader returns the connections for reading, which are opened when they are first needed.
-func (e *Engine) reader() (*sql.DB, error) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	if e.closed {
+func (rd *reads) reader() (*sql.DB, error) {
+	rd.mu.Lock()
+	defer rd.mu.Unlock()
+	if rd.closed {
 		return nil, store.ErrClosed
 	}
-	if e.readers == nil {
-		db, err := sql.Open("sqlite", e.dsn(url.Values{
+	if rd.readers == nil {
+		db, err := sql.Open("sqlite", rd.file.dsn(url.Values{
 			"mode": {"ro"}, "_pragma": {"busy_timeout(5000)", "query_only(1)", "cache_size(-2000)"},
 		}))
 		if err != nil {
@@ -64,54 +85,14 @@ func (e *Engine) reader() (*sql.DB, error) {
 		db.SetMaxOpenConns(4)
 		db.SetMaxIdleConns(2)
 		db.SetConnMaxIdleTime(30 * time.Second)
-		e.readers = db
+		rd.readers = db
 	}
-	return e.readers, nil
-}
-
-// delivery makes a Delivery of a row of columns.
-func (e *Engine) delivery(row []driver.Value) store.Delivery {
-	number := func(i int) int64 { n, _ := row[i].(int64); return n }
-	str := func(i int) string { s, _ := row[i].(string); return s }
-	e.mu.Lock()
-	endpoint := e.names[number(colEndpoint)]
-	e.mu.Unlock()
-	d := store.Delivery{
-		ID:       store.FromKey(number(colID)).String(),
-		Endpoint: endpoint, State: store.StateNames[number(colState)], Reason: str(colReason),
-		WebhookID: str(colWebhookID), Synthetic: number(colSynthetic) != 0, Received: time.Unix(0, number(colReceived)),
-		Scope: str(colScope), Action: str(colAction), RepoType: str(colRepoType), RepoName: str(colRepoName),
-		Attempts: int(number(colAttempts)), Duplicates: int(number(colDuplicates)), Replays: int(number(colReplays)),
-		Duration: time.Duration(number(colDuration)),
-	}
-	if row[colReplayOf] != nil {
-		d.ReplayOf = store.FromKey(number(colReplayOf)).String()
-	}
-	if row[colMergedInto] != nil {
-		d.MergedInto = store.FromKey(number(colMergedInto)).String()
-	}
-	if d.State == store.Retrying {
-		d.RunAt = time.Unix(0, number(colRunAt))
-	}
-	return d
-}
-
-// stored makes of a row of columns what the queue needs to know of a delivery, without its content.
-func (e *Engine) stored(row []driver.Value) *store.Stored {
-	number := func(i int) int64 { n, _ := row[i].(int64); return n }
-	s := &store.Stored{
-		Delivery: e.delivery(row), ULID: store.FromKey(number(colID)),
-		Failures: int(number(colFailures)), Interruptions: int(number(colInterruptions)), Serial: number(colSerial), Burst: number(colBurst),
-	}
-	if row[colStarted] != nil {
-		s.Started = time.Unix(0, number(colStarted))
-	}
-	return s
+	return rd.readers, nil
 }
 
 // deliveries runs a query for columns.
-func (e *Engine) deliveries(ctx context.Context, query string, args ...any) ([]store.Delivery, error) {
-	db, err := e.reader()
+func (rd *reads) deliveries(ctx context.Context, query string, args ...any) ([]store.Delivery, error) {
+	db, err := rd.reader()
 	if err != nil {
 		return nil, err
 	}
@@ -126,7 +107,7 @@ func (e *Engine) deliveries(ctx context.Context, query string, args ...any) ([]s
 		if err := rows.Scan(to...); err != nil {
 			return nil, err
 		}
-		ds = append(ds, e.delivery(row))
+		ds = append(ds, rd.known.delivery(row))
 	}
 	return ds, rows.Err()
 }
@@ -140,8 +121,9 @@ func newRow() (row []driver.Value, to []any) {
 	return row, to
 }
 
-func (e *Engine) Backlog(ctx context.Context, endpoint string) ([]store.Due, error) {
-	db, err := e.reader()
+// Backlog implements store.Owning.
+func (rd *reads) Backlog(ctx context.Context, endpoint string) ([]store.Due, error) {
+	db, err := rd.reader()
 	if err != nil {
 		return nil, err
 	}
@@ -150,7 +132,7 @@ func (e *Engine) Backlog(ctx context.Context, endpoint string) ([]store.Due, err
 		FROM delivery d JOIN endpoint p ON p.id = d.endpoint
 		WHERE p.name = ? AND d.run_at IS NOT NULL ORDER BY d.run_at, d.id`), endpoint)
 	if err != nil {
-		return nil, e.readError("read the backlog", err)
+		return nil, rd.file.readError("read the backlog", err)
 	}
 	defer rows.Close()
 	var ds []store.Due
@@ -158,64 +140,49 @@ func (e *Engine) Backlog(ctx context.Context, endpoint string) ([]store.Due, err
 		var d store.Due
 		var key int64
 		if err := rows.Scan(&d.At, &key, &d.Attempts, &d.Failures, &d.Interruptions, &d.Retrying, &d.Serial, &d.Burst); err != nil {
-			return nil, e.readError("read the backlog", err)
+			return nil, rd.file.readError("read the backlog", err)
 		}
 		d.ID = store.FromKey(key)
 		ds = append(ds, d)
 	}
 	if err := rows.Err(); err != nil {
-		return nil, e.readError("read the backlog", err)
+		return nil, rd.file.readError("read the backlog", err)
 	}
 	return ds, nil
 }
 
-func (e *Engine) Unfinished(ctx context.Context, limit int) ([]store.Delivery, int, error) {
-	e.mu.Lock()
-	n, low := 0, e.low
-	for _, c := range e.shown {
+// Unfinished implements store.Engine.
+func (rd *reads) Unfinished(ctx context.Context, limit int) ([]store.Delivery, int, error) {
+	rd.known.mu.Lock()
+	n, low := 0, rd.known.low
+	for _, c := range rd.known.shown {
 		n += int(c[store.StateWaiting] + c[store.StateRunning] + c[store.StateRetrying])
 	}
-	e.mu.Unlock()
-	ds, err := e.deliveries(ctx, store.NumberStates("SELECT "+columns+` FROM delivery d WHERE d.state < {done}
+	rd.known.mu.Unlock()
+	ds, err := rd.deliveries(ctx, store.NumberStates("SELECT "+columns+` FROM delivery d WHERE d.state < {done}
 		AND d.id IN (SELECT id FROM delivery INDEXED BY delivery_due WHERE run_at IS NOT NULL UNION ALL SELECT id FROM delivery WHERE id >= ?)
 		ORDER BY d.id LIMIT ?`), low, limit)
 	if err != nil {
-		return nil, 0, e.readError("read the unfinished deliveries", err)
+		return nil, 0, rd.file.readError("read the unfinished deliveries", err)
 	}
 	return ds, n, nil
 }
 
-func (e *Engine) Counts(context.Context) (store.Counts, error) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	all := make(store.Counts, len(e.shown))
-	for id, c := range e.shown {
-		states := map[store.State]int64{}
-		for i, n := range c {
-			if n != 0 {
-				states[store.StateNames[i]] = n
-			}
-		}
-		all[e.names[id]] = states
-	}
-	return all, nil
-}
-
 // where returns the conditions of a filter, but for Query and Before, and about how many deliveries have to be looked at.
 // If that is 0, nothing can meet them.
-func (e *Engine) where(f store.Filter) (where []string, args []any, looks int64) {
+func (rd *reads) where(f store.Filter) (where []string, args []any, looks int64) {
 	and := func(cond string, values ...any) {
 		where = append(where, cond)
 		args = append(args, values...)
 	}
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	for _, states := range e.shown {
+	rd.known.mu.Lock()
+	defer rd.known.mu.Unlock()
+	for _, states := range rd.known.shown {
 		for _, n := range states {
 			looks += n
 		}
 	}
-	endpoint, known := e.endpoints[f.Endpoint]
+	endpoint, known := rd.known.endpoints[f.Endpoint]
 	if f.Endpoint != "" {
 		if !known {
 			return nil, nil, 0
@@ -225,7 +192,7 @@ func (e *Engine) where(f store.Filter) (where []string, args []any, looks int64)
 	if f.State != "" {
 		state := store.StateNumber(f.State)
 		n := int64(0)
-		for id, c := range e.shown {
+		for id, c := range rd.known.shown {
 			if state >= 0 && (f.Endpoint == "" || id == endpoint) {
 				n += c[state]
 			}
@@ -240,7 +207,7 @@ func (e *Engine) where(f store.Filter) (where []string, args []any, looks int64)
 			looks = n
 		case state < store.StateDone && n <= fewUnfinished:
 			and(store.NumberStates(`d.id IN (SELECT id FROM delivery INDEXED BY delivery_due WHERE run_at IS NOT NULL
-				UNION ALL SELECT id FROM delivery WHERE id >= ? AND state = {running})`), e.low)
+				UNION ALL SELECT id FROM delivery WHERE id >= ? AND state = {running})`), rd.known.low)
 			looks = n
 		}
 	}
@@ -270,13 +237,11 @@ func (e *Engine) where(f store.Filter) (where []string, args []any, looks int64)
 // defaultPartRows is how many deliveries of a time series are read at once. While a reading goes on, the log can't start over.
 const defaultPartRows = 20_000
 
-// TimeSeries adds row by row: SQLite sorts what it groups, which takes three times as long.
-func (e *Engine) TimeSeries(ctx context.Context, in store.TimeSpan, endpoint string, add func(store.Alike)) error {
+// TimeSeries implements store.Engine. It adds row by row: SQLite sorts what it groups, which takes three times as long.
+func (rd *reads) TimeSeries(ctx context.Context, in store.TimeSpan, endpoint string, add func(store.Alike)) error {
 	where, args := "d.received >= ? AND d.received < ?", []any{in.From, in.To}
 	if endpoint != "" {
-		e.mu.Lock()
-		id, known := e.endpoints[endpoint]
-		e.mu.Unlock()
+		id, known := rd.known.endpoint(endpoint)
 		if !known {
 			return nil
 		}
@@ -285,9 +250,9 @@ func (e *Engine) TimeSeries(ctx context.Context, in store.TimeSpan, endpoint str
 	query := "SELECT d.id, d.received, d.state, d.duration FROM delivery d WHERE " + where + " AND d.id >= ? ORDER BY d.id LIMIT ?"
 	// An id is never behind the clock, so the key bounds the search; it may be ahead after the clock was set back.
 	next := store.KeyAt(time.Unix(0, in.From))
-	for rows := e.cfg.partRows; rows == e.cfg.partRows; {
+	for rows := rd.file.cfg.partRows; rows == rd.file.cfg.partRows; {
 		rows = 0
-		err := e.each(ctx, query, append(slices.Clone(args), next, int64(e.cfg.partRows)), func(row []driver.Value) error {
+		err := rd.each(ctx, query, append(slices.Clone(args), next, int64(rd.file.cfg.partRows)), func(row []driver.Value) error {
 			l := store.Alike{Step: (row[1].(int64) - in.From) / in.Step, State: row[2].(int64), N: 1}
 			if duration, ended := row[3].(int64); ended {
 				l.Timed, l.Longest = 1, time.Duration(duration)
@@ -298,17 +263,18 @@ func (e *Engine) TimeSeries(ctx context.Context, in store.TimeSpan, endpoint str
 			return nil
 		})
 		if err != nil {
-			return e.lookError("read a time series", err)
+			return rd.file.lookError("read a time series", err)
 		}
 	}
 	return nil
 }
 
-func (e *Engine) Load(ctx context.Context, id ulid.ULID) (*store.Stored, error) {
+// Load implements store.Engine.
+func (rd *reads) Load(ctx context.Context, id ulid.ULID) (*store.Stored, error) {
 	if !store.HasKey(id) {
 		return nil, store.ErrNotFound
 	}
-	db, err := e.reader()
+	db, err := rd.reader()
 	if err != nil {
 		return nil, err
 	}
@@ -321,17 +287,17 @@ func (e *Engine) Load(ctx context.Context, id ulid.ULID) (*store.Stored, error) 
 		return nil, store.ErrNotFound
 	}
 	if err != nil {
-		return nil, e.lookError("read delivery "+id.String(), err)
+		return nil, rd.file.lookError("read delivery "+id.String(), err)
 	}
-	s := e.stored(row)
+	s := rd.known.stored(row)
 	if s.Merged, err = mergedInto(ctx, db, s); err != nil {
-		return nil, e.lookError("read delivery "+id.String(), err)
+		return nil, rd.file.lookError("read delivery "+id.String(), err)
 	}
 	if s.Header, err = store.UnpackHeader(header); err != nil {
-		return nil, e.lookError("read delivery "+id.String(), err)
+		return nil, rd.file.lookError("read delivery "+id.String(), err)
 	}
 	if s.Body, err = store.UnpackBody(body, encoding.Int64); err != nil {
-		return nil, e.lookError("read delivery "+id.String(), err)
+		return nil, rd.file.lookError("read delivery "+id.String(), err)
 	}
 	return s, nil
 }
@@ -356,20 +322,21 @@ func mergedInto(ctx context.Context, db *sql.DB, s *store.Stored) (ids []string,
 	return ids, rows.Err()
 }
 
-func (e *Engine) Get(ctx context.Context, id ulid.ULID) (*store.Record, error) {
-	s, err := e.Load(ctx, id)
+// Get implements store.Engine.
+func (rd *reads) Get(ctx context.Context, id ulid.ULID) (*store.Record, error) {
+	s, err := rd.Load(ctx, id)
 	if err != nil {
 		return nil, err
 	}
 	r := &store.Record{Delivery: s.Delivery, Header: s.Header, Body: s.Body, Merged: s.Merged}
-	db, err := e.reader()
+	db, err := rd.reader()
 	if err != nil {
 		return nil, err
 	}
 	rows, err := db.QueryContext(ctx, `SELECT n, started, duration, error, stack, output, result
 		FROM attempt WHERE delivery = ? ORDER BY n`, store.Key(id))
 	if err != nil {
-		return nil, e.lookError("read the attempts of "+id.String(), err)
+		return nil, rd.file.lookError("read the attempts of "+id.String(), err)
 	}
 	defer rows.Close()
 	for rows.Next() {
@@ -377,13 +344,13 @@ func (e *Engine) Get(ctx context.Context, id ulid.ULID) (*store.Record, error) {
 		var started int64
 		var msg, stack sql.NullString
 		if err := rows.Scan(&a.N, &started, &a.Duration, &msg, &stack, &a.Output, &a.Result); err != nil {
-			return nil, e.lookError("read the attempts of "+id.String(), err)
+			return nil, rd.file.lookError("read the attempts of "+id.String(), err)
 		}
 		a.Started, a.Error, a.Stack = time.Unix(0, started), msg.String, stack.String
 		r.AttemptList = append(r.AttemptList, a)
 	}
 	if err := rows.Err(); err != nil {
-		return nil, e.lookError("read the attempts of "+id.String(), err)
+		return nil, rd.file.lookError("read the attempts of "+id.String(), err)
 	}
 	r.AddUnwritten(s.Started)
 	return r, nil

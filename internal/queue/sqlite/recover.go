@@ -223,7 +223,7 @@ func inspect(ctx context.Context, path string) (_ *Recovery, err error) {
 		query.Set("immutable", "1") // so that SQLite makes no files beside it
 	}
 	_, noShared := os.Stat(path + "-shm")
-	db, err := sql.Open("sqlite", (&Engine{path: path}).dsn(query))
+	db, err := sql.Open("sqlite", (&file{path: path}).dsn(query))
 	if err != nil {
 		return nil, err
 	}

@@ -46,7 +46,7 @@ func newRescue(path string, pages *salvage.File) (_ *rescue, err error) {
 	if err := f.Close(); err != nil {
 		return nil, err
 	}
-	conn, err := (&sqlite.Driver{}).Open((&Engine{path: path}).dsn(url.Values{"_error_rc": {"1"}}))
+	conn, err := (&sqlite.Driver{}).Open((&file{path: path}).dsn(url.Values{"_error_rc": {"1"}}))
 	if err != nil {
 		return nil, err
 	}

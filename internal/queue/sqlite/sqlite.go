@@ -4,15 +4,14 @@ package sqlite
 
 import (
 	"context"
-	"database/sql"
 	"errors"
+	"fmt"
 	"net/url"
 	"os"
 	"path/filepath"
 	"sync"
 	"sync/atomic"
 
-	"github.com/oklog/ulid/v2"
 	"modernc.org/sqlite"
 
 	"github.com/hubhook/hubhook/internal/queue/store"
@@ -50,40 +49,32 @@ var (
 	_ store.Owning = (*Engine)(nil)
 )
 
-// Engine is the engine on one SQLite file, which this process alone owns. One connection writes, outside of
-// database/sql, whose pool costs a lone delivery as much as the insert does.
+// Engine is the engine on one SQLite file, which this process alone owns. One connection writes, outside of database/sql, whose pool
+// costs a lone delivery as much as the insert does.
 type Engine struct {
-	cfg  Config
-	path string
+	*file
+	*known
+	*reads
+	*ledger
+	*changes
+	*log
+}
 
-	// Of the goroutine that has the right to commit.
-	w          *writer
-	summary    summary
-	direct     map[int64]struct{} // running deliveries that did not wait, and so are in no index
-	commits    int                // since summary.Low was last brought up to date
-	unsaid     int                // commits since the summary was last stored
-	broken     error              // a sync failed: what is on disk is unknown until the file is opened anew
-	forgotten  []ulid.ULID
-	webhooks   webhooks
-	preloading *preloading // nil without one, and once it was waited for
-	unwritten  int         // bytes, by estimate, since the last kick of the checkpointer
-	greatest   int64       // of the numbers that stand for endpoints
+// file is the database as a file on disk.
+type file struct {
+	cfg     Config
+	path    string
+	damaged atomic.Pointer[error] // why nothing is stored in it any more; nil while it is sound
 
-	mu        sync.Mutex
-	readers   *sql.DB // nil until they are needed
-	endpoints map[string]int64
-	names     map[int64]string
-	shown     map[int64]*[store.StateCount]int64 // counts as of the last commit
-	low       int64
-	closed    bool
+	life  context.Context // of what runs in the background
+	end   context.CancelFunc
+	tasks sync.WaitGroup
+}
 
-	damaged atomic.Pointer[error]
-	restart atomic.Bool   // the log is so long that the writer should empty it
-	ckpt    sync.Mutex    // held during a checkpoint
-	kick    chan struct{} // asks for a checkpoint
-	life    context.Context
-	end     context.CancelFunc
-	tasks   sync.WaitGroup
+func newFile(path string, cfg Config) *file {
+	f := &file{cfg: cfg, path: path}
+	f.life, f.end = context.WithCancel(context.Background())
+	return f
 }
 
 // Open opens the database at path, makes it if there is none, brings its schema up to date, and has what was
@@ -104,8 +95,11 @@ func Open(ctx context.Context, path string, cfg Config) (_ *Engine, err error) {
 	if cfg.partRows == 0 {
 		cfg.partRows = defaultPartRows
 	}
-	e := &Engine{cfg: cfg, path: path, direct: map[int64]struct{}{}, kick: make(chan struct{}, 1), webhooks: newWebhooks()}
-	e.life, e.end = context.WithCancel(context.Background())
+	e := &Engine{file: newFile(path, cfg), known: &known{}}
+	e.reads = &reads{file: e.file, known: e.known}
+	e.ledger = &ledger{file: e.file, known: e.known}
+	e.changes = &changes{file: e.file, known: e.known, ledger: e.ledger, direct: map[int64]struct{}{}, webhooks: newWebhooks()}
+	e.log = &log{file: e.file, ledger: e.ledger, kick: make(chan struct{}, 1)}
 	defer func() {
 		if err != nil {
 			err = e.openError(err)
@@ -151,97 +145,20 @@ func Open(ctx context.Context, path string, cfg Config) (_ *Engine, err error) {
 }
 
 // dsn returns the name of the database for the driver.
-func (e *Engine) dsn(query url.Values) string {
-	if e.cfg.VFS != "" {
-		query.Set("vfs", e.cfg.VFS)
+func (f *file) dsn(query url.Values) string {
+	if f.cfg.VFS != "" {
+		query.Set("vfs", f.cfg.VFS)
 	}
-	u := url.URL{Scheme: "file", Path: filepath.ToSlash(e.path), RawQuery: query.Encode()}
-	if !filepath.IsAbs(e.path) {
-		u = url.URL{Scheme: "file", Opaque: (&url.URL{Path: filepath.ToSlash(e.path)}).EscapedPath(), RawQuery: query.Encode()}
+	u := url.URL{Scheme: "file", Path: filepath.ToSlash(f.path), RawQuery: query.Encode()}
+	if !filepath.IsAbs(f.path) {
+		u = url.URL{Scheme: "file", Opaque: (&url.URL{Path: filepath.ToSlash(f.path)}).EscapedPath(), RawQuery: query.Encode()}
 	}
 	return u.String()
 }
 
-// connect opens the writing connection and brings the schema up to date.
-func (e *Engine) connect(empty bool) error {
-	conn, err := (&sqlite.Driver{}).Open(e.dsn(url.Values{"_error_rc": {"1"}}))
-	if err != nil {
-		return err
-	}
-	e.w = &writer{conn: conn}
-	pragmas := []string{"PRAGMA busy_timeout = 5000"}
-	if empty {
-		// Nothing is there that a journal on disk could bring back, and its syncs are most of what a first start takes.
-		pragmas = append(pragmas, "PRAGMA journal_mode = MEMORY")
-	}
-	for _, q := range append(pragmas,
-		"PRAGMA auto_vacuum = INCREMENTAL", // without effect unless it comes before the first table
-		"PRAGMA journal_mode = WAL",
-		"PRAGMA synchronous = "+e.cfg.Synchronous,
-		"PRAGMA wal_autocheckpoint = 0",
-		"PRAGMA fullfsync = 1", // without it, macOS syncs to the drive's cache
-		"PRAGMA checkpoint_fullfsync = 1",
-		"PRAGMA cache_size = -8000",
-	) {
-		if err := e.w.exec(q); err != nil {
-			return err
-		}
-	}
-	e.w.level = e.cfg.Synchronous
-	if err := e.w.migrate(migrations); err != nil {
-		return err
-	}
-	return e.w.prepare()
-}
-
-// recoverInterrupted makes what was running when the last process died wait to run at once, or dead if that has happened
-// too often. In the file, the summary is no longer that of an orderly end from here on.
-func (e *Engine) recoverInterrupted() error {
-	w := e.w
-	running, err := w.query(store.NumberStates(`SELECT id, endpoint, attempts, interruptions, started FROM delivery
-		INDEXED BY delivery_due WHERE state = {running} AND run_at IS NOT NULL
-		UNION SELECT id, endpoint, attempts, interruptions, started FROM delivery WHERE state = {running} AND id >= ?`), e.summary.Low)
-	if err != nil {
-		return err
-	}
-	return e.transact("NORMAL", func() error {
-		e.summary.Clean = false
-		for _, row := range running {
-			id, endpoint, n, interruptions := row[0].(int64), row[1].(int64), row[2].(int64), row[3].(int64)+1
-			started, _ := row[4].(int64)
-			counts := e.countsOf(endpoint)
-			counts[store.StateRunning]--
-			state, reason, runAt := int64(store.StateWaiting), any(nil), any(int64(0))
-			if interruptions >= store.DeadAfter {
-				state, reason, runAt = store.StateDead, store.DiedReason, nil
-			}
-			counts[state]++
-			if err := w.exec("UPDATE delivery SET state = ?, reason = ?, run_at = ?, interruptions = ? WHERE id = ?",
-				state, reason, runAt, interruptions, id); err != nil {
-				return err
-			}
-			if err := w.attempt.exec(id, n, started, int64(0), store.InterruptedText, nil, nil, nil); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
-}
-
-func (e *Engine) Last() ulid.ULID {
-	if e.summary.Last == 0 {
-		return ulid.ULID{}
-	}
-	return store.FromKey(e.summary.Last)
-}
-
 // Close implements store.Engine.
 func (e *Engine) Close() error {
-	e.mu.Lock()
-	e.closed = true
-	readers := e.readers
-	e.readers = nil
-	e.mu.Unlock()
+	readers := e.reads.take(true)
 	e.end()
 	e.tasks.Wait()
 	var err error
@@ -258,4 +175,89 @@ func (e *Engine) Close() error {
 		}))
 	}
 	return errors.Join(err, e.w.close())
+}
+
+// Commit implements store.Engine. Arrivals are synced; starts and outcomes alone are not, since the death of the process loses
+// no page that was written, and after a power cut they would merely happen again.
+func (e *Engine) Commit(b *store.Batch) error {
+	if b.Empty() {
+		return nil
+	}
+	if p := e.damaged.Load(); p != nil {
+		return *p
+	}
+	if err := e.reopen(); err != nil {
+		return err
+	}
+	e.emptyLog()
+	level := e.cfg.Synchronous
+	if len(b.Arrivals)+len(b.Discards) == 0 {
+		level = "NORMAL"
+	}
+	greatest := e.greatest
+	err := e.transaction(level, func() ([]byte, error) { return e.apply(b) })
+	e.webhooks.settle(err == nil)
+	if err != nil {
+		e.unmake(greatest)
+		return e.commitError(err)
+	}
+	for _, k := range b.Ends {
+		delete(e.direct, store.Key(k.ID))
+	}
+	for _, a := range b.Arrivals {
+		if a.First == nil && a.Stored.State == store.Running {
+			e.direct[store.Key(a.Stored.ULID)] = struct{}{}
+		}
+	}
+	e.noteWritten(b)
+	return nil
+}
+
+// reopen opens the file anew after a failed sync: what the system still holds of it may not be what is on disk.
+func (e *Engine) reopen() error {
+	if e.broken == nil {
+		return nil
+	}
+	e.ckpt.Lock()
+	defer e.ckpt.Unlock()
+	if readers := e.reads.take(false); readers != nil {
+		if err := readers.Close(); err != nil {
+			return fmt.Errorf("reopen %s after a failed sync: %w", e.path, err)
+		}
+	}
+	if e.w != nil {
+		// An error of closing tells nothing new: the connection is given up because it failed.
+		_ = e.w.close()
+		e.w = nil
+	}
+	if err := e.connect(false); err != nil {
+		if e.w != nil {
+			err = errors.Join(err, e.w.close())
+			e.w = nil
+		}
+		return fmt.Errorf("reopen %s after a failed sync: %w", e.path, err)
+	}
+	e.broken = nil
+	if err := e.readSummary(); err != nil {
+		e.broken = err
+		return err
+	}
+	return e.transact(e.cfg.Synchronous, func() error {
+		for _, id := range e.forgotten {
+			key := store.Key(id)
+			row, err := e.w.row.queryRow(key)
+			if err != nil {
+				return err
+			}
+			if row == nil {
+				continue
+			}
+			e.countsOf(row[colEndpoint].(int64))[row[colState].(int64)]--
+			if err := e.w.remove(key); err != nil {
+				return err
+			}
+		}
+		e.forgotten = nil
+		return nil
+	})
 }

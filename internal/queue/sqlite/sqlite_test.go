@@ -126,7 +126,7 @@ func TestTimeSeriesInParts(t *testing.T) {
 	}
 	b.Must(b.Commit(arrivals))
 	for _, rows := range []int{1, 2, 5, 6, 11, 12, 13} {
-		e.cfg.partRows = rows
+		e.file.cfg.partRows = rows
 		for endpoint, want := range map[string]int64{"": 12, "a": 6} {
 			got := storetest.TimeSeriesOf(b, store.TimeSeriesQuery{Endpoint: endpoint, Step: time.Hour, Steps: 1, Until: b.Now})
 			if n := got[0].States[store.Waiting]; n != want {

@@ -8,39 +8,39 @@ import (
 
 // Sweep implements store.Engine: it removes up to r.Rows deliveries, and gives as many free pages back to the system if a good part of the file is free. Where nothing is to be done, nothing is
 // written: a queue at rest leaves the disk alone.
-func (e *Engine) Sweep(_ context.Context, r store.Retention) (more bool, err error) {
-	if e.broken != nil || e.damaged.Load() != nil {
+func (ch *changes) Sweep(_ context.Context, r store.Retention) (more bool, err error) {
+	if ch.ledger.broken != nil || ch.file.damaged.Load() != nil {
 		return false, nil // said already, where it was met
 	}
-	old, err := e.oldDeliveries(r)
+	old, err := ch.oldDeliveries(r)
 	if err != nil {
-		return false, e.commitError(err)
+		return false, ch.file.commitError(err)
 	}
-	vacuum, err := e.worthVacuum()
+	vacuum, err := ch.worthVacuum()
 	if err != nil {
-		return false, e.commitError(err)
+		return false, ch.file.commitError(err)
 	}
 	more = len(old) == r.Rows || vacuum
 	if len(old) == 0 && !vacuum {
 		return more, nil
 	}
-	err = e.transact("NORMAL", func() error {
+	err = ch.ledger.transact("NORMAL", func() error {
 		for _, d := range old {
-			if err := e.w.remove(d.key); err != nil {
+			if err := ch.ledger.w.remove(d.key); err != nil {
 				return err
 			}
-			e.countsOf(d.endpoint)[d.state]--
+			ch.ledger.countsOf(d.endpoint)[d.state]--
 		}
 		if vacuum {
-			return e.w.exec("PRAGMA incremental_vacuum(64)")
+			return ch.ledger.w.exec("PRAGMA incremental_vacuum(64)")
 		}
 		return nil
 	})
 	if err != nil {
-		return false, e.commitError(err)
+		return false, ch.file.commitError(err)
 	}
 	for _, d := range old {
-		e.webhooks.remove(webhookHash(e.names[d.endpoint], d.webhookID), d.key)
+		ch.webhooks.remove(webhookHash(ch.known.name(d.endpoint), d.webhookID), d.key)
 	}
 	return more, nil
 }
@@ -57,13 +57,13 @@ const mergedForGood = `(state <> {merged} OR
 
 // oldDeliveries returns up to r.Rows deliveries that need not be kept, oldest first: those that are too old before those
 // that are too many.
-func (e *Engine) oldDeliveries(r store.Retention) (old []oldDelivery, err error) {
+func (ch *changes) oldDeliveries(r store.Retention) (old []oldDelivery, err error) {
 	excess := int64(-r.Count)
-	for _, c := range e.summary.Counts {
+	for _, c := range ch.ledger.summary.Counts {
 		excess += c[store.StateDone] + c[store.StateSkipped] + c[store.StateMerged] + c[store.StateDiscarded]
 	}
 	add := func(query string, args ...any) error {
-		rows, err := e.w.query(store.NumberStates(query), args...)
+		rows, err := ch.ledger.w.query(store.NumberStates(query), args...)
 		for _, row := range rows {
 			d := oldDelivery{key: row[0].(int64), endpoint: row[1].(int64), state: row[2].(int64)}
 			d.webhookID, _ = row[3].(string)
@@ -88,12 +88,12 @@ func (e *Engine) oldDeliveries(r store.Retention) (old []oldDelivery, err error)
 }
 
 // worthVacuum reports whether more than a quarter of the file, and 4 MiB, is free.
-func (e *Engine) worthVacuum() (bool, error) {
-	free, err := e.w.queryRow("PRAGMA freelist_count")
+func (ch *changes) worthVacuum() (bool, error) {
+	free, err := ch.ledger.w.queryRow("PRAGMA freelist_count")
 	if err != nil {
 		return false, err
 	}
-	all, err := e.w.queryRow("PRAGMA page_count")
+	all, err := ch.ledger.w.queryRow("PRAGMA page_count")
 	if err != nil {
 		return false, err
 	}

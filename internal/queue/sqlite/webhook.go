@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"hash/maphash"
-	"maps"
 	"math"
 	"net/url"
 	"time"
@@ -71,14 +70,14 @@ func webhookHash(endpoint, webhookID string) int64 {
 }
 
 // load reads those deliveries that an arrival may be a duplicate of and that were stored before this process.
-func (w *webhooks) load(ctx context.Context, conn *writer, names map[int64]string, since time.Time) error {
+func (w *webhooks) load(ctx context.Context, conn *writer, name func(int64) string, since time.Time) error {
 	add := func(where string, args ...any) error {
 		n := 0
 		err := conn.each("SELECT id, endpoint, webhook_id FROM delivery WHERE webhook_id IS NOT NULL AND replay_of IS NULL AND "+store.NumberStates(where), args, func(row []driver.Value) error {
 			if n++; n%1024 == 0 && ctx.Err() != nil {
 				return ctx.Err()
 			}
-			hash := webhookHash(names[row[1].(int64)], row[2].(string))
+			hash := webhookHash(name(row[1].(int64)), row[2].(string))
 			w.newest[hash] = max(w.newest[hash], row[0].(int64))
 			return nil
 		})
@@ -115,58 +114,55 @@ type preloading struct {
 }
 
 // Preload begins to read what arrivals may be duplicates of that count those since then.
-func (e *Engine) Preload(since time.Time) {
+func (ch *changes) Preload(since time.Time) {
 	p := &preloading{done: make(chan struct{}), webhooks: newWebhooks()}
-	e.mu.Lock()
-	names := maps.Clone(e.names)
-	e.mu.Unlock()
-	e.preloading = p
-	e.tasks.Go(func() {
+	ch.preloading = p
+	ch.file.tasks.Go(func() {
 		defer close(p.done)
-		conn, err := (&sqlite.Driver{}).Open(e.dsn(url.Values{"mode": {"ro"}, "_pragma": {"busy_timeout(5000)", "cache_size(-500)"}}))
+		conn, err := (&sqlite.Driver{}).Open(ch.file.dsn(url.Values{"mode": {"ro"}, "_pragma": {"busy_timeout(5000)", "cache_size(-500)"}}))
 		if err != nil {
 			p.err = err
 			return
 		}
 		w := &writer{conn: conn}
-		p.err = errors.Join(p.webhooks.load(e.life, w, names, since), w.close())
+		p.err = errors.Join(p.webhooks.load(ch.file.life, w, ch.known.name, since), w.close())
 	})
 }
 
 // readWebhooks makes e.webhooks hold what an arrival may be a duplicate of.
-func (e *Engine) readWebhooks(since time.Time) error {
-	if p := e.preloading; p != nil {
+func (ch *changes) readWebhooks(since time.Time) error {
+	if p := ch.preloading; p != nil {
 		<-p.done
-		e.preloading = nil
-		// Nothing has been looked for so far, so e.webhooks is empty. What could not be read is read now.
-		if p.err == nil && len(e.webhooks.newest) == 0 {
-			p.webhooks.undo = e.webhooks.undo
-			e.webhooks = p.webhooks
+		ch.preloading = nil
+		// Nothing has been looked for so far, so ch.webhooks is empty. What could not be read is read now.
+		if p.err == nil && len(ch.webhooks.newest) == 0 {
+			p.webhooks.undo = ch.webhooks.undo
+			ch.webhooks = p.webhooks
 		}
 	}
-	return e.webhooks.load(context.Background(), e.w, e.names, since)
+	return ch.webhooks.load(context.Background(), ch.ledger.w, ch.known.name, since)
 }
 
 // findFirst looks for the delivery that an arrival is a duplicate of, and counts it there. Without one, the arrival becomes the one that
 // later ones are duplicates of.
-func (e *Engine) findFirst(a *store.Arrival, endpoint int64) (found bool, err error) {
-	if err := e.readWebhooks(a.Since); err != nil {
+func (ch *changes) findFirst(a *store.Arrival, endpoint int64) (found bool, err error) {
+	if err := ch.readWebhooks(a.Since); err != nil {
 		return false, err
 	}
 	hash := webhookHash(a.Stored.Endpoint, a.Stored.WebhookID)
-	if key, ok := e.webhooks.newest[hash]; ok {
-		row, err := e.w.row.queryRow(key)
+	if key, ok := ch.webhooks.newest[hash]; ok {
+		row, err := ch.ledger.w.row.queryRow(key)
 		if err != nil {
 			return false, err
 		}
 		if row != nil {
-			first := e.delivery(row)
+			first := ch.known.delivery(row)
 			if row[colEndpoint].(int64) != endpoint || first.WebhookID != a.Stored.WebhookID {
 				return false, nil // two ids with one hash: the earlier one keeps it
 			}
 			became := first.State // of one that was merged: what became of the last of its burst
 			if first.State == store.Merged {
-				last, err := e.w.survivor.queryRow(key)
+				last, err := ch.ledger.w.survivor.queryRow(key)
 				if err != nil {
 					return false, err
 				}
@@ -178,10 +174,10 @@ func (e *Engine) findFirst(a *store.Arrival, endpoint int64) (found bool, err er
 			if !became.Finished() || recent && became != store.Dead && became != store.Discarded {
 				first.Duplicates++
 				a.First = &first
-				return true, e.w.duplicate.exec(row[colID])
+				return true, ch.ledger.w.duplicate.exec(row[colID])
 			}
 		}
 	}
-	e.webhooks.set(hash, store.Key(a.Stored.ULID))
+	ch.webhooks.set(hash, store.Key(a.Stored.ULID))
 	return false, nil
 }

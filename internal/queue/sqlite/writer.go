@@ -5,8 +5,9 @@ import (
 	"errors"
 	"fmt"
 
-	"github.com/hubhook/hubhook/internal/queue/store"
 	sqlite3 "modernc.org/sqlite/lib"
+
+	"github.com/hubhook/hubhook/internal/queue/store"
 )
 
 // writer is the connection that writes, with its statements.
