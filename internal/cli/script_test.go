@@ -62,6 +62,8 @@ func TestScripts(t *testing.T) {
 			e.Setenv("XDG_STATE_HOME", filepath.Join(e.WorkDir, "state"))
 			e.Setenv("TZ", "UTC")
 			e.Setenv("PATH", bin+string(filepath.ListSeparator)+e.Getenv("PATH"))
+			// Under -race each program waits at its end for races of goroutines that still run: a second, if nothing else is said.
+			e.Setenv("GORACE", e.Getenv("GORACE")+" atexit_sleep_ms=50")
 			// So that scripts run side by side.
 			e.Setenv("HUBHOOK_PORT", "0")
 			e.Setenv("HUBHOOK_INSPECTOR", "127.0.0.1:0")
