@@ -22,7 +22,7 @@ PARALLEL = $$(($$(getconf _NPROCESSORS_ONLN) + 1))
 
 # What the binary says it is; outside a git clone it falls back to what Go recorded in it.
 VERSION  = $(shell git describe --tags --always --dirty 2>/dev/null)
-LDFLAGS  = $(if $(VERSION),-X github.com/hubhook/hubhook/server.version=$(VERSION))
+LDFLAGS  = $(if $(VERSION),-X github.com/hubhook/hubhook/internal/version.linked=$(VERSION))
 SKIPPED := $(CURDIR)/bin/skipped-tests
 
 .DEFAULT_GOAL := help

@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/hubhook/hubhook/internal/env"
 	"github.com/hubhook/hubhook/internal/text"
 )
 
@@ -89,7 +90,7 @@ func TestTheOrderOfThePlacesWhereSettingsAre(t *testing.T) {
 		{"port", []string{"1", "2", "3", "4", "7860"}, func(s settings) string { return strconv.Itoa(s.localPort) }},
 	} {
 		const flags, own, customary, file, initial = 0, 1, 2, 3, 4
-		places := map[int]string{flags: "--" + of.setting, own: Variable(of.setting), file: "a file, line 1"}
+		places := map[int]string{flags: "--" + of.setting, own: env.Variable(of.setting), file: "a file, line 1"}
 		if names := described(t, of.setting).customary; len(names) > 0 {
 			places[customary] = names[0]
 		}
@@ -288,7 +289,7 @@ func TestVariablesAreDocumentedWhereTheirFieldIs(t *testing.T) {
 		if !ok {
 			t.Errorf("setting %s: Config has no field %s", s.name, s.field)
 		}
-		for _, name := range append([]string{Variable(s.name)}, s.customary...) {
+		for _, name := range append([]string{env.Variable(s.name)}, s.customary...) {
 			if !strings.Contains(comment, name) {
 				t.Errorf("the comment of Config.%s does not name %s", s.field, name)
 			}

@@ -10,6 +10,7 @@ import (
 
 	"github.com/hubhook/hubhook/internal/api"
 	"github.com/hubhook/hubhook/internal/queue"
+	"github.com/hubhook/hubhook/internal/version"
 	"github.com/hubhook/hubhook/payload"
 	"github.com/hubhook/hubhook/ui/inspector"
 )
@@ -80,7 +81,7 @@ func (s *Server) trigger(ctx context.Context, t api.Trigger) (string, error) {
 		return "", &inspector.Refusal{Status: http.StatusUnprocessableEntity, Err: fmt.Errorf("trigger: %w", err)}
 	}
 	r.Header.Set("Content-Type", "application/json")
-	r.Header.Set("User-Agent", "hubhook/"+Version())
+	r.Header.Set("User-Agent", "hubhook/"+version.String())
 	if s.secrets.defined() {
 		r.Header.Set(secretHeader, s.secrets.texts[0])
 	}
@@ -133,7 +134,7 @@ func (s *Server) sampleBody(ctx context.Context, t *api.Trigger) ([]byte, error)
 func (s *Server) status(context.Context) (api.Status, error) {
 	w := s.where.get()
 	st := api.Status{
-		Version: Version(),
+		Version: version.String(),
 		PID:     os.Getpid(),
 		Started: api.Time{Time: w.started},
 		Data:    s.config.Data,

@@ -10,6 +10,7 @@ import (
 
 	"github.com/hubhook/hubhook/internal/api"
 	"github.com/hubhook/hubhook/internal/text"
+	"github.com/hubhook/hubhook/internal/version"
 	"github.com/hubhook/hubhook/tunnel"
 )
 
@@ -40,7 +41,7 @@ type prober struct {
 }
 
 func newProber(client *http.Client) *prober {
-	return &prober{Proof: tunnel.NewProof(client, "hubhook/"+Version()), ask: make(chan struct{}, 1)}
+	return &prober{Proof: tunnel.NewProof(client, "hubhook/"+version.String()), ask: make(chan struct{}, 1)}
 }
 
 // wanted asks for a probe soon.

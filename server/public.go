@@ -8,6 +8,7 @@ import (
 
 	"github.com/hubhook/hubhook/internal/api"
 	"github.com/hubhook/hubhook/internal/text"
+	"github.com/hubhook/hubhook/internal/version"
 	"github.com/hubhook/hubhook/tunnel"
 	"github.com/hubhook/hubhook/ui"
 )
@@ -25,7 +26,7 @@ func (r *run) provider() tunnel.Provider {
 		URL:     r.config.URL,
 		Value:   r.config.providerSetting,
 		Getenv:  r.config.getenv,
-		Version: Version(),
+		Version: version.String(),
 		Prove:   r.prober.Check,
 		Connecting: func(try int, err error) {
 			if try&(try-1) != 0 { // the first, then ever fewer: 2, 4, 8

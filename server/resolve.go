@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/hubhook/hubhook/internal/env"
 	"github.com/hubhook/hubhook/tunnel"
 )
 
@@ -62,7 +63,7 @@ func (c Config) resolve() (settings, error) {
 	if err := s.splitAddr(); err != nil {
 		return s, err
 	}
-	own := environment(c.Getenv, func(of *setting) []string { return []string{Variable(of.name)} })
+	own := environment(c.Getenv, func(of *setting) []string { return []string{env.Variable(of.name)} })
 	customary := environment(c.Getenv, func(of *setting) []string {
 		if s.inSpace && of.name == "port" {
 			return nil // a Space documents no PORT; its one port to the outside is fixed

@@ -7,6 +7,7 @@ import (
 	"github.com/gorilla/mux"
 
 	"github.com/hubhook/hubhook/internal/api"
+	"github.com/hubhook/hubhook/internal/version"
 	"github.com/hubhook/hubhook/ui"
 )
 
@@ -117,7 +118,7 @@ func (s *Server) homeView(r *http.Request) ui.HomeView {
 		}
 		base = scheme + "://" + r.Host
 	}
-	return ui.HomeView{Endpoints: s.endpointURLs(base), PublicURL: p.public, SecretSet: s.secrets.defined(), Version: Version()}
+	return ui.HomeView{Endpoints: s.endpointURLs(base), PublicURL: p.public, SecretSet: s.secrets.defined(), Version: version.String()}
 }
 
 func (s *Server) endpointURLs(base string) []api.Endpoint {

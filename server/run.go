@@ -14,6 +14,7 @@ import (
 	"github.com/hubhook/hubhook/internal/api"
 	"github.com/hubhook/hubhook/internal/queue"
 	"github.com/hubhook/hubhook/internal/text"
+	"github.com/hubhook/hubhook/internal/version"
 	"github.com/hubhook/hubhook/tunnel"
 	"github.com/hubhook/hubhook/ui"
 	"github.com/hubhook/hubhook/ui/inspector"
@@ -244,7 +245,7 @@ func (r *run) ready(keys bool) ui.Ready {
 			Endpoints:    r.endpointURLs(r.publicBase()),
 			Secret:       r.secrets.defined(),
 			Data:         r.config.Data,
-			Version:      Version(),
+			Version:      version.String(),
 		},
 		Keys: keys,
 	}

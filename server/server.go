@@ -15,7 +15,10 @@ import (
 	"fmt"
 	"maps"
 	"net/http"
+	"os"
+	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -24,6 +27,8 @@ import (
 	"github.com/hubhook/hubhook/internal/text"
 	"github.com/hubhook/hubhook/ui"
 	"github.com/hubhook/hubhook/ui/inspector"
+
+	"github.com/hubhook/hubhook/internal/env"
 )
 
 // Server receives deliveries for its endpoints. Make one with New, register handlers, then call Run, or use Handler.
@@ -211,6 +216,16 @@ func (s *Server) openIn(ctx context.Context, config queue.Config) (*queue.Queue,
 		}
 		return q, err
 	}
+}
+
+// defaultDataDirectory is that of this program in this working directory. Only the program's name counts, not its path, which changes
+// with each `go run`.
+func defaultDataDirectory(getenv func(string) (string, bool)) (string, error) {
+	workspace, err := env.Workspace(getenv)
+	if err != nil {
+		return "", text.WithHint(err, "name one with --data DIR")
+	}
+	return filepath.Join(workspace, strings.TrimSuffix(filepath.Base(os.Args[0]), ".exe")), nil
 }
 
 // mostDirectories bounds the search for a free one.

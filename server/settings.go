@@ -12,7 +12,7 @@ import (
 
 // A setting can be set in several places: a flag, a field of Config, variables, a configuration file. This is all that they know of it.
 type setting struct {
-	name      string   // of the flag, and the key in a file; Variable makes the variable's of it
+	name      string   // of the flag, and the key in a file; env.Variable makes the variable's of it
 	field     string   // of Config, for messages
 	customary []string // variables that programs of all kinds have for this, read after hubhook's own
 	commas    bool     // a variable has several values, separated by commas, and an empty one counts
@@ -64,11 +64,6 @@ func everySetting() []*setting {
 		{name: "fresh", field: "Fresh", toggle: true, in: func(c *Config) value { return toggleIn(&c.Fresh) },
 			help: "discard what an earlier run left unfinished; not with --database"},
 	}, providerSettings()...)
-}
-
-// Variable returns the name of the variable that stands for a flag: HUBHOOK_REPLY_WITHIN for reply-within.
-func Variable(flag string) string {
-	return "HUBHOOK_" + strings.ToUpper(strings.ReplaceAll(flag, "-", "_"))
 }
 
 // Flags defines the flags of `hubhook serve` that set c's fields. Server.Main and the command line both use it, so a program of one's own

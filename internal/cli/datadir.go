@@ -4,15 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
 	"strings"
 
 	"github.com/spf13/cobra"
 
+	"github.com/hubhook/hubhook/internal/env"
 	"github.com/hubhook/hubhook/internal/queue"
 	"github.com/hubhook/hubhook/internal/text"
-	"github.com/hubhook/hubhook/server"
 	"github.com/hubhook/hubhook/ui"
 )
 
@@ -21,17 +20,19 @@ func addData(cmd *cobra.Command) *string {
 	return cmd.Flags().String("data", "", "data `DIR` of hubhook (default that of this working directory)")
 }
 
+// workspace returns the directory that holds the data directories of this working directory's programs.
+func (p *program) workspace() (string, error) {
+	dir, err := env.Workspace(p.LookupEnv)
+	return dir, text.WithHint(err, "name one with --data DIR")
+}
+
 // dataDirectory returns dir, or without one the data directory of hubhook in this working directory, or else of the one
 // program that has one here. Nothing needs to run.
 func (p *program) dataDirectory(dir string) (string, error) {
 	if dir != "" {
 		return dir, nil
 	}
-	cwd, err := os.Getwd()
-	if err != nil {
-		return "", fmt.Errorf("find the working directory: %w", err)
-	}
-	workspace, err := server.WorkspaceDirectory(p.LookupEnv, cwd)
+	workspace, err := p.workspace()
 	if err != nil {
 		return "", err
 	}

@@ -9,8 +9,8 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"github.com/hubhook/hubhook/internal/env"
 	"github.com/hubhook/hubhook/internal/text"
-	"github.com/hubhook/hubhook/server"
 )
 
 // flagError turns what the flag parser found wrong into an error of ours. The value is not repeated: it may be a secret.
@@ -59,7 +59,7 @@ func (p *program) readVariables(cmd *cobra.Command) error {
 	}
 	var err error
 	cmd.LocalFlags().VisitAll(func(f *pflag.Flag) {
-		name := server.Variable(f.Name)
+		name := env.Variable(f.Name)
 		text, _ := p.LookupEnv(name)
 		if f.Changed || f.Name == "help" || f.Name == "secret" || text == "" || err != nil {
 			return

@@ -7,7 +7,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
-	"github.com/hubhook/hubhook/server"
+	"github.com/hubhook/hubhook/internal/env"
 )
 
 // helpWidth is that of a terminal nobody has made wider, so that help reads the same everywhere.
@@ -96,7 +96,7 @@ func flagsText(cmd *cobra.Command) string {
 			return
 		}
 		withVariable := *f
-		withVariable.Usage += " [" + server.Variable(f.Name) + "]"
+		withVariable.Usage += " [" + env.Variable(f.Name) + "]"
 		if f.NoOptDefVal == "true" {
 			withVariable.Value = toggle{f.Value}
 		}

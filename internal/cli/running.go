@@ -13,8 +13,8 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/hubhook/hubhook/internal/env"
 	"github.com/hubhook/hubhook/internal/text"
-	"github.com/hubhook/hubhook/server"
 	"github.com/hubhook/hubhook/ui/inspector"
 )
 
@@ -68,7 +68,7 @@ func (p *program) clientOf(w *where) (*inspector.Client, error) {
 	if u.Query().Get("token") != "" {
 		return inspector.NewClient(address, ""), nil
 	}
-	if token, _ := p.LookupEnv(server.Variable("inspector-token")); token != "" {
+	if token, _ := p.LookupEnv(env.Variable("inspector-token")); token != "" {
 		return inspector.NewClient(address, token), nil
 	}
 	for _, a := range p.knownAddresses(w.data) {
@@ -114,11 +114,8 @@ type liveProgram struct {
 // liveHere returns the running programs of this working directory, hubhook itself or one that uses the library. The data directories of
 // all of them are in workspace. failed is why another one's address could not be read.
 func (p *program) liveHere() (workspace string, live []liveProgram, failed error) {
-	cwd, err := os.Getwd()
+	workspace, err := p.workspace()
 	if err != nil {
-		return "", nil, fmt.Errorf("find the working directory: %w", err)
-	}
-	if workspace, err = server.WorkspaceDirectory(p.LookupEnv, cwd); err != nil {
 		return "", nil, err
 	}
 	entries, err := os.ReadDir(workspace)

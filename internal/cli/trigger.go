@@ -17,10 +17,11 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/hubhook/hubhook/internal/api"
+	"github.com/hubhook/hubhook/internal/env"
 	"github.com/hubhook/hubhook/internal/queue"
 	"github.com/hubhook/hubhook/internal/text"
+	"github.com/hubhook/hubhook/internal/version"
 	"github.com/hubhook/hubhook/payload"
-	"github.com/hubhook/hubhook/server"
 	"github.com/hubhook/hubhook/ui"
 	"github.com/hubhook/hubhook/ui/inspector"
 )
@@ -330,7 +331,7 @@ func (t *trigger) post(cmd *cobra.Command, body []byte) error {
 		return &usageError{text.WithHint(errors.New("--to: not an http URL"), "write it as http://127.0.0.1:3000/hook")}
 	}
 	request.Header.Set("Content-Type", "application/json")
-	request.Header.Set("User-Agent", "hubhook/"+server.Version())
+	request.Header.Set("User-Agent", "hubhook/"+version.String())
 	request.Header.Set("Webhook-Id", rand.Text())
 	if secret != "" {
 		request.Header.Set("X-Webhook-Secret", secret)
@@ -372,7 +373,7 @@ func (t *trigger) secretToSend(cmd *cobra.Command) (string, error) {
 		}
 		return t.secret, nil
 	}
-	for _, name := range []string{server.Variable("secret"), "WEBHOOK_SECRET"} {
+	for _, name := range []string{env.Variable("secret"), "WEBHOOK_SECRET"} {
 		if text, _ := t.LookupEnv(name); text != "" {
 			first, _, _ := strings.Cut(text, ",")
 			return strings.TrimSpace(first), nil

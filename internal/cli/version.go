@@ -6,7 +6,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/hubhook/hubhook/server"
+	"github.com/hubhook/hubhook/internal/version"
 )
 
 func newVersion(p *program) *cobra.Command {
@@ -30,8 +30,8 @@ func (p *program) printVersion(asJSON bool) error {
 			Go      string `json:"go"`
 			OS      string `json:"os"`
 			Arch    string `json:"arch"`
-		}{server.Version(), runtime.Version(), runtime.GOOS, runtime.GOARCH})
+		}{version.String(), runtime.Version(), runtime.GOOS, runtime.GOARCH})
 	}
-	fmt.Fprintf(p.out, "hubhook %s (%s %s/%s)\n", server.Version(), runtime.Version(), runtime.GOOS, runtime.GOARCH)
+	fmt.Fprintf(p.out, "hubhook %s (%s %s/%s)\n", version.String(), runtime.Version(), runtime.GOOS, runtime.GOARCH)
 	return nil
 }

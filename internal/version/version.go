@@ -1,16 +1,17 @@
-package server
+// Package version knows which version of hubhook a program contains.
+package version
 
 import "runtime/debug"
 
 const modulePath = "github.com/hubhook/hubhook"
 
-// version is set by the linker in released binaries.
-var version string
+// linked is set by the linker in released binaries.
+var linked string
 
-// Version returns the version of hubhook that this program contains: v1.2.3, or devel.
-func Version() string {
-	if version != "" {
-		return version
+// String returns the version of hubhook that this program contains: v1.2.3, or devel.
+func String() string {
+	if linked != "" {
+		return linked
 	}
 	build, ok := debug.ReadBuildInfo()
 	if !ok {
