@@ -16,10 +16,10 @@ import (
 	"testing"
 )
 
-// TestFields compares what is made from the structs of Payload with them: the
-// code that reads them, and the table in docs/payload.md. After a change of a
-// field or of its comment, go generate ./payload writes both anew. Where the
-// code no longer compiles, take the old field's lines out of fields.go first.
+// TestFields checks that fields.go and the table in docs/payload.md say the same as
+// the structs of Payload, from which both are made. After a change of a field or of
+// its comment, go generate ./payload makes them anew. If fields.go no longer
+// compiles, first remove the old field's lines from it.
 func TestFields(t *testing.T) {
 	for file, want := range map[string][]byte{
 		"fields.go":          readingCode(t),
@@ -74,8 +74,8 @@ func readingCode(t *testing.T) []byte {
 	return code
 }
 
-// reading returns the code that reads the next value into field, which has the
-// type typ, and the structs that it needs code for.
+// reading returns the code that reads the next value into a field of type typ. It also
+// returns the structs whose own code that calls.
 func reading(t *testing.T, typ reflect.Type, field string) (code string, structs []reflect.Type) {
 	t.Helper()
 	switch {
@@ -106,7 +106,8 @@ func reading(t *testing.T, typ reflect.Type, field string) (code string, structs
 	return "", nil
 }
 
-// requiredIn returns the conditions under which all required fields below v are there.
+// requiredIn returns the conditions that hold when v, of type typ, has all required
+// fields.
 func requiredIn(typ reflect.Type, v string) []string {
 	var conditions []string
 	for _, f := range jsonFields(typ) {
@@ -121,7 +122,8 @@ func requiredIn(typ reflect.Type, v string) []string {
 	return conditions
 }
 
-// withTable returns a document with its table of fields made anew.
+// withTable returns a document with its table of fields replaced by the one that the
+// structs make.
 func withTable(t *testing.T, file string) []byte {
 	t.Helper()
 	document, err := os.ReadFile(file)
@@ -144,7 +146,7 @@ func withTable(t *testing.T, file string) []byte {
 	return slices.Concat(document[:i], b.Bytes(), document[i+length:])
 }
 
-// writeRows writes a row for each field of typ, whose shape is s, and for what is below it.
+// writeRows writes a row for each field of typ, which has the shape s, and for each field below those.
 func writeRows(b *bytes.Buffer, src source, typ reflect.Type, s *shape, path, goPath string) {
 	for _, f := range jsonFields(typ) {
 		i := slices.IndexFunc(s.fields, func(inner field) bool { return inner.name == jsonName(f) })
@@ -179,7 +181,7 @@ func writeRows(b *bytes.Buffer, src source, typ reflect.Type, s *shape, path, go
 	}
 }
 
-// source is what the package's source says that reflection does not tell.
+// source has what reflection can not tell of the package.
 type source struct {
 	comments map[string]string   // by TYPE or TYPE.FIELD, in one line
 	values   map[string][]string // the constants of a type, as Markdown

@@ -16,8 +16,9 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// fixtures returns the payloads under testdata by file name: some captured from
-// the Hub or printed in its documentation (real_), some written after it.
+// fixtures returns the payloads under testdata by file name. Those named real_ were
+// captured from the Hub or stand in its documentation. The others were written after
+// the documentation.
 func fixtures(t testing.TB) map[string][]byte {
 	t.Helper()
 	names, err := filepath.Glob("testdata/*.json")
@@ -173,7 +174,7 @@ func decoded(t *testing.T, b []byte) any {
 	return v
 }
 
-// usable is a body that needs no more to be parsed, with more in it.
+// usable returns a body that has the required fields, and more.
 func usable(more string) string {
 	b := `{"event":{"action":"update","scope":"repo"},"repo":{"type":"model","name":"me/m"}`
 	if more != "" {
@@ -298,7 +299,7 @@ func TestParseOldVersion(t *testing.T) {
 	}
 }
 
-// What the Hub may add, or send in another shape, refuses nothing.
+// Parse refuses neither fields that it does not know nor fields of another type.
 func TestParseTolerates(t *testing.T) {
 	for _, more := range []string{
 		"", `"webhook":{"version":4}`, `"webhook":{"version":1e400}`, `"webhook":{"version":-0}`,
@@ -374,8 +375,8 @@ func TestParseValues(t *testing.T) {
 	}
 }
 
-// Neither the strings nor the lists of a payload depend on bytes that a careless
-// caller might reuse.
+// The fields of a payload stay as they are when a careless caller reuses the bytes
+// that were given to Parse.
 func TestParseStringsAreOwn(t *testing.T) {
 	b := []byte(usable(`"updatedRefs":[{"ref":"refs/heads/main"}]`))
 	p, err := Parse(b)
@@ -501,8 +502,8 @@ func TestJSON(t *testing.T) {
 	}
 }
 
-// FuzzParse compares Parse with encoding/json, which takes the same JSON but for
-// bytes that are not UTF-8, which it mends, and a limit of depth.
+// FuzzParse compares Parse with encoding/json, which takes the same JSON with two
+// exceptions: it replaces bytes that are not UTF-8, and it has a limit of depth.
 func FuzzParse(f *testing.F) {
 	for _, b := range fixtures(f) {
 		f.Add(b)

@@ -166,7 +166,7 @@ const (
 type Discussion struct {
 	ID    string `json:"id"`
 	Title string `json:"title"`
-	// URL has in API the address under which /comment takes a reply.
+	// A reply is posted to URL.API with /comment after it.
 	URL    URL              `json:"url,omitzero"`
 	Status DiscussionStatus `json:"status"`
 	Author Account          `json:"author,omitzero"`
@@ -209,7 +209,7 @@ type Comment struct {
 	// Content is Markdown. The Hub leaves it out when the comment is hidden.
 	Content string `json:"content,omitzero"`
 	Hidden  bool   `json:"hidden"`
-	// URL has in Web the comment's place on the page of its discussion.
+	// URL.Web is the comment's place on the page of its discussion.
 	URL URL `json:"url,omitzero" hub:"only=web"`
 }
 

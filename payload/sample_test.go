@@ -10,8 +10,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// What the Hub's documentation lists, written down a second time: Samples must
-// have all of it.
+// documentedEvents lists the events of the Hub's documentation. It repeats documented
+// on purpose: Samples must have all of them.
 var documentedEvents = []Event{
 	{Create, "repo"}, {Delete, "repo"}, {Update, "repo"}, {Move, "repo"},
 	{Update, "repo.content"},

@@ -310,8 +310,8 @@ func compact(value json.RawMessage) string {
 	return b.String()
 }
 
-// oneLine makes one line of what a stranger wrote. Runs of white space become one space. Whatever does not print, and marks that turn the
-// direction of writing don't, is quoted as in a Go string. It is cut after limit characters.
+// oneLine returns a text of the payload as one line, which is cut after limit characters. White space of any length becomes one space. What
+// does not print is quoted as in a Go string, and so are marks that turn the direction of writing.
 func oneLine(text string, limit int) string {
 	var b strings.Builder
 	n, space := 0, false

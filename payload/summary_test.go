@@ -17,7 +17,7 @@ import (
 
 var update = flag.Bool("update", false, "rewrite testdata/summaries.txt, fields.go and the table of docs/payload.md")
 
-// What is said of every payload that there is here, with the pages that it leads to, is written down in testdata/summaries.txt.
+// testdata/summaries.txt has the summary and the links of every payload in this package.
 func TestSummaries(t *testing.T) {
 	const golden = "testdata/summaries.txt"
 	var got strings.Builder
