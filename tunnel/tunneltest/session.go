@@ -4,7 +4,6 @@ import (
 	"crypto/tls"
 	"encoding/binary"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -399,7 +398,9 @@ func (p *endpoint) open(client net.Addr) (muxado.Stream, error) {
 	}
 	frame := binary.LittleEndian.AppendUint64(nil, uint64(len(header)))
 	if _, err := stream.Write(append(frame, header...)); err != nil {
-		return nil, errors.Join(err, stream.Close())
+		// The session or the stream has ended, so nothing is left to close. Close would reuse the frame (muxado v2.0.2, stream.go) that
+		// a dying session may still be sending.
+		return nil, err
 	}
 	return stream, nil
 }
