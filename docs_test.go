@@ -28,6 +28,7 @@ func documents(t *testing.T) map[string]string {
 	}
 	read("README.md")
 	read("CHANGELOG.md")
+	read("CONTRIBUTING.md")
 	err := filepath.WalkDir("docs", func(path string, _ fs.DirEntry, err error) error {
 		if err == nil && filepath.Ext(path) == ".md" {
 			read(path)
