@@ -4,6 +4,8 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+
+	"github.com/hubhook/hubhook/internal/text"
 )
 
 // Link leads to a page of the Hub.
@@ -43,11 +45,11 @@ func (p *Payload) Links() []Link {
 	}
 	repo := p.repoAddress()
 	if !p.Is(ScopeRepo, Delete) {
-		add(oneLine(string(p.Repo.Type)+" "+p.Repo.Name, maxSummaryName), repo)
+		add(text.OneLine(string(p.Repo.Type)+" "+p.Repo.Name, maxSummaryName), repo)
 	}
 	if p.MovedTo != nil && isName(p.MovedTo.Name) {
 		if prefix, ok := strings.CutSuffix(repo, p.Repo.Name); ok {
-			add(oneLine(string(p.Repo.Type)+" "+p.MovedTo.Name, maxSummaryName), prefix+p.MovedTo.Name)
+			add(text.OneLine(string(p.Repo.Type)+" "+p.MovedTo.Name, maxSummaryName), prefix+p.MovedTo.Name)
 		}
 	}
 	if repo = webAddress(repo); repo != "" {

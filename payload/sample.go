@@ -78,7 +78,7 @@ func Sample(scope Scope, action Action, set map[string]any) (*Payload, error) {
 	}
 	bucket := false
 	if t, ok := set["repo.type"]; ok {
-		v, _ := newValue(text, "repo.type", t) // override says what is wrong with it
+		v, _ := newValue(aString, "repo.type", t) // override says what is wrong with it
 		bucket = v == string(Bucket)
 	}
 	file := fmt.Sprintf("samples/%s.%s.json", event.Scope, event.Action)

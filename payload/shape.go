@@ -41,7 +41,7 @@ type field struct {
 }
 
 var (
-	text         = &shape{want: "a string", kind: isString}
+	aString      = &shape{want: "a string", kind: isString}
 	anyKind      = &shape{want: "a value", open: true}
 	payloadShape = shapeOf(reflect.TypeFor[Payload]())
 )
@@ -56,7 +56,7 @@ func shapeOf(t reflect.Type) *shape {
 	}
 	switch t.Kind() {
 	case reflect.String:
-		return text
+		return aString
 	case reflect.Bool:
 		return &shape{want: "a boolean", kind: isTrue}
 	case reflect.Int64:
@@ -280,7 +280,7 @@ func appendValue(dst []byte, v any, s *shape) ([]byte, error) {
 			if i > 0 {
 				dst = append(dst, ',')
 			}
-			if dst, err = appendValue(dst, name, text); err != nil {
+			if dst, err = appendValue(dst, name, aString); err != nil {
 				return nil, err
 			}
 			inner, _ := s.child(name)

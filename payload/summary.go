@@ -8,8 +8,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"unicode"
-	"unicode/utf8"
+
+	"github.com/hubhook/hubhook/internal/text"
 )
 
 // Summaries and the texts of links show no more than this of one name, ref, title or value (in characters), and of one list (in entries).
@@ -59,14 +59,14 @@ func (p *Payload) Summary() string {
 	case event.Scope == ScopeDiscussionComment:
 		what = p.commentSummary(event.Action)
 	}
-	own := oneLine(p.Event.String(), maxSummaryName)
+	own := text.OneLine(p.Event.String(), maxSummaryName)
 	switch {
 	case what == "":
 		what = own
 	case !slices.Contains(Samples(), p.Event):
 		what += " (" + own + ")"
 	}
-	return oneLine(p.Repo.Name, maxSummaryName) + ": " + what
+	return text.OneLine(p.Repo.Name, maxSummaryName) + ": " + what
 }
 
 // verb returns the words for what a documented action did, "" for another action.
@@ -85,12 +85,12 @@ func (a Action) verb() string {
 }
 
 func (p *Payload) repoSummary(action Action) string {
-	kind := oneLine(string(p.Repo.Type), maxSummaryName)
+	kind := text.OneLine(string(p.Repo.Type), maxSummaryName)
 	switch {
 	case action == Create && p.Repo.Private:
 		return kind + " created (private)"
 	case action == Move && p.MovedTo != nil && p.MovedTo.Name != "":
-		return kind + " moved to " + oneLine(p.MovedTo.Name, maxSummaryName)
+		return kind + " moved to " + text.OneLine(p.MovedTo.Name, maxSummaryName)
 	}
 	return kind + action.verb()
 }
@@ -133,15 +133,15 @@ func (r Ref) title() string {
 		if name == "main" {
 			return name
 		}
-		return "branch " + oneLine(name, maxSummaryRef)
+		return "branch " + text.OneLine(name, maxSummaryRef)
 	}
 	if name, ok := r.Tag(); ok {
-		return "tag " + oneLine(name, maxSummaryRef)
+		return "tag " + text.OneLine(name, maxSummaryRef)
 	}
 	if num, ok := r.PullRequest(); ok {
 		return fmt.Sprintf("ref of pull request #%d", num)
 	}
-	return oneLine(r.Ref, maxSummaryRef)
+	return text.OneLine(r.Ref, maxSummaryRef)
 }
 
 // filesSummary tells what changed in a bucket.
@@ -176,7 +176,7 @@ func (p *Payload) filesSummary() string {
 	case len(parts) == 0:
 		return "files changed"
 	case len(p.UpdatedFiles) == 1 && !p.UpdatedFilesTruncated:
-		return parts[0] + ": " + oneLine(p.UpdatedFiles[0].Path, maxSummaryRef)
+		return parts[0] + ": " + text.OneLine(p.UpdatedFiles[0].Path, maxSummaryRef)
 	case p.UpdatedFilesTruncated:
 		parts = append(parts, "and more than the payload lists")
 	}
@@ -191,7 +191,7 @@ func (p *Payload) configSummary() string {
 		return "a setting changed that the Hub does not name"
 	}
 	return "settings changed: " + list(slices.Sorted(maps.Keys(p.UpdatedConfig)), "settings", func(name string) string {
-		return oneLine(name, maxSummaryRef) + " = " + oneLine(compact(p.UpdatedConfig[name]), maxSummaryValue)
+		return text.OneLine(name, maxSummaryRef) + " = " + text.OneLine(compact(p.UpdatedConfig[name]), maxSummaryValue)
 	})
 }
 
@@ -228,7 +228,7 @@ func (p *Payload) discussionSummary(action Action) string {
 	case action == Update && d.Status == StatusMerged && shortSHA(d.mergeCommit()) != "":
 		what += " is merged as " + shortSHA(d.mergeCommit())
 	case action == Update && d.Status != "" && d.Status != StatusOpen && d.Status != StatusDraft:
-		what += " is " + oneLine(string(d.Status), maxSummaryName)
+		what += " is " + text.OneLine(string(d.Status), maxSummaryName)
 	default:
 		what += action.verb()
 	}
@@ -261,11 +261,11 @@ func (p *Payload) commentSummary(action Action) string {
 }
 
 // quoted returns a title or comment as the end of a summary, with a colon before it.
-func quoted(text string) string {
-	if text = oneLine(text, maxSummaryTitle); text == "" {
+func quoted(words string) string {
+	if words = text.OneLine(words, maxSummaryTitle); words == "" {
 		return ""
 	}
-	return ": " + text
+	return ": " + words
 }
 
 // list calls say for the first few of many and joins the results. It counts the others, under their name.
@@ -306,38 +306,6 @@ func compact(value json.RawMessage) string {
 	var b bytes.Buffer
 	if json.Compact(&b, value) != nil {
 		return string(value)
-	}
-	return b.String()
-}
-
-// oneLine returns a text of the payload as one line, which is cut after limit characters. White space of any length becomes one space. What
-// does not print is quoted as in a Go string, and so are marks that turn the direction of writing.
-func oneLine(text string, limit int) string {
-	var b strings.Builder
-	n, space := 0, false
-	for len(text) > 0 {
-		r, size := utf8.DecodeRuneInString(text)
-		word := text[:size]
-		text = text[size:]
-		switch {
-		case unicode.IsSpace(r):
-			space = n > 0
-			continue
-		case r == utf8.RuneError && size == 1, !unicode.IsPrint(r):
-			word = strconv.QuoteToGraphic(word)
-			word = word[1 : len(word)-1]
-		}
-		if space {
-			b.WriteByte(' ')
-			n++
-			space = false
-		}
-		if n >= limit {
-			b.WriteString("…")
-			break
-		}
-		b.WriteString(word)
-		n++
 	}
 	return b.String()
 }

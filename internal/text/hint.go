@@ -2,7 +2,11 @@
 // and words from outside that a terminal could obey. It is a leaf: it imports nothing of ours.
 package text
 
-import "errors"
+import (
+	"errors"
+	"io/fs"
+	"os"
+)
 
 // WithHint returns err with a hint: one thing to do about it, which may have several lines. The text of the error stays as it is. Without
 // an error, or without a hint, it returns err.
@@ -33,3 +37,16 @@ func (e *hinted) Unwrap() error { return e.err }
 
 // Hint returns what to do about the error.
 func (e *hinted) Hint() string { return e.hint }
+
+// FileCause drops the operation and path of a file's error, for where the text around it names both already.
+func FileCause(err error) error {
+	var path *fs.PathError
+	var link *os.LinkError // of a rename
+	switch {
+	case errors.As(err, &path):
+		return path.Err
+	case errors.As(err, &link):
+		return link.Err
+	}
+	return err
+}

@@ -41,6 +41,32 @@ func PrintableLines(text string) string {
 	return strings.Join(lines, "\n")
 }
 
+// OneLine is Printable for text of any number of lines: each run of white space becomes one space, and none is left at the ends.
+func OneLine(text string, limit int) string {
+	var b []byte
+	n, space := 0, false
+	for text != "" {
+		if r, size := utf8.DecodeRuneInString(text); unicode.IsSpace(r) {
+			space, text = n > 0, text[size:]
+			continue
+		}
+		if space {
+			b = append(b, ' ')
+			n++
+			space = false
+		}
+		if n >= limit {
+			b = append(b, "…"...)
+			break
+		}
+		var size int
+		b, size = appendPrintable(b, text)
+		text = text[size:]
+		n++
+	}
+	return string(b)
+}
+
 // PrintableJSON returns compact or indented JSON in which everything that a terminal could obey is escaped. It stands for the same value,
 // and its lines stay lines. Where nothing has to be escaped it returns text itself.
 func PrintableJSON(text []byte) []byte {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"net/url"
+	"os"
 	"strconv"
 	"strings"
 	"testing"
@@ -32,6 +33,19 @@ func TestHint(t *testing.T) {
 	}
 	if WithHint(nil, "try again") != nil || WithHint(fs.ErrExist, "") != fs.ErrExist {
 		t.Error("without an error or a hint there is nothing to wrap")
+	}
+}
+
+func TestFileCause(t *testing.T) {
+	for _, err := range []error{
+		&fs.PathError{Op: "open", Path: "/data", Err: fs.ErrPermission},
+		&os.LinkError{Op: "rename", Old: "/data/a", New: "/data/b", Err: fs.ErrPermission},
+		fmt.Errorf("keep it: %w", &fs.PathError{Op: "open", Path: "/data", Err: fs.ErrPermission}),
+		fs.ErrPermission,
+	} {
+		if have := FileCause(err); have != fs.ErrPermission {
+			t.Errorf("%v: have %v", err, have)
+		}
 	}
 }
 
@@ -114,6 +128,27 @@ func TestPrintable(t *testing.T) {
 func TestPrintableLines(t *testing.T) {
 	if have, want := PrintableLines("one\r\n\ttwo\n"+hostile), "one\n    two\n"+Printable(hostile, 0); have != want {
 		t.Errorf("have %q, want %q", have, want)
+	}
+}
+
+func TestOneLine(t *testing.T) {
+	for _, test := range []struct {
+		text  string
+		limit int
+		want  string
+	}{
+		{"", 5, ""},
+		{" \n ", 5, ""},
+		{"  one\n\n\ttwo\u00a0", 20, "one two"},
+		{"abc", 3, "abc"},
+		{"abcd", 3, "abc…"},
+		{"ab c", 2, "ab …"},
+		{"ab\n", 2, "ab"},
+		{"a\x00" + hostile, 100, `a\x00` + Printable(hostile, 0)},
+	} {
+		if have := OneLine(test.text, test.limit); have != test.want {
+			t.Errorf("%q, %d: have %q, want %q", test.text, test.limit, have, test.want)
+		}
 	}
 }
 

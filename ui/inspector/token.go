@@ -43,7 +43,7 @@ func KeptToken(dir string) (token string, err error) {
 			"pages that are open ask for it: open the inspector's URL anew")
 	}
 	if err := replaceFile(path, []byte(token+"\n")); err != nil {
-		err = fmt.Errorf("keeping the inspector's token in %s: %w", path, cause(err))
+		err = fmt.Errorf("keeping the inspector's token in %s: %w", path, text.FileCause(err))
 		if trouble != nil {
 			err = fmt.Errorf("%w; %w", trouble, err)
 		}
@@ -56,7 +56,7 @@ func KeptToken(dir string) (token string, err error) {
 // readToken returns the token in the file at path, if it is one that only this user can know.
 func readToken(path string) (string, error) {
 	failed := func(err error) (string, error) {
-		return "", fmt.Errorf("reading the inspector's token from %s: %w", path, cause(err))
+		return "", fmt.Errorf("reading the inspector's token from %s: %w", path, text.FileCause(err))
 	}
 	// Not what a link leads to, and no pipe, on which opening would wait.
 	if info, err := os.Lstat(path); err != nil {
@@ -89,15 +89,4 @@ func readToken(path string) (string, error) {
 		return failed(errors.New("it is damaged"))
 	}
 	return token, nil
-}
-
-// cause drops the operation and path of a file error where the text around it names both already.
-func cause(err error) error {
-	if failed, ok := errors.AsType[*fs.PathError](err); ok {
-		return failed.Err
-	}
-	if failed, ok := errors.AsType[*os.LinkError](err); ok { // of a rename
-		return failed.Err
-	}
-	return err
 }

@@ -17,7 +17,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/oklog/ulid/v2"
 
-	"github.com/hubhook/hubhook/internal/queue/store"
+	"github.com/hubhook/hubhook/internal/text"
 )
 
 // The versions of PostgreSQL: older ones lack what is used here; newer ones may work, but nobody has tried.
@@ -30,9 +30,9 @@ const (
 type database struct {
 	cfg     Config
 	conf    *pgx.ConnConfig
-	secrets []string      // never to be shown
-	readers *pgxpool.Pool // for queries
-	workers *pgxpool.Pool // for what must go on however many queries there are
+	hide    *text.Redactor // of the URL and its password, which are never to be shown
+	readers *pgxpool.Pool  // for queries
+	workers *pgxpool.Pool  // for what must go on however many queries there are
 	conns   openConns
 	process int32     // this process's number
 	sync    string    // what synchronous_commit is set to where a commit must survive a power cut; "" to leave it as it is
@@ -57,12 +57,12 @@ func (d *database) configure(given string) error {
 	pool, err := pgxpool.ParseConfig(given)
 	if err != nil {
 		// pgx's own message holds a part of the URL, and so may hold one of the password.
-		const text = "read the database's URL: "
+		const doing = "read the database's URL: "
 		var file *fs.PathError
 		if errors.As(err, &file) {
-			return &databaseError{text: fmt.Sprintf("%sa file that it names: %v", text, file), hint: "name a file in the URL that is there, and that this user may read"}
+			return &databaseError{text: fmt.Sprintf("%sa file that it names: %v", doing, file), hint: "name a file in the URL that is there, and that this user may read"}
 		}
-		return &databaseError{text: text + "it can't be understood", hint: "it looks like postgres://USER:PASSWORD@HOST:5432/DATABASE?sslmode=verify-full, with special characters of the password as %XX"}
+		return &databaseError{text: doing + "it can't be understood", hint: "it looks like postgres://USER:PASSWORD@HOST:5432/DATABASE?sslmode=verify-full, with special characters of the password as %XX"}
 	}
 	u, urlErr := url.Parse(given)
 	asked := func(name string) bool { return strings.Contains(given, name+"=") }
@@ -71,7 +71,7 @@ func (d *database) configure(given string) error {
 	}
 	d.conf = pool.ConnConfig
 	d.conf.DialFunc = d.conns.over(d.conf.DialFunc)
-	d.secrets = []string{given, d.conf.Password, url.QueryEscape(d.conf.Password), url.PathEscape(d.conf.Password)}
+	d.hide = text.NewRedactor("***", given, d.conf.Password)
 	if d.conf.RuntimeParams["application_name"] == "" {
 		d.conf.RuntimeParams["application_name"] = "hubhook"
 	}
@@ -128,7 +128,7 @@ func (d *database) prepare(ctx context.Context, conn *pgx.Conn) error {
 	}
 	for _, name := range []string{"fsync", "full_page_writes"} {
 		if settings[name] != "on" {
-			d.cfg.Warn(store.Advise(fmt.Errorf("the database's server has %s=%s: a power cut may lose accepted deliveries, or all of them", name, settings[name]),
+			d.cfg.Warn(text.WithHint(fmt.Errorf("the database's server has %s=%s: a power cut may lose accepted deliveries, or all of them", name, settings[name]),
 				"set "+name+" = on on the server"))
 		}
 	}
@@ -143,7 +143,7 @@ func (d *database) prepare(ctx context.Context, conn *pgx.Conn) error {
 		return d.failed("compare the clocks", err)
 	}
 	if ahead := d.Skew(); ahead.Abs() > maxSkew {
-		d.cfg.Warn(store.Advise(fmt.Errorf("the clocks of this machine and of the database's differ by %v; hubhook goes by the database's", ahead.Abs().Round(time.Millisecond)),
+		d.cfg.Warn(text.WithHint(fmt.Errorf("the clocks of this machine and of the database's differ by %v; hubhook goes by the database's", ahead.Abs().Round(time.Millisecond)),
 			"let both follow a time server"))
 	}
 	if err := conn.QueryRow(ctx, query("register")).Scan(&d.process); err != nil {

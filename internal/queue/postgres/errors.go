@@ -33,18 +33,18 @@ func (d *database) failed(doing string, err error) error {
 	if errors.Is(err, context.Canceled) {
 		return fmt.Errorf("%s: %w", doing, context.Canceled)
 	}
-	text := err.Error()
+	why := err.Error()
 	var connect *pgconn.ConnectError
 	var pg *pgconn.PgError
 	switch {
 	case errors.As(err, &connect) && connect.Unwrap() != nil:
-		text = connectText(connect.Unwrap())
+		why = connectText(connect.Unwrap())
 	case errors.As(err, &pg):
-		text = pg.Error()
+		why = pg.Error()
 	case errors.Is(err, context.DeadlineExceeded):
-		text = "it did not answer in time"
+		why = "it did not answer in time"
 	}
-	failed := &databaseError{text: doing + ": " + strings.Join(strings.Fields(d.redact(text)), " ")}
+	failed := &databaseError{text: doing + ": " + strings.Join(strings.Fields(d.hide.Redact(why)), " ")}
 	if errors.As(err, &pg) {
 		failed.code = pg.Code
 	}
@@ -52,7 +52,7 @@ func (d *database) failed(doing string, err error) error {
 	switch {
 	case errors.Is(err, pgconn.ErrReadOnlyConnection):
 		failed.hint = adviceFor("25006")
-	case failed.code == "" && strings.Contains(text, "tls error") && !errors.Is(err, context.DeadlineExceeded): // pgx has no error to compare with
+	case failed.code == "" && strings.Contains(why, "tls error") && !errors.Is(err, context.DeadlineExceeded): // pgx has no error to compare with
 		failed.hint = "set sslmode in the database's URL to what the server speaks, and sslrootcert to the file of the authority that signed its certificate"
 	}
 	return failed
@@ -69,16 +69,6 @@ func connectText(err error) string {
 		}
 	}
 	return strings.Join(why, "; ")
-}
-
-// redact takes the URL and password out of a text.
-func (d *database) redact(text string) string {
-	for _, secret := range d.secrets {
-		if secret != "" {
-			text = strings.ReplaceAll(text, secret, "***")
-		}
-	}
-	return text
 }
 
 // adviceFor says what to do about an error of the server.

@@ -17,6 +17,7 @@ import (
 	"github.com/oklog/ulid/v2"
 
 	"github.com/hubhook/hubhook/internal/queue/store"
+	"github.com/hubhook/hubhook/internal/text"
 )
 
 const (
@@ -163,7 +164,7 @@ func (h *hints) Follow(ctx context.Context, changed func(ids []ulid.ULID, due bo
 			return
 		}
 		if errors.Is(err, errNoNotifications) {
-			h.db.cfg.Warn(store.Advise(fmt.Errorf("listen to the database: %w; changes of other processes are looked for every %v", err, pollEvery),
+			h.db.cfg.Warn(text.WithHint(fmt.Errorf("listen to the database: %w; changes of other processes are looked for every %v", err, pollEvery),
 				"use a direct connection, or a pooler in session mode, to see them at once"))
 		}
 		// What happened while nobody listened is looked for, and so is what goes on where listening is no use.

@@ -18,7 +18,7 @@ var files embed.FS
 const noContent = "NULL::bigint, NULL::uuid[], NULL::bytea, NULL::bytea, NULL::smallint"
 
 var placeholders = func() *strings.Replacer {
-	pairs := []string{"{columns}", strings.TrimSpace(text("columns")), "{no content}", noContent}
+	pairs := []string{"{columns}", strings.TrimSpace(embedded("columns")), "{no content}", noContent}
 	for name, reason := range rowReasons {
 		pairs = append(pairs, "{row."+name+"}", fmt.Sprint(reason))
 	}
@@ -26,9 +26,9 @@ var placeholders = func() *strings.Replacer {
 }()
 
 // query returns the SQL of an embedded file.
-func query(name string) string { return store.NumberStates(placeholders.Replace(text(name))) }
+func query(name string) string { return store.NumberStates(placeholders.Replace(embedded(name))) }
 
-func text(name string) string {
+func embedded(name string) string {
 	b, err := files.ReadFile("sql/" + name + ".sql")
 	if err != nil {
 		panic(err) // it is embedded, or this is no name

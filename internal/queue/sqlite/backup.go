@@ -17,6 +17,7 @@ import (
 	sqlite3 "modernc.org/sqlite/lib"
 
 	"github.com/hubhook/hubhook/internal/queue/store/datadir"
+	"github.com/hubhook/hubhook/internal/text"
 )
 
 // BackupConfig says what Backup is to do.
@@ -44,7 +45,7 @@ func Backup(ctx context.Context, c BackupConfig) (_ *BackupReport, err error) {
 		if errors.Is(err, fs.ErrNotExist) {
 			return nil, noDatabase(c.Dir)
 		}
-		return nil, fileError(fmt.Errorf("back up %s: %w", path, datadir.Cause(err)), datadir.Advice(err))
+		return nil, fileError(fmt.Errorf("back up %s: %w", path, text.FileCause(err)), datadir.Advice(err))
 	}
 	if err := vacant(c.File); err != nil {
 		return nil, err
@@ -52,7 +53,7 @@ func Backup(ctx context.Context, c BackupConfig) (_ *BackupReport, err error) {
 	// With mode 0600, and gone if this does not come to its end.
 	f, err := os.CreateTemp(filepath.Dir(c.File), ".hubhook-backup-*")
 	if err != nil {
-		return nil, fileError(fmt.Errorf("write %s: %w", c.File, datadir.Cause(err)), backupAdvice(err))
+		return nil, fileError(fmt.Errorf("write %s: %w", c.File, text.FileCause(err)), backupAdvice(err))
 	}
 	defer func() {
 		if gone := os.Remove(f.Name()); gone != nil && !errors.Is(gone, fs.ErrNotExist) {
@@ -74,10 +75,10 @@ func Backup(ctx context.Context, c BackupConfig) (_ *BackupReport, err error) {
 		if code := codeOf(err) & 0xff; code == sqlite3.SQLITE_FULL || datadir.IsFull(err) {
 			return nil, fileError(fmt.Errorf("write %s: the disk is full", c.File), "free some space, or write the backup to another disk")
 		}
-		return nil, fileError(fmt.Errorf("back up %s: %w", path, datadir.Cause(err)), databaseAdvice(err))
+		return nil, fileError(fmt.Errorf("back up %s: %w", path, text.FileCause(err)), databaseAdvice(err))
 	}
 	if err := syncFile(f.Name()); err != nil {
-		return nil, fileError(fmt.Errorf("sync %s: %w", c.File, datadir.Cause(err)), backupAdvice(err))
+		return nil, fileError(fmt.Errorf("sync %s: %w", c.File, text.FileCause(err)), backupAdvice(err))
 	}
 	report, err := readBackup(ctx, f.Name())
 	if err != nil {
@@ -87,7 +88,7 @@ func Backup(ctx context.Context, c BackupConfig) (_ *BackupReport, err error) {
 		return nil, err
 	}
 	if err := os.Rename(f.Name(), c.File); err != nil {
-		return nil, fileError(fmt.Errorf("write %s: %w", c.File, datadir.Cause(err)), backupAdvice(err))
+		return nil, fileError(fmt.Errorf("write %s: %w", c.File, text.FileCause(err)), backupAdvice(err))
 	}
 	return report, datadir.Sync(filepath.Dir(c.File))
 }

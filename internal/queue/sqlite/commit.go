@@ -121,7 +121,7 @@ func (ch *changes) applyArrival(a *store.Arrival) error {
 		}
 	}
 	if err := w.insert.exec(key, endpoint, state, d.Received.UnixNano(), int64(d.Attempts), d.Synthetic, started, runAt,
-		replayOf, text(d.Scope), text(d.Action), text(d.RepoType), text(d.RepoName), text(d.WebhookID), text(d.Reason),
+		replayOf, textOrNull(d.Scope), textOrNull(d.Action), textOrNull(d.RepoType), textOrNull(d.RepoName), textOrNull(d.WebhookID), textOrNull(d.Reason),
 		serial, debounce, burst); err != nil {
 		return err
 	}
@@ -129,7 +129,7 @@ func (ch *changes) applyArrival(a *store.Arrival) error {
 		return err
 	}
 	if a.Stack != "" {
-		if err := w.attempt.exec(key, int64(1), d.Received.UnixNano(), int64(0), text(d.Reason), a.Stack, nil, nil); err != nil {
+		if err := w.attempt.exec(key, int64(1), d.Received.UnixNano(), int64(0), textOrNull(d.Reason), a.Stack, nil, nil); err != nil {
 			return err
 		}
 	}
@@ -194,7 +194,7 @@ func (ch *changes) applyEnd(k *store.End) error {
 	if at.N > 0 {
 		started = at.Started.UnixNano()
 	}
-	if err := ch.ledger.w.finish.exec(store.StateNumber(k.To), text(k.Reason), int64(k.Failures), int64(k.Attempts), int64(at.Duration),
+	if err := ch.ledger.w.finish.exec(store.StateNumber(k.To), textOrNull(k.Reason), int64(k.Failures), int64(k.Attempts), int64(at.Duration),
 		runAt, started, key); err != nil {
 		return err
 	}
@@ -211,7 +211,7 @@ func (ch *changes) applyEnd(k *store.End) error {
 	if at.N == 0 || plain { // the delivery's own row says all there is to say of a plain one
 		return nil
 	}
-	return ch.ledger.w.attempt.exec(key, int64(at.N), at.Started.UnixNano(), int64(at.Duration), text(at.Error), text(at.Stack),
+	return ch.ledger.w.attempt.exec(key, int64(at.N), at.Started.UnixNano(), int64(at.Duration), textOrNull(at.Error), textOrNull(at.Stack),
 		blob(at.Output), blob(at.Result))
 }
 
@@ -234,7 +234,7 @@ func (ch *changes) applyDiscard(d *store.Discard) error {
 	counts[row[colState].(int64)]--
 	counts[store.StateDiscarded]++
 	del.State, del.Reason, del.RunAt = store.Discarded, d.Reason, time.Time{}
-	return ch.ledger.w.discard.exec(text(d.Reason), key)
+	return ch.ledger.w.discard.exec(textOrNull(d.Reason), key)
 }
 
 var discardAll = store.NumberStates("UPDATE delivery SET state = {discarded}, reason = ?, run_at = NULL, debounce = NULL WHERE run_at IS NOT NULL")
@@ -243,7 +243,7 @@ var discardAll = store.NumberStates("UPDATE delivery SET state = {discarded}, re
 func (ch *changes) DiscardAll(reason string) (int, error) {
 	n := 0
 	err := ch.ledger.transact(ch.file.cfg.Synchronous, func() error {
-		if err := ch.ledger.w.exec(discardAll, text(reason)); err != nil {
+		if err := ch.ledger.w.exec(discardAll, textOrNull(reason)); err != nil {
 			return err
 		}
 		for _, c := range ch.ledger.summary.Counts {

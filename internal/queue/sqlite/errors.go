@@ -8,14 +8,14 @@ import (
 	"modernc.org/sqlite"
 	sqlite3 "modernc.org/sqlite/lib"
 
-	"github.com/hubhook/hubhook/internal/queue/store/datadir"
-
 	"github.com/hubhook/hubhook/internal/queue/store"
+	"github.com/hubhook/hubhook/internal/queue/store/datadir"
+	"github.com/hubhook/hubhook/internal/text"
 )
 
 // openError says which file could not be opened, why, and what to do.
 func (f *file) openError(err error) error {
-	return fileError(fmt.Errorf("open database %s: %w", f.path, datadir.Cause(err)), databaseAdvice(err))
+	return fileError(fmt.Errorf("open database %s: %w", f.path, text.FileCause(err)), databaseAdvice(err))
 }
 
 // fileError adds to err what to do about it. It is an ErrDiskFull in every way in which a disk says that it has no room.
@@ -25,7 +25,7 @@ func fileError(err error, hint string) error {
 	if code&0xff == sqlite3.SQLITE_FULL || code == sqlite3.SQLITE_IOERR_SHMSIZE || datadir.IsFull(err) {
 		err = store.DiskFull(err)
 	}
-	return store.Advise(err, hint)
+	return text.WithHint(err, hint)
 }
 
 // databaseAdvice says what to do about a database that can't be used.

@@ -4,7 +4,7 @@ import (
 	"fmt"
 	"syscall"
 
-	"github.com/hubhook/hubhook/internal/queue/store"
+	"github.com/hubhook/hubhook/internal/text"
 )
 
 // remoteFileSystems are those on which locks, syncs or shared memory may not be what SQLite needs them to be, by the number
@@ -36,7 +36,7 @@ func warnOfFileSystem(dir string, number uint32) error {
 	if name == "" {
 		return nil
 	}
-	return store.Advise(
+	return text.WithHint(
 		fmt.Errorf("data directory %s is on %s, where a database can be damaged: locks and syncs may not reach the disk, or other machines", dir, name),
 		"name a data directory on a disk of this machine; for several machines, or without a lasting disk, use --database",
 	)

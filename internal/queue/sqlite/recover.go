@@ -13,11 +13,10 @@ import (
 	"strings"
 	"time"
 
-	"github.com/hubhook/hubhook/internal/queue/store"
-
-	"github.com/hubhook/hubhook/internal/queue/store/datadir"
-
 	"github.com/hubhook/hubhook/internal/queue/sqlite/salvage"
+	"github.com/hubhook/hubhook/internal/queue/store"
+	"github.com/hubhook/hubhook/internal/queue/store/datadir"
+	"github.com/hubhook/hubhook/internal/text"
 )
 
 // Names beside hubhook.db. What is being recovered has the first suffix until it is whole and synced; then it is renamed
@@ -105,7 +104,7 @@ func recoverDatabase(ctx context.Context, path string, c RecoverConfig) (*Recove
 	}
 	pages, err := salvage.Open(path)
 	if err != nil {
-		return nil, fileError(datadir.Cause(err), datadir.Advice(err))
+		return nil, fileError(text.FileCause(err), datadir.Advice(err))
 	}
 	r, made, err := rescueDatabase(ctx, path, pages, c)
 	if err := errors.Join(err, pages.Close()); err != nil || r.Sound {
@@ -136,7 +135,7 @@ func finishRecovery(path string) error {
 	// The log first: it must never meet the new database.
 	for _, end := range besideDatabase {
 		if err := os.Rename(path+end, kept+end); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return fmt.Errorf("keep the damaged %s: %w", path+end, datadir.Cause(err))
+			return fmt.Errorf("keep the damaged %s: %w", path+end, text.FileCause(err))
 		}
 	}
 	if err := datadir.Sync(filepath.Dir(path)); err != nil {
@@ -201,8 +200,7 @@ func rescueDatabase(ctx context.Context, path string, pages *salvage.File, c Rec
 
 // rescueError adds advice to what kept a new database from being written.
 func rescueError(err error) error {
-	var hinted interface{ Hint() string }
-	if errors.As(err, &hinted) || errors.Is(err, context.Canceled) {
+	if text.Hint(err) != "" || errors.Is(err, context.Canceled) {
 		return err
 	}
 	return fileError(err, databaseAdvice(err))

@@ -287,7 +287,7 @@ func (s *rescue) webhookID(key int64) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	return text(store.StoredWebhookID(header.Get("Webhook-Id"))), nil
+	return textOrNull(store.StoredWebhookID(header.Get("Webhook-Id"))), nil
 }
 
 // catchUp brings records up to date that come from an older copy of their page than their attempts. What may not have

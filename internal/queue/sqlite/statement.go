@@ -122,8 +122,8 @@ func (w *writer) queryRow(query string, args ...any) ([]driver.Value, error) {
 	return all[0], nil
 }
 
-// text stores "" as NULL, which takes no room.
-func text(s string) any {
+// textOrNull stores "" as NULL, which takes no room.
+func textOrNull(s string) any {
 	if s == "" {
 		return nil
 	}

@@ -21,19 +21,3 @@ func (e *fullError) Error() string { return e.err.Error() }
 func (e *fullError) Unwrap() error { return e.err }
 
 func (e *fullError) Is(target error) bool { return target == ErrDiskFull }
-
-// Advise adds to err what to do about it. The hint is that of the error's Hint method.
-func Advise(err error, hint string) error { return &advised{err, hint} }
-
-// advised is an error with what to do about it.
-type advised struct {
-	err  error
-	hint string
-}
-
-func (e *advised) Error() string { return e.err.Error() }
-
-func (e *advised) Unwrap() error { return e.err }
-
-// Hint returns what to do.
-func (e *advised) Hint() string { return e.hint }

@@ -18,7 +18,7 @@ type place struct {
 	copied bool
 }
 
-// leaves may be imported by every place, and import nothing of ours but payload.
+// leaves may be imported by every place, but by payload only internal/text. They import nothing of ours but payload.
 var leaves = []string{"internal/api", "internal/env", "internal/text", "internal/version"}
 
 // rooms are the layers from the inside of the house out, each with what it may import beside payload and the leaves. An arrow goes
@@ -45,7 +45,7 @@ var places = []place{
 	{dir: "internal/queue/sqlite/salvage", imports: engines},
 	{dir: "internal/queue/postgres", imports: engines},
 	{dir: "internal/queue/store"},
-	{dir: "payload"},
+	{dir: "payload", imports: []string{"internal/text"}},
 	{dir: "tunnel/ngrok", imports: []string{"tunnel"}},
 	{dir: "tunnel/ssh", imports: []string{"tunnel"}},
 	{dir: "tunnel/cloudflared", imports: []string{"tunnel"}},
@@ -177,7 +177,7 @@ func arrowBroken(module, dir string, from place, k kind, imported string) string
 	case target.dir == from.dir || slices.Contains(from.imports, target.dir):
 		return ""
 	case from.dir == "payload":
-		return from.dir + " imports nothing of ours"
+		return from.dir + " imports nothing of ours but " + strings.Join(from.imports, ", ")
 	case target.dir == "payload" || slices.Contains(leaves, target.dir) && !slices.Contains(leaves, from.dir):
 		return ""
 	case len(from.imports) == 0:

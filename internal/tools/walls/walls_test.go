@@ -70,7 +70,7 @@ func TestCheckForbids(t *testing.T) {
 		want string
 	}{
 		// An arrow back or sideways.
-		{file("payload/parse.go", code, "./internal/queue"), "payload/parse.go:1: payload imports example.com/m/internal/queue: payload imports nothing of ours"},
+		{file("payload/parse.go", code, "./internal/queue"), "payload/parse.go:1: payload imports example.com/m/internal/queue: payload imports nothing of ours but internal/text"},
 		{file("internal/queue/commit.go", code, "net", "./ui"), "internal/queue/commit.go:2: internal/queue imports example.com/m/ui: internal/queue imports nothing of ours but internal/queue/sqlite, internal/queue/sqlite/salvage, internal/queue/postgres, internal/queue/store, payload and leaves"},
 		{file("internal/queue/sqlite/sqlite.go", code, "./internal/queue"), "internal/queue/sqlite/sqlite.go:1: internal/queue/sqlite imports example.com/m/internal/queue: internal/queue/sqlite imports nothing of ours but internal/queue/sqlite/salvage, internal/queue/store, payload and leaves"},
 		{file("internal/queue/postgres/postgres.go", code, "./internal/queue/sqlite"), "internal/queue/postgres/postgres.go:1: internal/queue/postgres imports example.com/m/internal/queue/sqlite: internal/queue/postgres imports nothing of ours but internal/queue/store, payload and leaves"},
@@ -83,7 +83,7 @@ func TestCheckForbids(t *testing.T) {
 		{file("ui/inspector/api.go", code, "./ui"), "ui/inspector/api.go:1: ui/inspector imports example.com/m/ui: ui/inspector imports nothing of ours but internal/queue, internal/queue/sqlite, internal/queue/sqlite/salvage, internal/queue/postgres, internal/queue/store, payload and leaves"},
 		{file("server/run.go", code, "./internal/action"), "server/run.go:1: server imports example.com/m/internal/action: server imports nothing of ours but ui, ui/inspector, tunnel, tunnel/ngrok, tunnel/ssh, tunnel/cloudflared, hub, internal/queue, internal/queue/sqlite, internal/queue/sqlite/salvage, internal/queue/postgres, internal/queue/store, payload and leaves"},
 		{file("internal/action/file.go", code, "./internal/cli"), "internal/action/file.go:1: internal/action imports example.com/m/internal/cli: internal/action imports nothing of ours but server, ui, ui/inspector, tunnel, tunnel/ngrok, tunnel/ssh, tunnel/cloudflared, hub, internal/queue, internal/queue/sqlite, internal/queue/sqlite/salvage, internal/queue/postgres, internal/queue/store, payload and leaves"},
-		{file("payload/parse.go", code, "./"), "payload/parse.go:1: payload imports example.com/m: payload imports nothing of ours"},
+		{file("payload/parse.go", code, "./"), "payload/parse.go:1: payload imports example.com/m: payload imports nothing of ours but internal/text"},
 		{file("tunnel/life.go", code, "./tunnel/ngrok"), "tunnel/life.go:1: tunnel imports example.com/m/tunnel/ngrok: tunnel imports nothing of ours but payload and leaves"},
 		{file("tunnel/ssh/ssh.go", code, "./tunnel/ngrok"), "tunnel/ssh/ssh.go:1: tunnel/ssh imports example.com/m/tunnel/ngrok: tunnel/ssh imports nothing of ours but tunnel, payload and leaves"},
 		{file("tunnel/tunneltest/edge.go", code, "./hub"), "tunnel/tunneltest/edge.go:1: tunnel/tunneltest imports example.com/m/hub: tunnel/tunneltest imports nothing of ours but tunnel, payload and leaves"},

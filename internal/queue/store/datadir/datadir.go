@@ -13,6 +13,7 @@ import (
 	"github.com/gofrs/flock"
 
 	"github.com/hubhook/hubhook/internal/queue/store"
+	"github.com/hubhook/hubhook/internal/text"
 )
 
 // Lock makes the data directory if need be and takes its lock, which the system gives back when the process dies.
@@ -26,24 +27,24 @@ func Lock(dir string) (*flock.Flock, error) {
 		made = true
 	}
 	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return nil, Advise(fmt.Errorf("make data directory %s: %w", dir, Cause(err)), Advice(err))
+		return nil, Advise(fmt.Errorf("make data directory %s: %w", dir, text.FileCause(err)), Advice(err))
 	}
 	if made {
 		if err := Sync(filepath.Dir(dir)); err != nil {
-			return nil, Advise(fmt.Errorf("make data directory %s: %w", dir, Cause(err)), Advice(err))
+			return nil, Advise(fmt.Errorf("make data directory %s: %w", dir, text.FileCause(err)), Advice(err))
 		}
 	}
 	path := filepath.Join(dir, "hubhook.lock")
 	lock := flock.New(path, flock.SetPermissions(0o600), flock.SetFlag(os.O_CREATE|os.O_RDWR))
 	got, err := lock.TryLock()
 	if err != nil {
-		return nil, Advise(fmt.Errorf("lock data directory %s: %w", dir, Cause(err)), Advice(err))
+		return nil, Advise(fmt.Errorf("lock data directory %s: %w", dir, text.FileCause(err)), Advice(err))
 	}
 	if !got {
 		return nil, &LockedError{Dir: dir, PID: readPID(path)}
 	}
 	if err := writePID(path); err != nil {
-		return nil, errors.Join(Advise(fmt.Errorf("write %s: %w", path, Cause(err)), Advice(err)), lock.Close())
+		return nil, errors.Join(Advise(fmt.Errorf("write %s: %w", path, text.FileCause(err)), Advice(err)), lock.Close())
 	}
 	return lock, nil
 }
@@ -60,21 +61,12 @@ func readPID(path string) int {
 	return pid
 }
 
-// Cause drops the operation and path of a file error where the text around it names both already.
-func Cause(err error) error {
-	var pe *fs.PathError
-	if errors.As(err, &pe) {
-		return pe.Err
-	}
-	return err
-}
-
 // Advise adds to err what to do about it. It is an ErrDiskFull where the disk has no room.
 func Advise(err error, hint string) error {
 	if IsFull(err) {
 		err = store.DiskFull(err)
 	}
-	return store.Advise(err, hint)
+	return text.WithHint(err, hint)
 }
 
 // Advice says what to do about a data directory that can't be used.
