@@ -12,19 +12,51 @@ func (d *decoder) readPayload(v *Payload) (whole bool) {
 			v.Repo = Repo{}
 			d.readRepo(&v.Repo)
 		case "updatedRefs":
-			v.UpdatedRefs = readList(d, (*decoder).readRef)
+			v.UpdatedRefs = nil
+			if d.isNext(isArray) {
+				v.UpdatedRefs = []Ref{}
+				for ok := d.array(); ok; ok = d.element() {
+					start := d.pos
+					var element Ref
+					if d.readRef(&element) {
+						v.UpdatedRefs = appendTo(d, v.UpdatedRefs, element, start)
+					}
+				}
+			}
 		case "updatedFiles":
-			v.UpdatedFiles = readList(d, (*decoder).readFile)
+			v.UpdatedFiles = nil
+			if d.isNext(isArray) {
+				v.UpdatedFiles = []File{}
+				for ok := d.array(); ok; ok = d.element() {
+					start := d.pos
+					var element File
+					if d.readFile(&element) {
+						v.UpdatedFiles = appendTo(d, v.UpdatedFiles, element, start)
+					}
+				}
+			}
 		case "updatedFilesTruncated":
 			v.UpdatedFilesTruncated = d.bool()
 		case "updatedConfig":
 			v.UpdatedConfig = d.config()
 		case "movedTo":
-			v.MovedTo = readPointer(d, (*decoder).readMovedTo)
+			v.MovedTo = nil
+			if d.isNext(isObject) {
+				v.MovedTo = new(MovedTo)
+				d.readMovedTo(v.MovedTo)
+			}
 		case "discussion":
-			v.Discussion = readPointer(d, (*decoder).readDiscussion)
+			v.Discussion = nil
+			if d.isNext(isObject) {
+				v.Discussion = new(Discussion)
+				d.readDiscussion(v.Discussion)
+			}
 		case "comment":
-			v.Comment = readPointer(d, (*decoder).readComment)
+			v.Comment = nil
+			if d.isNext(isObject) {
+				v.Comment = new(Comment)
+				d.readComment(v.Comment)
+			}
 		case "webhook":
 			v.Webhook = Webhook{}
 			d.readWebhook(&v.Webhook)
@@ -71,7 +103,15 @@ func (d *decoder) readRepo(v *Repo) (whole bool) {
 			v.Owner = Account{}
 			d.readAccount(&v.Owner)
 		case "tags":
-			v.Tags = readList(d, (*decoder).readText)
+			v.Tags = nil
+			if d.isNext(isArray) {
+				v.Tags = []string{}
+				for ok := d.array(); ok; ok = d.element() {
+					if d.isNext(isString) {
+						v.Tags = append(v.Tags, d.string())
+					}
+				}
+			}
 		default:
 			d.skip()
 		}
@@ -174,7 +214,11 @@ func (d *decoder) readDiscussion(v *Discussion) {
 		case "isPullRequest":
 			v.IsPullRequest = d.bool()
 		case "changes":
-			v.Changes = readPointer(d, (*decoder).readChanges)
+			v.Changes = nil
+			if d.isNext(isObject) {
+				v.Changes = new(Changes)
+				d.readChanges(v.Changes)
+			}
 		case "pinned":
 			v.Pinned = d.bool()
 		default:

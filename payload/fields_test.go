@@ -83,8 +83,6 @@ func reading(t *testing.T, typ reflect.Type, field string) (code string, structs
 		return field + " = d.sha()", nil
 	case typ == reflect.TypeFor[map[string]json.RawMessage]():
 		return field + " = d.config()", nil
-	case typ == reflect.TypeFor[[]string]():
-		return field + " = readList(d, (*decoder).readText)", nil
 	case typ == reflect.TypeFor[string]():
 		return field + " = d.string()", nil
 	case typ.Kind() == reflect.String:
@@ -94,13 +92,21 @@ func reading(t *testing.T, typ reflect.Type, field string) (code string, structs
 	case typ.Kind() == reflect.Int64:
 		return field + " = d.int()", nil
 	case typ.Kind() == reflect.Struct:
-		return field + " = " + typ.Name() + "{}\nd.read" + typ.Name() + "(&" + field + ")", []reflect.Type{typ}
+		code = "FIELD = TYPE{}\nd.readTYPE(&FIELD)"
 	case typ.Kind() == reflect.Pointer:
 		typ = typ.Elem()
-		return field + " = readPointer(d, (*decoder).read" + typ.Name() + ")", []reflect.Type{typ}
+		code = "FIELD = nil\nif d.isNext(isObject) {\nFIELD = new(TYPE)\nd.readTYPE(FIELD)\n}"
+	case typ == reflect.TypeFor[[]string]():
+		code = "FIELD = nil\nif d.isNext(isArray) {\nFIELD = []string{}\nfor ok := d.array(); ok; ok = d.element() {\n" +
+			"if d.isNext(isString) {\nFIELD = append(FIELD, d.string())\n}\n}\n}"
+		return strings.ReplaceAll(code, "FIELD", field), nil
 	case typ.Kind() == reflect.Slice:
 		typ = typ.Elem()
-		return field + " = readList(d, (*decoder).read" + typ.Name() + ")", []reflect.Type{typ}
+		code = "FIELD = nil\nif d.isNext(isArray) {\nFIELD = []TYPE{}\nfor ok := d.array(); ok; ok = d.element() {\n" +
+			"start := d.pos\nvar element TYPE\nif d.readTYPE(&element) {\nFIELD = appendTo(d, FIELD, element, start)\n}\n}\n}"
+	}
+	if code != "" {
+		return strings.NewReplacer("FIELD", field, "TYPE", typ.Name()).Replace(code), []reflect.Type{typ}
 	}
 	t.Fatalf("%s: no code for a field of type %s", field, typ)
 	return "", nil

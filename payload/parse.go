@@ -85,55 +85,33 @@ func (d *decoder) sha() SHA {
 	return SHA{Hex: d.string(), Null: null}
 }
 
-// readPointer reads an object. It skips another value and returns nil.
-func readPointer[T any](d *decoder, read func(*decoder, *T)) *T {
-	if d.value() != isObject {
-		d.skip()
-		return nil
+// isNext reports whether the next value is of kind k. It skips a value of another
+// kind.
+func (d *decoder) isNext(k kind) bool {
+	if d.value() == k {
+		return true
 	}
-	v := new(T)
-	read(d, v)
-	return v
+	d.skip()
+	return false
 }
 
 // maxFiles is how many updatedFiles the Hub sends at most.
 const maxFiles = 10_000
 
-// readList reads an array. It skips another value and returns nil. Elements for
-// which read returns false are left out: they lack a required field.
-func readList[T any](d *decoder, read func(*decoder, *T) bool) []T {
-	if d.value() != isArray {
-		d.skip()
-		return nil
+// appendTo appends an element that d has just read, from start on, to a list.
+func appendTo[T any](d *decoder, list []T, element T, start int) []T {
+	if len(list) == 1 {
+		// The others will be about as long as this one.
+		more := (len(d.b) - d.pos) / (d.pos - start + 1)
+		list = slices.Grow(list, 1+min(more, maxFiles-2))
 	}
-	list := []T{}
-	for ok := d.array(); ok; ok = d.element() {
-		start := d.pos
-		var v T
-		list = append(list, v)
-		if !read(d, &list[len(list)-1]) {
-			list = list[:len(list)-1]
-		} else if len(list) == 1 && d.peek() == ',' {
-			// The others will be about as long as the first.
-			more := (len(d.b) - d.pos) / (d.pos - start + 1)
-			list = slices.Grow(list, min(more, maxFiles-1))
-		}
-	}
-	return list
-}
-
-// readText reads a string. It skips another value and returns false.
-func (d *decoder) readText(v *string) (whole bool) {
-	isText := d.value() == isString
-	*v = d.string()
-	return isText
+	return append(list, element)
 }
 
 // config reads an object whose members may have any name and value. It skips
 // another value and returns nil.
 func (d *decoder) config() map[string]json.RawMessage {
-	if d.value() != isObject {
-		d.skip()
+	if !d.isNext(isObject) {
 		return nil
 	}
 	config := map[string]json.RawMessage{}
