@@ -330,8 +330,8 @@ func (s *Server) refuse(w http.ResponseWriter, r *http.Request, name string, no 
 	respondError(w, no.status, no.text)
 }
 
-func respondError(w http.ResponseWriter, status int, message string) int {
-	return respond(w, status, api.Error{Error: message})
+func respondError(w http.ResponseWriter, status int, message string) {
+	respond(w, status, api.Error{Error: message})
 }
 
 // respond answers with body as JSON, and returns the status that it wrote.

@@ -100,7 +100,7 @@ func (c *Client) Pass(ctx context.Context) (string, error) {
 	return pass.Pass, err
 }
 
-// List returns one page of the deliveries that f picks, newest first. List.Next goes into Filter.Before for the next page.
+// List returns one page of the deliveries that f picks, newest first. Its Next goes into Filter.Before for the next page.
 func (c *Client) List(ctx context.Context, f queue.Filter) (api.List, error) {
 	var list api.List
 	err := c.call(ctx, http.MethodGet, "/api/deliveries", values(f), nil, &list)
@@ -158,7 +158,7 @@ type StreamEvent struct {
 	// nothing is missed without being said.
 	Name string
 	ID   uint64          // one more than that of the event before; 0 for open and missed
-	Data json.RawMessage // Delivery, AttemptEvent, OutputEvent, Rejected, TunnelChange and Missed are the types of all but webhook; nil for open
+	Data json.RawMessage // of all but webhook one of package api: Delivery, AttemptEvent, OutputEvent, Rejected, TunnelChange, Missed; nil for open
 }
 
 // Stream calls f for each event, one after the other, until ctx ends, the inspector ends the stream or the connection is
