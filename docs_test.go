@@ -6,6 +6,7 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"reflect"
 	"regexp"
 	"slices"
 	"strings"
@@ -13,6 +14,7 @@ import (
 	"unicode"
 
 	"github.com/hubhook/hubhook/internal/cli"
+	"github.com/hubhook/hubhook/server"
 )
 
 // documents returns the text of every Markdown file for users, by its path.
@@ -204,6 +206,17 @@ func TestFlags(t *testing.T) {
 		}
 		if !maps.Equal(documented, flags) {
 			t.Errorf("docs/command-line.md, section %s, has\n%v\nthe command has\n%v", command, documented, flags)
+		}
+	}
+}
+
+// TestConfigFields checks that the guide names every field of Config in its table.
+func TestConfigFields(t *testing.T) {
+	_, table, _ := strings.Cut(documents(t)["docs/library.md"], "\n## Settings in code\n")
+	table, _, _ = strings.Cut(table, "\n## ")
+	for _, field := range reflect.VisibleFields(reflect.TypeFor[server.Config]()) {
+		if field.IsExported() && !strings.Contains(table, "`"+field.Name+"`") {
+			t.Errorf("docs/library.md, Settings in code, has no Config.%s", field.Name)
 		}
 	}
 }

@@ -16,20 +16,20 @@ import (
 	"github.com/hubhook/hubhook/ui/inspector"
 )
 
-// Delivery is what a handler can learn about the delivery it works on, besides the payload.
+// Delivery is what a handler can learn about its delivery beside the payload.
 type Delivery struct {
-	ID        string // of the Hubhook-Delivery header
-	Endpoint  string
-	WebhookID string // the Webhook-Id header, "" without one; the same on the Hub's retries and replays
-	Attempt   int    // from 1
-	Header    http.Header
+	ID        string      // of the answer's header Hubhook-Delivery
+	Endpoint  string      // the name under /webhooks/
+	WebhookID string      // the header Webhook-Id, the same on the Hub's retries and replays; "" without it
+	Attempt   int         // which attempt this is, from 1
+	Header    http.Header // of the request, with the secret replaced
 	Received  time.Time
-	Merged    []string // IDs of deliveries of the same burst that this one stands for
-	ReplayOf  string   // ID of the delivery that this one repeats, "" if none
+	Merged    []string // IDs of the deliveries of a burst that were merged into this one, by Debounce
+	ReplayOf  string   // ID of the delivery that this one repeats; "" if none
 	Synthetic bool     // a sample event, not the Hub's
 }
 
-// DeliveryFrom returns the delivery that a handler's context belongs to.
+// DeliveryFrom returns the delivery that a handler works on, by the handler's context. It reports false for any other context.
 func DeliveryFrom(ctx context.Context) (Delivery, bool) {
 	w := workOf(ctx)
 	if w == nil {

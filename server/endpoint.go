@@ -9,12 +9,12 @@ import (
 	"github.com/hubhook/hubhook/payload"
 )
 
-// Handler works on one delivery. What it returns is the answer's body, as JSON, if the sender still waits; nil answers {}.
-// An error, or a panic, is a failed attempt. The context ends at the endpoint's Timeout, when the delivery is discarded, or when the
-// server has waited long enough for it while shutting down; it has nothing to do with the request's.
+// Handler works on one delivery. Its result is kept, and is the answer's body, as JSON, if the sender still waits; nil is {}. An error, or a
+// panic, is a failed attempt. The context is not the request's: it ends at the endpoint's [Timeout], when the delivery is discarded, or
+// when the server shuts down and has waited long enough.
 type Handler func(ctx context.Context, p *payload.Payload) (any, error)
 
-// Option changes how one endpoint handles its deliveries.
+// Option says how one endpoint handles its deliveries. A wrong one makes Handle and Add panic.
 type Option func(*endpoint) error
 
 type endpoint struct {
@@ -42,7 +42,7 @@ const (
 )
 
 func newEndpoint(name string, h Handler, opts []Option) (*endpoint, error) {
-	name, err := endpointName(name)
+	name, err := EndpointName(name)
 	if err != nil {
 		return nil, err
 	}
@@ -55,8 +55,8 @@ func newEndpoint(name string, h Handler, opts []Option) (*endpoint, error) {
 	return e, nil
 }
 
-// When runs the handler only for payloads that keep says yes to; the others are skipped. It is asked after the delivery is stored, so
-// what it declined can be seen and replayed. A panic in it is a failed attempt, a no uses none.
+// When runs the handler only where keep returns true. Other deliveries are skipped: they are stored, and can be seen and replayed. A panic in
+// keep is a failed attempt; a skipped delivery has used none.
 func When(keep func(*payload.Payload) bool) Option {
 	return func(e *endpoint) error {
 		if keep == nil {
@@ -67,9 +67,9 @@ func When(keep func(*payload.Payload) bool) Option {
 	}
 }
 
-// WhenBecause is When for a function that also says why it declines a payload: "the branch is dev, want main". The reason, of which 512
-// bytes are kept, stands wherever the delivery is shown as skipped: in the answer to the sender, on the screen, in the inspector and in
-// `hubhook deliveries`. Without one, or with a yes, it is as with When. Of both options the last one counts.
+// WhenBecause is [When] with a reason. Where keep is false, why is shown with the skipped delivery: in the answer to the sender, on the
+// screen, in the inspector, and by `hubhook deliveries`. A good reason says what was seen and what was wanted: "the branch is dev, want
+// main". 512 bytes of it are kept. Of When and WhenBecause an endpoint has one, the last that it was given.
 func WhenBecause(keep func(*payload.Payload) (keep bool, why string)) Option {
 	return func(e *endpoint) error {
 		if keep == nil {
@@ -80,8 +80,8 @@ func WhenBecause(keep func(*payload.Payload) (keep bool, why string)) Option {
 	}
 }
 
-// Retry sets how often a delivery is tried, the first attempt included, and how long the first wait is. Waits double up to 5 minutes,
-// with jitter. Without it a delivery is tried once in development and 5 times in production, first after 1 s.
+// Retry sets how many attempts a delivery has, the first included, and how long to wait before the second. Later waits double, up to 5
+// minutes, with jitter. The default is 1 attempt in development, and in production 5 attempts and a first wait of 1 s.
 func Retry(attempts int, firstWait time.Duration) Option {
 	return func(e *endpoint) error {
 		if attempts < 1 {
@@ -95,7 +95,7 @@ func Retry(attempts int, firstWait time.Duration) Option {
 	}
 }
 
-// Timeout bounds one attempt; its context ends then. The default is 1 h.
+// Timeout ends the handler's context after d. The default is 1 h.
 func Timeout(d time.Duration) Option {
 	return func(e *endpoint) error {
 		if d <= 0 {
@@ -106,13 +106,13 @@ func Timeout(d time.Duration) Option {
 	}
 }
 
-// SerialBy runs deliveries with the same key one at a time, whatever process runs them; those with different keys, and those whose key
-// is empty, run side by side as Concurrency says. Of those that wait for a key the oldest due runs next; one that failed and waits to be
-// tried again holds up no other.
+// SerialBy runs deliveries with the same key one at a time, in all processes together. Deliveries with different keys, or with an empty key,
+// run side by side, as [Concurrency] says. Of the deliveries that wait for a key the oldest due one runs next. A failed delivery that waits
+// for its next attempt holds up no other.
 //
-// The function is asked before the delivery is stored and answered, so it must be quick. If it panics, the delivery is stored as dead,
-// with the stack. Where processes share a database, one that is cut off from it may still run a delivery while another one has taken
-// over: a handler that must never run twice at a time needs a check of its own.
+// key is called before the delivery is stored and answered, so it must be quick. If it panics, the delivery is stored as dead, with the
+// stack. Where processes share a database, a process that has lost its connection may still run a delivery while another process has taken
+// it over. A handler that must never run twice at a time needs a check of its own.
 func SerialBy(key func(*payload.Payload) string) Option {
 	return func(e *endpoint) error {
 		if key == nil {
@@ -123,13 +123,13 @@ func SerialBy(key func(*payload.Payload) string) Option {
 	}
 }
 
-// Debounce holds a delivery back until none with the same key has come for as long as wait, and then runs the last one only. The others
-// are merged into it: DeliveryFrom lists them. However many keep coming, it runs at the latest maxWait after the first one; a maxWait of
-// 0 sets no such bound. A delivery that is held back is answered 202 at once.
+// Debounce runs the last delivery of a burst for all of it. A delivery waits until no other with the same key has come for as long as wait;
+// the earlier ones are merged into it, and [DeliveryFrom] lists them. While more keep coming, the burst ends maxWait after its first
+// delivery; a maxWait of 0 sets no such bound. A delivery that waits for its burst is answered 202 at once.
 //
-// A nil key is that of the repo's type and name, the event's scope and the updated refs. One whose key is empty is not held back, and
-// neither is a replay made here. The function is asked before the delivery is stored and answered, so it must be quick. If it panics,
-// the delivery is stored as dead, with the stack.
+// Without a key function, deliveries belong together if they have the same repo type and name, event scope and updated refs. A delivery
+// with an empty key does not wait, nor does a replay made by hubhook. key is called before the delivery is stored and answered, so it must
+// be quick. If it panics, the delivery is stored as dead, with the stack.
 func Debounce(wait, maxWait time.Duration, key func(*payload.Payload) string) Option {
 	return func(e *endpoint) error {
 		if wait <= 0 {
@@ -156,7 +156,7 @@ func burstKey(p *payload.Payload) string {
 	return fmt.Sprintf("%q", parts) // quoted, so that no name runs into the next
 }
 
-// Concurrency sets how many attempts of this endpoint run at once in this process. The default is 16.
+// Concurrency sets how many attempts of the endpoint may run at a time, in each process. The default is 16.
 func Concurrency(n int) Option {
 	return func(e *endpoint) error {
 		if n < 1 {

@@ -19,14 +19,15 @@ import (
 // defaultServer collects the endpoints of Handle and Add until Main configures it.
 var defaultServer = &Server{byName: map[string]*endpoint{}}
 
-// Handle registers a handler with the default server; see Server.Handle.
+// Handle registers a handler with the server of [Main], as [Server.Handle] does.
 func Handle(name string, h Handler, opts ...Option) { defaultServer.Handle(name, h, opts...) }
 
-// Add registers a handler with the default server under the function's name; see Server.Add.
+// Add registers a handler with the server of [Main] under the function's own name, as [Server.Add] does.
 func Add(h Handler, opts ...Option) { defaultServer.Add(h, opts...) }
 
-// Main reads the flags of `hubhook serve` from the command line, runs the default server until Ctrl-C or SIGTERM, and exits: 0 when it has
-// drained, 1 if something failed, 2 if the flags were wrong. A second Ctrl-C, half a second later or more, ends it at once.
+// Main reads the flags of `hubhook serve` from the command line, serves until Ctrl-C or SIGTERM, lets handlers finish, and ends the process:
+// with status 0, with 1 if something failed, with 2 if a flag or another setting was wrong. A second Ctrl-C, half a second later or more,
+// ends it at once.
 func Main() {
 	os.Exit(runMain(defaultServer, os.Args))
 }
@@ -61,8 +62,8 @@ func runMain(s *Server, args []string) int {
 // child's whole process group. A person who presses Ctrl-C again has waited longer.
 const oneSignal = 500 * time.Millisecond
 
-// UntilSignal returns a context that ends with the first Ctrl-C or SIGTERM. Half a second later signals have their usual effect again, so that
-// a second one ends the process; a SIGTERM after a Ctrl-C, or the other way round, has it at once. stop gives the signals back.
+// UntilSignal returns a context that ends with the first Ctrl-C or SIGTERM, for [Server.Run]. A second signal ends the process, as usual: one
+// of the same kind from half a second later on, one of the other kind at once. stop gives the signals back.
 func UntilSignal(parent context.Context) (ctx context.Context, stop func()) {
 	return untilSignal(parent, oneSignal)
 }
@@ -98,7 +99,8 @@ func untilSignal(parent context.Context, same time.Duration) (ctx context.Contex
 	return ctx, func() { cancel(); giveBack(); wait.Wait() }
 }
 
-// PrintError writes err as hubhook's commands do: one line with what failed and why, then a hint if err has one.
+// PrintError writes err to w as hubhook's commands do: one line with what failed and why, then the hint that err carries, if any. It is for
+// the errors of New, Run and Handler.
 func PrintError(w io.Writer, err error) {
 	screen := ui.New(ui.Config{Output: io.Discard, Errors: w})
 	screen.Warn(ui.Notice{Text: err.Error(), Hint: text.Hint(err)})

@@ -9,15 +9,11 @@ import (
 	"unicode"
 )
 
-// EndpointName returns the name under which Handle would register an endpoint, which is name without a leading or trailing '/', or what is
-// wrong with it. Programs whose names come from outside ask it first, since Handle panics.
-func EndpointName(name string) (string, error) { return endpointName(name) }
-
 var segment = regexp.MustCompile(`^[A-Za-z0-9_.-]+$`)
 
-// endpointName cuts the slashes around name and reports what is wrong with it. The dot segments are refused since HTTP clients resolve them
-// before they send a path.
-func endpointName(name string) (string, error) {
+// EndpointName returns the name under which Handle registers an endpoint, which is name without a leading or trailing '/', or an error that
+// says what is wrong with name. It is for names that come from outside of the program, since Handle panics.
+func EndpointName(name string) (string, error) {
 	trimmed := strings.Trim(name, "/")
 	if trimmed == "" {
 		return "", fmt.Errorf("endpoint name %q is empty", name)
@@ -27,6 +23,7 @@ func endpointName(name string) (string, error) {
 		case s == "":
 			return "", fmt.Errorf("endpoint name %q has an empty segment", name)
 		case s == "." || s == "..":
+			// They would never arrive: HTTP clients resolve them before they send a path.
 			return "", fmt.Errorf("endpoint name %q has the segment %q, which HTTP clients resolve away", name, s)
 		case !segment.MatchString(s):
 			return "", fmt.Errorf("endpoint name %q has the segment %q: want letters, digits, '_', '-' and '.' only", name, s)

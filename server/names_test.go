@@ -42,9 +42,9 @@ func TestEndpointName(t *testing.T) {
 		"train": "train", "/train/": "train", "a/b": "a/b", "A-b_c.d9": "A-b_c.d9",
 		"": "", "/": "", "a//b": "", "a b": "", "é": "", "a/..": "", ".": "", "a?b": "",
 	} {
-		got, err := endpointName(name)
+		got, err := EndpointName(name)
 		if got != want || (err == nil) != (want != "") {
-			t.Errorf("endpointName(%q) = %q, %v; want %q", name, got, err, want)
+			t.Errorf("EndpointName(%q) = %q, %v; want %q", name, got, err, want)
 		}
 	}
 }

@@ -23,21 +23,21 @@ const (
 // endedOutputs is how many outputs of attempts that have ended are kept at hand until they are stored.
 const endedOutputs = 16
 
-// ErrAttemptEnded is the error of printing to the Output of an attempt that has ended, from a goroutine that outlives its handler, say.
-// Test with errors.Is.
+// ErrAttemptEnded is the error of writing to [Output] once the attempt has ended, for example from a goroutine that outlives its handler. Test
+// with errors.Is.
 var ErrAttemptEnded = errors.New("the attempt has ended, and its output is closed")
 
-// Output returns where the handler that ctx belongs to can print what people should see of its work:
+// Output returns a writer for what people should see of a handler's work. ctx is the handler's context:
 //
 //	fmt.Fprintln(server.Output(ctx), "epoch 3 of 10")
 //	logger := log.New(server.Output(ctx), "", log.LstdFlags)
 //
-// What is printed there is kept with the attempt, whether it succeeds, fails, panics or times out, and shown in the inspector while it
-// runs, by the process that runs it. Of much text the first 16 KiB and the last 48 KiB are kept, with a line between them that says how many bytes were left out.
-// Configured secrets in it are replaced, and so are bytes that are not UTF-8.
+// The text is kept with the attempt, however that ends, and the inspector of this process shows it while the handler runs. The first 16 KiB
+// and the last 48 KiB are kept; a line between them says how many bytes were left out. Configured secrets are replaced, and so are bytes
+// that are not UTF-8.
 //
-// The writer never blocks, and may be used by several goroutines at a time. Once the attempt has ended it fails with ErrAttemptEnded.
-// For a context that is no handler's, Output returns io.Discard.
+// The writer never blocks, and several goroutines may use it. Once the attempt has ended it fails with [ErrAttemptEnded]. For any other
+// context Output returns io.Discard.
 func Output(ctx context.Context) io.Writer {
 	if w := workOf(ctx); w != nil {
 		return w.out()

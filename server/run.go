@@ -20,11 +20,13 @@ import (
 	"github.com/hubhook/hubhook/ui/inspector"
 )
 
-// Run opens the data directory, the listeners, the inspector and the tunnel, prints the banner and serves until ctx ends. Then it stops
-// accepting, lets handlers finish for up to 30 s, hands the rest back to be run at the next start, and returns nil.
+// Run opens the data directory, the listeners, the inspector and the tunnel, prints the banner, and serves until ctx ends. Then it refuses new
+// deliveries, lets handlers finish for up to 30 s, and returns nil. Deliveries whose handler has not finished by then run again at the next
+// start.
 //
-// It returns an error if something that it can't do without fails: the data directory, a listener. A tunnel that can't be opened is shown,
-// and serving goes on. A server runs once.
+// Run returns an error if the data directory or the database can't be opened, if a listener fails, or after [Config].ExitOnDown. If the
+// tunnel can't be opened, Run says why and serves without it. While the disk is full, Run refuses deliveries with 503 and waits for room. A
+// server runs once.
 func (s *Server) Run(ctx context.Context) error {
 	s.mu.Lock()
 	if s.opened || s.started {

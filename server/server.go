@@ -5,8 +5,16 @@
 //	server.Add(triggerTraining) // POST /webhooks/trigger_training
 //	server.Main()
 //
-// Main reads the flags of `hubhook serve`; [Server.Run] is the same without flags and exit status, [Server.Handler] the same behind an
-// HTTP server of one's own.
+// [Main] has the flags of `hubhook serve`, opens a public URL, serves until Ctrl-C, and ends the process. A program that wants more say
+// makes a [Server] with [New], registers handlers with [Server.Handle] and [Server.Add], and calls [Server.Run]. One with an HTTP server of
+// its own mounts [Server.Handler] there, and calls [Server.Shutdown] at the end.
+//
+// A [Handler] runs at least once for each delivery. The options [When], [WhenBecause], [Retry], [Timeout], [Concurrency], [SerialBy] and
+// [Debounce] say for which, how often and in what order. [DeliveryFrom] tells a handler more about its delivery, and what it prints to
+// [Output] is kept.
+//
+// [Config] has the settings. Each can come from a flag or a field, from a variable named HUBHOOK_ and the flag, or from a variable that
+// other programs have as well, such as WEBHOOK_SECRET; the first of these that is set counts.
 package server
 
 import (
@@ -57,7 +65,7 @@ type Server struct {
 	outputs  outputs
 }
 
-// New checks config and returns a server for it. The error is a *ConfigError. Nothing is opened before Run or Handler.
+// New returns a server with the settings of config. Its error is a *[ConfigError]. Nothing is opened before Run or Handler.
 func New(config Config) (*Server, error) {
 	s := &Server{byName: map[string]*endpoint{}}
 	if err := s.configure(config); err != nil {
@@ -80,8 +88,8 @@ func (s *Server) configure(config Config) error {
 }
 
 // Handle registers h for POST /webhooks/NAME. A name has letters, digits, '_', '-' and '.' in segments joined by '/'; a leading or
-// trailing '/' is cut. A nil h stores and shows deliveries and answers {}. Handle panics if the name is bad or taken, if an option is
-// wrong, or once the server runs.
+// trailing '/' is cut. With a nil h, deliveries are stored, shown and answered {}. Handle panics if the name is bad or taken, if an option
+// is wrong, or once the server runs.
 func (s *Server) Handle(name string, h Handler, opts ...Option) {
 	e, err := newEndpoint(name, h, opts)
 	if err != nil {
@@ -133,8 +141,8 @@ func (s *Server) Handler() (http.Handler, error) {
 	return s.public, nil
 }
 
-// Shutdown ends what Handler started: it refuses new deliveries, lets handlers finish until ctx ends, and hands the rest back to be
-// run at the next start. Close the HTTP server first.
+// Shutdown ends what Handler started. It refuses new deliveries with 503 and lets handlers finish until ctx ends. Deliveries whose handler
+// has not finished by then run again at the next start. Close the HTTP server first.
 func (s *Server) Shutdown(ctx context.Context) error {
 	s.stopping.Store(true)
 	var err error

@@ -66,8 +66,8 @@ func everySetting() []*setting {
 	}, providerSettings()...)
 }
 
-// Flags defines the flags of `hubhook serve` that set c's fields. Server.Main and the command line both use it, so a program of one's own
-// has the same flags as the hubhook binary.
+// Flags defines the flags of `hubhook serve` in fs. Parsing them sets c's fields; a flag that is not given leaves its field alone. [Main]
+// does this for its own Config.
 func (c *Config) Flags(fs *flag.FlagSet) {
 	for _, s := range everySetting() {
 		if s.help == "" {
