@@ -20,25 +20,24 @@ import (
 	"github.com/hubhook/hubhook/internal/text"
 )
 
-// BackupConfig says what Backup is to do.
+// BackupConfig configures Backup.
 type BackupConfig struct {
 	// Dir is the data directory. A process may have the queue open.
 	Dir string
-	// File is the path of the backup. There must be no such file.
+	// File is the path of the backup. It must not exist.
 	File string
-	// Progress is told every 100 ms about how many bytes of how many are written. Default: nobody is told.
+	// Progress is called every 100 ms with how many bytes are written, of about how many. Default: it is not called.
 	Progress func(done, total int64)
 }
 
-// BackupReport says what a backup holds.
+// BackupReport says what a backup contains.
 type BackupReport struct {
 	Deliveries int
 	Bytes      int64
 }
 
-// Backup writes a copy of the database as it is at one moment, its write-ahead log included. It reads like any reader, so a
-// process that has the queue open goes on meanwhile. File appears once it is whole and synced; as hubhook.db in a data
-// directory it is a database like any other.
+// Backup copies the database, its write-ahead log included, as it is at one moment. A process that has the queue open can go on storing
+// meanwhile. File appears once it is complete and synced. Put into a data directory as hubhook.db, it is a database like any other.
 func Backup(ctx context.Context, c BackupConfig) (_ *BackupReport, err error) {
 	path := filepath.Join(c.Dir, DatabaseName)
 	if _, err := os.Stat(path); err != nil {
@@ -50,7 +49,7 @@ func Backup(ctx context.Context, c BackupConfig) (_ *BackupReport, err error) {
 	if err := vacant(c.File); err != nil {
 		return nil, err
 	}
-	// With mode 0600, and gone if this does not come to its end.
+	// CreateTemp gives mode 0600. The file is removed if Backup does not succeed.
 	f, err := os.CreateTemp(filepath.Dir(c.File), ".hubhook-backup-*")
 	if err != nil {
 		return nil, fileError(fmt.Errorf("write %s: %w", c.File, text.FileCause(err)), backupAdvice(err))
@@ -65,7 +64,8 @@ func Backup(ctx context.Context, c BackupConfig) (_ *BackupReport, err error) {
 	}
 	err = copyDatabase(ctx, path, url.Values{}, f.Name(), c.Progress)
 	if log, gone := os.Stat(path + "-wal"); codeOf(err)&0xff == sqlite3.SQLITE_CANTOPEN && (gone != nil || log.Size() == 0) {
-		// Beside a file that hubhook has open SQLite wants one more, and here it can't make it: but then nobody has it open.
+		// SQLite needs a -shm file beside a database with a write-ahead log, and may not create one here. A process that had the database
+		// open would have created it. So nobody has it open, and it can be read as immutable.
 		err = copyDatabase(ctx, path, url.Values{"immutable": {"1"}}, f.Name(), c.Progress)
 	}
 	if err != nil {
@@ -84,7 +84,7 @@ func Backup(ctx context.Context, c BackupConfig) (_ *BackupReport, err error) {
 	if err != nil {
 		return nil, fileError(fmt.Errorf("read back what was written to %s: %w", c.File, err), "check the disk, or write the backup to another one")
 	}
-	if err := vacant(c.File); err != nil { // came meanwhile
+	if err := vacant(c.File); err != nil { // the file may have been created meanwhile
 		return nil, err
 	}
 	if err := os.Rename(f.Name(), c.File); err != nil {
@@ -97,7 +97,7 @@ func noDatabase(dir string) error {
 	return fileError(fmt.Errorf("there is no %s in %s", DatabaseName, dir), "name hubhook's data directory with --data DIR; what --database keeps in PostgreSQL is saved with tools of its own, such as pg_dump")
 }
 
-// vacant says that a file is in the way of a backup.
+// vacant returns an error if the path of a backup is taken.
 func vacant(file string) error {
 	switch info, err := os.Lstat(file); {
 	case err == nil && info.IsDir():
@@ -105,7 +105,7 @@ func vacant(file string) error {
 	case err == nil:
 		return fileError(fmt.Errorf("write %s: there is such a file already", file), "give the backup another name, or move that one away")
 	}
-	return nil // whatever else is wrong shows when it is written
+	return nil // writing the file meets any other error
 }
 
 func backupAdvice(err error) string {
@@ -120,7 +120,7 @@ func backupAdvice(err error) string {
 	return "check the disk, or write the backup to another one"
 }
 
-// copyDatabase copies the database at path into the empty file to.
+// copyDatabase copies the database at path into the empty file to. how adds parameters for opening the database.
 func copyDatabase(ctx context.Context, path string, how url.Values, to string, progress func(done, total int64)) (err error) {
 	how.Set("mode", "ro")
 	how["_pragma"] = []string{"busy_timeout(5000)", "cache_size(-2000)"}
@@ -162,7 +162,7 @@ func copyDatabase(ctx context.Context, path string, how url.Values, to string, p
 	return err
 }
 
-// readBackup says what is in a backup.
+// readBackup reports what a backup contains.
 func readBackup(ctx context.Context, path string) (_ *BackupReport, err error) {
 	info, err := os.Stat(path)
 	if err != nil {

@@ -9,30 +9,30 @@ import (
 	"github.com/hubhook/hubhook/internal/queue/store"
 )
 
-// changes makes the changes of batches in the ledger's transactions.
+// changes applies batches in the ledger's transactions.
 type changes struct {
 	file   *file
 	known  *known
 	ledger *ledger
 
-	direct     map[int64]struct{} // running deliveries that did not wait, and so are in no index
-	commits    int                // since summary.Low was last brought up to date
-	forgotten  []ulid.ULID
+	direct     map[int64]struct{} // keys of running deliveries that never waited, so that no index has them
+	commits    int                // since summary.Low was last updated
+	forgotten  []ulid.ULID        // arrivals that reopen has to remove
 	webhooks   webhooks
-	preloading *preloading // nil without one, and once it was waited for
+	preloading *preloading // nil if none was begun, and after it was waited for
 }
 
-// Forget implements store.Engine. Only where a sync failed may the log hold a commit that was refused.
+// Forget implements store.Engine. Only after a failed sync may the log have a commit that was reported as failed.
 func (ch *changes) Forget(ids []ulid.ULID) {
 	if ch.ledger.broken != nil {
 		ch.forgotten = append(ch.forgotten, ids...)
 	}
 }
 
-// apply makes the changes of a batch, and returns the summary to be stored with them, nil for none.
+// apply makes the changes of a batch. It returns the encoded summary to store with them, nil for none.
 func (ch *changes) apply(b *store.Batch) (sum []byte, err error) {
-	for _, k := range b.Ends {
-		if err := ch.applyEnd(k); err != nil {
+	for _, end := range b.Ends {
+		if err := ch.applyEnd(end); err != nil {
 			return nil, err
 		}
 	}
@@ -48,38 +48,38 @@ func (ch *changes) apply(b *store.Batch) (sum []byte, err error) {
 	}
 	if ch.commits++; ch.commits >= 64 || len(ch.direct) == 0 {
 		ch.commits = 0
-		low := ch.ledger.summary.Last + 1 // what arrives comes after it
+		low := ch.ledger.summary.Last + 1 // arrivals get greater keys
 		for key := range ch.direct {
 			low = min(low, key)
 		}
 		ch.ledger.summary.Low = low
 	}
-	ch.ledger.unsaid++
-	whole := mergesOrRests(b)
-	if !whole && (ch.ledger.unsaid >= summaryEvery || ch.changesCounted(b)) {
-		// How what arrives ends changes nothing of it, so one after the other needs no other summary for a while.
-		sum = ch.ledger.sumUp(ch.ledger.summary.Last + 1)
+	ch.ledger.sinceSummary++
+	countArrivals := mergesOrIdles(b)
+	if !countArrivals && (ch.ledger.sinceSummary >= summaryEvery || ch.changesCounted(b)) {
+		// The stored summary leaves out these arrivals. So their outcomes do not change it, and the next commits can go without one.
+		sum = ch.ledger.encodeSummary()
 	}
 	for _, a := range b.Arrivals {
 		if err := ch.applyArrival(a); err != nil {
 			return nil, err
 		}
 	}
-	if whole {
-		sum = ch.ledger.sumUp(ch.ledger.summary.Last + 1)
+	if countArrivals {
+		sum = ch.ledger.encodeSummary()
 	}
 	return sum, nil
 }
 
-// mergesOrRests reports whether the summary of a batch has to have its arrivals too: they may change what came before them, or there are
-// none, and so no sender waits for it.
-func mergesOrRests(b *store.Batch) bool {
+// mergesOrIdles reports whether the summary of a batch has to be made after its arrivals. An arrival of a burst may change a delivery that
+// the summary counts already. A batch without arrivals makes no sender wait, so it can store the summary as well.
+func mergesOrIdles(b *store.Batch) bool {
 	return len(b.Arrivals) == 0 || slices.ContainsFunc(b.Arrivals, func(a *store.Arrival) bool { return a.Burst != nil })
 }
 
 // changesCounted reports whether a batch changes a delivery that the stored summary counts.
 func (ch *changes) changesCounted(b *store.Batch) bool {
-	return len(b.Starts)+len(b.Discards) > 0 || slices.ContainsFunc(b.Ends, func(k *store.End) bool { return store.Key(k.ID) < ch.ledger.summary.Base })
+	return len(b.Starts)+len(b.Discards) > 0 || slices.ContainsFunc(b.Ends, func(end *store.End) bool { return store.Key(end.ID) < ch.ledger.summary.Base })
 }
 
 func (ch *changes) applyArrival(a *store.Arrival) error {
@@ -138,12 +138,12 @@ func (ch *changes) applyArrival(a *store.Arrival) error {
 	return nil
 }
 
-// mergeBurst merges the delivery that is held back for an arrival's burst, if there is one, into the arrival, and says when
-// the arrival is due.
+// mergeBurst looks for the delivery that waits for the end of an arrival's burst, and merges it into the arrival. It also sets when the
+// arrival is due.
 func (ch *changes) mergeBurst(a *store.Arrival, endpoint int64) error {
 	key := store.Key(a.Stored.ULID)
 	a.Merged, a.Stored.Burst, a.RunAt = nil, key, a.Stored.Received.Add(a.Burst.Wait)
-	row, err := ch.ledger.w.heldBack.queryRow(endpoint, a.Burst.Key)
+	row, err := ch.ledger.w.debounced.queryRow(endpoint, a.Burst.Key)
 	if err != nil || row == nil {
 		return err
 	}
@@ -184,31 +184,31 @@ func (ch *changes) applyStart(s *store.Start) error {
 	return nil
 }
 
-func (ch *changes) applyEnd(k *store.End) error {
-	key := store.Key(k.ID)
-	at := &k.Attempt
+func (ch *changes) applyEnd(end *store.End) error {
+	key := store.Key(end.ID)
+	at := &end.Attempt
 	var runAt, started any
-	if !k.RunAt.IsZero() && !k.To.Finished() {
-		runAt = k.RunAt.UnixNano()
+	if !end.RunAt.IsZero() && !end.To.Finished() {
+		runAt = end.RunAt.UnixNano()
 	}
 	if at.N > 0 {
 		started = at.Started.UnixNano()
 	}
-	if err := ch.ledger.w.finish.exec(store.StateNumber(k.To), textOrNull(k.Reason), int64(k.Failures), int64(k.Attempts), int64(at.Duration),
+	if err := ch.ledger.w.finish.exec(store.StateNumber(end.To), textOrNull(end.Reason), int64(end.Failures), int64(end.Attempts), int64(at.Duration),
 		runAt, started, key); err != nil {
 		return err
 	}
-	if k.From != k.To {
-		endpoint, err := ch.ledger.endpoint(k.Endpoint)
+	if end.From != end.To {
+		endpoint, err := ch.ledger.endpoint(end.Endpoint)
 		if err != nil {
 			return err
 		}
 		counts := ch.ledger.countsOf(endpoint)
-		counts[store.StateNumber(k.From)]--
-		counts[store.StateNumber(k.To)]++
+		counts[store.StateNumber(end.From)]--
+		counts[store.StateNumber(end.To)]++
 	}
-	plain := k.To == store.Done && at.N == k.Attempts && at.Error == "" && at.Stack == "" && at.Output == nil && at.Result == nil
-	if at.N == 0 || plain { // the delivery's own row says all there is to say of a plain one
+	plain := end.To == store.Done && at.N == end.Attempts && at.Error == "" && at.Stack == "" && at.Output == nil && at.Result == nil
+	if at.N == 0 || plain { // the delivery's own row has all that a plain attempt would
 		return nil
 	}
 	return ch.ledger.w.attempt.exec(key, int64(at.N), at.Started.UnixNano(), int64(at.Duration), textOrNull(at.Error), textOrNull(at.Stack),

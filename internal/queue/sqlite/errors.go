@@ -13,22 +13,22 @@ import (
 	"github.com/hubhook/hubhook/internal/text"
 )
 
-// openError says which file could not be opened, why, and what to do.
+// openError adds to err which file could not be opened, and advice.
 func (f *file) openError(err error) error {
 	return fileError(fmt.Errorf("open database %s: %w", f.path, text.FileCause(err)), databaseAdvice(err))
 }
 
-// fileError adds to err what to do about it. It is an ErrDiskFull in every way in which a disk says that it has no room.
+// fileError adds a hint to err. Whatever code a full disk is reported with, the error is then an ErrDiskFull.
 func fileError(err error, hint string) error {
 	code := codeOf(err)
-	// The file beside the log that SQLite shares between connections can't grow on a full disk either.
+	// The -shm file cannot grow on a full disk either; that has a code of its own.
 	if code&0xff == sqlite3.SQLITE_FULL || code == sqlite3.SQLITE_IOERR_SHMSIZE || datadir.IsFull(err) {
 		err = store.DiskFull(err)
 	}
 	return text.WithHint(err, hint)
 }
 
-// databaseAdvice says what to do about a database that can't be used.
+// databaseAdvice returns advice on a database that can't be used.
 func databaseAdvice(err error) string {
 	var newer *newerSchemaError
 	if errors.As(err, &newer) {
@@ -76,8 +76,8 @@ func (f *file) commitError(err error) error {
 	return fmt.Errorf("write to %s: %w", f.path, err)
 }
 
-// showsDamage reports whether a reader's error says that the database is damaged. Then nothing is stored in it any more, and the first
-// such error is warned of.
+// showsDamage reports whether an error of a reader says that the database is damaged. If so, nothing is stored from then on. The first
+// such error is passed to Warn.
 func (f *file) showsDamage(err error) bool {
 	switch codeOf(err) & 0xff {
 	case sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB:
@@ -99,7 +99,7 @@ func (f *file) setDamaged(err error) error {
 
 const damagedAdvice = "stop hubhook and run: hubhook deliveries recover\nit saves what can be read into a new database, and keeps the damaged one"
 
-// DamagedError says that the database can no longer be trusted.
+// DamagedError says that the database is damaged. Nothing is stored in it any more.
 type DamagedError struct {
 	path string
 	err  error
@@ -136,7 +136,8 @@ func (f *file) readError(doing string, err error) error {
 	return fmt.Errorf("%s from %s: %w", doing, f.path, err)
 }
 
-// lookError is readError while deliveries are accepted: from damage that a reader meets on, none is.
+// lookError is readError for queries of a running server. If err shows damage, it returns the *DamagedError, and no more deliveries are
+// accepted.
 func (f *file) lookError(doing string, err error) error {
 	err = f.readError(doing, err)
 	if f.showsDamage(err) {

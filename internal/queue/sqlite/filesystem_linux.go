@@ -7,8 +7,8 @@ import (
 	"github.com/hubhook/hubhook/internal/text"
 )
 
-// remoteFileSystems are those on which locks, syncs or shared memory may not be what SQLite needs them to be, by the number
-// that statfs gives for them.
+// remoteFileSystems are file systems whose locks, syncs or shared memory may not be as reliable as SQLite needs them. The keys are the
+// types that statfs returns.
 var remoteFileSystems = map[uint32]string{
 	0x00006969: "NFS",
 	0x0000517b: "SMB",
@@ -22,11 +22,11 @@ var remoteFileSystems = map[uint32]string{
 	0x47504653: "GPFS",
 }
 
-// remoteWarning says that dir is on a file system of another machine, or may be; nil if it is not.
+// remoteWarning returns a warning if dir may be on a file system of another machine, nil otherwise.
 func remoteWarning(dir string) error {
 	var fs syscall.Statfs_t
 	if err := syscall.Statfs(dir, &fs); err != nil {
-		return nil // what is wrong with it shows when it is used
+		return nil // the first use of dir meets the same error
 	}
 	return warnOfFileSystem(dir, uint32(fs.Type))
 }

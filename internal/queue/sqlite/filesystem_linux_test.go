@@ -23,7 +23,7 @@ func TestRemoteFileSystems(t *testing.T) {
 	}
 }
 
-// withHint is what people see of an error.
+// withHint returns an error's text with its hint, as people see it.
 func withHint(err error) string {
 	var h interface{ Hint() string }
 	if errors.As(err, &h) {

@@ -2,5 +2,5 @@
 
 package sqlite
 
-// remoteWarning says nothing: only Linux has numbers for the kinds of file systems that are worth a list.
+// remoteWarning returns nil: only on Linux are the types of file systems known.
 func remoteWarning(string) error { return nil }

@@ -9,16 +9,16 @@ import (
 	"github.com/hubhook/hubhook/internal/queue/store"
 )
 
-// known is what queries need to know of the last commit, and the names of endpoints.
+// known is what queries have to know without reading the file: the counts as of the last commit, and the names of endpoints.
 type known struct {
 	mu        sync.Mutex
 	endpoints map[string]int64
 	names     map[int64]string
-	shown     map[int64]*[store.StateCount]int64 // deliveries by endpoint and state
+	shown     map[int64]*[store.StateCount]int64 // counts of deliveries by endpoint and state
 	low       int64                              // summary.Low
 }
 
-// setEndpoints makes these all endpoints that there are.
+// setEndpoints replaces all endpoints.
 func (k *known) setEndpoints(names map[int64]string) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -34,19 +34,19 @@ func (k *known) addEndpoint(id int64, name string) {
 	k.endpoints[name], k.names[id] = id, name
 }
 
-// dropEndpoints forgets those whose numbers are beyond greatest.
-func (k *known) dropEndpoints(greatest int64) {
+// dropEndpointsAfter removes the endpoints whose numbers are greater than last.
+func (k *known) dropEndpointsAfter(last int64) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	for id, name := range k.names {
-		if id > greatest {
+		if id > last {
 			delete(k.names, id)
 			delete(k.endpoints, name)
 		}
 	}
 }
 
-// endpoint returns the number that stands for an endpoint.
+// endpoint returns the number of an endpoint.
 func (k *known) endpoint(name string) (id int64, ok bool) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -60,7 +60,7 @@ func (k *known) name(id int64) string {
 	return k.names[id]
 }
 
-// publish makes the counts of the last commit those that readers get.
+// publish shows readers the counts of a commit.
 func (k *known) publish(s *summary) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -93,7 +93,7 @@ func (k *known) Counts(context.Context) (store.Counts, error) {
 	return all, nil
 }
 
-// delivery makes a Delivery of a row of columns.
+// delivery makes a Delivery from a row with the given columns.
 func (k *known) delivery(row []driver.Value) store.Delivery {
 	number := func(i int) int64 { n, _ := row[i].(int64); return n }
 	str := func(i int) string { s, _ := row[i].(string); return s }
@@ -117,7 +117,7 @@ func (k *known) delivery(row []driver.Value) store.Delivery {
 	return d
 }
 
-// stored makes of a row of columns what the queue needs to know of a delivery, without its content.
+// stored makes a Stored from a row with the given columns. It has no content.
 func (k *known) stored(row []driver.Value) *store.Stored {
 	number := func(i int) int64 { n, _ := row[i].(int64); return n }
 	s := &store.Stored{

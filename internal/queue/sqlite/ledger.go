@@ -13,19 +13,20 @@ import (
 	"github.com/hubhook/hubhook/internal/queue/store"
 )
 
-// ledger is the connection that writes, with the counts that its transactions keep. It is used by whoever has the right to commit.
+// ledger is the connection that writes, with the summary that its transactions store. One goroutine uses it at a time: the one that may
+// commit.
 type ledger struct {
 	file  *file
 	known *known
 
-	w        *writer // nil where the file could not be opened anew
-	summary  summary
-	unsaid   int   // commits since the summary was last stored
-	broken   error // a sync failed: what is on disk is unknown until the file is opened anew
-	greatest int64 // of the numbers that stand for endpoints
+	w            *writer // nil after reopen failed
+	summary      summary
+	sinceSummary int   // commits since the summary was last stored
+	broken       error // a sync failed: what is on disk is unknown until reopen succeeds
+	lastEndpoint int64 // the greatest number of an endpoint
 }
 
-// connect opens the writing connection and brings the schema up to date.
+// connect opens the connection that writes, and migrates the schema.
 func (l *ledger) connect(empty bool) error {
 	conn, err := (&sqlite.Driver{}).Open(l.file.dsn(url.Values{"_error_rc": {"1"}}))
 	if err != nil {
@@ -34,15 +35,15 @@ func (l *ledger) connect(empty bool) error {
 	l.w = &writer{conn: conn}
 	pragmas := []string{"PRAGMA busy_timeout = 5000"}
 	if empty {
-		// Nothing is there that a journal on disk could bring back, and its syncs are most of what a first start takes.
+		// An empty file has nothing that a journal on disk could restore, and syncing one takes most of the time of a first start.
 		pragmas = append(pragmas, "PRAGMA journal_mode = MEMORY")
 	}
 	for _, q := range append(pragmas,
-		"PRAGMA auto_vacuum = INCREMENTAL", // without effect unless it comes before the first table
+		"PRAGMA auto_vacuum = INCREMENTAL", // takes effect only before the first table is created
 		"PRAGMA journal_mode = WAL",
 		"PRAGMA synchronous = "+l.file.cfg.Synchronous,
 		"PRAGMA wal_autocheckpoint = 0",
-		"PRAGMA fullfsync = 1", // without it, macOS syncs to the drive's cache
+		"PRAGMA fullfsync = 1", // otherwise macOS syncs to the drive's cache only
 		"PRAGMA checkpoint_fullfsync = 1",
 		"PRAGMA cache_size = -8000",
 	) {
@@ -57,8 +58,8 @@ func (l *ledger) connect(empty bool) error {
 	return l.w.prepare()
 }
 
-// recoverInterrupted makes what was running when the last process died wait to run at once, or dead if that has happened
-// too often. In the file, the summary is no longer that of an orderly end from here on.
+// recoverInterrupted changes the deliveries that were running when the last process died. They become waiting and due at once, or dead
+// if they were interrupted too often. It also stores that the database is open, so that the next Open knows of an unclean end.
 func (l *ledger) recoverInterrupted() error {
 	w := l.w
 	running, err := w.query(store.NumberStates(`SELECT id, endpoint, attempts, interruptions, started FROM delivery
@@ -99,18 +100,18 @@ func (l *ledger) Last() ulid.ULID {
 	return store.FromKey(l.summary.Last)
 }
 
-// transact runs change in a transaction that also stores the summary, and waits for what level says. If it fails, the
-// summary is as it was.
+// transact runs change in a transaction that also stores the summary. level is the PRAGMA synchronous of its commit. After an error, the
+// summary is as it was before.
 func (l *ledger) transact(level string, change func() error) error {
 	return l.transaction(level, func() ([]byte, error) {
 		if err := change(); err != nil {
 			return nil, err
 		}
-		return l.sumUp(l.summary.Last + 1), nil
+		return l.encodeSummary(), nil
 	})
 }
 
-// transaction is transact with the summary to store from change, nil for none.
+// transaction is transact where change itself returns the encoded summary to store, nil for none.
 func (l *ledger) transaction(level string, change func() (summary []byte, err error)) (err error) {
 	before := l.summary
 	before.Counts = make(map[int64]*[store.StateCount]int64, len(l.summary.Counts))
@@ -153,10 +154,10 @@ func (l *ledger) transaction(level string, change func() (summary []byte, err er
 	return nil
 }
 
-// readSummary reads the counts and the endpoints' names.
+// readSummary reads the summary and the names of endpoints, and counts the deliveries that the stored summary leaves out.
 func (l *ledger) readSummary() error {
 	l.summary = summary{Clean: true, Counts: map[int64]*[store.StateCount]int64{}}
-	l.greatest = 0
+	l.lastEndpoint = 0
 	rows, err := l.w.query("SELECT value FROM summary")
 	if err != nil {
 		return err
@@ -179,7 +180,7 @@ func (l *ledger) readSummary() error {
 	names := make(map[int64]string, len(rows))
 	for _, row := range rows {
 		id := row[0].(int64)
-		names[id], l.greatest = row[1].(string), max(l.greatest, id)
+		names[id], l.lastEndpoint = row[1].(string), max(l.lastEndpoint, id)
 		l.countsOf(id)
 	}
 	l.known.setEndpoints(names)
@@ -187,7 +188,7 @@ func (l *ledger) readSummary() error {
 	return nil
 }
 
-// countsOf returns the counts of an endpoint, to be changed.
+// countsOf returns the counts of an endpoint. The caller may change them.
 func (l *ledger) countsOf(endpoint int64) *[store.StateCount]int64 {
 	n := l.summary.Counts[endpoint]
 	if n == nil {
@@ -197,31 +198,31 @@ func (l *ledger) countsOf(endpoint int64) *[store.StateCount]int64 {
 	return n
 }
 
-// sumUp returns the summary to be stored, which counts the deliveries before base: all that are stored by now.
-func (l *ledger) sumUp(base int64) []byte {
-	l.summary.Base, l.unsaid = base, 0
+// encodeSummary returns the summary to store in the current transaction. It counts all deliveries that are stored by now.
+func (l *ledger) encodeSummary() []byte {
+	l.summary.Base, l.sinceSummary = l.summary.Last+1, 0
 	return l.summary.encode()
 }
 
-// endpoint returns the number that stands for an endpoint, a new one if need be.
+// endpoint returns the number of an endpoint. It stores the endpoint if it is new.
 func (l *ledger) endpoint(name string) (int64, error) {
 	id, ok := l.known.endpoint(name)
 	if ok {
 		return id, nil
 	}
-	id = l.greatest + 1
+	id = l.lastEndpoint + 1
 	if err := l.w.exec("INSERT INTO endpoint (id, name) VALUES (?, ?)", id, name); err != nil {
 		return 0, err
 	}
 	l.known.addEndpoint(id, name)
-	l.greatest = id
+	l.lastEndpoint = id
 	return id, nil
 }
 
-// unmake takes back the endpoints that a failed transaction made, those beyond greatest, so that they are made again.
-func (l *ledger) unmake(greatest int64) {
-	if l.greatest != greatest {
-		l.greatest = greatest
-		l.known.dropEndpoints(greatest)
+// dropNewEndpoints drops the endpoints that a failed transaction added after last, so that the next one adds them again.
+func (l *ledger) dropNewEndpoints(last int64) {
+	if l.lastEndpoint != last {
+		l.lastEndpoint = last
+		l.known.dropEndpointsAfter(last)
 	}
 }

@@ -17,14 +17,14 @@ import (
 )
 
 const (
-	// fewUnfinished is up to how many deliveries of a state are found by the index of the unfinished ones. Where there are
-	// more, a search through the newest of all finds a page of them sooner.
+	// fewUnfinished is up to how many deliveries of an unfinished state List finds them by the index of unfinished ones. With more of
+	// them, a search through all deliveries, newest first, fills a page sooner.
 	fewUnfinished = 5000
-	// defaultSplitRows is from how many on a search goes through the newest of them first; most find enough there.
+	// defaultSplitRows is from how many rows on a search is split. It then reads the newest rows first, where most searches find enough.
 	defaultSplitRows = 50_000
 )
 
-// span is a range of keys, from is in it and to is not.
+// span is the range of keys from <= key < to.
 type span struct{ from, to int64 }
 
 const inSpan = "d.id >= ? AND d.id < ?"
@@ -48,7 +48,7 @@ func (rd *reads) List(ctx context.Context, f store.Filter) ([]store.Delivery, st
 		find = rd.searchText(where, args, f.Query)
 	}
 	if len(where) == 0 && f.Query == "" {
-		looks = 0 // any will do
+		looks = 0 // every row matches, so no search is needed
 	}
 	// One more than asked for shows whether there are more.
 	ds, err := rd.find(ctx, find, all, f.Limit+1, int(looks))
@@ -62,7 +62,7 @@ func (rd *reads) List(ctx context.Context, f store.Filter) ([]store.Delivery, st
 	return ds, "", nil
 }
 
-// searchRows looks for rows that meet conditions.
+// searchRows returns a search for rows that meet the conditions.
 func (rd *reads) searchRows(where []string, args []any) search {
 	query := "SELECT " + columns + " FROM delivery d WHERE " + strings.Join(append(slices.Clone(where), inSpan), " AND ") +
 		" ORDER BY d.id DESC LIMIT ?"
@@ -71,16 +71,16 @@ func (rd *reads) searchRows(where []string, args []any) search {
 	}
 }
 
-// searchText looks for rows with a text in their id, Webhook-Id, repo or reason, in any case of letters.
+// searchText returns a search for rows with a text in their ID, Webhook-Id, repo or reason, in upper or lower case.
 func (rd *reads) searchText(where []string, args []any, text string) search {
-	// Few have a reason, and to see that there is none is quicker than to look through it.
+	// Few rows have a reason, and IS NOT NULL is quicker than LIKE.
 	const matches = `(d.webhook_id LIKE ? ESCAPE '\' OR d.repo_name LIKE ? ESCAPE '\' OR d.reason IS NOT NULL AND d.reason LIKE ? ESCAPE '\')`
 	pattern := "%" + strings.NewReplacer(`\`, `\\`, `%`, `\%`, `_`, `\_`).Replace(text) + "%"
 	patterns := []any{pattern, pattern, pattern}
 	if !store.MaybeID(text) {
 		return rd.searchRows(append(slices.Clone(where), matches), append(slices.Clone(args), patterns...))
 	}
-	// Of an id the database knows the key alone, so that the rest is looked at here.
+	// The database has the key only, not the text of the ID. So each key is turned into text and compared here.
 	part := []byte(strings.ToUpper(text))
 	query := "SELECT d.id, " + matches + " FROM delivery d WHERE " + strings.Join(append(slices.Clone(where), inSpan), " AND ") +
 		" ORDER BY d.id DESC"
@@ -113,7 +113,7 @@ func (rd *reads) searchText(where []string, args []any, text string) search {
 // errEnough ends a search that has found what it was asked for.
 var errEnough = errors.New("enough")
 
-// each calls do with each row of a query, past database/sql, which costs as much for each row as the query does.
+// each calls do with each row of a query. It calls the driver directly, because database/sql takes as long for a row as the query does.
 func (rd *reads) each(ctx context.Context, query string, args []any, do func(row []driver.Value) error) error {
 	db, err := rd.reader()
 	if err != nil {
@@ -135,8 +135,8 @@ func (rd *reads) each(ctx context.Context, query string, args []any, do func(row
 	})
 }
 
-// find returns up to n deliveries that are found. Where many have to be looked at, it goes through the newest first, and if
-// these are not enough, through the rest in two halves at the same time.
+// find returns the newest n deliveries that a search finds in a span. If many rows have to be read, it reads the newest of them first. If
+// these are not enough, it reads the rest in two halves at the same time.
 func (rd *reads) find(ctx context.Context, find search, all span, n, looks int) ([]store.Delivery, error) {
 	if looks < rd.file.cfg.splitRows {
 		return find(ctx, all, n)
@@ -169,16 +169,16 @@ func (rd *reads) find(ctx context.Context, find search, all span, n, looks int) 
 	ds, err := find(ctx, newer, lacking)
 	found = append(found, ds...)
 	if err != nil || len(found) >= n {
-		cancel() // the other half is of no use
+		cancel() // the older half is not needed
 		<-half
 		return found, err
 	}
-	rested := <-half
-	found = append(found, rested.ds...)
-	return found[:min(n, len(found))], rested.err
+	old := <-half
+	found = append(found, old.ds...)
+	return found[:min(n, len(found))], old.err
 }
 
-// split divides a span after its newest n deliveries.
+// split splits a span after its newest n deliveries.
 func (rd *reads) split(ctx context.Context, in span, n int) (newer, older span, err error) {
 	db, err := rd.reader()
 	if err != nil {

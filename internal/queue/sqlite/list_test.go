@@ -11,7 +11,7 @@ import (
 	"github.com/hubhook/hubhook/internal/queue/store"
 )
 
-// A search in parts finds the same, in the same order and pages, as one that goes through all.
+// A split search finds the same deliveries as one search through all rows, in the same order and pages.
 func TestSearchInParts(t *testing.T) {
 	dir := t.TempDir()
 	open := func(splitRows int) *Engine {

@@ -12,41 +12,39 @@ import (
 	"github.com/hubhook/hubhook/internal/queue/store"
 )
 
-// The write-ahead log. Under steady load a checkpoint beside the writer never lets the log start over, since new frames
-// come in meanwhile; one by the writer makes all wait. So another connection does the bulk, and the writer what is left,
-// once the log is long.
-
-// log keeps the write-ahead log short.
+// log keeps the write-ahead log short. A checkpoint by the writer makes every sender wait. A checkpoint by another connection never lets
+// the log start over under steady load, because the writer appends frames meanwhile. So the checkpointer, on a connection of its own,
+// moves most frames, and the writer moves the rest once the log is long.
 type log struct {
 	file   *file
 	ledger *ledger
 
-	unwritten int           // bytes, by estimate, since the last kick
-	kick      chan struct{} // asks for a checkpoint
-	ckpt      sync.Mutex    // held during a checkpoint
-	restart   atomic.Bool   // the log is so long that the writer should empty it
+	appended int           // bytes appended since the last kick, by estimate
+	kick     chan struct{} // asks the checkpointer for a checkpoint
+	ckpt     sync.Mutex    // locked during a checkpoint
+	restart  atomic.Bool   // the log is so long that the writer should start it over
 }
 
-// noteWritten asks for a checkpoint when enough has been written since the last one.
+// noteWritten asks for a checkpoint once enough was appended since the last one.
 func (lg *log) noteWritten(b *store.Batch) {
-	lg.unwritten += 5 * salvage.LogFrameSize
+	lg.appended += 5 * salvage.LogFrameSize
 	for _, a := range b.Arrivals {
-		lg.unwritten += 1024 + len(a.Header) + len(a.Body)
+		lg.appended += 1024 + len(a.Header) + len(a.Body)
 	}
-	for _, k := range b.Ends {
-		lg.unwritten += 512 + len(k.Attempt.Output) + len(k.Attempt.Result)
+	for _, end := range b.Ends {
+		lg.appended += 512 + len(end.Attempt.Output) + len(end.Attempt.Result)
 	}
-	if int64(lg.unwritten) < lg.file.cfg.LogBytes/logParts {
+	if int64(lg.appended) < lg.file.cfg.LogBytes/logParts {
 		return
 	}
-	lg.unwritten = 0
+	lg.appended = 0
 	select {
 	case lg.kick <- struct{}{}:
 	default:
 	}
 }
 
-// checkpointer moves pages from the log into the database while others write.
+// checkpointer moves pages from the log into the database, beside the writer.
 func (lg *log) checkpointer() {
 	var w *writer
 	defer func() {
@@ -90,7 +88,7 @@ func (lg *log) checkpoint(w **writer) error {
 	return nil
 }
 
-// emptyLog makes the log start over if it is long. A reader that is in its way keeps it from doing so until the next time.
+// emptyLog starts the log over if it is long. A reader that still uses the log can prevent that; then a later commit tries again.
 func (lg *log) emptyLog() {
 	if !lg.restart.Load() || !lg.ckpt.TryLock() {
 		return
@@ -109,11 +107,11 @@ func (lg *log) emptyLog() {
 	}
 }
 
-// check reads the database through after an unclean end, beside the work.
+// check checks the whole database after an unclean end, in the background.
 func (e *Engine) check() {
 	db, err := e.reader()
 	if err != nil {
-		return // close came first
+		return // Close came first
 	}
 	rows, err := db.QueryContext(e.life, "PRAGMA quick_check(1)")
 	if err != nil {
@@ -135,7 +133,7 @@ func (e *Engine) check() {
 	e.checked(rows.Err())
 }
 
-// checked says that a check could not be made, unless the database was closed meanwhile.
+// checked warns of an error that kept check from its end, unless Close caused it.
 func (e *Engine) checked(err error) {
 	if err == nil || e.life.Err() != nil {
 		return

@@ -16,7 +16,7 @@ import (
 	"github.com/hubhook/hubhook/internal/queue/store"
 )
 
-// columns are those of a Delivery, in the order of the col constants.
+// columns are the columns of a delivery, in the order of the col constants.
 const columns = `d.id, d.endpoint, d.state, d.received, d.attempts, d.failures, d.interruptions, d.duplicates, d.replays,
 	d.synthetic, d.started, d.duration, d.run_at, d.replay_of, d.merged_into, d.scope, d.action, d.repo_type, d.repo_name,
 	d.webhook_id, d.reason, d.serial, d.burst`
@@ -48,17 +48,17 @@ const (
 	colCount
 )
 
-// reads answers queries, on connections of its own.
+// reads answers queries on its own connections, beside the writer.
 type reads struct {
 	file  *file
 	known *known
 
 	mu      sync.Mutex
-	readers *sql.DB // nil until they are needed
+	readers *sql.DB // nil until the first query
 	closed  bool
 }
 
-// take takes the connections away, nil if there are none. After the last time there are no new ones.
+// take returns the connections for the caller to close, nil if there are none. The next query opens new ones, unless last is true.
 func (rd *reads) take(last bool) *sql.DB {
 	rd.mu.Lock()
 	defer rd.mu.Unlock()
@@ -68,7 +68,7 @@ func (rd *reads) take(last bool) *sql.DB {
 	return readers
 }
 
-// reader returns the connections for reading, which are opened when they are first needed.
+// reader returns the connections for reading. It opens them at the first call.
 func (rd *reads) reader() (*sql.DB, error) {
 	rd.mu.Lock()
 	defer rd.mu.Unlock()
@@ -90,7 +90,7 @@ func (rd *reads) reader() (*sql.DB, error) {
 	return rd.readers, nil
 }
 
-// deliveries runs a query for columns.
+// deliveries runs a query that selects columns.
 func (rd *reads) deliveries(ctx context.Context, query string, args ...any) ([]store.Delivery, error) {
 	db, err := rd.reader()
 	if err != nil {
@@ -112,7 +112,7 @@ func (rd *reads) deliveries(ctx context.Context, query string, args ...any) ([]s
 	return ds, rows.Err()
 }
 
-// newRow returns a row of columns and the pointers to scan it.
+// newRow returns an empty row of columns, and the pointers to scan into it.
 func newRow() (row []driver.Value, to []any) {
 	row, to = make([]driver.Value, colCount), make([]any, colCount)
 	for i := range row {
@@ -168,8 +168,8 @@ func (rd *reads) Unfinished(ctx context.Context, limit int) ([]store.Delivery, i
 	return ds, n, nil
 }
 
-// where returns the conditions of a filter, but for Query and Before, and about how many deliveries have to be looked at.
-// If that is 0, nothing can meet them.
+// where returns the conditions of a filter without Query and Before. looks is about how many rows a search with them reads; if it is 0,
+// no delivery meets them.
 func (rd *reads) where(f store.Filter) (where []string, args []any, looks int64) {
 	and := func(cond string, values ...any) {
 		where = append(where, cond)
@@ -197,13 +197,13 @@ func (rd *reads) where(f store.Filter) (where []string, args []any, looks int64)
 				n += c[state]
 			}
 		}
-		if n == 0 { // spares a search through all
+		if n == 0 { // avoids a search through all rows
 			return nil, nil, 0
 		}
 		and("d.state = ?", state)
 		switch {
 		case state >= store.StateDead:
-			and(store.NumberStates("d.state >= {dead}")) // so that SQLite sees that the index of these states serves
+			and(store.NumberStates("d.state >= {dead}")) // lets SQLite use the index delivery_unusual
 			looks = n
 		case state < store.StateDone && n <= fewUnfinished:
 			and(store.NumberStates(`d.id IN (SELECT id FROM delivery INDEXED BY delivery_due WHERE run_at IS NOT NULL
@@ -225,7 +225,7 @@ func (rd *reads) where(f store.Filter) (where []string, args []any, looks int64)
 		}
 	}
 	if !f.Since.IsZero() {
-		// An id is never behind the clock, so the key bounds the search; it may be ahead after the clock was set back.
+		// A key is never older than the time of receipt, so it bounds the search. It may be newer, after the clock was set back.
 		and("d.id >= ? AND d.received >= ?", store.KeyAt(f.Since), f.Since.UnixNano())
 	}
 	if f.Unreplayed {
@@ -234,10 +234,10 @@ func (rd *reads) where(f store.Filter) (where []string, args []any, looks int64)
 	return where, args, looks
 }
 
-// defaultPartRows is how many deliveries of a time series are read at once. While a reading goes on, the log can't start over.
+// defaultPartRows is how many deliveries of a time series one query reads. While a query runs, the log can't start over.
 const defaultPartRows = 20_000
 
-// TimeSeries implements store.Engine. It adds row by row: SQLite sorts what it groups, which takes three times as long.
+// TimeSeries implements store.Engine. It adds row by row, because a GROUP BY sorts in SQLite and takes three times as long.
 func (rd *reads) TimeSeries(ctx context.Context, in store.TimeSpan, endpoint string, add func(store.Alike)) error {
 	where, args := "d.received >= ? AND d.received < ?", []any{in.From, in.To}
 	if endpoint != "" {
@@ -248,7 +248,7 @@ func (rd *reads) TimeSeries(ctx context.Context, in store.TimeSpan, endpoint str
 		where, args = where+" AND d.endpoint = ?", append(args, id)
 	}
 	query := "SELECT d.id, d.received, d.state, d.duration FROM delivery d WHERE " + where + " AND d.id >= ? ORDER BY d.id LIMIT ?"
-	// An id is never behind the clock, so the key bounds the search; it may be ahead after the clock was set back.
+	// A key is never older than the time of receipt, so it bounds the search. It may be newer, after the clock was set back.
 	next := store.KeyAt(time.Unix(0, in.From))
 	for rows := rd.file.cfg.partRows; rows == rd.file.cfg.partRows; {
 		rows = 0
@@ -302,7 +302,7 @@ func (rd *reads) Load(ctx context.Context, id ulid.ULID) (*store.Stored, error) 
 	return s, nil
 }
 
-// mergedInto returns the IDs of those of s's burst that came before it, oldest first, unless s was itself merged.
+// mergedInto returns the IDs of the deliveries that were merged into s, oldest first.
 func mergedInto(ctx context.Context, db *sql.DB, s *store.Stored) (ids []string, err error) {
 	if s.Burst == 0 || s.State == store.Merged {
 		return nil, nil

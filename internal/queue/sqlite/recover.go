@@ -19,49 +19,49 @@ import (
 	"github.com/hubhook/hubhook/internal/text"
 )
 
-// Names beside hubhook.db. What is being recovered has the first suffix until it is whole and synced; then it is renamed
-// to the second with the time, and from there on takes hubhook.db's place, whoever finds it. What was damaged keeps the
-// third with the same time.
+// Suffixes of the files that Recover makes beside hubhook.db. The new database is written with RecoveringSuffix. Once it is complete and
+// synced, it is renamed to RecoveredSuffix and the time. From then on the next Recover or Open moves it to hubhook.db. The damaged database
+// is kept with DamagedSuffix and the same time.
 const (
 	RecoveringSuffix = ".recovering"
 	RecoveredSuffix  = ".recovered-"
 	DamagedSuffix    = ".damaged-"
 )
 
-// besideDatabase are the endings of the files that make up a database.
+// besideDatabase are the suffixes of the files of a database.
 var besideDatabase = []string{"-wal", "-shm", ""}
 
-// RecoverConfig says what Recover is to do.
+// RecoverConfig configures Recover.
 type RecoverConfig struct {
 	// Dir is the data directory.
 	Dir string
-	// Progress is told how many pages of how many have been read. Default: nobody is told.
+	// Progress is called with how many pages were read, of how many. Default: it is not called.
 	Progress func(done, total int)
 	// Now is the clock. Default time.Now.
 	Now func() time.Time
 }
 
-// Recovery says what Recover found and did.
+// Recovery reports what Recover found and did.
 type Recovery struct {
-	// Sound: nothing is damaged, and nothing was changed. The fields after Unfinished are empty then.
+	// Sound is true if nothing is damaged. Recover has changed nothing then, and the fields after Unfinished are empty.
 	Sound      bool
 	Database   string // path of hubhook.db
 	Deliveries int    // in it
-	Unfinished int    // of those; they run at the next start
+	Unfinished int    // those of them that run at the next start
 
-	Kept         string   // path of the damaged file; what was beside it has the same name with -wal and -shm
-	BadPages     int      // of that file, as far as could be seen
-	LostContent  []string // IDs of deliveries without headers and body
-	Died         []string // those among them that were unfinished, and are dead now
-	LostAttempts []string // IDs of deliveries that had more attempts than are left
-	Rebuilt      []string // IDs of deliveries whose record was lost, and which were put together from the rest
-	Renamed      []string // endpoints whose name was lost, by the name that they have now
-	Vanished     int      // deliveries of which nothing is left, as far as the counts that were kept tell; they may lack the last few before an unclean end
+	Kept         string   // path of the damaged file; its log and shared memory are kept as -wal and -shm of the same name
+	BadPages     int      // damaged pages of that file, as far as Recover can tell
+	LostContent  []string // IDs of deliveries that have lost headers and body
+	Died         []string // IDs of those of LostContent that were unfinished, and are dead now
+	LostAttempts []string // IDs of deliveries that have lost attempts
+	Rebuilt      []string // IDs of deliveries whose record was lost, and was made again from content, attempts and indexes
+	Renamed      []string // new names of endpoints whose name was lost
+	Vanished     int      // deliveries of which nothing is left, by the stored counts; after an unclean end these may miss the last few
 }
 
-// Recover makes a new database of all that can be read of a damaged one. The damaged file is kept beside it. No process may
-// have the queue open; otherwise the error is a *LockedError. If Recover is killed, the damaged file is still in its place,
-// or the next Recover or Open ends what was begun.
+// Recover reads all that it can of a damaged database, and makes a new one from that. It keeps the damaged file beside the new one. No
+// process may have the queue open; otherwise the error is a *LockedError. If Recover is killed, either the damaged file is still in place,
+// or the next Recover or Open completes the work.
 func Recover(ctx context.Context, c RecoverConfig) (*Recovery, error) {
 	if c.Progress == nil {
 		c.Progress = func(int, int) {}
@@ -84,7 +84,7 @@ func Recover(ctx context.Context, c RecoverConfig) (*Recovery, error) {
 	return r, errors.Join(err, lock.Close())
 }
 
-// anyDatabase says that there is none in dir, so that asking for one makes nothing there.
+// anyDatabase returns an error if dir has no database. Recover asks before it locks dir, so that it creates no file in a wrong one.
 func anyDatabase(dir string) error {
 	found, err := filepath.Glob(filepath.Join(escapeGlob(dir), DatabaseName+"*"))
 	if err == nil && len(found) > 0 {
@@ -93,7 +93,7 @@ func anyDatabase(dir string) error {
 	return noDatabase(dir)
 }
 
-// escapeGlob makes a pattern of path that matches it alone.
+// escapeGlob returns a pattern that matches only path.
 func escapeGlob(path string) string {
 	return strings.NewReplacer(`*`, `[*]`, `?`, `[?]`, `[`, `[[]`).Replace(path)
 }
@@ -124,7 +124,7 @@ func recoverDatabase(ctx context.Context, path string, c RecoverConfig) (*Recove
 	return r, nil
 }
 
-// finishRecovery puts a database that was recovered in its place, if there is one that is not there yet.
+// finishRecovery moves a recovered database to path, if one is left beside it. It first moves the damaged files away.
 func finishRecovery(path string) error {
 	found, err := filepath.Glob(escapeGlob(path+RecoveredSuffix) + "*")
 	if err != nil || len(found) == 0 {
@@ -132,7 +132,7 @@ func finishRecovery(path string) error {
 	}
 	recovered := found[0]
 	kept := path + DamagedSuffix + strings.TrimPrefix(recovered, path+RecoveredSuffix)
-	// The log first: it must never meet the new database.
+	// The log goes first, because SQLite must never apply it to the new database.
 	for _, end := range besideDatabase {
 		if err := os.Rename(path+end, kept+end); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return fmt.Errorf("keep the damaged %s: %w", path+end, text.FileCause(err))
@@ -147,7 +147,8 @@ func finishRecovery(path string) error {
 	return datadir.Sync(filepath.Dir(path))
 }
 
-// rescueDatabase makes a database of what can be read of pages, and returns its path. If all is sound it makes none.
+// rescueDatabase writes what it can read of pages into a new database, whose path it returns in made. If the database at path is sound, it
+// writes none.
 func rescueDatabase(ctx context.Context, path string, pages *salvage.File, c RecoverConfig) (r *Recovery, made string, err error) {
 	if v := pages.UserVersion(); v > len(migrations) {
 		err := &newerSchemaError{have: v, know: len(migrations)}
@@ -169,7 +170,7 @@ func rescueDatabase(ctx context.Context, path string, pages *salvage.File, c Rec
 		}
 		return nil
 	}
-	if err := remove(); err != nil { // what a killed one left
+	if err := remove(); err != nil { // a killed Recover may have left these files
 		return nil, "", err
 	}
 	defer func() {
@@ -198,7 +199,7 @@ func rescueDatabase(ctx context.Context, path string, pages *salvage.File, c Rec
 	return r, recovering, nil
 }
 
-// rescueError adds advice to what kept a new database from being written.
+// rescueError adds a hint to an error of writing the new database.
 func rescueError(err error) error {
 	if text.Hint(err) != "" || errors.Is(err, context.Canceled) {
 		return err
@@ -214,11 +215,11 @@ func syncFile(path string) error {
 	return errors.Join(f.Sync(), f.Close())
 }
 
-// inspect reads the whole database as SQLite does. The error says what of it is not sound.
+// inspect reads the whole database with SQLite. Its error says what is damaged.
 func inspect(ctx context.Context, path string) (_ *Recovery, err error) {
 	query := url.Values{"mode": {"ro"}, "_pragma": {"query_only(1)"}}
 	if log, err := os.Stat(path + "-wal"); err != nil || log.Size() == 0 {
-		query.Set("immutable", "1") // so that SQLite makes no files beside it
+		query.Set("immutable", "1") // SQLite then creates no files beside it
 	}
 	_, noShared := os.Stat(path + "-shm")
 	db, err := sql.Open("sqlite", (&file{path: path}).dsn(query))
@@ -229,7 +230,7 @@ func inspect(ctx context.Context, path string) (_ *Recovery, err error) {
 	defer func() {
 		err = errors.Join(err, db.Close())
 		if noShared != nil {
-			os.Remove(path + "-shm") // made for this look alone; who opens the database next makes it anew
+			os.Remove(path + "-shm") // SQLite created it for this connection, and creates it again for the next one
 		}
 	}()
 	var found string
@@ -269,12 +270,12 @@ func inspect(ctx context.Context, path string) (_ *Recovery, err error) {
 			counts[endpoint] = new([store.StateCount]int64)
 		}
 		if *n != *counts[endpoint] {
-			return nil, errors.New("the counts kept are not those of the rows")
+			return nil, errors.New("the stored counts differ from those of the rows")
 		}
 		r.count(n)
 	}
 	if len(counts) > len(kept.Counts) {
-		return nil, errors.New("the counts kept lack an endpoint")
+		return nil, errors.New("the stored counts lack an endpoint")
 	}
 	rows, err := db.QueryContext(ctx, "SELECT header, body, encoding FROM content")
 	if err != nil {
@@ -303,12 +304,12 @@ func (r *Recovery) count(states *[store.StateCount]int64) {
 	}
 }
 
-// querier is *sql.DB as far as it is needed here.
+// querier is the part of *sql.DB that countRows needs.
 type querier interface {
 	QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
 }
 
-// countRows counts the deliveries by endpoint and state.
+// countRows counts the deliveries with at least the key from, by endpoint and state.
 func countRows(ctx context.Context, db querier, from int64) (map[int64]*[store.StateCount]int64, error) {
 	counts := map[int64]*[store.StateCount]int64{}
 	rows, err := db.QueryContext(ctx, "SELECT endpoint, state, count(*) FROM delivery WHERE id >= ? GROUP BY 1, 2", from)

@@ -18,24 +18,23 @@ import (
 	"github.com/hubhook/hubhook/internal/queue/sqlite/salvage"
 )
 
-// rescue is a new database that is made of a damaged one.
+// rescue fills a new database with what is left of a damaged one.
 type rescue struct {
 	*writer
 	pages   *salvage.File
 	layouts []*salvage.Table
 	inserts map[string]map[int]*statement // by table and number of columns
-	lost    map[int64]bool                // keys of contents that were found and can't be unpacked
-	due     map[int64]dueAt               // by key, from an index: which deliveries are unfinished
-	ended   map[int64]int64               // by key, from an index: in which state those ended that are not done
-	names   map[int64]string
-	kept    summary
-	any     bool
+	due     map[int64]dueAt               // unfinished deliveries by key, from the index delivery_due
+	ended   map[int64]int64               // states of finished deliveries that are not done, by key, from the index delivery_unusual
+	names   map[int64]string              // endpoints by number, from an index
+	stored  summary                       // the summary of the damaged database
+	any     bool                          // a row of one of our tables was found
 }
 
 type dueAt struct{ endpoint, at int64 }
 
 func newRescue(path string, pages *salvage.File) (_ *rescue, err error) {
-	s := &rescue{pages: pages, lost: map[int64]bool{}, due: map[int64]dueAt{}, ended: map[int64]int64{}, names: map[int64]string{}}
+	s := &rescue{pages: pages, due: map[int64]dueAt{}, ended: map[int64]int64{}, names: map[int64]string{}}
 	if s.layouts, err = layouts(); err != nil {
 		return nil, err
 	}
@@ -56,7 +55,7 @@ func newRescue(path string, pages *salvage.File) (_ *rescue, err error) {
 			err = errors.Join(err, s.close())
 		}
 	}()
-	// The file is synced as a whole at the end, and thrown away if it doesn't come to that.
+	// The complete file is synced once, at the end. After an error it is removed.
 	for _, q := range []string{"PRAGMA auto_vacuum = INCREMENTAL", "PRAGMA journal_mode = OFF", "PRAGMA synchronous = OFF", "PRAGMA cache_size = -64000"} {
 		if err := s.exec(q); err != nil {
 			return nil, err
@@ -85,7 +84,7 @@ func newRescue(path string, pages *salvage.File) (_ *rescue, err error) {
 	return s, s.exec("BEGIN")
 }
 
-// read copies what can be read.
+// read copies all rows that can be read.
 func (s *rescue) read(ctx context.Context, progress func(done, total int)) error {
 	if err := s.pages.Each(ctx, progress, s.keep); err != nil {
 		return err
@@ -97,7 +96,8 @@ func (s *rescue) read(ctx context.Context, progress func(done, total int)) error
 	return nil
 }
 
-// keep stores a row in the new database, if it is one of ours. It is sure where it is known to count.
+// keep stores a row in the new database if it fits one of our tables, and notes it if it is an entry of an index. sure says that the row
+// belongs to the database now, rather than to a free page or an older copy.
 func (s *rescue) keep(r salvage.Row, sure bool) error {
 	for _, l := range s.layouts {
 		if !l.Fits(r) {
@@ -119,13 +119,12 @@ func (s *rescue) keep(r salvage.Row, sure bool) error {
 			header, _ := values[1].([]byte)
 			body, _ := values[2].([]byte)
 			if checkContent(header, body, values[3].(int64)) != nil {
-				s.lost[r.Key] = true
 				return nil
 			}
 		case "summary":
 			if text, ok := values[1].([]byte); ok {
-				// One that can't be read is worth nothing, and is made anew.
-				_ = json.Unmarshal(text, &s.kept)
+				// Without the old summary only Vanished is unknown: summarize makes a new one.
+				_ = json.Unmarshal(text, &s.stored)
 			}
 			return nil
 		}
@@ -139,32 +138,32 @@ func (s *rescue) keep(r salvage.Row, sure bool) error {
 	return nil
 }
 
-// plausible reports whether a row can be that of a delivery: its state is one, and its key is of its time or later.
+// plausible reports whether a row can be a delivery: its state exists, and its key is not older than its time of receipt.
 func plausible(r salvage.Row) bool {
 	state, received := r.Values[2].(int64), r.Values[3].(int64)
 	return r.Key > 0 && state >= 0 && state < store.StateCount && store.KeyAt(time.Unix(0, received)) <= r.Key
 }
 
-// keepEntry notes what an index says that a lost row of its table said: the names of endpoints, and what is unfinished.
+// keepEntry notes what an entry of an index says, in case the row of its table is lost: an endpoint's name, a due time or a state.
 func (s *rescue) keepEntry(r salvage.Row, sure bool) {
 	if !r.Index {
 		return
 	}
 	number := func(i int) (n int64, ok bool) { n, ok = r.Values[i].(int64); return n, ok }
-	// Each ends in the row's key.
+	// Each entry ends in the key of the row.
 	switch n := len(r.Values); {
-	case n == 2: // of endpoint (name)
+	case n == 2: // index of endpoint (name)
 		name, ok := r.Values[0].(string)
 		if id, ok2 := number(1); ok && ok2 {
 			s.names[id] = name
 		}
-	case n == 3 && sure: // of delivery_unusual (state, id)
+	case n == 3 && sure: // delivery_unusual (state, id)
 		state, ok := number(0)
 		id, ok2 := number(1)
 		if key, ok3 := number(2); ok && ok2 && ok3 && id == key && state > store.StateDone && state < store.StateCount {
 			s.ended[key] = state
 		}
-	case n == 4 && sure: // of delivery_due (endpoint, run_at, id)
+	case n == 4 && sure: // delivery_due (endpoint, run_at, id)
 		endpoint, ok := number(0)
 		at, ok2 := number(1)
 		id, ok3 := number(2)
@@ -174,7 +173,7 @@ func (s *rescue) keepEntry(r salvage.Row, sure bool) {
 	}
 }
 
-// finish completes the new database and says what it holds.
+// finish completes the new database and reports what it contains.
 func (s *rescue) finish(now time.Time) (*Recovery, error) {
 	r := &Recovery{}
 	for _, step := range []func(*Recovery) error{s.nameEndpoints, s.rebuild, s.catchUp, s.nameLosses, s.nameEndpoints} {
@@ -189,7 +188,7 @@ func (s *rescue) finish(now time.Time) (*Recovery, error) {
 	return r, s.exec("COMMIT")
 }
 
-// nameEndpoints makes sure that each endpoint that a delivery has is there.
+// nameEndpoints stores the endpoints that deliveries refer to and that are not stored yet. It makes up a name where none was found.
 func (s *rescue) nameEndpoints(r *Recovery) error {
 	for id, name := range s.names {
 		if err := s.exec("INSERT OR IGNORE INTO endpoint (id, name) VALUES (?, ?)", id, name); err != nil {
@@ -210,7 +209,7 @@ func (s *rescue) nameEndpoints(r *Recovery) error {
 	return nil
 }
 
-// rebuild makes records for deliveries of which the rest is there.
+// rebuild makes records of deliveries of which only content, attempts or an entry of delivery_due are left.
 func (s *rescue) rebuild(r *Recovery) error {
 	rows, err := s.query(`SELECT id FROM (SELECT id FROM content UNION SELECT delivery FROM attempt) WHERE id NOT IN (SELECT id FROM delivery)`)
 	if err != nil {
@@ -232,7 +231,7 @@ func (s *rescue) rebuild(r *Recovery) error {
 		return err
 	}
 	for _, key := range sortedKeys(keys) {
-		endpoint := int64(0) // of which nothing is known
+		endpoint := int64(0) // stands for an unknown endpoint
 		if len(known) == 1 {
 			endpoint = known[0][0].(int64)
 		}
@@ -290,8 +289,8 @@ func (s *rescue) webhookID(key int64) (any, error) {
 	return textOrNull(store.StoredWebhookID(header.Get("Webhook-Id"))), nil
 }
 
-// catchUp brings records up to date that come from an older copy of their page than their attempts. What may not have
-// ended runs again.
+// catchUp updates records whose page is an older copy than the page of their attempts. A delivery that may not have ended becomes waiting
+// again.
 func (s *rescue) catchUp(*Recovery) error {
 	stale, err := s.query(`SELECT d.id, d.state, a.n, a.error IS NULL FROM delivery d JOIN attempt a ON a.delivery = d.id
 		WHERE a.n = (SELECT max(n) FROM attempt WHERE delivery = d.id) AND a.n >= d.attempts + (d.state <> ?)`, int64(store.StateRunning))
@@ -314,7 +313,8 @@ func (s *rescue) catchUp(*Recovery) error {
 	return nil
 }
 
-// nameLosses says which deliveries have lost their content or attempts. One that is unfinished can't run without its content.
+// nameLosses reports which deliveries have lost their content or attempts. Unfinished ones become dead if their content is lost, because
+// they can't run without it.
 func (s *rescue) nameLosses(r *Recovery) error {
 	ids := func(query string, args ...any) (ids []string, err error) {
 		rows, err := s.query(query, args...)
@@ -335,16 +335,16 @@ func (s *rescue) nameLosses(r *Recovery) error {
 		int64(store.StateDead), ContentLostReason, int64(store.StateDone)); err != nil {
 		return err
 	}
-	// One that runs has no attempt yet that has ended.
+	// The attempt that runs is not stored yet.
 	r.LostAttempts, err = ids(`SELECT d.id FROM delivery d LEFT JOIN attempt a ON a.delivery = d.id AND a.n <= d.attempts
 		WHERE d.attempts > 0 AND d.state <> ? GROUP BY d.id HAVING count(a.n) < d.attempts - (d.state = ?) ORDER BY d.id`,
 		int64(store.StateDiscarded), int64(store.StateRunning))
 	return err
 }
 
-// summarize stores what is kept beside the deliveries.
+// summarize stores a new summary.
 func (s *rescue) summarize(r *Recovery, now time.Time) error {
-	sum := summary{Last: max(s.kept.Last, store.KeyAt(now)), Clean: true, Counts: map[int64]*[store.StateCount]int64{}}
+	sum := summary{Last: max(s.stored.Last, store.KeyAt(now)), Clean: true, Counts: map[int64]*[store.StateCount]int64{}}
 	rows, err := s.query("SELECT endpoint, state, count(*), max(id), min(id) FROM delivery GROUP BY 1, 2")
 	if err != nil {
 		return err
@@ -364,15 +364,15 @@ func (s *rescue) summarize(r *Recovery, now time.Time) error {
 	for _, n := range sum.Counts {
 		r.count(n)
 	}
-	row, err := s.queryRow("SELECT count(*) FROM delivery WHERE id < ?", s.kept.from())
+	row, err := s.queryRow("SELECT count(*) FROM delivery WHERE id < ?", s.stored.from())
 	if err != nil {
 		return err
 	}
-	r.Vanished = max(0, s.kept.sum()-int(row[0].(int64)))
+	r.Vanished = max(0, s.stored.sum()-int(row[0].(int64)))
 	return s.exec("INSERT OR REPLACE INTO summary (id, value) VALUES (1, ?)", sum.encode())
 }
 
-// layouts returns the layouts of the tables, those that the newest schema has.
+// layouts returns the layouts of the tables of the newest schema. Their rows may have the columns of any version.
 func layouts() ([]*salvage.Table, error) {
 	var all []*salvage.Table
 	for version := 1; version <= len(migrations); version++ {
@@ -392,7 +392,7 @@ func layouts() ([]*salvage.Table, error) {
 	return all, nil
 }
 
-// layouts brings what an earlier version of the schema has up to date.
+// layouts returns the layouts of the tables of w. It adds the numbers of columns that rows had in earlier versions, from before.
 func (w *writer) layouts(before []*salvage.Table) (now []*salvage.Table, err error) {
 	tables, err := w.query("SELECT name, wr FROM pragma_table_list WHERE type = 'table' AND name NOT LIKE 'sqlite_%' ORDER BY name")
 	if err != nil {

@@ -1,12 +1,12 @@
 package sqlite
 
-// migrations bring a database from one version of the schema to the next; PRAGMA user_version says how many it has had.
-// What is here stays as it is: a change of the schema is a new entry at the end.
+// migrations take a database from one version of the schema to the next. PRAGMA user_version is how many were applied. Existing entries
+// never change: a change of the schema is a new entry at the end.
 var migrations = []string{
-	// Deliveries are narrow rows, since lists read them by the thousand; content has a table of its own.
+	// Lists read deliveries by the thousand, so their rows are narrow, and content has its own table.
 	//
-	// deliveries.id is the first 63 bits of the delivery's id. run_at, in Unix nanoseconds, is set from when a delivery has
-	// to wait until it is finished, so that one that runs at once and succeeds never enters an index.
+	// delivery.id is the first 63 bits of the ULID. run_at is in Unix nanoseconds. It is set when a delivery has to wait, and stays
+	// until the delivery is finished. A delivery that runs at once and succeeds therefore never enters an index.
 	`
 CREATE TABLE endpoint (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE);
 CREATE TABLE delivery (
@@ -49,8 +49,8 @@ CREATE TABLE attempt (
 CREATE TABLE summary (id INTEGER PRIMARY KEY CHECK (id = 1), value BLOB NOT NULL);
 `,
 
-	// serial stands for a serial key. debounce stands for the key of a burst as long as a later one can be merged with it; burst is
-	// the id of the burst's first delivery, and stays with all of it.
+	// serial is the hash of a serial key. debounce is the hash of a burst's key, as long as a later arrival can still be merged with the
+	// delivery. burst is the id of the burst's first delivery; all deliveries of the burst keep it.
 	`
 ALTER TABLE delivery ADD COLUMN serial INTEGER;
 ALTER TABLE delivery ADD COLUMN debounce INTEGER;

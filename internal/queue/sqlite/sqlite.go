@@ -1,5 +1,5 @@
-// Package sqlite keeps the deliveries of one process in one SQLite file. It also writes backups of such a file, and makes a new database
-// of what can be read of a damaged one.
+// Package sqlite keeps the deliveries of one process in one SQLite file. It also backs such a file up, and recovers what can be read of
+// a damaged one into a new database.
 package sqlite
 
 import (
@@ -17,27 +17,27 @@ import (
 	"github.com/hubhook/hubhook/internal/queue/store"
 )
 
-// DatabaseName is that of the database in the data directory.
+// DatabaseName is the name of the database file in the data directory.
 const DatabaseName = "hubhook.db"
 
 const (
-	// defaultLogBytes is the size of the write-ahead log from which the writer empties it between two commits. A log that
-	// has been this long is written over from its beginning, which also makes a sync cheaper than one that makes a file grow.
+	// defaultLogBytes is the size at which the writer starts the write-ahead log over, between two commits. The log file keeps its size
+	// then, and a sync of a file that does not grow is cheaper.
 	defaultLogBytes = 16 << 20
-	// logParts is in how many parts, by estimate, another connection moves a log of that length into the database. It
-	// bounds how much the writer has left to do itself.
+	// logParts is how many checkpoints the checkpointer makes, by estimate, while the log grows to that size. More of them leave less
+	// for the writer to move.
 	logParts = 4
 )
 
-// Config says how an Engine is to be. All but Warn is for tests.
+// Config configures an Engine. All fields but Warn are for tests.
 type Config struct {
-	// Warn is told what went wrong in the background. It must neither block nor call the Engine.
+	// Warn is called with each error of background work. It must neither block nor call the Engine.
 	Warn func(error)
-	// VFS is the name of a registered layer under SQLite. Default: the system's.
+	// VFS is the name of a registered SQLite VFS. Default: the one of the operating system.
 	VFS string
-	// Synchronous is the level of syncing where deliveries arrive. Default FULL: with less, an answered delivery may be lost.
+	// Synchronous is the PRAGMA synchronous of commits with arrivals. Default FULL: with less, a power cut may lose an accepted delivery.
 	Synchronous string
-	// LogBytes is the size of the write-ahead log from which the writer empties it. Default 16 MiB.
+	// LogBytes is the size at which the writer starts the write-ahead log over. Default 16 MiB.
 	LogBytes int64
 
 	splitRows int // 0 for defaultSplitRows
@@ -49,8 +49,8 @@ var (
 	_ store.Owning = (*Engine)(nil)
 )
 
-// Engine is the engine on one SQLite file, which this process alone owns. One connection writes, outside of database/sql, whose pool
-// costs a lone delivery as much as the insert does.
+// Engine keeps deliveries in one SQLite file, which this process alone owns. One connection writes. It does not go through database/sql,
+// whose pool costs a lone delivery as much time as the insert does.
 type Engine struct {
 	*file
 	*known
@@ -64,9 +64,9 @@ type Engine struct {
 type file struct {
 	cfg     Config
 	path    string
-	damaged atomic.Pointer[error] // why nothing is stored in it any more; nil while it is sound
+	damaged atomic.Pointer[error] // a *DamagedError, after which nothing is stored; nil while no damage is known
 
-	life  context.Context // of what runs in the background
+	life  context.Context // ends the background work
 	end   context.CancelFunc
 	tasks sync.WaitGroup
 }
@@ -77,8 +77,8 @@ func newFile(path string, cfg Config) *file {
 	return f
 }
 
-// Open opens the database at path, makes it if there is none, brings its schema up to date, and has what was
-// running when an earlier process died wait to run again.
+// Open opens the database at path. It creates the file if there is none, and migrates its schema. Deliveries that were running when an
+// earlier process died become waiting again, or dead.
 func Open(ctx context.Context, path string, cfg Config) (_ *Engine, err error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
@@ -112,7 +112,7 @@ func Open(ctx context.Context, path string, cfg Config) (_ *Engine, err error) {
 	if err := finishRecovery(path); err != nil {
 		return nil, err
 	}
-	// SQLite would make the file with the umask's mode.
+	// SQLite would create the file with a mode that others may read.
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
 		return nil, err
@@ -144,7 +144,7 @@ func Open(ctx context.Context, path string, cfg Config) (_ *Engine, err error) {
 	return e, nil
 }
 
-// dsn returns the name of the database for the driver.
+// dsn returns the data source name for the driver.
 func (f *file) dsn(query url.Values) string {
 	if f.cfg.VFS != "" {
 		query.Set("vfs", f.cfg.VFS)
@@ -177,8 +177,8 @@ func (e *Engine) Close() error {
 	return errors.Join(err, e.w.close())
 }
 
-// Commit implements store.Engine. Arrivals are synced; starts and outcomes alone are not, since the death of the process loses
-// no page that was written, and after a power cut they would merely happen again.
+// Commit implements store.Engine. It syncs arrivals and discards. A batch of starts and outcomes alone is not synced: written pages
+// survive the death of the process, and after a power cut these deliveries merely run again.
 func (e *Engine) Commit(b *store.Batch) error {
 	if b.Empty() {
 		return nil
@@ -194,15 +194,15 @@ func (e *Engine) Commit(b *store.Batch) error {
 	if len(b.Arrivals)+len(b.Discards) == 0 {
 		level = "NORMAL"
 	}
-	greatest := e.greatest
+	last := e.lastEndpoint
 	err := e.transaction(level, func() ([]byte, error) { return e.apply(b) })
 	e.webhooks.settle(err == nil)
 	if err != nil {
-		e.unmake(greatest)
+		e.dropNewEndpoints(last)
 		return e.commitError(err)
 	}
-	for _, k := range b.Ends {
-		delete(e.direct, store.Key(k.ID))
+	for _, end := range b.Ends {
+		delete(e.direct, store.Key(end.ID))
 	}
 	for _, a := range b.Arrivals {
 		if a.First == nil && a.Stored.State == store.Running {
@@ -213,7 +213,8 @@ func (e *Engine) Commit(b *store.Batch) error {
 	return nil
 }
 
-// reopen opens the file anew after a failed sync: what the system still holds of it may not be what is on disk.
+// reopen opens the file again after a failed sync, because the system's cache may then differ from the disk. It removes the arrivals that
+// Forget named.
 func (e *Engine) reopen() error {
 	if e.broken == nil {
 		return nil
@@ -226,7 +227,7 @@ func (e *Engine) reopen() error {
 		}
 	}
 	if e.w != nil {
-		// An error of closing tells nothing new: the connection is given up because it failed.
+		// The connection is given up because it failed, so an error of closing it adds nothing.
 		_ = e.w.close()
 		e.w = nil
 	}

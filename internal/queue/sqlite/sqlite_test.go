@@ -13,9 +13,7 @@ import (
 	"github.com/hubhook/hubhook/internal/queue/store"
 )
 
-// TestMain_ ends.
-
-// openBench is a bench on an engine that is closed when the test ends.
+// openBench returns a bench on a new engine. The engine is closed when the test ends.
 func openBench(t *testing.T, cfg Config) (*storetest.Bench, *Engine) {
 	t.Helper()
 	cfg.Warn = func(err error) { t.Error(err) }
@@ -66,7 +64,7 @@ func TestMigrations(t *testing.T) {
 	}
 }
 
-// What retention removes gives its room back to the system, in steps of which none is large.
+// Sweeps return the space of removed deliveries to the file system, in small steps.
 func TestRetentionGivesSpaceBack(t *testing.T) {
 	b, eng := openBench(t, Config{})
 	for i := range 1500 {
@@ -97,7 +95,7 @@ func TestRetentionGivesSpaceBack(t *testing.T) {
 			t.Errorf("one step removed %d", removed)
 		}
 	}
-	// 4 MiB of free pages are kept for what comes.
+	// Up to 4 MiB of free pages are kept for later deliveries.
 	if after := size(); after > 4<<20+before/8 {
 		t.Errorf("of %d KiB %d KiB are left after %d steps", before>>10, after>>10, steps)
 	}
@@ -106,7 +104,7 @@ func TestRetentionGivesSpaceBack(t *testing.T) {
 	}
 }
 
-// keptCount is how many deliveries there are by the counts that are kept.
+// keptCount returns the number of deliveries by the counts of the engine.
 func keptCount(e *Engine) (n int64) {
 	for _, states := range e.summary.Counts {
 		for _, count := range states {
@@ -116,7 +114,7 @@ func keptCount(e *Engine) (n int64) {
 	return n
 }
 
-// What is read in parts has each delivery once.
+// A time series that is read in parts has each delivery once.
 func TestTimeSeriesInParts(t *testing.T) {
 	b, e := openBench(t, Config{})
 	arrivals := &store.Batch{}

@@ -8,7 +8,7 @@ import (
 	"io"
 )
 
-// statement is a prepared statement of the writing connection.
+// statement is a prepared statement of one connection.
 type statement struct {
 	s    driver.Stmt
 	args []driver.NamedValue
@@ -22,7 +22,7 @@ func prepare(conn driver.Conn, query string) (*statement, error) {
 	return &statement{s: s}, nil
 }
 
-// bind returns args as the driver takes them. They are good until the next call.
+// bind returns args in the form that the driver takes. The result is valid until the next call.
 func (s *statement) bind(args []any) []driver.NamedValue {
 	s.args = s.args[:0]
 	for i, a := range args {
@@ -35,13 +35,13 @@ func (s *statement) exec(args ...any) error {
 	return s.execContext(context.Background(), args...)
 }
 
-// execContext is exec for what takes long: the end of ctx interrupts it.
+// execContext is exec for statements that take long: the end of ctx interrupts them.
 func (s *statement) execContext(ctx context.Context, args ...any) error {
 	_, err := s.s.(driver.StmtExecContext).ExecContext(ctx, s.bind(args))
 	return err
 }
 
-// execCount says how many rows were changed.
+// execCount returns how many rows the statement changed.
 func (s *statement) execCount(args ...any) (int64, error) {
 	r, err := s.s.(driver.StmtExecContext).ExecContext(context.Background(), s.bind(args))
 	if err != nil {
@@ -77,7 +77,7 @@ func readRows(rows driver.Rows, limit int) (all [][]driver.Value, err error) {
 	return all, nil
 }
 
-// exec runs statements that are not worth preparing.
+// exec runs a query that is not worth preparing.
 func (w *writer) exec(query string, args ...any) error {
 	_, err := w.conn.(driver.ExecerContext).ExecContext(context.Background(), query, (&statement{}).bind(args))
 	return err
@@ -91,7 +91,7 @@ func (w *writer) query(query string, args ...any) ([][]driver.Value, error) {
 	return readRows(rows, 1<<30)
 }
 
-// each calls do with each row of a query. The row is good until the next one.
+// each calls do with each row of a query. A row is valid until do returns.
 func (w *writer) each(query string, args []any, do func(row []driver.Value) error) (err error) {
 	rows, err := w.conn.(driver.QueryerContext).QueryContext(context.Background(), query, (&statement{}).bind(args))
 	if err != nil {
@@ -122,7 +122,7 @@ func (w *writer) queryRow(query string, args ...any) ([]driver.Value, error) {
 	return all[0], nil
 }
 
-// textOrNull stores "" as NULL, which takes no room.
+// textOrNull returns nil for "": SQLite stores NULL without a byte.
 func textOrNull(s string) any {
 	if s == "" {
 		return nil

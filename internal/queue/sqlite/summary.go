@@ -9,20 +9,21 @@ import (
 	"github.com/hubhook/hubhook/internal/queue/store"
 )
 
-// summary is what is kept beside the deliveries, in the same transactions, so that opening need not count them.
+// summary is stored beside the deliveries, in the same transactions, so that Open need not count them all.
 type summary struct {
-	Last   int64                              `json:"last"`           // the greatest key ever
-	Low    int64                              `json:"low"`            // no delivery before it runs without having waited
-	Base   int64                              `json:"base,omitempty"` // as stored, Counts has no delivery from it on; 0: it has all
-	Clean  bool                               `json:"clean"`          // closed in order
+	Last   int64                              `json:"last"`           // the greatest key that was ever stored
+	Low    int64                              `json:"low"`            // deliveries that run without having waited have this key or a greater one
+	Base   int64                              `json:"base,omitempty"` // the stored Counts leave out deliveries with this key or a greater one; 0: they count all
+	Clean  bool                               `json:"clean"`          // Close ended in order
 	Counts map[int64]*[store.StateCount]int64 `json:"counts"`
 }
 
-// summaryEvery is how many commits may go by without the summary, as long as they change nothing that the stored one counts: it is a page of
-// its own, and one of three or four that a lone delivery writes. What has come since then is counted at the next start.
+// summaryEvery is after how many commits the summary is stored at the latest. A commit that changes a delivery that the stored summary counts
+// always stores it. The others can go without, because Open counts the newer deliveries. That saves a lone delivery one of the three or
+// four pages that it writes.
 const summaryEvery = 16
 
-// countNewer adds the deliveries from Base on, if there are any, of which rows are endpoint, state, number and greatest key.
+// countNewer adds the deliveries that the stored Counts leave out. rows are the result of the query newer.
 func (s *summary) countNewer(rows [][]driver.Value) error {
 	for _, row := range rows {
 		endpoint, state := row[0].(int64), row[1].(int64)
@@ -38,10 +39,10 @@ func (s *summary) countNewer(rows [][]driver.Value) error {
 	return nil
 }
 
-// newer is the query for countNewer. Its argument is that of from.
+// newer counts the deliveries from a key on. The rows are endpoint, state, number and greatest key.
 const newer = "SELECT endpoint, state, count(*), max(id) FROM delivery WHERE id >= ? GROUP BY 1, 2"
 
-// sum is how many deliveries Counts has.
+// sum returns the number of deliveries in Counts.
 func (s *summary) sum() (n int) {
 	for _, states := range s.Counts {
 		for _, count := range states {
@@ -51,7 +52,7 @@ func (s *summary) sum() (n int) {
 	return n
 }
 
-// from is the key of the first delivery that the stored counts do not have.
+// from returns the least key that the stored Counts may leave out.
 func (s *summary) from() int64 {
 	if s.Base == 0 {
 		return math.MaxInt64

@@ -11,7 +11,7 @@ import (
 	"github.com/hubhook/hubhook/internal/queue/store"
 )
 
-// abandoned copies a database as its process leaves it that dies now.
+// abandoned copies a database in the state in which the death of its process would leave it.
 func abandoned(t *testing.T, dir string) string {
 	t.Helper()
 	copied := t.TempDir()
@@ -27,7 +27,7 @@ func abandoned(t *testing.T, dir string) string {
 	return copied
 }
 
-// What changes a delivery that the summary in the file counts goes there with it, also in one commit with arrivals.
+// A commit that changes a delivery which the stored summary counts stores a new summary, even if the commit has arrivals.
 func TestCountsOfOlderDeliveries(t *testing.T) {
 	for name, change := range map[string]func(b *storetest.Bench, runs, waits *store.Arrival) *store.Batch{
 		"end": func(b *storetest.Bench, runs, _ *store.Arrival) *store.Batch {

@@ -6,11 +6,11 @@ import (
 	"github.com/hubhook/hubhook/internal/queue/store"
 )
 
-// Sweep implements store.Engine: it removes up to r.Rows deliveries, and gives as many free pages back to the system if a good part of the file is free. Where nothing is to be done, nothing is
-// written: a queue at rest leaves the disk alone.
+// Sweep implements store.Engine. It removes up to r.Rows deliveries. If much of the file is free, it also returns 64 free pages to the
+// file system. It writes nothing if there is nothing to do, so that an idle queue leaves the disk alone.
 func (ch *changes) Sweep(_ context.Context, r store.Retention) (more bool, err error) {
 	if ch.ledger.broken != nil || ch.file.damaged.Load() != nil {
-		return false, nil // said already, where it was met
+		return false, nil // the commit or the reader that met the error has reported it
 	}
 	old, err := ch.oldDeliveries(r)
 	if err != nil {
@@ -45,18 +45,18 @@ func (ch *changes) Sweep(_ context.Context, r store.Retention) (more bool, err e
 	return more, nil
 }
 
-// oldDelivery is one that need not be kept.
+// oldDelivery is a delivery to remove.
 type oldDelivery struct {
 	key, endpoint, state int64
 	webhookID            string
 }
 
-// mergedForGood leaves those out that were merged into a delivery which is not finished yet.
+// mergedForGood excludes deliveries that were merged into one that is not finished yet.
 const mergedForGood = `(state <> {merged} OR
 	(SELECT s.state FROM delivery s WHERE s.burst = delivery.burst ORDER BY s.id DESC LIMIT 1) >= {done})`
 
-// oldDeliveries returns up to r.Rows deliveries that need not be kept, oldest first: those that are too old before those
-// that are too many.
+// oldDeliveries returns up to r.Rows deliveries to remove. Those beyond the age limit come first, then those beyond the count, each oldest
+// first.
 func (ch *changes) oldDeliveries(r store.Retention) (old []oldDelivery, err error) {
 	excess := int64(-r.Count)
 	for _, c := range ch.ledger.summary.Counts {
@@ -87,7 +87,7 @@ func (ch *changes) oldDeliveries(r store.Retention) (old []oldDelivery, err erro
 	return old, nil
 }
 
-// worthVacuum reports whether more than a quarter of the file, and 4 MiB, is free.
+// worthVacuum reports whether at least 4 MiB and a quarter of the file are free.
 func (ch *changes) worthVacuum() (bool, error) {
 	free, err := ch.ledger.w.queryRow("PRAGMA freelist_count")
 	if err != nil {

@@ -15,32 +15,33 @@ import (
 	"github.com/hubhook/hubhook/internal/queue/store"
 )
 
-// webhooks finds the delivery that has a Webhook-Id. It is kept in memory, about 40 bytes for each delivery: an index on disk would be
-// written at random pages, which costs more than all the rest of a delivery does.
+// webhooks finds the delivery with a given Webhook-Id. It is a map in memory, about 40 bytes for each delivery. An index on disk would
+// write random pages, and that costs more than the rest of the delivery.
 type webhooks struct {
-	newest map[int64]int64 // hash of endpoint and Webhook-Id: key of the newest delivery that was stored with them
-	from   int64           // no finished delivery with a key from here on is missing
-	read   bool            // no unfinished one is
-	undo   []replaced      // of the transaction under way
+	newest map[int64]int64 // from the hash of endpoint and Webhook-Id to the key of the newest delivery with them
+	from   int64           // newest has all finished deliveries whose key is at least this
+	read   bool            // newest has all unfinished deliveries of earlier processes
+	undo   []replaced      // entries that the current transaction replaced
 }
 
+// replaced is an entry of newest before the current transaction.
 type replaced struct {
 	hash, key int64
-	was       bool
+	existed   bool
 }
 
 func newWebhooks() webhooks { return webhooks{newest: map[int64]int64{}, from: math.MaxInt64} }
 
 func (w *webhooks) set(hash, key int64) {
-	old, was := w.newest[hash]
-	w.undo = append(w.undo, replaced{hash, old, was})
+	old, existed := w.newest[hash]
+	w.undo = append(w.undo, replaced{hash, old, existed})
 	w.newest[hash] = key
 }
 
-// settle ends a transaction: what it set stays, or is taken back.
+// settle ends a transaction: its entries stay if it was committed, and are undone otherwise.
 func (w *webhooks) settle(committed bool) {
 	for i := len(w.undo) - 1; i >= 0 && !committed; i-- {
-		if u := w.undo[i]; u.was {
+		if u := w.undo[i]; u.existed {
 			w.newest[u.hash] = u.key
 		} else {
 			delete(w.newest, u.hash)
@@ -56,10 +57,10 @@ func (w *webhooks) remove(hash, key int64) {
 	}
 }
 
-// webhookSeed is this process's: who sends can't know which ids have the same hash.
+// webhookSeed differs in each process, so that a sender can't know which ids have the same hash.
 var webhookSeed = maphash.MakeSeed()
 
-// webhookHash is what stands for a stored Webhook-Id of an endpoint.
+// webhookHash returns the hash of an endpoint and a stored Webhook-Id.
 func webhookHash(endpoint, webhookID string) int64 {
 	var h maphash.Hash
 	h.SetSeed(webhookSeed)
@@ -69,7 +70,8 @@ func webhookHash(endpoint, webhookID string) int64 {
 	return int64(h.Sum64())
 }
 
-// load reads those deliveries that an arrival may be a duplicate of and that were stored before this process.
+// load reads the deliveries of earlier processes that an arrival may be a duplicate of: all unfinished ones, and the finished ones that
+// were received since then.
 func (w *webhooks) load(ctx context.Context, conn *writer, name func(int64) string, since time.Time) error {
 	add := func(where string, args ...any) error {
 		n := 0
@@ -87,7 +89,7 @@ func (w *webhooks) load(ctx context.Context, conn *writer, name func(int64) stri
 		return nil
 	}
 	if !w.read {
-		// What was merged counts as unfinished while the last of its burst is.
+		// A merged delivery counts as unfinished while the last of its burst is unfinished.
 		const unfinished = "FROM delivery INDEXED BY delivery_due WHERE run_at IS NOT NULL"
 		if err := add("id IN (SELECT id " + unfinished + ")"); err != nil {
 			return err
@@ -106,14 +108,14 @@ func (w *webhooks) load(ctx context.Context, conn *writer, name func(int64) stri
 	return nil
 }
 
-// preloading is a load beside the work, for the first arrival, which need not wait as long then.
+// preloading is a load in the background, so that the first arrival waits less.
 type preloading struct {
 	done     chan struct{}
 	webhooks webhooks // set before done is closed, and complete if err is nil
 	err      error
 }
 
-// Preload begins to read what arrivals may be duplicates of that count those since then.
+// Preload implements store.Owning. It starts to read, in the background, what readWebhooks will need.
 func (ch *changes) Preload(since time.Time) {
 	p := &preloading{done: make(chan struct{}), webhooks: newWebhooks()}
 	ch.preloading = p
@@ -129,12 +131,12 @@ func (ch *changes) Preload(since time.Time) {
 	})
 }
 
-// readWebhooks makes e.webhooks hold what an arrival may be a duplicate of.
+// readWebhooks reads into ch.webhooks all deliveries that an arrival may be a duplicate of.
 func (ch *changes) readWebhooks(since time.Time) error {
 	if p := ch.preloading; p != nil {
 		<-p.done
 		ch.preloading = nil
-		// Nothing has been looked for so far, so ch.webhooks is empty. What could not be read is read now.
+		// This is the first search, so ch.webhooks is empty. If the preload failed, load reads it all now.
 		if p.err == nil && len(ch.webhooks.newest) == 0 {
 			p.webhooks.undo = ch.webhooks.undo
 			ch.webhooks = p.webhooks
@@ -143,8 +145,8 @@ func (ch *changes) readWebhooks(since time.Time) error {
 	return ch.webhooks.load(context.Background(), ch.ledger.w, ch.known.name, since)
 }
 
-// findFirst looks for the delivery that an arrival is a duplicate of, and counts it there. Without one, the arrival becomes the one that
-// later ones are duplicates of.
+// findFirst looks for the delivery that an arrival is a duplicate of, and counts the duplicate there. If there is none, later arrivals
+// with the same Webhook-Id become duplicates of this one.
 func (ch *changes) findFirst(a *store.Arrival, endpoint int64) (found bool, err error) {
 	if err := ch.readWebhooks(a.Since); err != nil {
 		return false, err
@@ -158,9 +160,9 @@ func (ch *changes) findFirst(a *store.Arrival, endpoint int64) (found bool, err 
 		if row != nil {
 			first := ch.known.delivery(row)
 			if row[colEndpoint].(int64) != endpoint || first.WebhookID != a.Stored.WebhookID {
-				return false, nil // two ids with one hash: the earlier one keeps it
+				return false, nil // two Webhook-Ids with the same hash: the entry stays with the earlier one
 			}
-			became := first.State // of one that was merged: what became of the last of its burst
+			became := first.State // for a merged delivery: the state of the last one of its burst
 			if first.State == store.Merged {
 				last, err := ch.ledger.w.survivor.queryRow(key)
 				if err != nil {

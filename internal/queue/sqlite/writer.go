@@ -10,16 +10,16 @@ import (
 	"github.com/hubhook/hubhook/internal/queue/store"
 )
 
-// writer is the connection that writes, with its statements.
+// writer is one connection of the driver. For the one that writes, prepare adds its statements.
 type writer struct {
 	conn  driver.Conn
-	level string // its PRAGMA synchronous
+	level string // the current PRAGMA synchronous
 
 	begin, commit            *statement
 	insert, content, attempt *statement
 	finish, start, discard   *statement
 	row, duplicate, replays  *statement
-	heldBack, merge, burst   *statement
+	debounced, merge, burst  *statement
 	survivor                 *statement
 	removals                 [3]*statement
 	summary                  *statement
@@ -27,7 +27,7 @@ type writer struct {
 	prepared []*statement
 }
 
-// migrate brings the schema up to date, each step in a transaction of its own.
+// migrate applies the missing migrations, each in its own transaction.
 func (w *writer) migrate(steps []string) error {
 	row, err := w.queryRow("PRAGMA user_version")
 	if err != nil {
@@ -66,7 +66,7 @@ func (w *writer) prepare() error {
 			started = coalesce(?, started) WHERE id = ?`},
 		{&w.start, "UPDATE delivery SET state = {running}, attempts = attempts + 1, started = ?, debounce = NULL WHERE id = ? AND state IN ({waiting}, {retrying})"},
 		{&w.discard, "UPDATE delivery SET state = {discarded}, reason = ?, run_at = NULL, debounce = NULL WHERE id = ?"},
-		{&w.heldBack, "SELECT " + columns + " FROM delivery d WHERE d.endpoint = ? AND d.debounce = ?"},
+		{&w.debounced, "SELECT " + columns + " FROM delivery d WHERE d.endpoint = ? AND d.debounce = ?"},
 		{&w.merge, "UPDATE delivery SET state = {merged}, merged_into = ?, run_at = NULL, debounce = NULL WHERE id = ?"},
 		{&w.burst, "UPDATE delivery SET merged_into = ?1 WHERE burst = (SELECT burst FROM delivery WHERE id = ?1) AND id < ?1"},
 		{&w.survivor, "SELECT max(s.id), s.state FROM delivery d JOIN delivery s ON s.burst = d.burst WHERE d.id = ?"},
@@ -84,7 +84,7 @@ func (w *writer) prepare() error {
 	return nil
 }
 
-// close closes the connection. SQLite keeps one open as long as it has statements.
+// close closes the statements and the connection. SQLite does not close a connection that has open statements.
 func (w *writer) close() error {
 	var err error
 	for _, s := range w.prepared {
@@ -93,7 +93,7 @@ func (w *writer) close() error {
 	return errors.Join(err, w.conn.Close())
 }
 
-// undo ends a transaction that failed. SQLite has ended some of them itself by then.
+// undo rolls back a failed transaction. After some errors SQLite has done so itself, and then ROLLBACK fails.
 func (w *writer) undo() error {
 	if err := w.exec("ROLLBACK"); err != nil && codeOf(err) != sqlite3.SQLITE_ERROR {
 		return err
@@ -101,7 +101,7 @@ func (w *writer) undo() error {
 	return nil
 }
 
-// setLevel sets what a commit waits for. Changing it costs about a microsecond.
+// setLevel sets PRAGMA synchronous. A change costs about a microsecond.
 func (w *writer) setLevel(level string) error {
 	if w.level == level {
 		return nil
@@ -113,7 +113,7 @@ func (w *writer) setLevel(level string) error {
 	return nil
 }
 
-// remove deletes a delivery and all that is kept of it.
+// remove deletes a delivery with its content and attempts.
 func (w *writer) remove(key int64) error {
 	for _, s := range w.removals {
 		if err := s.exec(key); err != nil {

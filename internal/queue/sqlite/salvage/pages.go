@@ -1,7 +1,7 @@
 // Package salvage reads SQLite databases that may be damaged, page by page. It changes nothing.
 //
-// SQLite's own means for it (sqlite3_recover, sqlite_dbdata) are not in its Go edition, so this package reads pages by itself, after the
-// description at https://www.sqlite.org/fileformat2.html.
+// SQLite's own extensions for that (sqlite3_recover, sqlite_dbdata) are not in modernc.org/sqlite. So this package reads the pages itself,
+// as https://www.sqlite.org/fileformat2.html describes them.
 package salvage
 
 import (
@@ -22,12 +22,12 @@ const (
 	fileHeaderSize  = 100
 	LogHeaderSize   = 32
 	FrameHeaderSize = 24
-	LogFrameSize    = FrameHeaderSize + DefaultPageSize // what a page takes in the log
-	// lockByte is where SQLite locks the file; the page that holds it is never used.
+	LogFrameSize    = FrameHeaderSize + DefaultPageSize // bytes of one page in the log
+	// lockByte is the byte that SQLite locks. The page with that byte is never used.
 	lockByte = 1 << 30
 )
 
-// What a page is, by its first byte.
+// Kinds of pages, by their first byte.
 const (
 	interiorIndexPage = 0x02
 	interiorTablePage = 0x05
@@ -35,30 +35,30 @@ const (
 	leafTablePage     = 0x0d
 )
 
-// What a page is, by the map of pages.
+// Kinds of pages, by their entry in the pointer map. The entry also has the page's parent.
 const (
 	RootPage          = 1
 	freePage          = 2
-	FirstOverflowPage = 3 // its parent is the page with the row
-	NextOverflowPage  = 4 // its parent is the overflow page before it
+	FirstOverflowPage = 3 // the parent is the page with the row
+	NextOverflowPage  = 4 // the parent is the previous overflow page
 	treePage          = 5
 	maxKind           = treePage
 )
 
-// File reads a SQLite database page by page, the committed pages in its write-ahead log included, whatever of it is
-// damaged. What can't be read counts as damaged.
+// File reads a SQLite database page by page, including the committed pages in its write-ahead log. Any part may be damaged. A page that
+// can't be read counts as damaged.
 type File struct {
-	db, log    *os.File // wal is nil without one
-	header     []byte   // of page 1; nil if that is damaged
-	size       int      // of a page, in bytes
-	usable     int      // of size
-	Count      uint32   // of pages
-	frames     map[uint32]int64
-	stale      map[uint32]bool     // whose newest copy in the log is damaged: what can be read is an older one
-	LogDamaged bool                // in the midst of the log
-	free       map[uint32]bool     // the list of free pages; nil where it can't be trusted
-	maps       map[uint32][]byte   // pages of the map of pages that can be trusted; nil for the others
-	BadPages   map[uint32]struct{} // pages that are part of the database and damaged
+	db, log    *os.File            // log is nil if there is none
+	header     []byte              // the file header of page 1; nil if it is damaged
+	size       int                 // bytes of a page
+	usable     int                 // bytes of a page that SQLite uses
+	Count      uint32              // number of pages
+	frames     map[uint32]int64    // offset in the log of the newest committed copy of a page
+	stale      map[uint32]bool     // pages whose newest copy in the log is damaged, so that only an older one can be read
+	LogDamaged bool                // a damaged frame has sound frames after it, or the log's header is damaged
+	free       map[uint32]bool     // the pages of the free list; nil if the list is damaged
+	maps       map[uint32][]byte   // pages of the pointer map that were read; nil for damaged ones
+	BadPages   map[uint32]struct{} // damaged pages of the database, as far as they were read
 }
 
 // Open opens the database at path, with the write-ahead log beside it if there is one.
@@ -115,18 +115,18 @@ func (p *File) Close() error {
 	return err
 }
 
-// headerPageSize returns the page size that a file header names, if it is one.
-func headerPageSize(h []byte) (int, bool) {
-	size := int(binary.BigEndian.Uint16(h[16:]))
+// headerPageSize returns the page size in a file header. ok is false if h is no file header.
+func headerPageSize(h []byte) (size int, ok bool) {
+	size = int(binary.BigEndian.Uint16(h[16:]))
 	if size == 1 {
 		size = 1 << 16
 	}
-	ok := string(h[:16]) == "SQLite format 3\x00" && size >= 512 && size&(size-1) == 0 && int(h[20]) <= size-480 &&
+	ok = string(h[:16]) == "SQLite format 3\x00" && size >= 512 && size&(size-1) == 0 && int(h[20]) <= size-480 &&
 		h[21] == 64 && h[22] == 32 && h[23] == 32
 	return size, ok
 }
 
-// UserVersion returns the version of the schema, 0 if that can't be read.
+// UserVersion returns PRAGMA user_version, 0 if it can't be read.
 func (p *File) UserVersion() int {
 	if p.header == nil {
 		return 0
@@ -139,7 +139,7 @@ func (p *File) readFull(f *os.File, b []byte, at int64) bool {
 	return n == len(b) && (err == nil || errors.Is(err, io.EOF))
 }
 
-// Page returns a page as it was last committed, nil if it can't be read.
+// Page returns the newest committed copy of a page, nil if it can't be read.
 func (p *File) Page(n uint32) []byte {
 	if n == 0 {
 		return nil
@@ -157,9 +157,8 @@ func (p *File) Page(n uint32) []byte {
 	return b
 }
 
-// readLog finds the newest committed copy of each page in the write-ahead log, and returns how many pages the database had
-// after the last commit, 0 if none is there. SQLite reads a log up to the first damaged frame; this reads what is sound
-// behind it too.
+// readLog finds the newest committed copy of each page in the write-ahead log. It returns how many pages the database had after the last
+// commit, 0 if the log has no commit. SQLite reads a log up to the first damaged frame. readLog also reads the sound frames after it.
 func (p *File) readLog() (pages uint32) {
 	p.frames, p.stale = map[uint32]int64{}, map[uint32]bool{}
 	if p.log == nil {
@@ -180,7 +179,8 @@ func (p *File) readLog() (pages uint32) {
 		p.size = int(binary.BigEndian.Uint32(header[8:]))
 		return p.readFrames(order, header[16:24], &sum)
 	}
-	// Without its header the log is read by what its first frame says. The byte order is that of the machine that wrote it.
+	// The header is damaged, so the salt comes from the first frame. The byte order depends on the machine that wrote the log, so both are
+	// tried.
 	first := make([]byte, FrameHeaderSize)
 	if !p.readFull(p.log, first, LogHeaderSize) {
 		return 0
@@ -194,8 +194,8 @@ func (p *File) readLog() (pages uint32) {
 	return 0
 }
 
-// readFrames reads the frames that have the given salt: those of an earlier round of the log have another one. sum is what
-// the first frame's checksum begins with, nil if that is not known.
+// readFrames reads the frames with the given salt. Frames from before the log last started over have another salt. sum is the checksum of
+// the header, which the first frame's checksum continues; nil if it is not known.
 func (p *File) readFrames(order binary.ByteOrder, salt []byte, sum *logSum) (pages uint32) {
 	frame := make([]byte, FrameHeaderSize+p.size)
 	pending := map[uint32]int64{}
@@ -243,7 +243,7 @@ func (s logSum) add(order binary.ByteOrder, b []byte) logSum {
 	return s
 }
 
-// freeList returns the pages of the list of free ones, nil unless all of the list is as it should be.
+// freeList returns the pages of the free list, nil if any part of the list is damaged.
 func (p *File) freeList() map[uint32]bool {
 	if p.header == nil {
 		return nil
@@ -278,7 +278,7 @@ func (p *File) freeList() map[uint32]bool {
 	return free
 }
 
-// mapPage returns the number of the page with n's entry in the map of pages.
+// mapPage returns the number of the page that has the pointer map's entry of page n.
 func (p *File) mapPage(n uint32) uint32 {
 	each := uint32(p.usable/5 + 1)
 	at := (n-2)/each*each + 2
@@ -290,7 +290,7 @@ func (p *File) mapPage(n uint32) uint32 {
 
 func (p *File) lockPage() uint32 { return uint32(lockByte/p.size + 1) }
 
-// Kind returns what the map of pages says of page n, 0 if it says nothing that can be trusted.
+// Kind returns the pointer map's entry of page n. kind is 0 if the entry is missing or damaged.
 func (p *File) Kind(n uint32) (kind byte, parent uint32) {
 	if n < 3 {
 		return 0, 0
@@ -312,7 +312,7 @@ func (p *File) Kind(n uint32) (kind byte, parent uint32) {
 	return e[0], binary.BigEndian.Uint32(e[1:])
 }
 
-// soundMap reports whether all entries of a page of the map can be true: garbage must not make a page of rows a free one.
+// soundMap reports whether all entries of a page of the pointer map are possible. Otherwise garbage could mark a page with rows as free.
 func (p *File) soundMap(at uint32, m []byte) bool {
 	for i := range p.usable / 5 {
 		n := at + 1 + uint32(i)
@@ -331,7 +331,7 @@ func (p *File) soundMap(at uint32, m []byte) bool {
 	return true
 }
 
-// Liveness says whether what stands in a page counts.
+// Liveness says whether the rows of a page are part of the database now.
 type Liveness int
 
 const (
@@ -340,7 +340,7 @@ const (
 	NotLive
 )
 
-// Liveness returns whether page n counts. A free page may hold rows that were removed long ago.
+// Liveness returns whether the rows of page n are part of the database now. A free page may still have rows that were removed long ago.
 func (p *File) Liveness(n uint32) Liveness {
 	if n == p.lockPage() || n >= 2 && n == p.mapPage(n) {
 		return NotLive
@@ -364,15 +364,15 @@ func (p *File) Liveness(n uint32) Liveness {
 	return Live
 }
 
-// Row is a row of a table, or an entry of an index, which has no key.
+// Row is a row of a table or an entry of an index. An entry has no Key.
 type Row struct {
 	Key    int64
 	Index  bool
 	Values []driver.Value
 }
 
-// Rows calls found with each row that page n holds and that is sound, with what it has in overflow pages. A page that holds
-// none is passed over.
+// Rows calls found with each sound row of page n, completed from its overflow pages. It adds damaged pages to BadPages, and skips pages
+// without rows.
 func (p *File) Rows(n uint32, found func(Row) error) error {
 	b := p.Page(n)
 	kind, _ := p.Kind(n)
@@ -387,7 +387,7 @@ func (p *File) Rows(n uint32, found func(Row) error) error {
 	headerSize := 8
 	switch h[0] {
 	case interiorTablePage:
-		return nil // keys alone
+		return nil // it has keys only
 	case interiorIndexPage:
 		headerSize = 12
 	case leafIndexPage, leafTablePage:
@@ -419,7 +419,7 @@ func (p *File) Rows(n uint32, found func(Row) error) error {
 	return nil
 }
 
-// cell reads one cell of page n, which begins b.
+// cell reads the cell of page n at the beginning of b.
 func (p *File) cell(n uint32, kind byte, b []byte) (r Row, ok bool) {
 	if r.Index = kind != leafTablePage; kind == interiorIndexPage {
 		if len(b) < 4 {
@@ -447,7 +447,7 @@ func (p *File) cell(n uint32, kind byte, b []byte) (r Row, ok bool) {
 	return r, ok
 }
 
-// payload returns what a cell of page n holds, of which b has the beginning.
+// payload returns the payload of a cell of page n. It begins in b, and continues in overflow pages if it is long.
 func (p *File) payload(n uint32, b []byte, size int, index bool) ([]byte, bool) {
 	most := p.usable - 35
 	least := (p.usable-12)*32/255 - 23
@@ -485,7 +485,7 @@ func (p *File) payload(n uint32, b []byte, size int, index bool) ([]byte, bool) 
 		}
 		part := o[4:p.usable]
 		part = part[:min(len(part), size-len(payload))]
-		// Neither JSON nor what is compressed has so many zeros, but a page that was never written or was wiped has.
+		// JSON and compressed data never have that many zeros. A page that was never written, or was wiped, has.
 		if len(bytes.TrimLeft(part, "\x00")) == 0 {
 			p.BadPages[next] = struct{}{}
 			return nil, false
@@ -500,7 +500,7 @@ func (p *File) payload(n uint32, b []byte, size int, index bool) ([]byte, bool) 
 	return payload, true
 }
 
-// varint reads SQLite's variable-length integer and returns how many bytes it took, 0 if it is cut short.
+// varint reads a variable-length integer of SQLite. used is how many bytes it has, 0 if b ends before it does.
 func varint(b []byte) (v uint64, used int) {
 	for i := range min(8, len(b)) {
 		v = v<<7 | uint64(b[i]&0x7f)
@@ -514,7 +514,7 @@ func varint(b []byte) (v uint64, used int) {
 	return v<<8 | uint64(b[8]), 9
 }
 
-// record reads the columns of a row. They share memory with b.
+// record reads the columns of a row. The values share memory with b.
 func record(b []byte) (values []driver.Value, ok bool) {
 	size, used := varint(b)
 	if used == 0 || size < uint64(used) || size > uint64(len(b)) {
@@ -537,7 +537,7 @@ func record(b []byte) (values []driver.Value, ok bool) {
 			length = 8
 		case kind >= 12:
 			length = (kind - 12) / 2
-		case kind == 10 || kind == 11: // SQLite's own, never in a file
+		case kind == 10 || kind == 11: // reserved; never in a database file
 			return nil, false
 		}
 		if length > uint64(len(b)) {

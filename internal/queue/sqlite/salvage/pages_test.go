@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-// Garbage must not make the reader of pages read beyond them.
+// Garbage in a page must not make the reader read beyond the page.
 func FuzzPages(f *testing.F) {
 	db, err := os.ReadFile("../testdata/schema1.db")
 	if err != nil {

@@ -2,12 +2,12 @@ package salvage
 
 import "context"
 
-// Table is what the rows of a table look like.
+// Table describes the rows of a table.
 type Table struct {
 	Name    string
 	Columns []Column
-	Counts  map[int]bool // how many columns its rows may have: a version of the schema may have added some
-	Index   bool         // its rows are entries of an index, WITHOUT ROWID
+	Counts  map[int]bool // possible numbers of columns of a row; rows of an older schema have fewer
+	Index   bool         // the table is WITHOUT ROWID, so its rows are entries of an index
 }
 
 // Column is a column of a Table.
@@ -15,7 +15,7 @@ type Column struct {
 	Name     string
 	Kind     string // INTEGER, TEXT or BLOB
 	Required bool
-	Key      bool // the row's key stands for it
+	Key      bool // it is the INTEGER PRIMARY KEY, stored as the key of the row
 }
 
 // Fits reports whether r can be a row of the table.
@@ -51,8 +51,8 @@ func (l *Table) Fits(r Row) bool {
 	return true
 }
 
-// Each calls found with each row that can be read: first those of pages that count, then those of pages of which that is not known,
-// which may hold what was removed or has changed since. Those are not sure.
+// Each calls found with each row that can be read. Rows of live pages come first, with sure set. Then come rows of pages that may be live
+// or not: such a row may have been removed or changed since.
 func (p *File) Each(ctx context.Context, progress func(done, total int), found func(r Row, sure bool) error) error {
 	var unsurePages []uint32
 	total := int(p.Count)
