@@ -126,14 +126,14 @@ func (s *Server) screenRequest(e *endpoint, name string, r *http.Request) *refus
 				fix: "make the secret in the webhook's settings on the Hub the same as the one configured here"}
 		}
 	}
-	if r.ContentLength > s.config.MaxBody {
+	if r.ContentLength > s.settings.MaxBody {
 		return s.tooLarge(fmt.Sprintf("the body has %d bytes", r.ContentLength))
 	}
 	return nil
 }
 
 func (s *Server) tooLarge(what string) *refusal {
-	return &refusal{status: http.StatusRequestEntityTooLarge, text: fmt.Sprintf("%s, the limit is %d", what, s.config.MaxBody), unread: true, cause: "too_large",
+	return &refusal{status: http.StatusRequestEntityTooLarge, text: fmt.Sprintf("%s, the limit is %d", what, s.settings.MaxBody), unread: true, cause: "too_large",
 		fix: "the Hub's own payloads stay far below that; Config.MaxBody raises the limit"}
 }
 
@@ -142,7 +142,7 @@ func (s *Server) readBody(r *http.Request) (body []byte, release func(), no *ref
 	counted := int64(0)
 	release = func() { s.inFlight.Add(-counted) }
 	grow := func(n int64) bool {
-		if s.inFlight.Add(n) > s.config.MaxInFlight {
+		if s.inFlight.Add(n) > s.settings.MaxInFlight {
 			s.inFlight.Add(-n)
 			return false
 		}
@@ -157,7 +157,7 @@ func (s *Server) readBody(r *http.Request) (body []byte, release func(), no *ref
 		body = make([]byte, r.ContentLength)
 		_, err = io.ReadFull(r.Body, body)
 	} else {
-		body, err = readUnknown(r.Body, s.config.MaxBody, grow)
+		body, err = readUnknown(r.Body, s.settings.MaxBody, grow)
 	}
 	if err == nil {
 		return body, release, nil
@@ -222,7 +222,7 @@ func (s *Server) store(ctx context.Context, e *endpoint, r *http.Request, body [
 	s.askKeys(&a, e, true)
 	from := new(sender)
 	a.Value.(*arrival).sender = from
-	if s.config.longestAnswer() > 0 && !a.Synthetic {
+	if s.settings.longestAnswer() > 0 && !a.Synthetic {
 		a.Sender = from
 	}
 	s.metrics.received(e.name)
@@ -295,7 +295,7 @@ func (s *Server) storeRefusal(err error) *refusal {
 	switch {
 	case errors.Is(err, queue.ErrFull):
 		no.text, no.cause = "too many deliveries wait already; try again later", "full"
-		no.fix = fmt.Sprintf("%d deliveries wait; look why they aren't handled, or raise --max-waiting", s.config.MaxWaiting)
+		no.fix = fmt.Sprintf("%d deliveries wait; look why they aren't handled, or raise --max-waiting", s.settings.MaxWaiting)
 	case errors.Is(err, queue.ErrStopping):
 		no.text, no.cause, no.fix = "shutting down; try again later", "stopping", "the Hub tries again"
 	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):

@@ -26,7 +26,7 @@ func (s *Server) answer(w http.ResponseWriter, r *http.Request, e *endpoint, rec
 		}
 		s.answered(receipt.Value.(*arrival).sender, told)
 	}()
-	if s.config.Answer == answerHandled && !isSample(r.Context()) {
+	if s.settings.Answer == answerHandled && !isSample(r.Context()) {
 		told = s.answerHandled(w, r, e, receipt)
 	} else {
 		told = s.answerStored(w, r, receipt)
@@ -84,7 +84,7 @@ func viewDuplicate(r *http.Request, e *endpoint, receipt *queue.Receipt) api.Del
 // awaitAttempt waits until the first attempt has ended, as long as the configuration says. It does not wait for one that is held back, nor
 // for that of a sample event.
 func (s *Server) awaitAttempt(r *http.Request, receipt *queue.Receipt) {
-	if receipt.Postponed || s.config.ReplyWithin <= 0 || isSample(r.Context()) {
+	if receipt.Postponed || s.settings.ReplyWithin <= 0 || isSample(r.Context()) {
 		return
 	}
 	select {
@@ -92,7 +92,7 @@ func (s *Server) awaitAttempt(r *http.Request, receipt *queue.Receipt) {
 		return
 	default:
 	}
-	timer := time.NewTimer(s.config.ReplyWithin)
+	timer := time.NewTimer(s.settings.ReplyWithin)
 	defer timer.Stop()
 	select {
 	case <-receipt.Done():
@@ -120,7 +120,7 @@ func (s *Server) answerHandled(w http.ResponseWriter, r *http.Request, e *endpoi
 
 // handled waits until a delivery is finished, or as long as an answer may take.
 func (s *Server) handled(ctx context.Context, receipt *queue.Receipt) (queue.Report, error) {
-	ctx, cancel := context.WithTimeout(ctx, s.config.handledLimit)
+	ctx, cancel := context.WithTimeout(ctx, s.settings.handledLimit)
 	defer cancel()
 	defer context.AfterFunc(s.life, cancel)()
 	if !receipt.Duplicate {
@@ -146,7 +146,7 @@ func (s *Server) unhandled(ctx context.Context, id string, report queue.Report, 
 	case err != nil && s.life.Err() != nil:
 		no.text, no.cause, no.fix = "shutting down; try again later", "stopping", "the Hub tries again"
 	case errors.Is(err, context.DeadlineExceeded):
-		no.text = fmt.Sprintf("delivery %s is not handled within %v; try again later", id, s.config.handledLimit)
+		no.text = fmt.Sprintf("delivery %s is not handled within %v; try again later", id, s.settings.handledLimit)
 		no.fix = "it goes on, and the Hub asks again; handlers that take longer need a disk that lasts and --answer stored"
 	case err != nil:
 		no.text = "what became of delivery " + id + " could not be read; try again later"

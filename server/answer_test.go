@@ -141,7 +141,7 @@ func TestAnswerHandledTellsTheHubToComeBackForWhatTakesLonger(t *testing.T) {
 	if r := record(t, s, id); r.State != queue.Running {
 		t.Errorf("the delivery is %s; want it to go on", r.State)
 	}
-	s.config.handledLimit = 10 * time.Second // no request is under way
+	s.settings.handledLimit = 10 * time.Second // no request is under way
 	again := later(t, url, push, "Webhook-Id", "w")
 	for deadline := time.Now().Add(10 * time.Second); record(t, s, id).Duplicates == 0; time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {

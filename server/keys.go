@@ -16,7 +16,7 @@ import (
 // obeyKeys does what is typed on the terminal until ctx ends.
 func (r *run) obeyKeys(ctx context.Context, quit func()) {
 	sample := 0
-	err := ui.Keys(ctx, r.config.Keys, func(key rune) {
+	err := ui.Keys(ctx, r.settings.Keys, func(key rune) {
 		var err error
 		switch key {
 		case 't':

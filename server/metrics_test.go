@@ -296,7 +296,7 @@ func TestMetricsOfWork(t *testing.T) {
 		<-release
 		return nil, nil
 	}, Concurrency(1))
-	s.config.ReplyWithin = -1
+	s.settings.ReplyWithin = -1
 	web := serve(t, s)
 	failing := post(t, web.URL+"/webhooks/failing", push).header.Get("Hubhook-Delivery")
 	post(t, web.URL+"/webhooks/held", push)

@@ -137,7 +137,7 @@ func (s *Server) status(context.Context) (api.Status, error) {
 		Version: version.String(),
 		PID:     os.Getpid(),
 		Started: api.Time{Time: w.started},
-		Data:    s.config.Data,
+		Data:    s.settings.Data,
 		Addresses: api.Addresses{
 			Local:     w.local,
 			Public:    w.public,

@@ -153,7 +153,7 @@ func (r *run) tell(t api.TunnelChange) {
 
 // watchDown ends the run once there has been no way in for as long as --exit-on-down says.
 func (r *run) watchDown(ctx context.Context) {
-	tick := time.NewTicker(min(time.Second, r.config.ExitOnDown/4+1))
+	tick := time.NewTicker(min(time.Second, r.settings.ExitOnDown/4+1))
 	defer tick.Stop()
 	var since time.Time // since when it is down; zero while it is not
 	for {
@@ -169,7 +169,7 @@ func (r *run) watchDown(ctx context.Context) {
 			if since.IsZero() {
 				since = now
 			}
-			if now.Sub(since) >= r.config.ExitOnDown {
+			if now.Sub(since) >= r.settings.ExitOnDown {
 				why := p.tunnel.Error
 				if why == "" && p.probe != nil {
 					why = p.probe.Error
@@ -177,7 +177,7 @@ func (r *run) watchDown(ctx context.Context) {
 				if why == "" {
 					why = p.tunnel.Phase
 				}
-				r.failed <- text.WithHint(fmt.Errorf("keep the public URL open: it has been down for %v (--exit-on-down): %s", r.config.ExitOnDown, why),
+				r.failed <- text.WithHint(fmt.Errorf("keep the public URL open: it has been down for %v (--exit-on-down): %s", r.settings.ExitOnDown, why),
 					"whatever supervises hubhook can start it again now")
 				return
 			}

@@ -64,7 +64,7 @@ func TestAProviderByName(t *testing.T) {
 	var said safeBuilder
 	c := Config{Errors: &said, Getenv: variables(map[string]string{"HUBHOOK_TUNNEL": "paper", "HUBHOOK_URL": "me.example", "HUBHOOK_PAPER_KEY": "a", "PAPER_URL": "x"})}
 	s := newServer(t, c)
-	s.config.NoTunnel = false // which go test sets
+	s.settings.NoTunnel = false // which go test sets
 	s.openScreen()
 	r := &run{Server: s}
 	p, ok := r.provider().(paper)

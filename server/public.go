@@ -16,16 +16,16 @@ import (
 // provider returns what opens the public URL, nil where there is to be none.
 func (r *run) provider() tunnel.Provider {
 	switch {
-	case r.config.production():
+	case r.settings.production():
 		return nil
-	case r.config.Provider != nil:
-		return r.config.Provider
+	case r.settings.Provider != nil:
+		return r.settings.Provider
 	}
-	chosen, _ := tunnel.Lookup(r.config.Tunnel) // decideTunnel has refused what is not there
+	chosen, _ := tunnel.Lookup(r.settings.Tunnel) // decideTunnel has refused what is not there
 	return chosen.New(tunnel.Settings{
-		URL:     r.config.URL,
-		Value:   r.config.providerSetting,
-		Getenv:  r.config.getenv,
+		URL:     r.settings.URL,
+		Value:   r.settings.providerSetting,
+		Getenv:  r.settings.getenv,
 		Version: version.String(),
 		Prove:   r.prober.Check,
 		Connecting: func(try int, err error) {
@@ -98,7 +98,7 @@ func (r *run) firstTunnel(ctx context.Context, p tunnel.Provider) (again bool) {
 // keepOpening tries again to open a tunnel that could not be opened at the start, on a laptop that was offline then, say.
 func (r *run) keepOpening(ctx context.Context, p tunnel.Provider) {
 	again := true
-	for wait := r.config.tunnelRetry; again; wait = min(2*wait, time.Minute) {
+	for wait := r.settings.tunnelRetry; again; wait = min(2*wait, time.Minute) {
 		select {
 		case <-ctx.Done():
 			return

@@ -19,7 +19,7 @@ import (
 // inspect reads a page of the running inspector's API into v.
 func (r *running) inspect(t *testing.T, path string, v any) (body string) {
 	t.Helper()
-	address, err := inspector.ReadAddress(r.config.Data)
+	address, err := inspector.ReadAddress(r.settings.Data)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -13,7 +13,7 @@ import (
 
 // routes is the public face. Nothing else is reachable through the tunnel.
 func (s *Server) routes() http.Handler {
-	home := s.config.Home
+	home := s.settings.Home
 	if home == nil {
 		home = ui.Home(s.homeView)
 	}

@@ -76,35 +76,35 @@ func (r *run) open(ctx context.Context) (err error) {
 		return err
 	}
 	if r.localListener == nil {
-		if r.localListener, err = r.config.listenLocal(); err != nil {
+		if r.localListener, err = r.settings.listenLocal(); err != nil {
 			return err
 		}
 	}
-	if r.privateListener, err = r.config.listenInspector(); err != nil {
+	if r.privateListener, err = r.settings.listenInspector(); err != nil {
 		return err
 	}
 	r.where.set(func(p *places) {
 		p.started = time.Now()
 		p.local = baseURL(r.localListener)
-		p.public = r.config.PublicURL
-		if r.config.inSpace && r.config.spaceHost != "" {
-			p.public = "https://" + r.config.spaceHost
+		p.public = r.settings.PublicURL
+		if r.settings.inSpace && r.settings.spaceHost != "" {
+			p.public = "https://" + r.settings.spaceHost
 		}
 	})
 	if r.privateListener == nil {
 		return nil
 	}
-	r.address = inspector.Address{URL: baseURL(r.privateListener), Token: r.config.InspectorToken, PID: os.Getpid()}
+	r.address = inspector.Address{URL: baseURL(r.privateListener), Token: r.settings.InspectorToken, PID: os.Getpid()}
 	if r.address.Token == "" {
 		var trouble error
-		if r.address.Token, trouble = inspector.KeptToken(r.config.Data); trouble != nil {
+		if r.address.Token, trouble = inspector.KeptToken(r.settings.Data); trouble != nil {
 			r.screen.Warn(ui.Notice{Text: trouble.Error(), Hint: text.Hint(trouble)})
 		}
 	}
 	r.where.set(func(p *places) { p.inspector = r.address.URL; p.inspectorPage = r.address.Page() })
 	r.screen.LinkDeliveries(r.address.DeliveryPage)
 	r.private.Store(r.newInspector(r.store, r.address.Token))
-	if r.removeAddress, err = inspector.WriteAddress(r.config.Data, r.address); err != nil {
+	if r.removeAddress, err = inspector.WriteAddress(r.settings.Data, r.address); err != nil {
 		r.screen.Warn(ui.Notice{Text: err.Error(), Hint: "is the disk full, or the directory read-only? until it can be written, which is tried again, other commands of hubhook need --server " + r.address.URL})
 	}
 	return nil
@@ -117,7 +117,7 @@ const openRetry = time.Second
 // Hub keeps them.
 func (r *run) openOnceThereIsRoom(ctx context.Context, full error) (store *queue.Queue, err error) {
 	r.screen.Warn(ui.Notice{Text: full.Error() + "; deliveries are refused with 503 until there is room", Hint: text.Hint(full)})
-	if r.localListener, err = r.config.listenLocal(); err != nil {
+	if r.localListener, err = r.settings.listenLocal(); err != nil {
 		return nil, err
 	}
 	r.servePublic()
@@ -140,7 +140,7 @@ func (r *run) openOnceThereIsRoom(ctx context.Context, full error) (store *queue
 func (r *run) servePublic() {
 	r.publicServer = r.httpServer(r.public)
 	// Where a handler may take its time, so may the answer; a stuck client is cut off after that.
-	r.publicServer.WriteTimeout = r.config.longestAnswer() + time.Minute
+	r.publicServer.WriteTimeout = r.settings.longestAnswer() + time.Minute
 	r.listen(r.publicServer, r.localListener)
 }
 
@@ -156,7 +156,7 @@ func (r *run) leaveAddress(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-ticker.C:
-			r.removeAddress, _ = inspector.WriteAddress(r.config.Data, r.address) // what keeps it from working has been said
+			r.removeAddress, _ = inspector.WriteAddress(r.settings.Data, r.address) // what keeps it from working has been said
 		}
 	}
 }
@@ -182,7 +182,7 @@ func (r *run) serve(ctx context.Context) error {
 	if provider != nil {
 		again = r.firstTunnel(ctx, provider)
 	}
-	keys := r.config.Keys != nil && ui.CanReadKeys(r.config.Keys)
+	keys := r.settings.Keys != nil && ui.CanReadKeys(r.settings.Keys)
 	r.screen.Ready(r.ready(keys))
 	switch {
 	case r.tunnel != nil:
@@ -190,7 +190,7 @@ func (r *run) serve(ctx context.Context) error {
 	case again:
 		r.opening.Go(func() { r.keepOpening(ctx, provider) })
 	}
-	if r.config.ExitOnDown > 0 && provider != nil {
+	if r.settings.ExitOnDown > 0 && provider != nil {
 		r.tasks.Go(func() { r.watchDown(ctx) })
 	}
 	if keys {
@@ -246,7 +246,7 @@ func (r *run) ready(keys bool) ui.Ready {
 			InspectorURL: p.inspectorPage,
 			Endpoints:    r.endpointURLs(r.publicBase()),
 			Secret:       r.secrets.defined(),
-			Data:         r.config.Data,
+			Data:         r.settings.Data,
 			Version:      version.String(),
 		},
 		Keys: keys,
@@ -273,14 +273,14 @@ func (r *run) close(cause error) error {
 		if err := r.store.Drain(ctx); err != nil { // nothing is lost: what it names runs again at the next start
 			r.screen.Warn(ui.Notice{Text: "shut down: " + err.Error()})
 		}
-		if r.config.Database == "" { // otherwise other processes go on with them
+		if r.settings.Database == "" { // otherwise other processes go on with them
 			stopped.Unfinished = r.unfinished()
 		}
 	}
 	r.endLife() // answers that still wait are 503 now
 	if r.publicServer != nil {
 		// Answers take so long at most; who has not sent a whole request by then is cut off.
-		limit, stop := context.WithTimeout(context.Background(), r.config.longestAnswer()+2*time.Second)
+		limit, stop := context.WithTimeout(context.Background(), r.settings.longestAnswer()+2*time.Second)
 		if err := r.publicServer.Shutdown(limit); err != nil {
 			r.publicServer.Close()
 		}

@@ -44,7 +44,7 @@ func start(t *testing.T, s *Server) *running {
 	done := make(chan error, 1)
 	go func() { done <- s.Run(ctx) }()
 	stopped := false
-	r := &running{Server: s, lines: s.config.Output.(*lineWriter).lines}
+	r := &running{Server: s, lines: s.settings.Output.(*lineWriter).lines}
 	r.stop = func() error {
 		if stopped {
 			return nil

@@ -69,7 +69,7 @@ func (s *Server) showOutcome(c *queue.Change) {
 // answerTells reports whether an answer may tell that a delivery is in state after so many attempts. One that says of a delivery that it
 // is not handled is a refusal, which has a line of its own.
 func (s *Server) answerTells(state queue.State, attempts int) bool {
-	if s.config.Answer == answerHandled {
+	if s.settings.Answer == answerHandled {
 		return state == queue.Done || state == queue.Skipped
 	}
 	return attempts <= 1

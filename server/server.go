@@ -41,9 +41,9 @@ import (
 
 // Server receives deliveries for its endpoints. Make one with New, register handlers, then call Run, or use Handler.
 type Server struct {
-	config settings
-	screen *ui.Screen
-	public http.Handler // what the world may reach
+	settings settings
+	screen   *ui.Screen
+	public   http.Handler // what the world may reach
 
 	mu        sync.Mutex // guards what follows
 	endpoints []*endpoint
@@ -79,7 +79,7 @@ func (s *Server) configure(config Config) error {
 	if err != nil {
 		return err
 	}
-	s.config = c
+	s.settings = c
 	s.secrets = newSecretSet(c.Secrets)
 	s.prober = newProber(c.probeClient)
 	s.public = s.routes()
@@ -129,7 +129,7 @@ func (s *Server) Handler() (http.Handler, error) {
 	if s.opened {
 		return s.public, nil
 	}
-	s.config.NoTunnel = true
+	s.settings.NoTunnel = true
 	s.openScreen()
 	if !s.secrets.defined() {
 		s.screen.Warn(ui.Notice{Text: "no webhook secret is defined: the endpoints are open to everyone", Hint: "set WEBHOOK_SECRET or Config.Secrets; see https://huggingface.co/docs/hub/webhooks#webhook-secret"})
@@ -158,7 +158,7 @@ func (s *Server) Shutdown(ctx context.Context) error {
 }
 
 func (s *Server) openScreen() {
-	s.screen = ui.New(ui.Config{Output: s.config.Output, Errors: s.config.Errors, JSON: s.config.JSON})
+	s.screen = ui.New(ui.Config{Output: s.settings.Output, Errors: s.settings.Errors, JSON: s.settings.JSON})
 }
 
 // flushScreen has the last lines printed. A terminal that is stuck holds nothing up for long.
@@ -185,11 +185,11 @@ func (s *Server) openQueue(ctx context.Context) (*queue.Queue, error) {
 		s.metrics = newMetrics(s)
 	}
 	q, err := s.openIn(ctx, queue.Config{
-		Dir:        s.config.Data,
-		Database:   s.config.Database,
-		Keep:       s.config.Keep,
-		KeepCount:  s.config.KeepCount,
-		MaxWaiting: s.config.MaxWaiting,
+		Dir:        s.settings.Data,
+		Database:   s.settings.Database,
+		Keep:       s.settings.Keep,
+		KeepCount:  s.settings.KeepCount,
+		MaxWaiting: s.settings.MaxWaiting,
 		Warn:       func(err error) { s.screen.Warn(ui.Notice{Text: err.Error(), Hint: text.Hint(err)}) },
 		Changed:    s.changed,
 		Committed:  s.metrics.committed,
@@ -207,7 +207,7 @@ func (s *Server) openIn(ctx context.Context, config queue.Config) (*queue.Queue,
 	if config.Dir != "" {
 		return queue.Open(ctx, config)
 	}
-	dir, err := defaultDataDirectory(s.config.Getenv)
+	dir, err := defaultDataDirectory(s.settings.Getenv)
 	if err != nil {
 		return nil, err
 	}
@@ -216,7 +216,7 @@ func (s *Server) openIn(ctx context.Context, config queue.Config) (*queue.Queue,
 		if config.Database != "" {
 			config.Dir = fmt.Sprintf("%s-%d", dir, n)
 		}
-		s.config.Data = config.Dir
+		s.settings.Data = config.Dir
 		q, err := queue.Open(ctx, config)
 		var locked *queue.LockedError
 		if errors.As(err, &locked) && config.Database != "" && n < mostDirectories {
@@ -241,7 +241,7 @@ const mostDirectories = 1000
 
 // start names or discards what an earlier run left, and begins to handle deliveries.
 func (s *Server) start(ctx context.Context, q *queue.Queue) error {
-	if s.config.Fresh {
+	if s.settings.Fresh {
 		n, err := q.DiscardUnfinished(ctx, "discarded at the start (--fresh)")
 		if err != nil {
 			return fmt.Errorf("discard what an earlier run left unfinished: %w", err)
@@ -249,7 +249,7 @@ func (s *Server) start(ctx context.Context, q *queue.Queue) error {
 		if n > 0 {
 			s.screen.Info(ui.Notice{Text: fmt.Sprintf("Discarded %s of an earlier run.", deliveries(n))})
 		}
-	} else if s.config.Database == "" { // in a database it may be another process's, at work
+	} else if s.settings.Database == "" { // in a database it may be another process's, at work
 		if err := s.nameUnfinished(ctx, q); err != nil {
 			return err
 		}
@@ -270,8 +270,8 @@ func (s *Server) start(ctx context.Context, q *queue.Queue) error {
 
 // warnOfAnswers says where the moment of the answer doesn't fit the rest.
 func (s *Server) warnOfAnswers() {
-	if s.config.Answer != answerHandled {
-		if s.config.inSpace && s.config.Database == "" {
+	if s.settings.Answer != answerHandled {
+		if s.settings.inSpace && s.settings.Database == "" {
 			s.screen.Warn(ui.Notice{
 				Text: "this Space's disk does not outlive a restart: deliveries that wait or run at that moment are lost, unless the data directory is on storage that lasts",
 				Hint: "--answer handled (HUBHOOK_ANSWER=handled) has the Hub keep each one until it is handled",
@@ -280,9 +280,9 @@ func (s *Server) warnOfAnswers() {
 		return
 	}
 	for _, e := range s.endpoints {
-		if e.debounce != nil && e.debounce.wait >= s.config.handledLimit {
+		if e.debounce != nil && e.debounce.wait >= s.settings.handledLimit {
 			s.screen.Warn(ui.Notice{
-				Text: fmt.Sprintf("endpoint %s holds deliveries back for %v, so with --answer handled the Hub is told 503 each time after %v", e.name, e.debounce.wait, s.config.handledLimit),
+				Text: fmt.Sprintf("endpoint %s holds deliveries back for %v, so with --answer handled the Hub is told 503 each time after %v", e.name, e.debounce.wait, s.settings.handledLimit),
 				Hint: "give its Debounce a shorter wait, or use --answer stored on a disk that lasts",
 			})
 		}
@@ -366,7 +366,7 @@ func (s *Server) queueEndpoint(e *endpoint) queue.Endpoint {
 		Attempts:    s.attempts(e),
 		FirstWait:   e.firstWait,
 	}
-	if s.config.production() {
+	if s.settings.production() {
 		qe.DedupeWindow = productionDedupe
 	}
 	if e.handler != nil || e.when != nil || e.debounce != nil {
@@ -380,7 +380,7 @@ func (s *Server) attempts(e *endpoint) int {
 	switch {
 	case e.attempts > 0:
 		return e.attempts
-	case s.config.production():
+	case s.settings.production():
 		return productionAttempts
 	}
 	return 1
