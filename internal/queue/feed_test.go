@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -165,4 +166,39 @@ func testChangesInOrder(t *testing.T) {
 	if i != len(told) {
 		t.Errorf("a watcher sees %d of %d changes", i, len(told))
 	}
+}
+
+func TestWatch(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := begin(t, Config{}, Endpoint{Attempts: 2, Handle: func(_ context.Context, c *Claim) Outcome {
+			if c.Attempt == 1 {
+				return Outcome{Error: "no"}
+			}
+			return Outcome{}
+		}})
+		w, slow := f.Watch(100), f.Watch(1)
+		f.accept(Arrival{})
+		time.Sleep(time.Minute)
+		f.accept(Arrival{Dead: "odd"})
+		f.end()
+		var got []string
+		for c := range w.C {
+			s := string(c.Delivery.State)
+			if c.Attempt != nil {
+				s += fmt.Sprintf("/%d/%v", c.Attempt.N, c.Attempt.Ended)
+			}
+			got = append(got, s)
+		}
+		want := "running running/1/false retrying/1/true running/2/false done/2/true dead"
+		if strings.Join(got, " ") != want {
+			t.Errorf("changes are %v, want %s", got, want)
+		}
+		if n := slow.Missed(); n != 5 {
+			t.Errorf("a watcher that does not read missed %d, want 5", n)
+		}
+		if slow.Missed() != 0 {
+			t.Error("what was missed is counted twice")
+		}
+		w.Close()
+	})
 }

@@ -1,0 +1,115 @@
+package queue
+
+import (
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/hubhook/hubhook/internal/queue/sqlite"
+	"github.com/hubhook/hubhook/internal/queue/store"
+	"github.com/hubhook/hubhook/internal/queue/store/storetest"
+)
+
+func TestFullDisk(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var mu sync.Mutex
+		var warnings []error
+		g := newGate()
+		d := newDisk(t)
+		dir := t.TempDir()
+		warn := func(err error) { mu.Lock(); warnings = append(warnings, err); mu.Unlock() }
+		f := &fixture{T: t, Queue: openOn(t, d, dir, sqlite.Config{Warn: warn}), dir: dir}
+		if err := f.Start([]Endpoint{{Name: "inbox", Concurrency: 1, Handle: g.handle}}); err != nil {
+			t.Fatal(err)
+		}
+		runs, waits := f.accept(Arrival{Body: []byte("runs")}), f.accept(Arrival{Body: []byte("waits")})
+		fill := func(full bool) { d.mu.Lock(); d.full = full; d.mu.Unlock() }
+		fill(true)
+		big := Arrival{Endpoint: "inbox", Body: make([]byte, 100_000), Header: http.Header{"X": {strings.Repeat("y", 100_000)}}}
+		if _, err := f.Accept(t.Context(), big); err == nil || !strings.Contains(err.Error(), "full") {
+			t.Errorf("accepting on a full disk gives %v", err)
+		}
+		g.pass <- Outcome{Output: make([]byte, 100_000)} // can't be stored now
+		time.Sleep(10 * time.Second)
+		if g.seen() != "runs" {
+			t.Errorf("while nothing can be stored, %q run", g.seen())
+		}
+		if runs.Report().State != Done {
+			t.Errorf("the outcome is %+v", runs.Report())
+		}
+		fill(false)
+		time.Sleep(10 * time.Second)
+		if g.seen() != "runs waits" {
+			t.Errorf("with room again, %q run", g.seen())
+		}
+		g.pass <- Outcome{}
+		<-waits.Done()
+		for _, r := range []*Receipt{runs, waits} {
+			if rec := f.get(r.ID); rec.State != Done || rec.Attempts != 1 {
+				t.Errorf("in the end it is %+v", rec.Delivery)
+			}
+		}
+		if mu.Lock(); len(warnings) != 1 {
+			t.Errorf("warnings are %v, want one", warnings)
+		}
+		mu.Unlock()
+		f.end()
+	})
+}
+
+func TestBadDeliveryAlone(t *testing.T) {
+	f := begin(t, Config{}, Endpoint{})
+	first := f.accept(Arrival{})
+	f.mu.Lock()
+	f.commits.busy = true // so that the next ones meet in one batch
+	f.mu.Unlock()
+	errs := make(chan error, 3)
+	accept := func() {
+		_, err := f.Accept(t.Context(), Arrival{Endpoint: "inbox"})
+		errs <- err
+	}
+	for range 3 {
+		go accept()
+	}
+	storetest.Eventually(t, func() bool { f.mu.Lock(); defer f.mu.Unlock(); return len(f.commits.next.arrivals) == 3 })
+	f.mu.Lock()
+	bad := f.commits.next.arrivals[1]
+	bad.Arrival.Stored.ULID, _ = store.ParseID(first.ID) // can't be stored twice
+	f.commits.passOn()
+	f.mu.Unlock()
+	failed := 0
+	for range 3 {
+		if err := <-errs; err != nil {
+			failed++
+		}
+	}
+	if failed != 1 {
+		t.Errorf("%d of a batch with one bad delivery failed, want that one", failed)
+	}
+	if counts, err := f.Counts(t.Context()); err != nil || counts["inbox"][Done] != 3 {
+		t.Errorf("counts are %v, %v", counts, err)
+	}
+	f.end()
+}
+
+func TestCommittedCountsWhatACommitStored(t *testing.T) {
+	type commit struct{ stored, changes int }
+	var commits []commit
+	f := begin(t, Config{Committed: func(stored, changes int, took time.Duration) {
+		if took < 0 {
+			t.Errorf("a commit took %v", took)
+		}
+		commits = append(commits, commit{stored, changes})
+	}}, Endpoint{DedupeWindow: time.Hour})
+	for range 2 {
+		f.accept(Arrival{WebhookID: "w"})
+	}
+	f.end()
+	if want := []commit{{1, 1}, {0, 1}}; !slices.Equal(commits, want) {
+		t.Errorf("the commits of a delivery and its duplicate are %v; want %v", commits, want)
+	}
+}
