@@ -147,27 +147,31 @@ func (c *committer) take() *commit {
 	return now
 }
 
-// lead commits what waits. It is called while nobody has the right to commit. Like all here that commits, it is called with
-// Queue.mu held, and unlocks it meanwhile.
+// lead commits what waits. It is called with Queue.mu held, while nobody has the right to commit, and unlocks Queue.mu.
 func (c *committer) lead() {
 	c.busy = true
-	c.commitOnce()
-	c.passOn()
+	done := c.commitOnce()
+	c.passOn() // now: those who go on next find the right free, and need not wait for the committer's goroutine
+	c.q.mu.Unlock()
+	c.through(done)
 }
 
-// commitOnce makes one commit. Its caller has the right to. Those who wait for the commit go on after Config.Changed was told,
-// so that nobody hears of a delivery from them first.
-func (c *committer) commitOnce() {
-	q := c.q
-	batch := c.take()
-	q.mu.Unlock()
-	c.write(batch)
-	q.mu.Lock()
-	c.settle(batch)
-	q.mu.Unlock()
-	q.feed.tell()
-	batch.wake()
-	q.mu.Lock()
+// commitOnce makes one commit. Its caller has the right to, and holds Queue.mu, which is unlocked while the engine works. The
+// caller then unlocks it and calls through.
+func (c *committer) commitOnce() *commit {
+	all := c.take()
+	c.q.mu.Unlock()
+	c.write(all)
+	c.q.mu.Lock()
+	c.settle(all)
+	return all
+}
+
+// through tells what a commit changed, and lets those go on who wait for it. So nobody hears of a delivery from them before
+// Config.Changed was told. Queue.mu must not be held.
+func (c *committer) through(done *commit) {
+	c.q.feed.tell()
+	done.wake()
 }
 
 // passOn gives the right to commit to the committer's goroutine if there is more to do at once, or else to no one.
@@ -253,7 +257,7 @@ func (c *committer) run() {
 			}
 			c.busy = true
 			if len(c.next.ends) > 0 {
-				c.commitOnce()
+				c.commitHere()
 			}
 		case <-c.alarm.C:
 			q.mu.Lock()
@@ -266,7 +270,7 @@ func (c *committer) run() {
 		}
 		for {
 			if c.next.urgent() {
-				c.commitOnce()
+				c.commitHere()
 			} else if !c.sweeping {
 				break
 			}
@@ -277,6 +281,14 @@ func (c *committer) run() {
 		c.rest()
 		q.mu.Unlock()
 	}
+}
+
+// commitHere makes one commit and keeps the right to the next. It is called with Queue.mu held, and unlocks it meanwhile.
+func (c *committer) commitHere() {
+	done := c.commitOnce()
+	c.q.mu.Unlock()
+	c.through(done)
+	c.q.mu.Lock()
 }
 
 // wakeUp looks for work at the time of the alarm.
@@ -390,8 +402,8 @@ func (c *Config) retention(now time.Time) store.Retention {
 	return store.Retention{Before: now.Add(-c.Keep), Count: c.KeepCount, Rows: sweepRows}
 }
 
-// flush returns once all that has happened so far is stored, or could not be. Reads begin with it, so that they show what an
-// answer has said already.
+// flush returns once all that has happened so far is stored, or could not be, and is told. Reads begin with it, so that they
+// show what an answer has said already.
 func (c *committer) flush(ctx context.Context) error {
 	mu := &c.q.mu
 	mu.Lock()
@@ -401,6 +413,7 @@ func (c *committer) flush(ctx context.Context) error {
 		return store.ErrClosed
 	case c.next.empty() && !c.busy:
 		mu.Unlock()
+		c.q.feed.tell()
 		return nil
 	}
 	through := make(chan struct{})
@@ -413,7 +426,6 @@ func (c *committer) flush(ctx context.Context) error {
 func (c *committer) await(ctx context.Context, through <-chan struct{}) error {
 	if !c.busy {
 		c.lead()
-		c.q.mu.Unlock()
 		return nil
 	}
 	c.q.mu.Unlock()

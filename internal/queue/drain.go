@@ -9,13 +9,13 @@ import (
 	"github.com/hubhook/hubhook/internal/queue/store"
 )
 
-// drainGrace is what a cancelled handler has to return.
+// drainGrace is the time that a cancelled handler has to return.
 const drainGrace = 2 * time.Second
 
-// Drain ends the work: nothing more is accepted or started, and handlers that run may end until ctx does. Then their
-// contexts end too, with the cause ErrStopping; one that returns an error after that, or does not return within two more
-// seconds, has not failed: its delivery waits for the next start of the process. Drain returns once all that is stored;
-// an error says what could not be, or which handlers did not return.
+// Drain ends the work. Nothing more is accepted or started. Handlers that run may end until ctx does; then their contexts end
+// too, with the cause ErrStopping. A handler that returns an error after that, or does not return within two more seconds, has
+// not failed: its delivery waits for the next start of the process. Drain returns when all outcomes are stored. Its error says
+// which could not be, or which handlers did not return.
 func (q *Queue) Drain(ctx context.Context) error {
 	q.mu.Lock()
 	if q.closed {
@@ -59,7 +59,7 @@ func (q *Queue) Drain(ctx context.Context) error {
 	return errors.Join(lost, stored)
 }
 
-// Close closes the database and gives the data directory back. Without a Drain before it, it is one whose context has
+// Close closes the database and gives the data directory back. Without a Drain before it, it drains with a context that has
 // ended already.
 func (q *Queue) Close() error {
 	q.mu.Lock()
@@ -83,6 +83,7 @@ func (q *Queue) Close() error {
 	q.closed = true
 	q.commits.awaitFree()
 	q.mu.Unlock()
+	q.feed.tell()
 	q.feed.close()
 	q.endLife(ErrStopping)
 	close(q.commits.quit)

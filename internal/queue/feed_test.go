@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -72,41 +73,50 @@ func TestCallbacksMayReadWhatIsInMemory(t *testing.T) {
 	})
 }
 
-// While a callback takes its time, handlers end and arrivals are admitted. Nobody is told of a delivery before Changed was.
+// While a callback takes its time, handlers end and arrivals are stored. Nobody is told of a delivery before Changed was.
 func TestSlowCallback(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		slow, pass := false, make(chan struct{})
-		g := newGate()
-		f := begin(t, Config{Changed: func(Change) {
-			if slow {
+	var slow atomic.Bool
+	told, pass := make(chan struct{}, 100), make(chan struct{})
+	stored := make(chan int, 100)
+	end := make(chan struct{})
+	f := begin(t, Config{
+		Changed: func(Change) {
+			if slow.Load() {
+				told <- struct{}{}
 				<-pass
 			}
-		}}, Endpoint{Handle: g.handle})
-		first := f.accept(Arrival{})
-		synctest.Wait()
-		slow = true
-		accepted := make(chan *Receipt)
+		},
+		Committed: func(n, _ int, _ time.Duration) { stored <- n },
+	}, Endpoint{Handle: func(context.Context, *Claim) Outcome {
+		<-end
+		return Outcome{}
+	}})
+	first := f.accept(Arrival{})
+	<-stored
+	slow.Store(true)
+	accepted := make(chan *Receipt)
+	for range 2 {
 		go func() { accepted <- f.accept(Arrival{}) }()
-		synctest.Wait() // it is stored, and Changed is being told
-		go func() { accepted <- f.accept(Arrival{}) }()
-		g.pass <- Outcome{}
-		<-first.Done()
-		if first.Now() != Done {
-			t.Errorf("the first one is %s", first.Now())
-		}
-		synctest.Wait()
-		select {
-		case r := <-accepted:
-			t.Errorf("the sender of %s goes on before Changed was told", r.ID)
-		default:
-		}
-		close(pass)
-		for range 2 {
-			<-accepted
-		}
-		close(g.pass)
-		f.end()
-	})
+	}
+	<-told
+	for n := 0; n < 2; {
+		n += <-stored
+	}
+	close(end)
+	<-first.Done()
+	if first.Now() != Done {
+		t.Errorf("the first one is %s", first.Now())
+	}
+	select {
+	case r := <-accepted:
+		t.Errorf("the sender of %s goes on before Changed was told", r.ID)
+	default:
+	}
+	close(pass)
+	for range 2 {
+		<-accepted
+	}
+	f.end()
 }
 
 // All changes are told, each delivery's in the order of its life, and watchers see the same.

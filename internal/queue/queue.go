@@ -1,8 +1,8 @@
 // Package queue keeps deliveries until they have been handled. A delivery is on disk, synced, before Accept returns, and
 // it is handled at least once: after a crash it runs again.
 //
-// Open takes a data directory, Start begins to hand deliveries to the handlers of the endpoints, Accept stores one. Drain
-// and Close end it.
+// Open takes a data directory, Start begins to run the handlers of the endpoints, Accept stores a delivery. Drain and Close
+// end the work.
 package queue
 
 import (
@@ -28,7 +28,7 @@ import (
 	"github.com/hubhook/hubhook/internal/queue/sqlite"
 )
 
-// Config says how a Queue is to be.
+// Config is the settings of a Queue.
 type Config struct {
 	// Dir is the data directory. It holds hubhook.db and hubhook.lock and is made, for this user alone, if it is missing.
 	Dir string
@@ -41,15 +41,15 @@ type Config struct {
 	KeepCount int
 	// MaxWaiting is how many deliveries may wait to be started; more are refused with ErrFull. Default 100,000.
 	MaxWaiting int
-	// Now is the clock. Where it is set back, the queue's goes on from where it was. Default time.Now.
+	// Now is the clock. If it is set back, the queue's own clock goes on from where it was. Default time.Now.
 	Now func() time.Time
 	// Rand returns a number in [0,1) for the jitter of retries. Default that of math/rand/v2. It must be safe for concurrent use.
 	Rand func() float64
 
 	// The callbacks run while the queue is not locked, on goroutines that do its work. They may read what is in memory
-	// (Receipt.Now, Oldest) and begin or end a Watcher. They must not wait for any other method of the queue: most need a
-	// commit, and the next commit begins when the callback has returned. A slow callback delays that commit and the answers to
-	// the deliveries of the last one, but neither handlers that run nor, up to MaxWaiting, deliveries that arrive.
+	// (Receipt.Now, Oldest) and begin or end a Watcher. They must not call other methods of the queue: most return only after
+	// a callback that runs now has returned. A slow callback delays answers to deliveries and the start of those that waited,
+	// but neither handlers that run nor other commits.
 
 	// Warn is told what went wrong in the background, where no caller is left to be told: outcomes that can't be stored yet,
 	// deliveries that can't be removed. The engine calls it too, from several goroutines. Default: a warning of log/slog's
@@ -64,9 +64,9 @@ type Config struct {
 	Committed func(stored, changes int, took time.Duration)
 }
 
-// Endpoint is what a queue must know of a served endpoint.
+// Endpoint is a served endpoint, as far as the queue needs to know it.
 type Endpoint struct {
-	// Name is that of Arrival.Endpoint.
+	// Name is what Arrival.Endpoint refers to.
 	Name string
 	// Handle makes one attempt. Its context ends when the delivery is discarded or the queue is drained. A panic is a
 	// failed attempt. Without Handle, a delivery is stored as done at once.
@@ -80,8 +80,8 @@ type Endpoint struct {
 	FirstWait time.Duration
 	// MaxWait bounds the time between two attempts. Default 5 minutes.
 	MaxWait time.Duration
-	// DedupeWindow is how long after its arrival a finished delivery, unless it is dead or discarded, still makes another
-	// one with its Webhook-Id a duplicate. An unfinished one always does. Default 0.
+	// DedupeWindow is how long after its arrival a finished delivery makes another one with its Webhook-Id a duplicate. Dead
+	// and discarded deliveries never do, unfinished ones always do. Default 0.
 	DedupeWindow time.Duration
 }
 
@@ -118,8 +118,8 @@ type Queue struct {
 // an earlier process died are ready to run again when it returns. If another process has the directory, the error is a
 // *LockedError.
 //
-// With Config.Database it opens that queue, and joins the processes that share it. No error repeats the URL. The directory
-// is taken too, unless none is given.
+// With Config.Database it opens the queue there, and joins the processes that share it. No error repeats the URL. It takes the
+// directory too, unless none is given.
 func Open(ctx context.Context, c Config) (*Queue, error) {
 	c = c.withDefaults()
 	var lock *flock.Flock
@@ -209,8 +209,8 @@ func newQueue(c Config, eng store.Engine, lock *flock.Flock) *Queue {
 	return q
 }
 
-// Unfinished returns up to limit of the deliveries that an earlier run left unfinished, oldest first, and how many they
-// are in all. It is meant for the time before Start.
+// Unfinished returns up to limit of the deliveries that an earlier run left unfinished, oldest first, and how many there are
+// in all. It is meant for the time before Start.
 func (q *Queue) Unfinished(ctx context.Context, limit int) ([]Delivery, int, error) {
 	if err := q.commits.flush(ctx); err != nil {
 		return nil, 0, err
@@ -218,7 +218,7 @@ func (q *Queue) Unfinished(ctx context.Context, limit int) ([]Delivery, int, err
 	return q.eng.Unfinished(ctx, limit)
 }
 
-// DiscardUnfinished discards all unfinished deliveries and returns how many they were. It is an error after Start.
+// DiscardUnfinished discards all unfinished deliveries and returns how many there were. It is an error after Start.
 func (q *Queue) DiscardUnfinished(ctx context.Context, reason string) (int, error) {
 	if err := ctx.Err(); err != nil {
 		return 0, err
@@ -238,8 +238,8 @@ func (q *Queue) DiscardUnfinished(ctx context.Context, reason string) (int, erro
 	return n, nil
 }
 
-// Start begins to hand deliveries to the endpoints' handlers, those of an earlier run first. Deliveries of endpoints that
-// are not among them stay as they are.
+// Start begins to run the endpoints' handlers, on the deliveries of an earlier run first. Deliveries of other endpoints stay as
+// they are.
 func (q *Queue) Start(endpoints []Endpoint) error {
 	q.mu.Lock()
 	defer q.mu.Unlock()

@@ -245,21 +245,21 @@ func (r *runner) finish(ctx context.Context, t *task, out Outcome) {
 	q := r.q
 	now := q.now()
 	q.mu.Lock()
-	defer q.mu.Unlock()
 	if t.ended { // given up by Drain
+		q.mu.Unlock()
 		return
 	}
 	t.ended = true
 	e := r.judge(t, out, now, errors.Is(context.Cause(ctx), ErrStopping))
 	r.conclude(t, e, Report{State: t.State, Reason: t.Reason, Result: out.Result})
-	if q.commits.busy {
+	if !q.commits.busy && q.commits.next.urgent() {
+		q.commits.lead()
 		return
 	}
-	if q.commits.next.urgent() {
-		q.commits.lead()
-	} else {
+	if !q.commits.busy {
 		q.commits.setLinger()
 	}
+	q.mu.Unlock()
 }
 
 // judge moves a task to the state that follows from the outcome of its attempt.
