@@ -10,21 +10,21 @@ import (
 
 // Receipt says what became of an arrival.
 type Receipt struct {
-	ID        string // that of the first one for a duplicate
-	State     State  // when it was stored; for a duplicate that of the first one
+	ID        string // for a duplicate, the ID of the first delivery
+	State     State  // when it was stored; for a duplicate, the state of the first delivery
 	Duplicate bool
-	Postponed bool // it does not run yet because of its Burst, or because another one with its SerialKey comes first
+	Postponed bool // it does not run yet because of its Burst, or because another delivery with its SerialKey comes first
 	Value     any  // Arrival.Value
 	wait      *wait
 	q         *Queue
 	task      *task // nil for a duplicate
 }
 
-// Done is closed when the first attempt has ended, or when the delivery has ended without one. For the duplicate of an
-// unfinished delivery, it is closed when an attempt of that one ends.
+// Done is closed when the first attempt has ended, or when the delivery has ended without an attempt. For a duplicate, it is
+// closed when an attempt of the first delivery ends, or at once if that is finished.
 func (r *Receipt) Done() <-chan struct{} { return r.wait.done }
 
-// Now returns the state in which the delivery is by now; for a duplicate, that in which the first one was.
+// Now returns the state of the delivery by now. For a duplicate, it returns Receipt.State.
 func (r *Receipt) Now() State {
 	if r.task == nil {
 		return r.State
@@ -44,9 +44,9 @@ func (r *Receipt) Report() Report {
 	return report
 }
 
-// Accept stores a delivery and returns once it is on disk, or, for a duplicate, once the first one is. Its handler starts
-// at once if one is free. The errors are ErrStopping, ErrFull, ctx's, and what kept the delivery from being stored; only
-// after ctx's error may it have been stored all the same.
+// Accept stores a delivery and returns when it is on disk, or, for a duplicate, when the first delivery is. A handler starts at
+// once if one is free. The errors are ErrStopping, ErrFull, ctx's, and what kept the delivery from being stored. Only after
+// ctx's error it may still be stored.
 func (q *Queue) Accept(ctx context.Context, a Arrival) (*Receipt, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
@@ -99,8 +99,8 @@ func (q *Queue) Accept(ctx context.Context, a Arrival) (*Receipt, error) {
 	return &pending.receipt, nil
 }
 
-// admit decides how an arrival is to be stored and takes what it needs: an id, and a free handler or a place among the
-// waiting ones.
+// admit decides in which state an arrival is stored, and takes what it needs for that: an id, and a free handler or a place
+// among the waiting deliveries.
 func (q *Queue) admit(a *pendingArrival, dead string) error {
 	t := a.task
 	switch {

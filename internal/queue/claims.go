@@ -13,9 +13,9 @@ import (
 )
 
 const (
-	lookEvery  = 2 * time.Second // for work that nobody told of
-	claimGrace = 2 * time.Second // what a claim that is under way when the work ends may take
-	askAgain   = 500 * time.Millisecond
+	lookEvery  = 2 * time.Second        // between looks for work that nobody told of
+	claimGrace = 2 * time.Second        // the time that a claim may take that is under way when the work ends
+	askAgain   = 500 * time.Millisecond // between questions for the end of a delivery that Outcome waits for
 )
 
 // claims is the source where several processes share the deliveries. Any process may start what is due, so nothing of it is
@@ -31,8 +31,7 @@ type claims struct {
 
 	giveUp context.CancelFunc // gives up the claim under way
 
-	// Guarded by Queue.mu.
-	left       store.Remaining // by the last claim
+	left       store.Remaining // what the last claim left behind
 	suspectsAt time.Time       // suspects give way until then
 }
 
@@ -59,8 +58,8 @@ func (s *claims) start(map[string]*handlers) error {
 	return nil
 }
 
-// stop gives up a claim that the database does not answer. Should it be made all the same, others take it over when its lease
-// has ended.
+// stop gives up a claim that the database does not answer. If the claim is made all the same, other processes take it over when
+// its lease has ended.
 func (s *claims) stop() {
 	close(s.quit)
 	patience := time.NewTimer(claimGrace)
@@ -73,7 +72,7 @@ func (s *claims) stop() {
 	<-s.stopped
 }
 
-// startDue does nothing: the claiming goroutine is told when there may be work, and looks for more every now and then.
+// startDue does nothing. The claiming goroutine starts what is due: it looks every lookEvery, and when lookSoon is called.
 func (s *claims) startDue(time.Time) {}
 
 func (s *claims) nextDue(time.Time) time.Time { return time.Time{} }
@@ -112,7 +111,7 @@ func (s *claims) lookSoon() {
 	}
 }
 
-// claim claims deliveries for handlers that are free, until stop.
+// claim claims deliveries for free handlers, until stop.
 func (s *claims) claim(ctx context.Context) {
 	defer close(s.stopped)
 	look := time.NewTimer(0)
@@ -192,7 +191,7 @@ func asksFor(wants []store.Want, endpoint string) bool {
 	return slices.ContainsFunc(wants, func(w store.Want) bool { return w.Endpoint == endpoint })
 }
 
-// adopt makes a task of a delivery that was claimed for this process.
+// adopt returns the task of a delivery that this process has claimed.
 func (s *claims) adopt(c *store.Stored) *task {
 	r := &s.q.runner
 	t := &task{Stored: *c, handlers: r.endpoints[c.Endpoint], loaded: true, late: true, wait: s.q.waits.take(c.ULID)}

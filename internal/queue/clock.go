@@ -5,12 +5,13 @@ import (
 	"time"
 )
 
-// slewing is how much of the time that passes a clock that is ahead uses to fall back: an hour takes ten.
+// slewing makes a clock that is ahead a tenth slower: to fall back by an hour takes ten hours.
 const slewing = 10
 
-// steadyClock is a clock that never goes back, whatever is set on the machine: what is due would come due only when the
-// machine's clock has been there again. Set forward, it follows at once. Set back, it goes on from where it was, a little
-// slower until the machine's clock is there too.
+// steadyClock is a clock that never goes back. If it did, what is due in a minute would be due only when the machine's clock has
+// been set back and has reached that minute again. When the machine's clock is set forward, steadyClock follows at once. When it
+// is set back, steadyClock goes on from where it was, a little slower, until the machine's clock has caught up. So times shown
+// are right again after a while, without a restart.
 type steadyClock struct {
 	machine func() time.Time
 
@@ -22,7 +23,7 @@ type steadyClock struct {
 func (c *steadyClock) now() time.Time {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	now := c.machine().Round(0) // without what Go knows of the time that really passed, which stored times lack
+	now := c.machine().Round(0) // without the monotonic reading, which stored times lack
 	switch elapsed := now.Add(c.ahead).Sub(c.last); {
 	case !now.Before(c.last):
 		c.ahead = 0

@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// Arrival is a delivery that asks to be stored.
+// Arrival is a delivery to be stored.
 type Arrival struct {
 	Endpoint  string      // name of a served endpoint
 	WebhookID string      // the Webhook-Id header; without one a delivery is never a duplicate
@@ -16,36 +16,36 @@ type Arrival struct {
 	// What the payload says of itself, for lists and filters. Any may be empty.
 	Scope, Action, RepoType, RepoName string
 
-	// Dead is the reason why the delivery can't be handled, "" if it can. One with a reason is stored as dead and never run.
+	// Dead is the reason why the delivery can't be handled, "" if it can. With a reason it is stored as dead and never runs.
 	Dead string
-	// Stack goes with Dead where a panic is the reason.
+	// Stack is that of the panic which is the reason in Dead, if it is one.
 	Stack string
 
 	ReplayOf  string // ID of the delivery that this one repeats; a replay is never a duplicate
 	Synthetic bool   // a sample event, not the Hub's
 
-	// SerialKey keeps deliveries of one endpoint apart that have the same one: they run one at a time, whatever process
-	// runs them. Without one a delivery runs beside any other.
+	// Deliveries of one endpoint with the same SerialKey run one at a time, whatever process runs them. A delivery without a
+	// SerialKey runs beside any other.
 	SerialKey string
-	// Burst holds the delivery back for others of its kind, nil for none.
+	// Burst delays the delivery so that later ones can take its place, nil for no delay.
 	Burst *Burst
 
-	// Value is handed to the handler as it is when the delivery runs without having been read back from disk. It saves a second parsing.
+	// Value is given to the handler if the delivery runs without having been read back from disk. It saves parsing the body again.
 	Value any
-	// Sender stands for who waits for the end of the first attempt, and is told with it, in this process, however long that takes. It should
-	// be small: it is held in memory for each delivery that waits.
+	// Sender stands for the one who waits for the end of the first attempt. Change.Sender has it with that end, in this process,
+	// however long the delivery waits. It should be small: it stays in memory for each delivery that waits.
 	Sender any
 }
 
-// Burst says how a delivery is held back, so that of several that come in quick succession only the last one runs; the
-// others are merged into it.
+// Burst says how a delivery is delayed. Of several that come in quick succession only the last one runs. The others are merged
+// into it.
 type Burst struct {
 	Key     string        // deliveries of one endpoint with the same Key belong together
-	Wait    time.Duration // without a further delivery, the last one runs after it
-	MaxWait time.Duration // it runs at the latest this long after the first one was received; 0: Wait says all
+	Wait    time.Duration // the last one runs when no other has come for this long
+	MaxWait time.Duration // and at the latest this long after the first one was received; 0 for no limit
 }
 
-// Claim is one attempt that a handler is asked to make.
+// Claim is the attempt that a handler is to make.
 type Claim struct {
 	Delivery
 	Attempt int // from 1
@@ -61,11 +61,11 @@ type Outcome struct {
 	Error  string // not "": the attempt failed
 	Stack  string // of a panic
 	Output []byte // what the handler printed, bounded by the caller
-	Skip   string // not "": the endpoint's condition said no, and why; such a run uses no attempt
+	Skip   string // not "": why the endpoint's condition declined the delivery; that uses no attempt
 	Final  bool   // with Error: no further attempt can help
 }
 
-// Report is what is known of a delivery when its first attempt has ended, or when it came to an end without one.
+// Report is what is known of a delivery when its first attempt has ended, or when it has ended without an attempt.
 type Report struct {
 	State  State
 	Reason string // as in Delivery
@@ -77,7 +77,7 @@ type Change struct {
 	Delivery Delivery
 	New      bool     // the delivery was just stored
 	Attempt  *Attempt // the attempt that just started or ended, nil for other changes
-	// Duplicate: the delivery has one more duplicate, and is what it was otherwise.
+	// Duplicate: the delivery has one more duplicate, and nothing else of it changed.
 	Duplicate bool
 	Value     any // Arrival.Value, where the delivery has not been read back from disk
 	Sender    any // Arrival.Sender, with the end of the first attempt

@@ -8,7 +8,7 @@ import (
 	"github.com/hubhook/hubhook/internal/queue/store/datadir"
 )
 
-// What a queue's users meet of the store has its name here too, so that they import this package alone.
+// Names from the store and the engines, so that users of a queue need to import this package alone.
 type (
 	State           = store.State
 	Delivery        = store.Delivery

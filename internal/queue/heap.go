@@ -9,13 +9,13 @@ import (
 	"github.com/hubhook/hubhook/internal/queue/store"
 )
 
-// entry is a delivery in a dueHeap.
+// entry is a delivery in a dueHeap, or the ticket of a series.
 type entry struct {
 	store.Due
 	line   *line
 	task   *task // nil if its content is not in memory
 	ticket bool  // it stands for its series
-	index  *int  // always its index in the heap; nil where nobody looks for it
+	index  *int  // the heap keeps its index here; nil if nobody needs it
 }
 
 func (e *entry) before(o *entry) bool {

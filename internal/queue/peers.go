@@ -13,7 +13,7 @@ import (
 
 const (
 	renewEvery = 3 * time.Second // a lease is 10 s
-	askAbout   = 500             // deliveries whose end someone waits for here, in one question
+	askAbout   = 500             // deliveries in one question for how they ended
 )
 
 var errTakenOver = errors.New("another process has taken the delivery over, since the database had not heard of this one for too long")
@@ -35,7 +35,7 @@ func (p *peers) start() {
 	p.q.tasks.Go(func() { p.Follow(p.q.life, p.hear) })
 }
 
-// renew keeps this process's claims. It also asks how deliveries ended elsewhere whose end someone waits for here.
+// renew renews this process's claims. It also asks how deliveries ended in other processes for which someone waits here.
 func (p *peers) renew() {
 	tick := time.NewTicker(renewEvery)
 	defer tick.Stop()
@@ -79,7 +79,7 @@ func (p *peers) renewOnce() {
 	}
 }
 
-// lose cancels a handler whose delivery is no longer this process'p.
+// lose cancels the handler of a delivery that this process no longer has a claim on.
 func (p *peers) lose(t *task, g store.LostLease) {
 	report, cause := Report{State: Waiting, Reason: errTakenOver.Error()}, errTakenOver
 	if g.Discarded {
@@ -90,8 +90,8 @@ func (p *peers) lose(t *task, g store.LostLease) {
 	t.abandon(report, cause)
 }
 
-// sweepAll removes what need not be kept, again and again. It does so beside the commits, which must not wait for it when the
-// database stands still.
+// sweepAll removes what need not be kept, every sweepEvery. It does so beside the commits, so that they do not wait for it when
+// the database stands still.
 func (p *peers) sweepAll() {
 	tick := time.NewTicker(sweepEvery)
 	defer tick.Stop()
@@ -142,7 +142,7 @@ func (p *peers) sayFailing(err error) {
 	p.failing = true
 }
 
-// hear takes in what other processes told.
+// hear handles what other processes told.
 func (p *peers) hear(ids []ulid.ULID, due bool) {
 	q := p.q
 	if due {
@@ -179,8 +179,8 @@ func (p *peers) showElsewhere(ids []ulid.ULID) {
 	}
 }
 
-// askElsewhere tells those who wait here for the end of deliveries that another process has handled: of those among ids,
-// or of any if ids is nil.
+// askElsewhere asks which deliveries have ended in other processes, of those that someone waits for here. It asks about ids, or
+// about all if ids is nil.
 func (p *peers) askElsewhere(ids []ulid.ULID) {
 	q := p.q
 	q.mu.Lock()

@@ -11,8 +11,8 @@ import (
 	"github.com/hubhook/hubhook/internal/queue/store"
 )
 
-// List returns deliveries, newest first, and a cursor for what comes after them, "" if nothing does. The errors are ErrCursor, and what
-// kept them from being read.
+// List returns deliveries, newest first, and a cursor for those that come after them, "" for none. The errors are ErrCursor, and
+// what kept the deliveries from being read.
 func (q *Queue) List(ctx context.Context, f Filter) (ds []Delivery, next string, err error) {
 	if f.Limit <= 0 {
 		f.Limit = 50
@@ -49,7 +49,7 @@ func (q *Queue) Counts(ctx context.Context) (Counts, error) {
 	return q.eng.Counts(ctx)
 }
 
-// Oldest returns, for each endpoint for which deliveries wait to be started here, when the oldest of them was received.
+// Oldest returns, by endpoint, when the oldest delivery was received that waits to be started. Endpoints without one are left out.
 func (q *Queue) Oldest(ctx context.Context) (map[string]time.Time, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
@@ -62,8 +62,8 @@ func (q *Queue) Oldest(ctx context.Context) (map[string]time.Time, error) {
 	return q.source.oldest(), nil
 }
 
-// Outcome waits until a delivery is finished and says how. For one that was merged into another, that is how the other one
-// ended. The errors are ErrNotFound, ctx's, and what kept it from being read.
+// Outcome waits until a delivery is finished and says how it ended. If it was merged into another delivery, Outcome says how that
+// one ended. The errors are ErrNotFound, ctx's, and what kept the delivery from being read.
 func (q *Queue) Outcome(ctx context.Context, id string) (report Report, err error) {
 	for id != "" {
 		if report, id, err = q.nextOutcome(ctx, id); err != nil {
@@ -73,8 +73,8 @@ func (q *Queue) Outcome(ctx context.Context, id string) (report Report, err erro
 	return report, nil
 }
 
-// nextOutcome waits for the end of one attempt. It returns the ID of the delivery whose outcome is still to be waited for, "" once the
-// report is that of the end.
+// nextOutcome waits for the end of one attempt. It returns "" for next when the report is final, and otherwise the ID of the
+// delivery that must be waited for.
 func (q *Queue) nextOutcome(ctx context.Context, id string) (report Report, next string, err error) {
 	key, ok := store.ParseID(id)
 	if !ok {
@@ -131,7 +131,7 @@ func (q *Queue) leave(id ulid.ULID, w *wait) {
 	q.waits.leave(id, w)
 }
 
-// endWait tells those who wait here for a delivery what the store has of its end.
+// endWait tells those who wait here for a delivery how it ended, as the store has it.
 func (q *Queue) endWait(id ulid.ULID, report Report) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -150,7 +150,7 @@ func reportOf(r *Record) Report {
 // resultTime bounds the reading of a result for an answer that waits.
 const resultTime = time.Second
 
-// resultOf reads what the handler of a delivery returned in another process, nil where that can't be read in time: the
+// resultOf reads what the handler of a delivery returned in another process. It returns nil if that can't be read in time: the
 // delivery is done all the same.
 func (q *Queue) resultOf(id string) []byte {
 	key, ok := store.ParseID(id)
@@ -168,9 +168,9 @@ func (q *Queue) resultOf(id string) []byte {
 	return reportOf(r).Result
 }
 
-// Discard makes an unfinished delivery a discarded one and returns once that is stored. The context of a running handler
-// is cancelled, and its outcome no longer changes the state. The errors are ErrNotFound, ErrFinished, and what kept it from
-// being stored.
+// Discard discards an unfinished delivery and returns when that is stored. The context of a running handler is cancelled, and its
+// outcome does not change the state any more. The errors are ErrNotFound, ErrFinished, ctx's, and what kept the change from being
+// stored.
 func (q *Queue) Discard(ctx context.Context, id, reason string) error {
 	key, ok := store.ParseID(id)
 	if !ok {

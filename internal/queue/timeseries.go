@@ -12,9 +12,9 @@ import (
 // maxSteps is how many steps one time series can have.
 const maxSteps = 1000
 
-// TimeSeries returns what has become of the deliveries of some time, in steps, oldest first. Steps in which nothing was received
-// are there too. Every delivery of that time is read, about two million a second. The errors are those of a query that makes no
-// sense, and what kept the deliveries from being read.
+// TimeSeries returns what became of the deliveries of some time, in steps, oldest first. Steps in which nothing was received are
+// included. It reads every delivery of that time, about two million a second. It returns an error for a query with too many
+// steps or none, and when the deliveries can't be read.
 func (q *Queue) TimeSeries(ctx context.Context, tq TimeSeriesQuery) ([]TimeStep, error) {
 	if tq.Steps < 1 || tq.Steps > maxSteps || tq.Step <= 0 || tq.Step > math.MaxInt64/maxSteps {
 		return nil, fmt.Errorf("a time series of %d steps of %v is not possible; ask for 1 to %d steps of at most %v",

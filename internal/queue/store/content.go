@@ -19,10 +19,11 @@ const (
 	zstdBody  = 1
 )
 
-// compressFrom is the size in bytes from which compressing a body is tried; below it the time is worth more than the room.
+// compressFrom is the size in bytes from which a body may be compressed. Below it, compressing costs more time than the room is
+// worth.
 const compressFrom = 8 << 10
 
-// MaxBody bounds what a stored body may unpack to, so that a damaged one cannot ask for all memory.
+// MaxBody bounds the bytes that a stored body may unpack to, so that a damaged body cannot take all memory.
 const MaxBody = 1 << 30
 
 var zstdEncoder = sync.OnceValues(func() (*zstd.Encoder, error) {
@@ -123,7 +124,7 @@ func Cut(s string, n int) string {
 	return s[:n]
 }
 
-// StoredWebhookID is a Webhook-Id as it is kept: a very long one ends in a hash of the whole.
+// StoredWebhookID returns a Webhook-Id as it is stored. A very long one is cut and ends in a hash of the whole.
 func StoredWebhookID(id string) string {
 	if len(id) <= MaxName {
 		return id

@@ -10,7 +10,7 @@ type Delivery struct {
 	ID         string
 	Endpoint   string
 	State      State
-	Reason     string // why it is dead, skipped or discarded, or how the last attempt failed
+	Reason     string // why it is dead, skipped or discarded, or the error of the last attempt that failed
 	WebhookID  string
 	ReplayOf   string
 	MergedInto string
@@ -26,7 +26,7 @@ type Delivery struct {
 	RunAt      time.Time     // when a retrying delivery is due; zero otherwise
 }
 
-// Record is one delivery with all that is kept of it.
+// Record is one delivery with all that is stored of it.
 type Record struct {
 	Delivery
 	Header      http.Header
@@ -35,8 +35,8 @@ type Record struct {
 	AttemptList []Attempt // oldest first; the last one has no end while it runs
 }
 
-// AddUnwritten adds the attempt that the delivery's own row tells of, begun at that time: the one that runs, or one that succeeded and of
-// which there is nothing more to say.
+// AddUnwritten adds the attempt that has no row of its own because the delivery's row says all of it: the attempt that runs, or
+// one that succeeded without output or result. It began at the given time.
 func (r *Record) AddUnwritten(started time.Time) {
 	if n := len(r.AttemptList); r.Attempts == 0 || n > 0 && r.AttemptList[n-1].N >= r.Attempts {
 		return

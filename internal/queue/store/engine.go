@@ -1,5 +1,6 @@
-// Package store is the contract between the queue and an engine that keeps its deliveries: what an engine does, and the types that both
-// know. It also has what every engine needs: ids, the packing of content, the numbers of states, and errors with advice.
+// Package store is the contract between the queue and the engines that store its deliveries: what an engine does, and the types
+// that both know. It also has what every engine needs: ids, the packing of content, the numbers of states, and errors with
+// advice.
 package store
 
 import (
@@ -10,79 +11,79 @@ import (
 	"github.com/oklog/ulid/v2"
 )
 
-// Engine keeps deliveries. What every engine must do the same way (states, attempts, retries, interruptions, slots, who
-// waits for what) is the Queue's; an engine makes changes durable, finds duplicates and answers queries.
+// Engine stores deliveries. It makes changes durable, finds duplicates and answers queries. What is the same with every engine
+// (states, attempts, retries, handlers, who waits for what) is done by the queue.
 //
 // Commit, Sweep and Close are called by one goroutine at a time; the others may be called at any time. Where deliveries are
 // shared, Sweep may be called beside Commit.
 type Engine interface {
-	// Commit keeps all changes of b or none, in this order: ends, discards, starts, arrivals. When it returns nil, the
-	// arrivals are on disk and survive a power cut; the rest survives at least the death of the process. It fills in the
+	// Commit stores all changes of b or none, in this order: ends, discards, starts, arrivals. When it returns nil, the
+	// arrivals are on disk and survive a power cut. The rest survives at least the death of the process. It fills in those
 	// fields of the changes that are called results.
 	Commit(b *Batch) error
-	// Outage reports whether err, of Commit, says that nothing can be stored now, whatever it is (a full disk, a lost
-	// connection), rather than that something of the batch can't.
+	// Outage reports whether an error of Commit says that nothing at all can be stored now (a full disk, a lost connection),
+	// rather than that something of the batch can't be.
 	Outage(err error) bool
-	// Forget makes sure, before anything else is stored, that arrivals of a failed commit don't come back by themselves.
+	// Forget makes sure, before anything else is stored, that these arrivals of a failed commit are not stored after all.
 	Forget(ids []ulid.ULID)
 
 	// Unfinished returns up to limit unfinished deliveries of all endpoints, oldest first, and how many there are.
 	Unfinished(ctx context.Context, limit int) ([]Delivery, int, error)
-	// DiscardAll makes all unfinished deliveries discarded ones and says how many they were.
+	// DiscardAll discards all unfinished deliveries and returns how many there were.
 	DiscardAll(reason string) (int, error)
 
 	// Load returns what is needed to run a delivery that is no longer held in memory. The error is ErrNotFound if there is none.
 	Load(ctx context.Context, id ulid.ULID) (*Stored, error)
-	// List returns up to f.Limit deliveries, newest first, and the cursor for what comes after them, "" if nothing does.
+	// List returns up to f.Limit deliveries, newest first, and the cursor for those that come after them, "" for none.
 	List(ctx context.Context, f Filter) (ds []Delivery, next string, err error)
 	// Get returns all that is kept of a delivery. The error is ErrNotFound if there is none.
 	Get(ctx context.Context, id ulid.ULID) (*Record, error)
 	// Counts returns how many deliveries are stored. Counts of zero may be left out.
 	Counts(ctx context.Context) (Counts, error)
-	// TimeSeries calls add with all deliveries of an endpoint, "" for any, that were received within a span of time. It may do
-	// so in several parts for those that are alike.
+	// TimeSeries calls add with all deliveries of an endpoint, "" for any, that were received within a span of time. Deliveries
+	// that are alike may come in one call or in several.
 	TimeSeries(ctx context.Context, in TimeSpan, endpoint string, add func(Alike)) error
 	// Last returns the greatest id that was ever stored, the zero one for none.
 	Last() ulid.ULID
 
-	// Sweep removes some of what r says need not be kept and reports whether there may be more. The end of ctx interrupts what takes long.
+	// Sweep removes some of the deliveries that r names and reports whether there may be more. It gives up when ctx ends.
 	Sweep(ctx context.Context, r Retention) (more bool, err error)
 
-	// Close ends the engine's work and lets go of its files or connections.
+	// Close ends the engine's work and closes its files or connections.
 	Close() error
 }
 
-// Owning is what an engine does besides where one process alone has the deliveries.
+// Owning is what an engine also does if one process alone has the deliveries.
 type Owning interface {
 	// Backlog returns the unfinished deliveries of an endpoint, none of which is running.
 	Backlog(ctx context.Context, endpoint string) ([]Due, error)
-	// Preload begins to read what an arrival may be a duplicate of that counts those received since then.
+	// Preload begins to read the deliveries received since then, which an arrival may be a duplicate of.
 	Preload(since time.Time)
 }
 
-// Sharing is what an engine does besides where other processes handle deliveries of the same store.
+// Sharing is what an engine also does if several processes handle deliveries of the same store.
 //
 // A running delivery is a claim there: it has a token, new for each attempt, and a lease, which ends unless the claim is
 // renewed. Changes that come with a token that is no longer the delivery's are refused, each by itself.
 //
-// Serial keys are the engine's to keep: a delivery with a key is stored as waiting, Claim starts it once no other one with
-// its key runs, and the key is free again when the claim ends, however it does.
+// The engine keeps track of serial keys. A delivery with a key is stored as waiting. Claim starts it when no other delivery with
+// its key runs. The key is free again when the claim ends, in whatever way.
 type Sharing interface {
 	// Skew is how far the store's clock is ahead of this machine's.
 	Skew() time.Duration
 	// Claim starts deliveries that are due, oldest due first for each endpoint, and returns them with their content,
-	// running and with a token. What others are about to start is left out. It first makes deliveries whose lease has
-	// ended wait to run at once, or dead, as interrupted ones.
+	// running and with a token. It leaves out what other processes are about to start. Before that, it ends the claims whose
+	// lease has ended: these deliveries were interrupted, and are due at once, or dead.
 	Claim(ctx context.Context, wants []Want) (claimed []*Stored, left Remaining, err error)
-	// Renew extends the leases of claims that run here, and returns those that are gone.
+	// Renew extends the leases of claims that run here, and returns the claims that are lost.
 	Renew(ctx context.Context, claims []Lease) (gone []LostLease, err error)
 	// Tell lets other processes know what has changed here, and whether deliveries are due that no handler here is free for.
 	// It does not block.
 	Tell(changed []ulid.ULID, due bool)
-	// Follow calls changed with what other processes told, until ctx ends. It may call it with nothing at all, which says
-	// that there may be work. Where nothing can be told, it looks for changes itself.
+	// Follow calls changed with what other processes told, until ctx ends. A call with no ids and due false says that there
+	// may be changes. If processes can't tell each other anything, Follow looks for changes itself.
 	Follow(ctx context.Context, changed func(ids []ulid.ULID, due bool))
-	// Deliveries returns those of ids that are stored.
+	// Deliveries returns the deliveries with these ids, as far as they are stored.
 	Deliveries(ctx context.Context, ids []ulid.ULID) ([]Delivery, error)
 }
 
@@ -90,7 +91,7 @@ type Sharing interface {
 type Want struct {
 	Endpoint string
 	N        int
-	Suspects bool // only those that were interrupted AloneAfter times or more; otherwise none of them
+	Suspects bool // true: only deliveries that were interrupted AloneAfter times or more; false: only others
 }
 
 // Remaining says what Claim left behind.
@@ -109,14 +110,14 @@ type Lease struct {
 	Token int64
 }
 
-// LostLease is a claim that runs here, but is another's by now.
+// LostLease is a claim that this process no longer has, though the delivery runs here.
 type LostLease struct {
 	ID        ulid.ULID
-	Discarded bool // finished by hand; otherwise it has been taken over
+	Discarded bool // true: the delivery was discarded; false: another process has taken it over
 	Reason    string
 }
 
-// Batch is what one commit takes along.
+// Batch is the changes of one commit.
 type Batch struct {
 	Ends     []*End
 	Discards []*Discard
@@ -131,27 +132,27 @@ func (b *Batch) Empty() bool {
 
 // Arrival is a delivery to be stored.
 type Arrival struct {
-	Stored   Stored    // what is to be stored, but for its content
+	Stored   Stored    // the delivery, without its content
 	ReplayOf ulid.ULID // zero for none
 	Stack    string    // of a panic that made it dead
 	Dedupe   bool      // look for an earlier one with its Webhook-Id
-	Since    time.Time // one that is finished counts if it was received at or after this time; zero: it never does
+	Since    time.Time // a finished one counts only if it was received at or after this time; zero: never
 	Header   []byte    // packed
 	Body     []byte    // packed
 	Encoding int64     // of body
-	Burst    *Burst    // nil: nothing holds it back
+	Burst    *Burst    // nil: nothing delays it
 
-	First  *Delivery // result: of which this one is a duplicate, and so was not stored; counted there already
-	Behind bool      // result, with a serial key, where deliveries are shared: another one comes first
-	Merged *Stored   // result: the one that was held back for the same burst until now, merged into this one
+	First  *Delivery // result: the delivery of which this is a duplicate, already counted there; this one was not stored
+	Behind bool      // result, where deliveries are shared: another delivery with its serial key comes first
+	Merged *Stored   // result: the last delivery of the same burst, now merged into this one
 	RunAt  time.Time // result, with burst: when it is due
 }
 
-// Burst says how an arrival is held back, so that a later one of its kind can take its place.
+// Burst says how an arrival is delayed, so that a later one of its kind can take its place.
 type Burst struct {
 	Key     int64         // stands for the key that arrivals of one endpoint share
 	Wait    time.Duration // it is due this long after it was received
-	MaxWait time.Duration // but at the latest this long after the first one of the burst was; 0: Wait says all
+	MaxWait time.Duration // but at the latest this long after the first one of the burst was; 0 for no limit
 }
 
 // Start is a waiting or retrying delivery whose next attempt begins.
@@ -162,25 +163,25 @@ type Start struct {
 	At       time.Time
 	Burst    bool // others may have been merged into it
 
-	Lost bool // result: it is not to run any more, and was left as it is
+	Lost bool // result: it must not run any more, and was left as it is
 }
 
 // End is an attempt that ended.
 type End struct {
 	ID       ulid.ULID
 	Endpoint string
-	From, To State // To may be the same as From: a delivery discarded while it ran stays so
+	From, To State // the same for a delivery that was discarded while it ran
 	Reason   string
 	Failures int       // so far
-	Attempts int       // so far; those that used none are not counted
+	Attempts int       // so far
 	RunAt    time.Time // for Waiting and Retrying: when it is due
-	Attempt  Attempt   // N 0: nothing of it is kept
+	Attempt  Attempt   // N 0: it is not stored
 	Token    int64     // of the claim, where deliveries are shared
 
-	Lost bool // result: the claim is gone, and nothing of this was kept
+	Lost bool // result: the claim is lost, and nothing of this was stored
 }
 
-// Discard is a delivery to be discarded. It is left as it is if it is finished by then.
+// Discard is a delivery to be discarded, unless it is finished.
 type Discard struct {
 	ID     ulid.ULID
 	Reason string
@@ -189,17 +190,17 @@ type Discard struct {
 	After  *Stored // result: the delivery after it, without its content; nil where Before is ""
 }
 
-// Stored is a delivery with what only the queue needs to know of it.
+// Stored is a delivery with what only the queue and the engines need to know of it.
 type Stored struct {
 	Delivery
 	ULID          ulid.ULID
-	Failures      int       // attempts that failed; interrupted and handed back ones are none
+	Failures      int       // attempts that failed; not those that were interrupted or handed back
 	Interruptions int       // attempts that ended with the process
 	Started       time.Time // of the last attempt
-	Serial        int64     // stands for its SerialKey; 0 for none
-	Burst         int64     // stands for its burst; 0 for none
+	Serial        int64     // Hash of its serial key; 0 for none
+	Burst         int64     // identifies its burst; 0 for none
 	Token         int64     // of its claim, where deliveries are shared
-	Merged        []string  // IDs of the deliveries merged into it; only where it is read back or claimed
+	Merged        []string  // IDs of the deliveries merged into it; only after Load and Claim
 	Header        http.Header
 	Body          []byte
 }
@@ -215,9 +216,9 @@ type Due struct {
 	Serial, Burst int64 // as in Stored
 }
 
-// Retention says which finished deliveries may go.
+// Retention says which finished deliveries may be removed.
 type Retention struct {
 	Before time.Time // received before it
 	Count  int       // finished, but not dead, beyond this many
-	Rows   int       // looked at or removed by one sweep
+	Rows   int       // looked at or removed by one call of Sweep
 }

@@ -4,15 +4,15 @@ import "errors"
 
 // The errors of a store. Test with errors.Is.
 var (
-	// ErrNotFound: no delivery has this ID, or no longer.
+	// ErrNotFound: no delivery has this ID.
 	ErrNotFound = errors.New("no such delivery")
-	// ErrDiskFull: the queue can't be opened for want of room. It can be once there is some.
+	// ErrDiskFull: the queue can't be opened because the disk is full.
 	ErrDiskFull = errors.New("the disk is full")
 	// ErrClosed: Close was called.
 	ErrClosed = errors.New("the queue is closed")
 )
 
-// DiskFull makes err an ErrDiskFull as well.
+// DiskFull returns an error that is both err and ErrDiskFull.
 func DiskFull(err error) error { return &fullError{err} }
 
 type fullError struct{ err error }

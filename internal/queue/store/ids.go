@@ -10,17 +10,17 @@ import (
 	"github.com/oklog/ulid/v2"
 )
 
-// ClockBits is how much of an id's key counts within one millisecond.
+// ClockBits is how many bits of an id's key count ids within one millisecond.
 const ClockBits = 15
 
-// Key returns the first 63 bits of an id: 48 of time, 15 that count. They alone tell the ids of one data directory
-// apart, in the order in which they were made, and fit a signed 64-bit column.
+// Key returns the first 63 bits of an id: 48 of time and 15 that count. Within one data directory each id has another key, keys
+// grow as ids are made, and they fit a signed 64-bit column.
 func Key(id ulid.ULID) int64 {
 	return int64(binary.BigEndian.Uint64(id[:8]) >> 1)
 }
 
-// FromKey returns the id whose key is k. The other 65 bits follow from the key, so that a key is all that need be
-// stored, and are spread, so that two ids look as different as ULIDs usually do.
+// FromKey returns the id whose key is k. The other 65 bits are computed from the key, so that only the key need be stored. They
+// are mixed, so that two ids look as different as ULIDs usually do.
 func FromKey(k int64) ulid.ULID {
 	var id ulid.ULID
 	tail := mix(uint64(k))
@@ -48,7 +48,7 @@ func MaybeID(q string) bool {
 	return len(q) <= ulid.EncodedSize && strings.Trim(strings.ToUpper(q), ulid.Encoding) == ""
 }
 
-// HasKey reports whether id follows from its key. Where it does not, no delivery that is stored by its key alone has it.
+// HasKey reports whether FromKey makes id from its key. If not, no delivery that is stored by its key alone has this id.
 func HasKey(id ulid.ULID) bool { return id == FromKey(Key(id)) }
 
 // IDOf returns the id of a delivery that an engine returned.
@@ -63,8 +63,7 @@ func KeyAt(t time.Time) int64 { return max(0, t.UnixMilli()) << ClockBits }
 // IDSource makes ids that only ever grow, also when the clock is set back. It is not safe for concurrent use.
 type IDSource struct {
 	Last ulid.ULID
-	// Random is what the ids of several processes differ in; nil where one process makes them all, and an id is to follow
-	// from its key.
+	// Random makes the ids of several processes differ. nil: one process makes all ids, and makes them with FromKey.
 	Random *ulid.MonotonicEntropy
 }
 
@@ -84,13 +83,13 @@ func (s *IDSource) Next(now time.Time) ulid.ULID {
 	return id
 }
 
-// Hash is what stands for the key of a series or burst in memory and on disk.
+// Hash returns the number that stands for a serial key, a burst key or an endpoint in memory and on disk.
 func Hash(key string) int64 {
 	sum := sha256.Sum256([]byte(key))
 	return max(1, int64(binary.BigEndian.Uint64(sum[:])>>1))
 }
 
-// NewToken returns what tells a claim from all others. The next few numbers after it are tokens too.
+// NewToken returns a number that no other claim has. The caller may use the next few numbers as tokens too.
 func NewToken() int64 {
 	var b [8]byte
 	rand.Read(b[:]) // never fails, as its documentation says

@@ -1,9 +1,9 @@
 package store
 
-// The rule for deliveries whose process died while they ran.
+// The rule for deliveries that are interrupted: their process died while they ran.
 const (
 	AloneAfter      = 2 // interruptions from which a delivery is started alone
-	DeadAfter       = 5 // interruptions from which it is dead
+	DeadAfter       = 5 // interruptions after which it is dead
 	DiedReason      = "the process died while it ran"
 	InterruptedText = "interrupted: the process ended while it ran"
 )

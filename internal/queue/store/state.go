@@ -43,16 +43,16 @@ const (
 	StateCount // how many there are
 )
 
-// StateNames are the states by their numbers.
+// StateNames has the states by their numbers.
 var StateNames = [StateCount]State{Waiting, Running, Retrying, Done, Dead, Skipped, Merged, Discarded}
 
 // States returns all states, in the order of a delivery's life.
 func States() []State { return slices.Clone(StateNames[:]) }
 
-// StateNumber returns the number of a state, -1 for what is none.
+// StateNumber returns the number of a state, -1 if s is none.
 func StateNumber(s State) int64 { return int64(slices.Index(StateNames[:], s)) }
 
-// NumberStates returns SQL with the number of a state in place of its name in braces, 3 for {done}.
+// NumberStates replaces each name of a state in braces by its number in SQL: {done} becomes 3.
 func NumberStates(sql string) string { return stateNumbers.Replace(sql) }
 
 var stateNumbers = func() *strings.Replacer {

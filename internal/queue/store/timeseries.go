@@ -5,26 +5,26 @@ import (
 	"time"
 )
 
-// TimeSeriesQuery says of what TimeSeries is asked for.
+// TimeSeriesQuery says what TimeSeries returns.
 type TimeSeriesQuery struct {
 	Endpoint string        // "" for all
 	Step     time.Duration // how long each step is; they begin where time.Time.Truncate puts it
 	Steps    int           // how many, from 1 to 1000
-	Until    time.Time     // the last step is the one it lies in; default now, by the clock that deliveries are received by
+	Until    time.Time     // lies in the last step; default now, by the queue's clock
 }
 
-// TimeStep is what is known of the deliveries that were received within one step of time.
+// TimeStep is what became of the deliveries that were received within one step of time.
 type TimeStep struct {
 	Start  time.Time
-	States map[State]int64 // how many are in which state by now; zeros may be left out
+	States map[State]int64 // how many are in each state by now; zeros may be left out
 
-	// Of the last attempts that ended of those that are finished. Skipped and merged ones had none that counts, nor had some
-	// of the dead and discarded. P50 and P95 are by nearest rank, and at most 5 % or 1 µs too long; Max is exact.
-	Handled       int64 // how many these are; the following are 0 where it is 0
+	// The durations of the last attempts of finished deliveries. Skipped and merged deliveries, and some dead and discarded
+	// ones, have no attempt that counts. P50 and P95 are by nearest rank, and at most 5 % or 1 µs too long. Max is exact.
+	Handled       int64 // how many attempts these are; if 0, so are the durations
 	P50, P95, Max time.Duration
 }
 
-// TimeSpan is the time of a series, in Unix nanoseconds: from its first step on, up to the end of its last one.
+// TimeSpan is the time of a series, in Unix nanoseconds: from the start of its first step to the end of its last step.
 type TimeSpan struct{ From, To, Step int64 }
 
 // Alike are deliveries that were received within the same step, are in the same state, and took about as long.
@@ -49,7 +49,7 @@ type timeStep struct {
 	handled int64
 }
 
-// durationClass is durations that are taken for equal.
+// durationClass is durations that count as equal.
 type durationClass struct {
 	n       int64
 	longest time.Duration
@@ -71,7 +71,7 @@ func (ts *TimeSteps) Add(l Alike) {
 	s.states[l.State] += l.N
 	switch l.State {
 	case StateDone, StateDead, StateDiscarded:
-	default: // a condition's no has a duration too
+	default: // skipped and merged: the duration is not that of a handler
 		return
 	}
 	if l.Timed == 0 {
@@ -105,7 +105,7 @@ func (ts *TimeSteps) Result() []TimeStep {
 	return all
 }
 
-// percentile returns the duration that p of a hundred do not exceed, or one of the same class that is a little longer.
+// percentile returns the duration that p of a hundred do not exceed, or a slightly longer one of the same class.
 func (s *timeStep) percentile(p int64) time.Duration {
 	rank := (s.handled*p + 99) / 100
 	for i := range s.classes {
@@ -118,11 +118,11 @@ func (s *timeStep) percentile(p int64) time.Duration {
 	return 0
 }
 
-// FinestDuration is below which all durations are of one class.
+// FinestDuration bounds the first class: all durations below it count as equal.
 const FinestDuration = 500 * time.Nanosecond
 
-// ClassesPerE is how many classes there are of durations up to e times as long as each other: each reaches 5 % farther than
-// the one before.
+// ClassesPerE is how many classes there are from a duration to e times that duration. The bound of each class is 5 % above the
+// bound of the one before.
 var ClassesPerE = 1 / math.Log(1.05)
 
 // classOf returns the class of a duration, from 0.

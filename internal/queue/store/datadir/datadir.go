@@ -1,4 +1,4 @@
-// Package datadir locks the data directory, and says what is wrong with it and what to do.
+// Package datadir locks the data directory, and explains what is wrong with one that can't be used.
 package datadir
 
 import (
@@ -16,8 +16,8 @@ import (
 	"github.com/hubhook/hubhook/internal/text"
 )
 
-// Lock makes the data directory if need be and takes its lock, which the system gives back when the process dies.
-// The process id in the file is for people: whether the directory is free is the lock's to say.
+// Lock makes the data directory if it is missing and takes its lock. The system releases the lock when the process dies. The
+// process id in the lock's file is for people: only the lock says whether the directory is free.
 func Lock(dir string) (*flock.Flock, error) {
 	if dir == "" {
 		return nil, errors.New("open the queue: no data directory is given; set Config.Dir")

@@ -13,7 +13,7 @@ import (
 	"github.com/hubhook/hubhook/internal/queue/store"
 )
 
-// sharedCases is what every engine does the same way whose deliveries several processes share.
+// sharedCases are what every engine does the same way if several processes share its deliveries.
 var sharedCases = map[string]func(t *testing.T, p *processes){
 	"each delivery is claimed once":                shareClaims,
 	"a lease ends unless it is renewed":            shareLeases,
@@ -27,8 +27,8 @@ var sharedCases = map[string]func(t *testing.T, p *processes){
 	"a claim says what is left":                    sharePending,
 }
 
-// RunShared runs what every engine does the same way whose deliveries several processes share. open opens one more on the same database
-// in dir, under the given lease, 0 for the usual one.
+// RunShared runs the cases for engines whose deliveries several processes share. open opens one more engine on the same database
+// in dir. A lease of 0 is the usual one.
 func RunShared(t *testing.T, open func(t *testing.T, dir string, lease time.Duration) store.Engine) {
 	for what, test := range sharedCases {
 		t.Run(what, func(t *testing.T) {
@@ -183,7 +183,7 @@ func shareTokens(t *testing.T, p *processes) {
 	}
 }
 
-// InterruptAll waits until all claims are found out as interrupted.
+// InterruptAll waits until the engine has noticed that all claims were interrupted.
 func (b *Bench) InterruptAll() {
 	b.Helper()
 	Eventually(b.T, func() bool {
@@ -211,7 +211,7 @@ func shareSeries(t *testing.T, p *processes) {
 	if more, _ := two.ClaimUpTo(10); more != nil {
 		t.Errorf("of keys that are held, %v is claimed", idsOf(more))
 	}
-	// A retry that waits holds nothing, and goes before the later one once it is due.
+	// A retry that waits does not hold its key. When it is due, it goes before the later delivery.
 	k := ended(first[slices.IndexFunc(first, func(c *store.Stored) bool { return c.ULID == a1.Stored.ULID })], store.Retrying)
 	k.RunAt = time.Now().Add(time.Hour)
 	one.Ends(k)
@@ -229,7 +229,7 @@ func shareSeries(t *testing.T, p *processes) {
 	if len(third) != 1 || third[0].ULID != a3.Stored.ULID {
 		t.Errorf("after the second was discarded, %v is claimed", idsOf(third))
 	}
-	// So does the end of a lease, and of what waits the oldest due is next.
+	// So does the end of a lease. The next to run is the one that is due first.
 	quick := p.open(150 * time.Millisecond)
 	c1, c2 := quick.Store(with(3)), quick.Store(with(3))
 	if got, _ := quick.ClaimUpTo(10); len(got) != 1 || got[0].ULID != c1.Stored.ULID {

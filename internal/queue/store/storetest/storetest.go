@@ -18,7 +18,7 @@ import (
 	"github.com/hubhook/hubhook/internal/queue/store"
 )
 
-// cases is what every engine does the same way.
+// cases are what every engine does the same way.
 var cases = map[string]func(t *testing.T, b *Bench){
 	"content comes back byte for byte":            conformContent,
 	"one with an earlier Webhook-Id is duplicate": conformDedupe,
@@ -34,7 +34,7 @@ var cases = map[string]func(t *testing.T, b *Bench){
 	"percentiles are nearly exact":                conformPercentiles,
 }
 
-// Suite is what every engine must do the same way.
+// Suite runs the cases that every engine must pass.
 type Suite struct {
 	// Open opens the engine under test on what is stored in dir, which is empty at first.
 	Open func(t *testing.T, dir string) store.Engine
@@ -89,8 +89,8 @@ func (b *Bench) Reopen() {
 	b.Engine = b.Suite.Open(b.T, b.Dir)
 }
 
-// Interrupt has what runs be found out as interrupted: when the engine is opened the next time, or, where other processes
-// may have it, when its lease has ended.
+// Interrupt makes the engine notice that what runs was interrupted: by opening the engine again, or, where deliveries are shared,
+// by waiting until the leases have ended.
 func (b *Bench) Interrupt() {
 	b.Helper()
 	b.Reopen()
@@ -107,7 +107,7 @@ func (b *Bench) Backlog(endpoint string) ([]store.Due, error) {
 	return b.Suite.Left(b.Context(), b.Engine, endpoint)
 }
 
-// Start starts a, of those that wait the one that is due first, and says when it was started.
+// Start starts a, which must be due first of those that wait, and returns when it was started.
 func (b *Bench) Start(a *store.Arrival) time.Time {
 	b.Helper()
 	s, ok := b.Engine.(store.Sharing)
