@@ -12,11 +12,9 @@ import (
 	"sync"
 	"testing"
 
-	"github.com/hubhook/hubhook/internal/queue/store/storetest"
-
 	"github.com/hubhook/hubhook/internal/queue/sqlite"
-
 	"github.com/hubhook/hubhook/internal/queue/sqlite/salvage"
+	"github.com/hubhook/hubhook/internal/queue/store/storetest"
 )
 
 // A backup under load has all that was answered before it began, is a database of its own, and stops nothing.

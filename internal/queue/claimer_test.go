@@ -7,11 +7,9 @@ import (
 	"testing"
 	"time"
 
-	"github.com/hubhook/hubhook/internal/testing/pgserver"
-
 	"github.com/hubhook/hubhook/internal/queue/postgres"
-
 	"github.com/hubhook/hubhook/internal/queue/store/storetest"
+	"github.com/hubhook/hubhook/internal/testing/pgserver"
 )
 
 // openShared opens a queue that looks for work only where it has heard of some, so that a test does not end well because it waited.

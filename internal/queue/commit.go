@@ -156,8 +156,8 @@ func (c *committer) lead() {
 	c.through(done)
 }
 
-// commitOnce makes one commit. Its caller has the right to, and holds Queue.mu, which is unlocked while the engine works. The
-// caller then unlocks it and calls through.
+// commitOnce makes one commit. Its caller has the right to, and has locked Queue.mu, which is unlocked while the engine works.
+// The caller then unlocks it and calls through.
 func (c *committer) commitOnce() *commit {
 	all := c.take()
 	c.q.mu.Unlock()

@@ -15,11 +15,9 @@ import (
 	"github.com/hubhook/hubhook/internal/testing/pgserver"
 	"github.com/jackc/pgx/v5"
 
-	"github.com/hubhook/hubhook/internal/queue/sqlite"
-
-	"github.com/hubhook/hubhook/internal/queue/store"
-
 	"github.com/hubhook/hubhook/internal/queue/postgres"
+	"github.com/hubhook/hubhook/internal/queue/sqlite"
+	"github.com/hubhook/hubhook/internal/queue/store"
 )
 
 // million is how many deliveries a database has that counts as full.

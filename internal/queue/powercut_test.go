@@ -17,7 +17,6 @@ import (
 	sqlite3 "modernc.org/sqlite/lib"
 
 	"github.com/hubhook/hubhook/internal/queue/sqlite"
-
 	"github.com/hubhook/hubhook/internal/queue/store/storetest"
 )
 

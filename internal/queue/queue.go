@@ -19,18 +19,15 @@ import (
 	"github.com/gofrs/flock"
 	"github.com/oklog/ulid/v2"
 
-	"github.com/hubhook/hubhook/internal/queue/store"
-
-	"github.com/hubhook/hubhook/internal/queue/store/datadir"
-
 	"github.com/hubhook/hubhook/internal/queue/postgres"
-
 	"github.com/hubhook/hubhook/internal/queue/sqlite"
+	"github.com/hubhook/hubhook/internal/queue/store"
+	"github.com/hubhook/hubhook/internal/queue/store/datadir"
 )
 
 // Config is the settings of a Queue.
 type Config struct {
-	// Dir is the data directory. It holds hubhook.db and hubhook.lock and is made, for this user alone, if it is missing.
+	// Dir is the data directory. It has hubhook.db and hubhook.lock in it, and is made, for this user alone, if it is missing.
 	Dir string
 	// Database is the URL of a PostgreSQL database, postgres://..., in which any number of processes keep their deliveries
 	// together. Default: hubhook.db in Dir, which this process has for itself.

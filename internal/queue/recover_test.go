@@ -21,12 +21,9 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/hubhook/hubhook/internal/queue/sqlite"
-
-	"github.com/hubhook/hubhook/internal/queue/store"
-
-	"github.com/hubhook/hubhook/internal/queue/store/storetest"
-
 	"github.com/hubhook/hubhook/internal/queue/sqlite/salvage"
+	"github.com/hubhook/hubhook/internal/queue/store"
+	"github.com/hubhook/hubhook/internal/queue/store/storetest"
 )
 
 // wreck is a database to be damaged, and what is in it.

@@ -14,9 +14,8 @@ import (
 	"github.com/hubhook/hubhook/internal/testing/pgserver"
 	"github.com/jackc/pgx/v5"
 
-	"github.com/hubhook/hubhook/internal/queue/store/storetest"
-
 	"github.com/hubhook/hubhook/internal/queue/store"
+	"github.com/hubhook/hubhook/internal/queue/store/storetest"
 )
 
 // join opens and starts one of several queues on a database.
