@@ -14,7 +14,7 @@ import (
 	"github.com/hubhook/hubhook/internal/queue/store"
 )
 
-// BenchmarkCommit measures commits of deliveries that run at once, each commit with the ends of the one before.
+// BenchmarkCommit measures commits of deliveries that run at once. Each commit also has the ends of the previous one.
 func BenchmarkCommit(b *testing.B) {
 	header := store.PackHeader(http.Header{"Content-Type": {"application/json"}, "User-Agent": {"hub"}, "Webhook-Id": {"6653a1b2c3d4e5f6a7b8c9d0"}})
 	body := bytes.Repeat([]byte(`{"event":{"action":"update"}} `), 50)

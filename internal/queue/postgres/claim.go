@@ -47,7 +47,7 @@ func (c *claims) Claim(ctx context.Context, wants []store.Want) ([]*store.Stored
 		case rowClaimed:
 			s, err := c.db.stored(r)
 			if err != nil {
-				// Its lease ends, and it is interrupted, until it is dead: nobody can read it.
+				// No process can read this delivery. Its lease ends, which counts as an interruption, and after enough of these it is dead.
 				c.db.cfg.Warn(c.db.failed("read delivery "+ulid.ULID(r.id).String(), err))
 				continue
 			}
@@ -77,17 +77,16 @@ func (c *claims) Claim(ctx context.Context, wants []store.Want) ([]*store.Stored
 	return claimed, left, nil
 }
 
-// claims starts deliveries for this process, and keeps the leases of those that run here.
+// claims starts deliveries in this process, and renews the leases of those that run here.
 type claims struct {
 	db      *database
 	hints   *hints
-	renewed atomic.Int64 // when claims were last renewed, in Unix nanoseconds; 0: the last try failed
-	good    atomic.Int64 // since when that has gone well without a break longer than a lease
+	renewed atomic.Int64 // when leases were last renewed, in Unix nanoseconds; 0 if the last try failed
+	good    atomic.Int64 // since when no gap between renewals was longer than a lease, in Unix nanoseconds
 }
 
-// mayTakeOver reports whether claims that were not renewed are given up for lost: only once this process could have renewed
-// its own for a whole lease, up to now. After the server, or all machines, stood still, the owners first get the time to
-// renew theirs.
+// mayTakeOver reports whether this process may take over claims whose lease has ended. It may once its own renewals have succeeded for a
+// whole lease, up to now. After the server or all machines stalled, the owners thus get time to renew their leases first.
 func (c *claims) mayTakeOver() bool {
 	since, last := time.Unix(0, c.good.Load()), time.Unix(0, c.renewed.Load())
 	return time.Since(last) < c.db.cfg.lease && last.Sub(since) > c.db.cfg.lease
@@ -107,7 +106,7 @@ func (c *claims) Renew(ctx context.Context, claims []store.Lease) ([]store.LostL
 		c.renewed.Store(0)
 		return nil, c.db.failed("renew the claims in the database", err)
 	}
-	now := time.Now().Round(0) // without the monotonic clock, which may stand still when a machine does
+	now := time.Now().Round(0) // without the monotonic clock, which may stop while a machine is suspended
 	if now.Sub(time.Unix(0, c.renewed.Swap(now.UnixNano()))) > c.db.cfg.lease {
 		c.good.Store(now.UnixNano())
 	}
@@ -129,7 +128,7 @@ func (c *claims) Renew(ctx context.Context, claims []store.Lease) ([]store.LostL
 	return gone, nil
 }
 
-// Sweep implements store.Engine. Of processes that do so at the same time, one does it.
+// Sweep implements store.Engine. If several processes sweep at the same time, one of them does the work.
 func (c *claims) Sweep(ctx context.Context, r store.Retention) (more bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, workFor)
 	defer cancel()

@@ -8,13 +8,13 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// clock knows how far the server's clock is ahead of this machine's.
+// clock is how far the server's clock is ahead of this machine's.
 type clock struct {
 	now   func() time.Time
 	ahead atomic.Int64 // nanoseconds
 }
 
-// measure finds out how far the server's clock is ahead.
+// measure asks the server three times, and goes by the quickest answer.
 func (c *clock) measure(ctx context.Context, conn *pgx.Conn) error {
 	best := time.Duration(-1)
 	for range 3 {
@@ -32,8 +32,8 @@ func (c *clock) measure(ctx context.Context, conn *pgx.Conn) error {
 	return nil
 }
 
-// note compares the clocks by an answer that came within the given time. What is known stays as long as the answer does
-// not contradict it: the slower it came the less it tells, and two processes whose clocks wander put deliveries in the wrong order.
+// note compares the clocks by an answer that took the given time. The slower an answer is, the less exact it is. So the known difference
+// stays unless the answer contradicts it. If it changed with each answer, two processes could put deliveries in the wrong order.
 func (c *clock) note(sent time.Time, took time.Duration, there int64) {
 	ahead := time.Duration(there - sent.Add(took/2).UnixNano())
 	if (ahead - c.skew()).Abs() > took/2 {

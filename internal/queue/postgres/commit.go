@@ -16,10 +16,10 @@ import (
 	"github.com/hubhook/hubhook/internal/queue/store"
 )
 
-// keepWebhookFor is how long a Webhook-Id is kept at least, whatever window the endpoint has now.
+// keepWebhookFor is how long a Webhook-Id is kept at least, even if the endpoint's dedupe window is shorter.
 const keepWebhookFor = time.Hour
 
-// commitCall is a batch as commit_1 takes it.
+// commitCall is a batch in the form that commit_1 takes.
 type commitCall struct {
 	number, epoch, lease int64
 	process              int32
@@ -28,22 +28,22 @@ type commitCall struct {
 	discards             []*store.Discard
 	arrivals             []*store.Arrival
 	rounds               int64
-	round                []int64          // of each arrival
-	hash                 []pgtype.UUID    // of each arrival's Webhook-Id
+	round                []int64          // the round of each arrival
+	hash                 []pgtype.UUID    // the Webhook-Id hash of each arrival
 	fresh                []int64          // endpoints that may not be stored yet
-	names                map[int64]string // theirs
+	names                map[int64]string // the names of fresh endpoints
 	webhooks             []webhook
 	bursts               []burstKey
 }
 
-// webhook keeps a Webhook-Id for the first arrival of a batch that has it.
+// webhook is a Webhook-Id to store, for the first arrival of a batch that has it.
 type webhook struct {
 	hash, delivery ulid.ULID
 	until          int64
 }
 
-// commitParams are the parameters of commit_1 by name, each with its value. Together with the signature in 1_commit.sql, which a test
-// compares, they are all that knows of them.
+// commitParams are the parameters of commit_1, each with its name and value. Only this list and the signature in 1_commit.sql name them. A
+// test compares the two.
 var commitParams = []struct {
 	name  string
 	value func(*commitCall) any
@@ -54,21 +54,21 @@ var commitParams = []struct {
 	{"my_batch", func(c *commitCall) any { return c.number }},
 	{"lease_for", func(c *commitCall) any { return c.lease }},
 
-	{"end_id", ofEnds(func(k *store.End) pgtype.UUID { return uuidOf(k.ID) })},
-	{"end_token", ofEnds(func(k *store.End) int64 { return k.Token })},
-	{"end_from", ofEnds(func(k *store.End) int64 { return store.StateNumber(k.From) })},
-	{"end_state", ofEnds(func(k *store.End) int64 { return store.StateNumber(k.To) })},
-	{"end_reason", ofEnds(func(k *store.End) string { return escapeText(k.Reason) })},
-	{"end_failures", ofEnds(func(k *store.End) int64 { return int64(k.Failures) })},
-	{"end_attempts", ofEnds(func(k *store.End) int64 { return int64(k.Attempts) })},
-	{"end_duration", ofEnds(func(k *store.End) int64 { return int64(k.Attempt.Duration) })},
-	{"end_run_at", ofEnds(func(k *store.End) int64 { return nanos(k.RunAt) })},
-	{"end_n", ofEnds(func(k *store.End) int64 { return int64(k.Attempt.N) })},
-	{"end_started", ofEnds(func(k *store.End) int64 { return nanos(k.Attempt.Started) })},
-	{"end_error", ofEnds(func(k *store.End) string { return escapeText(k.Attempt.Error) })},
-	{"end_stack", ofEnds(func(k *store.End) string { return escapeText(k.Attempt.Stack) })},
-	{"end_output", ofEnds(func(k *store.End) []byte { return k.Attempt.Output })},
-	{"end_result", ofEnds(func(k *store.End) []byte { return k.Attempt.Result })},
+	{"end_id", ofEnds(func(end *store.End) pgtype.UUID { return uuidOf(end.ID) })},
+	{"end_token", ofEnds(func(end *store.End) int64 { return end.Token })},
+	{"end_from", ofEnds(func(end *store.End) int64 { return store.StateNumber(end.From) })},
+	{"end_state", ofEnds(func(end *store.End) int64 { return store.StateNumber(end.To) })},
+	{"end_reason", ofEnds(func(end *store.End) string { return escapeText(end.Reason) })},
+	{"end_failures", ofEnds(func(end *store.End) int64 { return int64(end.Failures) })},
+	{"end_attempts", ofEnds(func(end *store.End) int64 { return int64(end.Attempts) })},
+	{"end_duration", ofEnds(func(end *store.End) int64 { return int64(end.Attempt.Duration) })},
+	{"end_run_at", ofEnds(func(end *store.End) int64 { return nanos(end.RunAt) })},
+	{"end_n", ofEnds(func(end *store.End) int64 { return int64(end.Attempt.N) })},
+	{"end_started", ofEnds(func(end *store.End) int64 { return nanos(end.Attempt.Started) })},
+	{"end_error", ofEnds(func(end *store.End) string { return escapeText(end.Attempt.Error) })},
+	{"end_stack", ofEnds(func(end *store.End) string { return escapeText(end.Attempt.Stack) })},
+	{"end_output", ofEnds(func(end *store.End) []byte { return end.Attempt.Output })},
+	{"end_result", ofEnds(func(end *store.End) []byte { return end.Attempt.Result })},
 
 	{"discard_id", ofDiscards(func(d *store.Discard) pgtype.UUID { return uuidOf(d.ID) })},
 	{"discard_reason", ofDiscards(func(d *store.Discard) string { return escapeText(d.Reason) })},
@@ -80,8 +80,8 @@ var commitParams = []struct {
 	{"webhook_hash", ofWebhooks(func(w webhook) pgtype.UUID { return uuidOf(w.hash) })},
 	{"webhook_delivery", ofWebhooks(func(w webhook) pgtype.UUID { return uuidOf(w.delivery) })},
 	{"webhook_until", ofWebhooks(func(w webhook) int64 { return w.until })},
-	{"burst_endpoint", ofBursts(func(k burstKey) int64 { return k.endpoint })},
-	{"burst_key", ofBursts(func(k burstKey) int64 { return k.key })},
+	{"burst_endpoint", ofBursts(func(b burstKey) int64 { return b.endpoint })},
+	{"burst_key", ofBursts(func(b burstKey) int64 { return b.key })},
 
 	{"rounds", func(c *commitCall) any { return c.rounds }},
 	{"arrival_round", func(c *commitCall) any { return c.round }},
@@ -121,7 +121,7 @@ var commitQuery = func() string {
 	return "SELECT * FROM hubhook.commit_1(" + strings.Join(call, ", ") + ")"
 }()
 
-// args are the values of commitParams.
+// args returns the values of commitParams.
 func (c *commitCall) args() []any {
 	args := make([]any, len(commitParams))
 	for i, p := range commitParams {
@@ -142,7 +142,7 @@ func ofArrivals[V any](value func(*store.Arrival) V) func(*commitCall) any {
 	return func(c *commitCall) any { return column(c.arrivals, value) }
 }
 
-// ofBurst is ofArrivals for those with a burst, and 0 for others.
+// ofBurst is ofArrivals for values of an arrival's burst. The value is 0 for an arrival without one.
 func ofBurst(value func(*store.Burst) int64) func(*commitCall) any {
 	return ofArrivals(func(a *store.Arrival) int64 {
 		if a.Burst == nil {
@@ -169,7 +169,7 @@ func webhookKey(endpoint, webhookID string) ulid.ULID {
 	return ulid.ULID(h.Sum(nil)[:16])
 }
 
-// burstKey is a burst's key among those of all endpoints.
+// burstKey identifies a burst among those of all endpoints.
 type burstKey struct{ endpoint, key int64 }
 
 // encode makes a call of commit_1 with the changes of a batch.
@@ -180,10 +180,10 @@ func (cs *commits) encode(b *store.Batch, number int64) *commitCall {
 		round: make([]int64, len(b.Arrivals)), hash: make([]pgtype.UUID, len(b.Arrivals)),
 	}
 	if len(b.Arrivals)+len(b.Discards) == 0 {
-		c.sync = "off" // after a power cut of the server they would merely happen again
+		c.sync = "off" // after a power cut of the server, these deliveries merely run again
 	}
-	for _, k := range b.Ends {
-		k.Lost = false
+	for _, end := range b.Ends {
+		end.Lost = false
 	}
 	for _, d := range b.Discards {
 		d.Before, d.After = "", nil
@@ -227,7 +227,7 @@ func (cs *commits) encode(b *store.Batch, number int64) *commitCall {
 	return c
 }
 
-// column returns one value of each item, as an array that is never NULL.
+// column returns one value of each item. It is never nil, which would be NULL in SQL.
 func column[T, V any](items []T, value func(T) V) []V {
 	vs := make([]V, len(items))
 	for i, item := range items {
@@ -236,7 +236,7 @@ func column[T, V any](items []T, value func(T) V) []V {
 	return vs
 }
 
-// nanos is a time as it is stored, 0 for none.
+// nanos returns t in Unix nanoseconds, 0 for the zero time.
 func nanos(t time.Time) int64 {
 	if t.IsZero() {
 		return 0
@@ -244,7 +244,7 @@ func nanos(t time.Time) int64 {
 	return t.UnixNano()
 }
 
-// apply fills the results of a commit into its batch.
+// apply writes the results of a commit into its batch.
 func (cs *commits) apply(b *store.Batch, c *commitCall, rows []row) {
 	cs.db.names.noteStored(c.names)
 	for i := range rows {

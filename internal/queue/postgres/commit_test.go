@@ -11,8 +11,8 @@ import (
 	"github.com/hubhook/hubhook/internal/queue/store"
 )
 
-// Two processes that meet each other's deliveries in one commit, each its own that ends and a repeat of the other's, don't wait for one
-// another until the server finds that nothing moves any more, which takes it a second.
+// Each of two processes commits the end of its own delivery together with a repeat of the other's. They must not wait for each other until
+// the server detects the deadlock, which takes it a second.
 func TestCommitsDoNotBlockEachOther(t *testing.T) {
 	dir := t.TempDir()
 	var sides [2]*storetest.Bench

@@ -10,12 +10,12 @@ import (
 	"github.com/hubhook/hubhook/internal/queue/store"
 )
 
-// openConns are the network connections to a database, those included that pgx makes to have a query cancelled. Where a server stands still,
-// pgx waits up to 15 s for each of them to end in order; this is how to end them all.
+// openConns are the network connections to a database, including those that pgx opens to cancel a query. If the server stalls, pgx waits up
+// to 15 s for each of them to close in order. cut closes them all at once.
 type openConns struct {
 	mu   sync.Mutex
 	open map[*openConn]struct{}
-	dead bool // by cut
+	dead bool // cut was called
 }
 
 type openConn struct {
@@ -30,7 +30,7 @@ func (c *openConn) Close() error {
 	return c.Conn.Close()
 }
 
-// over returns a dial whose connections are among those that cut ends.
+// over returns a dial function whose connections are added to s.
 func (s *openConns) over(dial pgconn.DialFunc) pgconn.DialFunc {
 	return func(ctx context.Context, network, addr string) (net.Conn, error) {
 		conn, err := dial(ctx, network, addr)
@@ -40,7 +40,7 @@ func (s *openConns) over(dial pgconn.DialFunc) pgconn.DialFunc {
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		if s.dead {
-			_ = conn.Close() // nothing was said on it
+			_ = conn.Close() // nothing was sent on it
 			return nil, store.ErrClosed
 		}
 		c := &openConn{Conn: conn, all: s}
@@ -52,13 +52,13 @@ func (s *openConns) over(dial pgconn.DialFunc) pgconn.DialFunc {
 	}
 }
 
-// cut ends all connections, whatever happens on them, and those that are made after it.
+// cut closes all connections at once. Those that are dialled later fail.
 func (s *openConns) cut() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.dead = true
 	for c := range s.open {
-		_ = c.Conn.Close() // whoever uses it is told
+		_ = c.Conn.Close() // the user of the connection gets the error
 	}
 	clear(s.open)
 }

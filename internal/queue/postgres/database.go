@@ -20,27 +20,27 @@ import (
 	"github.com/hubhook/hubhook/internal/text"
 )
 
-// The versions of PostgreSQL: older ones lack what is used here; newer ones may work, but nobody has tried.
+// Versions of PostgreSQL. Ones before oldestServer lack features that are used here. Others than testedServer are untested.
 const (
 	oldestServer = 13
 	testedServer = 15
 )
 
-// database is the way to the server: its settings, pools of connections, clock, and names of endpoints.
+// database is what all parts of the engine need of the server: its settings, pools of connections, clock and the names of endpoints.
 type database struct {
 	cfg     Config
 	conf    *pgx.ConnConfig
-	hide    *text.Redactor // of the URL and its password, which are never to be shown
+	hide    *text.Redactor // hides the URL and its password
 	readers *pgxpool.Pool  // for queries
-	workers *pgxpool.Pool  // for what must go on however many queries there are
+	workers *pgxpool.Pool  // for claims, renewals, notifications and sweeps, which queries must not delay
 	conns   openConns
-	process int32     // this process's number
-	sync    string    // what synchronous_commit is set to where a commit must survive a power cut; "" to leave it as it is
-	newest  ulid.ULID // when it was opened
+	process int32     // the number of this process
+	sync    string    // synchronous_commit for commits that must survive a power cut; "" leaves the server's setting
+	newest  ulid.ULID // the newest delivery when the database was opened
 	clock   clock
 	names   names
 
-	life  context.Context // of what runs in the background
+	life  context.Context // ends the background work
 	end   context.CancelFunc
 	tasks sync.WaitGroup
 }
@@ -52,11 +52,11 @@ func newDatabase(cfg Config) *database {
 	return d
 }
 
-// configure reads the URL.
+// configure reads the URL and makes the pools of connections.
 func (d *database) configure(given string) error {
 	pool, err := pgxpool.ParseConfig(given)
 	if err != nil {
-		// pgx's own message holds a part of the URL, and so may hold one of the password.
+		// pgx's own message has a part of the URL, and so may have a part of the password.
 		const doing = "read the database's URL: "
 		var file *fs.PathError
 		if errors.As(err, &file) {
@@ -97,7 +97,7 @@ func (d *database) configure(given string) error {
 	return nil
 }
 
-// prepare looks at the server, brings the schema up to date and registers this process.
+// prepare checks the server's settings, migrates the schema, compares the clocks and registers this process.
 func (d *database) prepare(ctx context.Context, conn *pgx.Conn) error {
 	settings := map[string]string{}
 	for _, name := range []string{"server_version_num", "server_encoding", "fsync", "full_page_writes", "synchronous_commit"} {

@@ -12,10 +12,10 @@ import (
 	"github.com/hubhook/hubhook/internal/queue/store"
 )
 
-// databaseError is an error of the database, without anything of its URL.
+// databaseError is an error of the database. Its text has no part of the URL.
 type databaseError struct {
 	text string
-	code string // SQLSTATE; "" where it isn't the server that says so
+	code string // SQLSTATE; "" if the error is not from the server
 	hint string
 }
 
@@ -24,7 +24,7 @@ func (e *databaseError) Error() string { return e.text }
 // Hint returns what to do, "" if there is nothing to say.
 func (e *databaseError) Hint() string { return e.hint }
 
-// failed says what could not be done. The error does not wrap pgx's, which may hold parts of the URL.
+// failed returns an error that says what could not be done, and why. It does not wrap the error of pgx, which may have parts of the URL.
 func (d *database) failed(doing string, err error) error {
 	var own *databaseError
 	if err == nil || errors.As(err, &own) || errors.Is(err, store.ErrClosed) {
@@ -58,8 +58,8 @@ func (d *database) failed(doing string, err error) error {
 	return failed
 }
 
-// connectText says why none of the URL's hosts could be connected to. pgx has a line for each try, and tries a host with sslmode=prefer,
-// the default, with TLS and without: that a server has none is no reason then, and the rest is said once.
+// connectText says why no host of the URL could be reached. The error of pgx has a line for each try. With sslmode=prefer, the default, pgx
+// tries each host with TLS and without. So a refusal of TLS is left out if another try follows, and each reason is given once.
 func connectText(err error) string {
 	tries := strings.Split(strings.ReplaceAll(err.Error(), "ValidateConnect failed: ", ""), "\n")
 	var why []string
@@ -71,7 +71,7 @@ func connectText(err error) string {
 	return strings.Join(why, "; ")
 }
 
-// adviceFor says what to do about an error of the server.
+// adviceFor returns advice on an error by its SQLSTATE.
 func adviceFor(code string) string {
 	switch {
 	case code == "":
@@ -92,7 +92,7 @@ func adviceFor(code string) string {
 	return ""
 }
 
-// Outage implements store.Engine: only errors of the values themselves say that something of a batch can't be stored.
+// Outage implements store.Engine. Only SQLSTATE classes 22, 23 and 54 are errors of a value in the batch; all others are outages.
 func (d *database) Outage(err error) bool {
 	var pe *databaseError
 	if !errors.As(err, &pe) {

@@ -12,7 +12,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(testsWithServer{m}) }
 
-// testsWithServer are all tests, and the end of the server that they share.
+// testsWithServer runs all tests, and then stops the server that they share.
 type testsWithServer struct{ *testing.M }
 
 func (ts testsWithServer) Run() int {

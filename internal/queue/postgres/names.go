@@ -8,11 +8,11 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// names are those of endpoints by the numbers that stand for them.
+// names are the names of endpoints by their hash.
 type names struct {
 	mu     sync.Mutex
 	stored map[int64]string
-	served map[int64]string // those that deliveries were claimed for, whether they are stored or not
+	served map[int64]string // endpoints that this process has claimed deliveries for, stored or not
 }
 
 func (n *names) of(id int64) (name string, ok bool) {
@@ -43,7 +43,7 @@ func (n *names) noteServed(some map[int64]string) {
 	maps.Copy(n.served, some)
 }
 
-// endpointName returns the name of an endpoint, which another process may have been the first to store.
+// endpointName returns the name of an endpoint. It asks the database if another process has stored it.
 func (d *database) endpointName(id int64) string {
 	if name, ok := d.names.of(id); ok {
 		return name

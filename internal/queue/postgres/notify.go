@@ -22,33 +22,33 @@ import (
 
 const (
 	tellEvery     = 100 * time.Millisecond
-	tellIDs       = 250              // in one notification, which may have 8000 bytes
-	tellMost      = 2000             // at a time; with more, others are told to look for themselves
-	pollEvery     = 2 * time.Second  // where notifications do not arrive
-	pollMost      = 1000             // deliveries looked at by one poll
-	aliveEvery    = 30 * time.Second // a quiet connection that listens is tried
-	roundTrip     = 2 * time.Second  // what a notification may take
-	notifyChannel = "hubhook"        // one for the database, as the schema is
-	everyone      = "all"            // in place of the sender: it wants to hear it too
-	aPing         = "ping"           // a notification that only tries the way
+	tellIDs       = 250              // IDs in one notification, which may have 8000 bytes
+	tellMost      = 2000             // IDs at a time; with more, the others look for changes themselves
+	pollEvery     = 2 * time.Second  // how often to look for changes where notifications do not arrive
+	pollMost      = 1000             // unfinished deliveries that a poll watches
+	aliveEvery    = 30 * time.Second // how often to ping a listening connection that hears nothing
+	roundTrip     = 2 * time.Second  // the limit for a notification to arrive
+	notifyChannel = "hubhook"        // one channel for the database, which has one schema hubhook
+	everyone      = "all"            // in place of the sender's number, so that the sender acts on it as well
+	aPing         = "ping"           // in place of the sender's number, to test whether notifications arrive
 )
 
 var notifyQuery = query("notify")
 
-// told is what other processes are to be told.
+// told is what to tell other processes.
 type told struct {
 	ids  map[ulid.ULID]struct{}
-	all  bool // there are too many ids
-	due  bool
-	here bool // this process too: what happened was nothing that its Queue has done
+	all  bool // there are more ids than tellMost
+	due  bool // deliveries are due that no handler here is free for
+	here bool // this process must hear it too, because its Queue did not make the change
 }
 
-// hints tells other processes what changes here, and hears what they tell.
+// hints tells other processes of changes that are made here, and listens to theirs.
 type hints struct {
 	db      *database
 	reads   *reads
-	others  atomic.Int64  // processes that were at work lately, besides this one
-	telling chan struct{} // asks for what is untold to be told
+	others  atomic.Int64  // other processes that were seen in the last 30 s
+	telling chan struct{} // asks the teller to tell untold
 
 	mu     sync.Mutex
 	untold told
@@ -66,7 +66,7 @@ func (h *hints) Tell(changed []ulid.ULID, due bool) {
 	h.note(changed, due, false)
 }
 
-// tellAll tells all processes, this one too.
+// tellAll tells all processes, including this one.
 func (h *hints) tellAll(changed []ulid.ULID) { h.note(changed, true, true) }
 
 func (h *hints) note(changed []ulid.ULID, due, here bool) {
@@ -90,7 +90,7 @@ func (h *hints) note(changed []ulid.ULID, due, here bool) {
 	}
 }
 
-// teller tells what has changed, not too often. Nobody relies on it, so what can't be told is let go.
+// teller sends the notifications, at most every tellEvery. No process relies on them, so a failed one is dropped.
 func (h *hints) teller() {
 	pause := time.NewTimer(tellEvery)
 	defer pause.Stop()
@@ -105,7 +105,7 @@ func (h *hints) teller() {
 		h.untold = told{}
 		h.mu.Unlock()
 		ctx, cancel := context.WithTimeout(h.db.life, workFor)
-		// In a transaction of its own, and on another connection than the one that stores: it would wait for a standby there.
+		// Not on the connection that stores: there the notification would wait for a standby.
 		_, _ = h.db.workers.Exec(ctx, notifyQuery, pgx.NamedArgs{"channel": notifyChannel, "lines": h.lines(t)})
 		cancel()
 		pause.Reset(tellEvery)
@@ -117,7 +117,7 @@ func (h *hints) teller() {
 	}
 }
 
-// lines returns notifications: the sender, whether something is due, and ids.
+// lines returns the text of notifications: the sender, whether deliveries are due, and IDs.
 func (h *hints) lines(t told) []string {
 	from := strconv.Itoa(int(h.db.process))
 	if t.here {
@@ -134,13 +134,13 @@ func (h *hints) lines(t told) []string {
 	return lines
 }
 
-// heard reads a notification. ok is false for one that is not for this process.
+// heard reads a notification. ok is false if this process has nothing to do for it.
 func (h *hints) heard(line string) (ids []ulid.ULID, due, ok bool) {
 	from, rest, _ := strings.Cut(line, " ")
 	switch from {
 	case strconv.Itoa(int(h.db.process)):
 		return nil, false, false
-	case aPing: // another process has begun to listen; until the next renewal nobody else tells of it
+	case aPing: // another process has begun to listen; the next renewal counts it, until then this does
 		h.others.CompareAndSwap(0, 1)
 		return nil, false, false
 	}
@@ -167,7 +167,7 @@ func (h *hints) Follow(ctx context.Context, changed func(ids []ulid.ULID, due bo
 			h.db.cfg.Warn(text.WithHint(fmt.Errorf("listen to the database: %w; changes of other processes are looked for every %v", err, pollEvery),
 				"use a direct connection, or a pooler in session mode, to see them at once"))
 		}
-		// What happened while nobody listened is looked for, and so is what goes on where listening is no use.
+		// Look once for changes that were missed while not listening. If notifications never arrive, go on looking.
 		for {
 			p.look(ctx, h.reads, changed)
 			pause.Reset(pollEvery)
@@ -183,7 +183,7 @@ func (h *hints) Follow(ctx context.Context, changed func(ids []ulid.ULID, due bo
 	}
 }
 
-// listen passes on what other processes tell, until the connection is lost.
+// listen passes on notifications of other processes, until the connection is lost.
 func (h *hints) listen(ctx context.Context, changed func(ids []ulid.ULID, due bool)) error {
 	conn, err := pgx.ConnectConfig(ctx, h.db.conf)
 	if err != nil {
@@ -221,7 +221,7 @@ func (h *hints) listen(ctx context.Context, changed func(ids []ulid.ULID, due bo
 	}
 }
 
-// tryWay finds out whether notifications arrive.
+// tryWay tests whether notifications arrive. The error is errNoNotifications if none does.
 func (h *hints) tryWay(ctx context.Context, conn *pgx.Conn) error {
 	line := fmt.Sprintf("%s %d", aPing, store.NewToken())
 	if _, err := h.db.workers.Exec(ctx, notifyQuery, pgx.NamedArgs{"channel": notifyChannel, "lines": []string{line}}); err != nil {
@@ -243,10 +243,10 @@ func (h *hints) tryWay(ctx context.Context, conn *pgx.Conn) error {
 	}
 }
 
-// poll looks for what other processes have changed.
+// poll looks for changes that other processes made.
 type poll struct {
 	since ulid.ULID
-	open  map[ulid.ULID]store.State // deliveries that were unfinished when they were last looked at
+	open  map[ulid.ULID]store.State // deliveries that were unfinished at the last look, and their states then
 }
 
 func (p *poll) look(ctx context.Context, r *reads, changed func(ids []ulid.ULID, due bool)) {
@@ -257,7 +257,7 @@ func (p *poll) look(ctx context.Context, r *reads, changed func(ids []ulid.ULID,
 		"since": pgtype.UUID{Bytes: p.since, Valid: true}, "open": uuidsOf(slices.Collect(maps.Keys(p.open))), "limit": 2 * pollMost,
 	})
 	if err != nil {
-		return // whatever is wrong is met, and said, where deliveries are stored
+		return // the connection that stores meets the same error, and reports it
 	}
 	var ids []ulid.ULID
 	for _, d := range ds {

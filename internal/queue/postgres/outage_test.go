@@ -36,7 +36,7 @@ func ownServer(t *testing.T) *pgserver.Server {
 	return s
 }
 
-// openBench is a bench on an engine that is closed when the test ends.
+// openBench returns a bench on a new engine. The engine is closed when the test ends.
 func openBench(t *testing.T, url string, cfg Config) (*storetest.Bench, *Engine) {
 	t.Helper()
 	e := openTest(t, url, cfg)
@@ -50,7 +50,7 @@ func openBench(t *testing.T, url string, cfg Config) (*storetest.Bench, *Engine)
 	return b, e
 }
 
-// total is how many deliveries are stored.
+// total returns how many deliveries are stored.
 func total(b *storetest.Bench) (n int64) {
 	b.Helper()
 	counts, err := b.Counts(b.Context())
@@ -63,8 +63,8 @@ func total(b *storetest.Bench) (n int64) {
 	return n
 }
 
-// TestLostConnections has connections end under load: each commit is looked up on the next one, so none fails, none
-// is made twice, and each has its results.
+// TestLostConnections ends connections under load. Each commit is looked up on the next connection, so none fails, none is made twice, and
+// each gets its results.
 func TestLostConnections(t *testing.T) {
 	s := ownServer(t)
 	b, _ := openBench(t, s.URL("d"), Config{tries: 30 * time.Second})
@@ -107,7 +107,7 @@ func TestLostConnections(t *testing.T) {
 	}
 }
 
-// TestServerStandsStill stops the server, and lets it go on: what was answered with an error does not come back by itself.
+// TestServerStandsStill stops the server and lets it resume. Deliveries whose senders got an error are not stored after all.
 func TestServerStandsStill(t *testing.T) {
 	s := ownServer(t)
 	b, e := openBench(t, s.URL("d"), Config{tries: 300 * time.Millisecond, lease: time.Second})
@@ -145,7 +145,7 @@ func TestServerStandsStill(t *testing.T) {
 			t.Errorf("one that was stored is %s", b.State(kept))
 		}
 	}
-	// Nobody may take a claim over until its owner has had the time to renew it.
+	// No process may take over a claim before its owner has had the time to renew it.
 	b.Must(s.Pause())
 	if _, err := e.Renew(t.Context(), nil); err == nil {
 		t.Error("a server that stands still has renewed claims")
@@ -164,8 +164,8 @@ func TestServerStandsStill(t *testing.T) {
 	}
 }
 
-// What a server that stands still was sent it does when it goes on, whatever became of the sender meanwhile: it takes nothing over that its
-// owner had no chance to renew, and an outcome that it stores is not taken for another process's.
+// A stalled server runs queued statements when it resumes, even if their sender is gone. A claim among them takes over nothing that its owner
+// had no chance to renew. An outcome among them is not mistaken for one of another process.
 func TestServerDoesLateWhatItWasSent(t *testing.T) {
 	s := ownServer(t)
 	b, e := openBench(t, s.URL("d"), Config{tries: 300 * time.Millisecond, lease: 2 * time.Second})
@@ -198,7 +198,7 @@ func TestServerDoesLateWhatItWasSent(t *testing.T) {
 	if k.Lost || b.State(ends) != store.Done {
 		t.Errorf("the outcome is lost: %t; the delivery is %s", k.Lost, b.State(ends))
 	}
-	// Those connections have ended once the server has done what came through them.
+	// The server ends those connections once it has run their statements.
 	storetest.Eventually(t, func() bool {
 		var busy int
 		b.Must(e.readers.QueryRow(t.Context(), `SELECT count(*) FROM pg_stat_activity
@@ -216,7 +216,7 @@ func TestServerDoesLateWhatItWasSent(t *testing.T) {
 	}
 }
 
-// What was stored though its sender was told otherwise goes, unless another sender was answered as its duplicate meanwhile.
+// A delivery that was stored although its sender got an error is removed, unless another sender got an answer as its duplicate meanwhile.
 func TestKeepsWhatOthersAreDuplicatesOf(t *testing.T) {
 	b, e := openBench(t, pgserver.Database(t), Config{})
 	named := func(id string) *store.Arrival {
@@ -333,7 +333,7 @@ func TestRights(t *testing.T) {
 	refused("that version of hubhook or a later one")
 }
 
-// TestModes runs what conforms through each way in which pgx may run queries, which poolers may ask for.
+// TestModes runs the conformance suite in each query mode of pgx. Some poolers need a mode other than the default.
 func TestModes(t *testing.T) {
 	for _, mode := range []string{"cache_statement", "exec", "simple_protocol"} {
 		t.Run(mode, func(t *testing.T) {
@@ -344,8 +344,7 @@ func TestModes(t *testing.T) {
 	}
 }
 
-// TestKeepsNoSession looks at what its connections have in the server: nothing that a pooler which gives each
-// transaction another connection would lose.
+// TestKeepsNoSession checks that connections have no state in the server that a pooler in transaction mode would lose.
 func TestKeepsNoSession(t *testing.T) {
 	b, e := openBench(t, pgserver.Database(t), Config{})
 	b.Store(storetest.In(store.Running))
@@ -361,7 +360,7 @@ func TestKeepsNoSession(t *testing.T) {
 	}
 }
 
-// TestStandbyTakesOver kills a primary under load. What was stored is on the standby that has received more.
+// TestStandbyTakesOver kills a primary under load. All stored deliveries are on the standby that has received more.
 func TestStandbyTakesOver(t *testing.T) {
 	if testing.Short() {
 		t.Skip("starts three servers")
@@ -385,7 +384,7 @@ func TestStandbyTakesOver(t *testing.T) {
 	}
 	b, _ := openBench(t, primary.URL("d", standbys["s1"], standbys["s2"]), Config{tries: time.Second})
 
-	// A wait for standbys that is cancelled leaves a commit that can be seen, and would be lost with the primary.
+	// Cancelling the wait for standbys leaves a commit that is visible, but would be lost with the primary.
 	for _, s := range standbys {
 		b.Must(s.Pause())
 	}
@@ -448,7 +447,7 @@ func TestStandbyTakesOver(t *testing.T) {
 	t.Logf("%d were stored before the primary was killed", len(stored))
 }
 
-// TestWarns opens a database on a server that may lose what it has confirmed, and whose clock is elsewhere.
+// TestWarns opens a database on a server that may lose confirmed commits, and whose clock differs.
 func TestWarns(t *testing.T) {
 	s, err := pgserver.Start(t.Context(), "fsync=off", "synchronous_commit=off")
 	pgserver.Need(t, err)
@@ -473,7 +472,7 @@ func TestWarns(t *testing.T) {
 	if got := (e.Skew() + 3*time.Second).Abs(); got > time.Second {
 		t.Errorf("the clock there is ahead by %v, want -3s", e.Skew())
 	}
-	// With synchronous_commit=off the log is written up to a second later, but not with what arrives.
+	// With synchronous_commit=off, the log is flushed up to a second later. For arrivals it must be flushed at once.
 	b.Store(nil)
 	var behind bool
 	b.Must(e.workers.QueryRow(t.Context(), "SELECT pg_current_wal_insert_lsn() <> pg_current_wal_flush_lsn() FROM hubhook.delivery").Scan(&behind))
@@ -482,7 +481,7 @@ func TestWarns(t *testing.T) {
 	}
 }
 
-// TestPoll looks for changes where no notification arrives.
+// TestPoll looks for changes without notifications.
 func TestPoll(t *testing.T) {
 	url := pgserver.Database(t)
 	one, _ := openBench(t, url, Config{})
@@ -514,7 +513,7 @@ func TestPoll(t *testing.T) {
 	}
 }
 
-// TestOpensTogether has several processes meet an empty database: one makes the schema, and all go on.
+// TestOpensTogether opens an empty database in several processes at once. One makes the schema, and all go on.
 func TestOpensTogether(t *testing.T) {
 	url := pgserver.Database(t)
 	var opening sync.WaitGroup

@@ -14,26 +14,26 @@ import (
 
 const (
 	defaultLease   = 10 * time.Second
-	commitFor      = 4 * time.Second // what a commit may take, with all that is done about a lost connection
-	connectFor     = 3 * time.Second // what one try to connect may take
-	workFor        = 4 * time.Second // what claiming, renewing, telling or sweeping may take
-	readFor        = 30 * time.Second
-	farewellFor    = time.Second            // what ending the connections in order may take, all together
-	reconnectFrom  = 100 * time.Millisecond // the pause after the first failed try to connect; it doubles
-	reconnectTo    = 2 * time.Second
-	maxSkew        = time.Second           // between the clocks, before it is said
-	collisionPause = 50 * time.Millisecond // at most, before a commit that met another process's is made again
+	commitFor      = 4 * time.Second        // the limit for a commit, including new connections and tries
+	connectFor     = 3 * time.Second        // the limit for one try to connect
+	workFor        = 4 * time.Second        // the limit for a claim, a renewal, a notification or a sweep
+	readFor        = 30 * time.Second       // the limit for a query
+	farewellFor    = time.Second            // the limit for closing all connections in order
+	reconnectFrom  = 100 * time.Millisecond // the pause after the first failed try to connect; it doubles with each
+	reconnectTo    = 2 * time.Second        // the longest such pause
+	maxSkew        = time.Second            // the difference of the clocks from which on Open warns
+	collisionPause = 50 * time.Millisecond  // the longest pause before a commit that collided is tried again
 )
 
-// Config says how an Engine is to be.
+// Config configures an Engine.
 type Config struct {
-	// Warn is told what went wrong in the background. It must neither block nor call the Engine.
+	// Warn is called with each error of background work. It must neither block nor call the Engine.
 	Warn func(error)
-	// Now is this machine's clock. Default time.Now.
+	// Now is the clock of this machine. Default time.Now.
 	Now func() time.Time
 
 	lease time.Duration // 0 for defaultLease
-	tries time.Duration // what a commit may take; 0 for commitFor
+	tries time.Duration // the limit for a commit; 0 for commitFor
 }
 
 var (
@@ -41,11 +41,10 @@ var (
 	_ store.Sharing = (*Engine)(nil)
 )
 
-// Engine is the engine on a PostgreSQL database that any number of processes share.
+// Engine keeps deliveries in a PostgreSQL database, which any number of processes may share.
 //
-// One connection stores. All changes of a batch are one call of a function, so that a commit is one round trip whatever is in it. No
-// connection but the one that listens has state beyond its transactions, so that all of it works through a pooler that gives each
-// transaction another connection.
+// One connection of each process stores batches. A batch is one call of a function, so a commit takes one round trip. Only the connection
+// that listens has state beyond a transaction. So everything else works through a pooler that gives each transaction another connection.
 type Engine struct {
 	*database
 	*commits
@@ -54,7 +53,7 @@ type Engine struct {
 	*reads
 }
 
-// Open connects to the database at url, brings its schema up to date, and begins to take part in its work.
+// Open connects to the database at url, migrates its schema and registers this process.
 func Open(ctx context.Context, url string, cfg Config) (_ *Engine, err error) {
 	if cfg.lease == 0 {
 		cfg.lease = defaultLease
@@ -95,7 +94,7 @@ func Open(ctx context.Context, url string, cfg Config) (_ *Engine, err error) {
 	return e, nil
 }
 
-// join looks at the server, brings the schema up to date and registers this process.
+// join prepares the database and counts the other processes.
 func (e *Engine) join(ctx context.Context, conn *pgx.Conn) error {
 	if err := e.prepare(ctx, conn); err != nil {
 		return err
@@ -160,7 +159,7 @@ func (e *Engine) Close() error {
 	e.commits.mu.Unlock()
 	if w != nil {
 		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
-		// Others need not wait for hints from here any more. Without this they find out by themselves.
+		// Other processes then no longer count this one. Should this fail, they stop counting it after 30 s.
 		_, _ = w.conn.Exec(ctx, query("deregister"), pgx.NamedArgs{"process": e.process})
 		cancel()
 		err = e.closeConn(w.conn)

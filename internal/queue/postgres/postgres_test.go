@@ -19,7 +19,7 @@ import (
 	"github.com/hubhook/hubhook/internal/queue/store/storetest"
 )
 
-// databaseOf returns the URL of the database that belongs to a directory, a new one if there is none.
+// databaseOf returns the URL of the database for a directory. It makes a new database at the first call.
 func databaseOf(t *testing.T, dir string) string {
 	t.Helper()
 	file := filepath.Join(dir, "database")
@@ -46,7 +46,7 @@ func openTest(t *testing.T, url string, cfg Config) *Engine {
 	return e
 }
 
-// backlogOf is what SQLite's engine has to read back at a start. No process needs it of a database that it shares.
+// backlogOf returns the backlog of an endpoint. On SQLite a process reads it when it starts; on a shared database no process needs it.
 func backlogOf(ctx context.Context, e *Engine, endpoint string) ([]store.Due, error) {
 	rows, err := e.readers.Query(ctx, `SELECT u.id, u.run_at, d.attempts, d.failures, d.interruptions, u.state = 2, u.serial
 		FROM hubhook.unfinished u JOIN hubhook.delivery d ON d.id = u.id
@@ -79,7 +79,7 @@ func TestSharing(t *testing.T) {
 	})
 }
 
-// What was claimed is one of an endpoint that this process serves: its name is known without asking the server, which may be gone by then.
+// A claimed delivery belongs to an endpoint that this process serves. So its name is known without a query; the server may be gone by then.
 func TestClaimKnowsItsEndpoints(t *testing.T) {
 	url := pgserver.Database(t)
 	one, two := openTest(t, url, Config{}), openTest(t, url, Config{})

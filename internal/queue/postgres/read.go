@@ -24,12 +24,12 @@ var (
 // reads answers queries.
 type reads struct{ db *database }
 
-// reading bounds a query for which the caller may wait for ever.
+// reading limits the time of a query, because ctx may have no deadline.
 func (rd *reads) reading(ctx context.Context) (context.Context, context.CancelFunc) {
 	return context.WithTimeout(ctx, readFor)
 }
 
-// queryDeliveries runs a query for a delivery's columns.
+// queryDeliveries runs a query that selects the columns of deliveries.
 func (rd *reads) queryDeliveries(ctx context.Context, doing, sql string, args ...any) ([]store.Delivery, error) {
 	ctx, cancel := rd.reading(ctx)
 	defer cancel()
@@ -139,7 +139,7 @@ func (rd *reads) List(ctx context.Context, f store.Filter) ([]store.Delivery, st
 
 // where returns the tables and conditions of a filter.
 func (rd *reads) where(f store.Filter) (from string, where []string, args []any) {
-	// and adds a condition, in which each ? stands for the next value.
+	// and adds a condition. Each ? in it stands for the next value.
 	and := func(cond string, values ...any) {
 		for _, v := range values {
 			args = append(args, v)
@@ -165,7 +165,7 @@ func (rd *reads) where(f store.Filter) (from string, where []string, args []any)
 		and("d.unusual = ?::smallint", state)
 	}
 	if f.State != "" {
-		// Spares a search through all.
+		// Avoids a search through all deliveries if none is in that state.
 		cond, values := "EXISTS (SELECT FROM hubhook.tally t WHERE t.state = ?::smallint HAVING sum(t.n) > 0)", []any{store.StateNumber(f.State)}
 		if f.Endpoint != "" {
 			cond, values = strings.Replace(cond, " HAVING", " AND t.endpoint = ? HAVING", 1), append(values, store.Hash(f.Endpoint))
@@ -188,7 +188,7 @@ func (rd *reads) where(f store.Filter) (from string, where []string, args []any)
 		}
 	}
 	if !f.Since.IsZero() {
-		// An id is never behind the clock, so it bounds the search; it may be ahead after the clock was set back.
+		// An ID is never older than the time of receipt, so it bounds the search. It may be newer, after the clock was set back.
 		var first ulid.ULID
 		if first.SetTime(uint64(max(0, f.Since.UnixMilli()))) == nil {
 			and("d.id >= ?", pgtype.UUID{Bytes: first, Valid: true})
@@ -216,9 +216,9 @@ func (rd *reads) where(f store.Filter) (from string, where []string, args []any)
 	return from, where, args
 }
 
-// idPart returns a condition for ids that have a part, and its values. An id is 26 digits of 5 bits, of which the first two do
-// not count. Looking at the bits of each place where a digit begins is slow, so it is done only for ids that have those
-// bytes of the part which are whole, wherever it may begin.
+// idPart returns a condition for IDs that contain a part, and its values. An ID is 26 digits of 5 bits each; the first two bits are always
+// 0. Comparing bits at each digit is exact, but slow. So the condition first looks for the whole bytes that the part has at each possible
+// digit, and compares bits only in IDs that have them.
 func idPart(part string) (cond string, values []any) {
 	var bits string
 	for _, digit := range strings.ToUpper(part) {
@@ -293,5 +293,5 @@ func (rd *reads) Get(ctx context.Context, id ulid.ULID) (*store.Record, error) {
 	return r, nil
 }
 
-// errNoNotifications says that LISTEN does not work.
+// errNoNotifications says that notifications do not arrive.
 var errNoNotifications = errors.New("no notification arrives; a pooler in transaction mode may be in between")

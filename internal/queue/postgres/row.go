@@ -12,7 +12,7 @@ import (
 	"github.com/hubhook/hubhook/internal/queue/store"
 )
 
-// Why the functions of the schema return a row. The numbers are those of migrations that have been made, and stay.
+// Kinds of rows that the functions of the schema return. Databases have these numbers in their functions, so they never change.
 const (
 	// Of commit_1.
 	rowLost      = 1
@@ -33,14 +33,14 @@ const (
 	rowProcess = 21
 )
 
-// rowReasons are those numbers by their names in SQL.
-var rowReasons = map[string]int{
+// rowKinds are these numbers by their names in SQL, such as {row.lost}.
+var rowKinds = map[string]int{
 	"lost": rowLost, "discarded": rowDiscarded, "first": rowFirst, "merged": rowMerged, "burst": rowBurst, "behind": rowBehind,
 	"claimed": rowClaimed, "endpoint": rowEndpoint, "remaining": rowRemaining, "taken": rowTaken, "suspects": rowSuspects, "oldest": rowOldest,
 	"gone": rowGone, "process": rowProcess,
 }
 
-// row is a row_1 of the schema.
+// row is a row of the type row_1.
 type row struct {
 	kind, place, at                                                                   zeronull.Int8
 	id                                                                                zeronull.UUID
@@ -71,7 +71,7 @@ type querier interface {
 	Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error)
 }
 
-// queryRows returns what a query for row_1 does.
+// queryRows returns the rows of a query for row_1.
 func queryRows(ctx context.Context, q querier, sql string, args ...any) ([]row, error) {
 	rows, err := q.Query(ctx, sql, args...)
 	if err != nil {
@@ -89,7 +89,7 @@ func queryRows(ctx context.Context, q querier, sql string, args ...any) ([]row, 
 	return all, rows.Err()
 }
 
-// delivery makes a Delivery of a row.
+// delivery makes a Delivery from a row.
 func (db *database) delivery(r *row) store.Delivery {
 	str := func(s zeronull.Text) string { return unescapeText(string(s)) }
 	d := store.Delivery{
@@ -111,7 +111,7 @@ func (db *database) delivery(r *row) store.Delivery {
 	return d
 }
 
-// narrow makes a stored delivery of a row without content.
+// narrow makes a Stored from a row without content.
 func (db *database) narrow(r *row) *store.Stored {
 	s := &store.Stored{
 		Delivery: db.delivery(r), ULID: ulid.ULID(r.id), Failures: int(r.failures), Interruptions: int(r.interruptions),
@@ -126,7 +126,7 @@ func (db *database) narrow(r *row) *store.Stored {
 	return s
 }
 
-// stored makes a stored delivery of a row with content.
+// stored makes a Stored from a row with content.
 func (db *database) stored(r *row) (_ *store.Stored, err error) {
 	s := db.narrow(r)
 	if s.Header, err = store.UnpackHeader(r.header); err != nil {

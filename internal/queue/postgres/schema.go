@@ -9,17 +9,17 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// migration brings the schema from one version to the next.
+// migration takes the schema from one version to the next.
 type migration struct {
 	files []string // in sql/schema, in this order
-	// reader is the least version that a process must know to work with the schema after this step. Processes of the version before
-	// go on beside those that migrate, so a step adds and keeps what they use. A function has the version that made it in its name,
-	// and goes with the step that raises reader beyond the last version that calls it.
+	// reader is the least version that a process must know to use the schema after this step. Processes of the previous version go on
+	// beside the one that migrates. So a step keeps what they use, and only adds to it. The name of a function ends in the version that
+	// made it. The step that raises reader beyond the last version that calls a function drops it.
 	reader int
 }
 
-// migrations are those steps; hubhook.version says how many have been made. What is here stays as it is: a change of the schema is a new
-// entry at the end, with files of its own.
+// migrations are the steps of the schema. hubhook.version says how many were applied. Existing entries and their SQL never change: a change
+// of the schema is a new entry at the end, with its own files.
 var migrations = []migration{{
 	files:  []string{"1_tables", "1_row", "1_now", "1_series", "1_commit", "1_claim", "1_renew", "1_connect", "1_sweep"},
 	reader: 1,
@@ -33,7 +33,7 @@ func (m migration) sql() string {
 	return all.String()
 }
 
-// migrate brings the schema up to date. Of processes that do so at the same time, one does it.
+// migrate applies the missing migrations. If several processes do so at the same time, one goes first and the others find it done.
 func (d *database) migrate(ctx context.Context, conn *pgx.Conn) error {
 	return pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) error {
 		if _, err := tx.Exec(ctx, "SELECT pg_advisory_xact_lock(7524361420211914090)"); err != nil {

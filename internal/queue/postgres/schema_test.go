@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// A parameter of commit_1 that the call lacks would be an error of each commit, and one that it has too many as well.
+// A parameter of commit_1 that is missing in the call, or one too many, would make each commit fail.
 func TestCommitPassesTheParametersThatItsFunctionHas(t *testing.T) {
 	dir := t.TempDir()
 	e := openTest(t, databaseOf(t, dir), Config{})
@@ -30,7 +30,7 @@ func TestCommitPassesTheParametersThatItsFunctionHas(t *testing.T) {
 	}
 }
 
-// What a file's SQL says of states, rows and columns must have been put in, and each file must be used.
+// All placeholders of each file must be replaced, and each file must be used.
 func TestSQLFilesAreComplete(t *testing.T) {
 	read := 0
 	for _, dir := range []string{"sql", "sql/schema"} {

@@ -6,7 +6,7 @@ import (
 	"unicode/utf8"
 )
 
-// escapeText returns s as PostgreSQL can store it. It refuses NUL and what is not UTF-8; such bytes become \xHH, and a
+// escapeText returns s in a form that PostgreSQL can store. PostgreSQL refuses NUL and invalid UTF-8. Such bytes become \xHH, and a
 // backslash becomes two.
 func escapeText(s string) string {
 	if utf8.ValidString(s) && !strings.ContainsAny(s, "\\\x00") {

@@ -23,17 +23,17 @@ var (
 	resultsQuery  = query("results")
 )
 
-// writer is the connection that stores.
+// writer is the connection that stores batches.
 type writer struct {
 	conn   *pgx.Conn
 	epoch  int64 // tells its commits from those of earlier connections
-	stored int64 // number of the last batch that an earlier connection has stored
-	// warned is set when the server warned of something. It does so where a commit did not wait for its standby to the end:
-	// the commit is done and can be seen, but would be lost with the server.
+	stored int64 // number of the last batch that an earlier connection stored
+	// warned is set by a warning of the server. The server warns when a commit was interrupted while it waited for its standby. Such a
+	// commit is visible, but would be lost with the server.
 	warned bool
 }
 
-// commits stores batches, and keeps the connection for that.
+// commits stores batches, and keeps a connection for that.
 type commits struct {
 	db *database
 
@@ -41,10 +41,10 @@ type commits struct {
 	writer    *writer             // nil while there is no connection
 	down      error               // why there is none
 	found     chan struct{}       // closed when there is one again
-	seek      chan struct{}       // asks for one
+	seek      chan struct{}       // asks keepWriter for one
 	batch     int64               // number of the last batch
-	unsure    map[ulid.ULID]int64 // arrivals, with their tokens, of a commit without an answer
-	forgotten map[ulid.ULID]int64 // those of them that must not come back
+	unsure    map[ulid.ULID]int64 // tokens of arrivals that may be stored: their commit had no answer
+	forgotten map[ulid.ULID]int64 // those of them that fence has to remove
 }
 
 func newCommits(db *database) *commits {
@@ -53,8 +53,8 @@ func newCommits(db *database) *commits {
 	}
 }
 
-// connectWriter makes a connection that stores. What an earlier one may still be storing is waited for or refused, so that
-// from then on it is known what became of it.
+// connectWriter opens a connection that stores. The server waits for a commit of an earlier connection, or refuses it. From then on its
+// outcome is known.
 func (cs *commits) connectWriter(ctx context.Context) (_ *writer, err error) {
 	ctx, cancel := context.WithTimeout(ctx, 2*connectFor)
 	defer cancel()
@@ -74,8 +74,8 @@ func (cs *commits) connectWriter(ctx context.Context) (_ *writer, err error) {
 	return w, nil
 }
 
-// fence keeps earlier connections of this process from storing, and takes back arrivals that were answered with an error.
-// When it returns, all that can be seen on the server is where a commit must be.
+// fence keeps earlier connections of this process from storing, and removes arrivals whose senders got an error. When it returns, all that is
+// visible on the server is also as safe as a commit must be: on disk, and on a standby if the server has one to wait for.
 func (cs *commits) fence(ctx context.Context, w *writer) error {
 	cs.mu.Lock()
 	forgotten := maps.Clone(cs.forgotten)
@@ -115,7 +115,7 @@ func (cs *commits) keepWriter() {
 		for wait := reconnectFrom; ; wait = min(2*wait, reconnectTo) {
 			w, err := cs.connectWriter(cs.db.life)
 			if err == nil {
-				cs.db.readers.Reset() // they may still be at a server that was left
+				cs.db.readers.Reset() // their connections may lead to the previous server
 				cs.db.workers.Reset()
 				cs.mu.Lock()
 				cs.writer, cs.down = w, nil
@@ -139,11 +139,11 @@ func (cs *commits) keepWriter() {
 	}
 }
 
-// giveUp lets go of a connection because of err, and has a new one made.
+// giveUp closes a connection because of err, and asks for a new one.
 func (cs *commits) giveUp(w *writer, err error) {
 	ended, cancel := context.WithCancel(context.Background())
 	cancel()
-	_ = w.conn.Close(ended) // without a farewell, for which the server may keep us waiting
+	_ = w.conn.Close(ended) // at once: a stalled server would not answer a farewell
 	cs.mu.Lock()
 	defer cs.mu.Unlock()
 	if cs.writer != w {
@@ -154,7 +154,7 @@ func (cs *commits) giveUp(w *writer, err error) {
 	cs.seek <- struct{}{} // has room: keepWriter has taken the last one before it set cs.writer
 }
 
-// takeWriter returns the connection that stores, or at once why there is none.
+// takeWriter returns the connection that stores, or the reason why there is none. It does not wait.
 func (cs *commits) takeWriter() (*writer, error) {
 	cs.mu.Lock()
 	defer cs.mu.Unlock()
@@ -175,8 +175,8 @@ func (cs *commits) awaitWriter(ctx context.Context) (*writer, error) {
 	}
 }
 
-// Commit implements store.Engine. A commit whose answer was lost is looked up on the next connection, and made again if it is not
-// there; the number of its batch tells.
+// Commit implements store.Engine. If the answer of a commit is lost, Commit asks the next connection for the number of the last batch. It
+// commits again if that is an earlier batch.
 func (cs *commits) Commit(b *store.Batch) error {
 	if b.Empty() {
 		return nil
@@ -237,11 +237,11 @@ func (cs *commits) Commit(b *store.Batch) error {
 	}
 }
 
-// isCollision reports whether a commit failed because another process's had what it wanted: 55P03 where it did not wait for
-// that, 40P01 where both waited.
+// isCollision reports whether a commit failed because another process had locked a row that it needs. The codes are 55P03 (it did not wait
+// for the lock), 40P01 (deadlock) and 40001 (serialization failure).
 func isCollision(code string) bool { return code == "55P03" || code == "40P01" || code == "40001" }
 
-// pauseAfter lets the commit go first that this process's one has collided with. It is false when there is no time left.
+// pauseAfter waits, so that the other process's commit can end first. It returns false if ctx ended before.
 func (cs *commits) pauseAfter(ctx context.Context, tries int) bool {
 	most := min(time.Millisecond<<min(tries, 6), collisionPause)
 	pause := time.NewTimer(time.Millisecond + rand.N(most))
@@ -254,7 +254,7 @@ func (cs *commits) pauseAfter(ctx context.Context, tries int) bool {
 	}
 }
 
-// try makes a commit, and sees to it that it is where a commit must be.
+// try commits once. After a warning it also fences, which makes sure that the commit is safe.
 func (cs *commits) try(ctx context.Context, w *writer, c *commitCall) ([]row, error) {
 	w.warned = false
 	c.epoch = w.epoch
@@ -265,23 +265,23 @@ func (cs *commits) try(ctx context.Context, w *writer, c *commitCall) ([]row, er
 	return rows, err
 }
 
-// findEnds looks for outcomes whose claims are gone because a commit that was given up has stored them after all: a server that
-// stands still does so when it goes on.
+// findEnds looks for outcomes that an earlier commit of this process has stored, though it had no answer: a stalled server runs such a commit
+// when it resumes. Their claims are gone, but the outcomes are not lost.
 func (cs *commits) findEnds(ctx context.Context, w *writer, ends []*store.End) {
 	var lost []*store.End
-	for _, k := range ends {
-		if k.Lost && k.Attempt.N > 0 {
-			lost = append(lost, k)
+	for _, end := range ends {
+		if end.Lost && end.Attempt.N > 0 {
+			lost = append(lost, end)
 		}
 	}
 	if lost == nil {
 		return
 	}
 	rows, err := w.conn.Query(ctx, findEndsQuery, pgx.NamedArgs{
-		"ids":       column(lost, func(k *store.End) pgtype.UUID { return uuidOf(k.ID) }),
-		"numbers":   column(lost, func(k *store.End) int64 { return int64(k.Attempt.N) }),
-		"started":   column(lost, func(k *store.End) int64 { return nanos(k.Attempt.Started) }),
-		"durations": column(lost, func(k *store.End) int64 { return int64(k.Attempt.Duration) }),
+		"ids":       column(lost, func(end *store.End) pgtype.UUID { return uuidOf(end.ID) }),
+		"numbers":   column(lost, func(end *store.End) int64 { return int64(end.Attempt.N) }),
+		"started":   column(lost, func(end *store.End) int64 { return nanos(end.Attempt.Started) }),
+		"durations": column(lost, func(end *store.End) int64 { return int64(end.Attempt.Duration) }),
 	})
 	var places []int64
 	if err == nil {
@@ -296,12 +296,12 @@ func (cs *commits) findEnds(ctx context.Context, w *writer, ends []*store.End) {
 	}
 }
 
-// results returns what the last commit returned.
+// results returns the results of this process's last commit, which the server keeps.
 func (cs *commits) results(ctx context.Context, w *writer) ([]row, error) {
 	return queryRows(ctx, w.conn, resultsQuery, pgx.NamedArgs{"process": cs.db.process})
 }
 
-// Forget implements store.Engine. Only what a commit without an answer took along may be stored all the same.
+// Forget implements store.Engine. Only arrivals of a commit without an answer may be stored although it failed.
 func (cs *commits) Forget(ids []ulid.ULID) {
 	cs.mu.Lock()
 	defer cs.mu.Unlock()

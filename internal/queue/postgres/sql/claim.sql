@@ -1,5 +1,5 @@
--- A stalled server runs queued statements when it resumes, before any owner can renew its lease. So a claim that comes late takes
--- nothing over.
+-- A stalled server runs queued statements when it resumes, before any owner can renew its lease. So a claim that runs late takes over
+-- nothing.
 SELECT * FROM hubhook.claim_1(
 	my_process => @process,
 	take_over => @take_over AND hubhook.now_1() < @take_over_until,

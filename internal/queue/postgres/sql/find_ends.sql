@@ -1,4 +1,4 @@
--- The time that an attempt took, in nanoseconds, tells it from another process's.
+-- Start and duration, in nanoseconds, tell an attempt from one of another process.
 SELECT e.place FROM unnest(@ids::uuid[], @numbers::bigint[], @started::bigint[], @durations::bigint[])
 	WITH ORDINALITY AS e (id, n, started, duration, place)
 WHERE EXISTS (SELECT FROM hubhook.delivery d WHERE d.id = e.id AND d.state <> {running} AND d.started = e.started AND d.duration = e.duration)

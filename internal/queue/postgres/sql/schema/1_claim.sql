@@ -1,5 +1,5 @@
--- claim_1 makes deliveries whose lease has ended wait or dead, and then starts what is due of some endpoints. It never waits for a lock
--- that someone else has.
+-- claim_1 first takes over deliveries whose lease has ended: they become waiting, or dead. Then it starts due deliveries of the wanted
+-- endpoints. It skips rows that another process has locked, so it never waits.
 CREATE FUNCTION hubhook.claim_1(
 	my_process integer, take_over boolean, alone_after integer, dead_after integer, died text, interrupted text,
 	want_endpoint bigint[], want_n bigint[], want_suspects boolean[], first_token bigint, lease_for bigint

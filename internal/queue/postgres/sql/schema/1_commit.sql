@@ -1,7 +1,7 @@
 -- commit_1 makes the changes of a batch: ends, discards, arrivals. Arrivals that share a Webhook-Id or a burst key come in rounds, so
--- that each statement meets a key at most once. All keys are locked in order before.
+-- that each statement meets a key at most once. Before that, all keys are locked, in order.
 --
--- Its plans serve any number of rows, so searches through whole tables are ruled out: while a table is young, they look cheap.
+-- Its plans are made once and serve tables of any size. In a small table a scan of all rows looks cheap, so such scans are switched off.
 CREATE FUNCTION hubhook.commit_1(
 	sync text, my_process integer, my_epoch bigint, my_batch bigint, lease_for bigint,
 	end_id uuid[], end_token bigint[], end_from bigint[], end_state bigint[], end_reason text[], end_failures bigint[],

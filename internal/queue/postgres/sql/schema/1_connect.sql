@@ -1,6 +1,6 @@
--- connect_1 makes the calling connection the only one that may store for its process, and takes back the given arrivals of an
--- earlier one whose commit's answer was lost. Nothing is taken back that someone has begun to rely on: what others were
--- merged into or answered as duplicates of, and what another process has started.
+-- connect_1 makes the calling connection the only one that may store for its process. It also removes the given arrivals: the answer of
+-- their commit was lost on an earlier connection. It keeps an arrival that something relies on already: another delivery was merged into
+-- it or answered as its duplicate, or another process has started it.
 CREATE FUNCTION hubhook.connect_1(sync text, my_process integer, ids uuid[], tokens bigint[]) RETURNS TABLE (epoch bigint, batch bigint) LANGUAGE plpgsql
 SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET jit = off SET plan_cache_mode = force_generic_plan AS $$
 #variable_conflict use_column

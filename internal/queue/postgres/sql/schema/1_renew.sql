@@ -1,4 +1,4 @@
--- renew_1 extends the leases of claims by name, and returns those that are gone.
+-- renew_1 extends the leases of the given claims, and returns the claims that are gone.
 CREATE FUNCTION hubhook.renew_1(my_process integer, ids uuid[], tokens bigint[], lease_for bigint) RETURNS SETOF hubhook.row_1 LANGUAGE plpgsql
 SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET jit = off SET plan_cache_mode = force_generic_plan AS $$
 #variable_conflict use_column

@@ -1,4 +1,4 @@
--- What functions return: a delivery, as far as it is known, and what it is returned for.
+-- row_1 is a row that functions return: its kind, and a delivery with the columns that this kind needs.
 CREATE TYPE hubhook.row_1 AS (
 	kind bigint, place bigint, at bigint,
 	id uuid, endpoint bigint, state smallint, received bigint, attempts integer, failures integer, interruptions integer,
@@ -7,7 +7,7 @@ CREATE TYPE hubhook.row_1 AS (
 	burst uuid, token bigint, serial bigint, merged uuid[], header bytea, body bytea, encoding smallint
 );
 
--- rows_1 returns deliveries, each for a reason: what was done, the place of the change that did it, and a number.
+-- rows_1 returns deliveries as rows: each with its kind, the place of its change in the batch, and a number.
 CREATE FUNCTION hubhook.rows_1(kinds bigint[], places bigint[], ids uuid[], ats bigint[]) RETURNS SETOF hubhook.row_1 LANGUAGE sql STABLE AS $$
 	SELECT r.kind, r.place, r.at,
 		r.id, d.endpoint, d.state, d.received, d.attempts, d.failures, d.interruptions,

@@ -1,4 +1,4 @@
--- series_1 brings the rows of serial keys up to date, after what happened to deliveries with them. It locks them in order.
+-- series_1 updates the rows of serial keys after deliveries with these keys have changed. It locks the rows in order.
 CREATE FUNCTION hubhook.series_1(endpoints bigint[], keys bigint[]) RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
 	INSERT INTO hubhook.series AS s (endpoint, key, held, suspect)

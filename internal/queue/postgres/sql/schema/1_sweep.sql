@@ -1,5 +1,5 @@
--- sweep_1 removes up to max_rows deliveries that need not be kept, and some of what else nobody needs any more. It returns how
--- many deliveries it has removed, and -1 if another process is at it.
+-- sweep_1 removes up to max_rows deliveries that need not be kept, and some rows of other tables that are not needed any more. It returns
+-- how many deliveries it has removed, or -1 if another process is sweeping.
 CREATE FUNCTION hubhook.sweep_1(my_process integer, before uuid, keep_count bigint, max_rows bigint) RETURNS bigint LANGUAGE plpgsql
 SET jit = off AS $$
 #variable_conflict use_column

@@ -1,9 +1,9 @@
--- Deliveries are narrow rows, since lists read them by the thousand. No index has a column that changes when a delivery runs and
--- succeeds: such an update stays within its page and touches no index. What must be found by its state is in the table unfinished,
--- which is as small as the work that is left.
+-- Lists read deliveries by the thousand, so their rows are narrow. No index has a column that changes when a delivery runs and succeeds.
+-- Such an update stays within its page and touches no index. Unfinished deliveries are found in a table of their own, which is as small as
+-- the backlog.
 --
--- Times are Unix nanoseconds of this server's clock. Numbers that stand for texts are hashes. A text that PostgreSQL would refuse is
--- escaped.
+-- Times are Unix nanoseconds of this server's clock. An endpoint and a key are the hashes of their text. Text that PostgreSQL would refuse
+-- is escaped.
 
 CREATE TABLE hubhook.endpoint (id bigint PRIMARY KEY, name text NOT NULL);
 
@@ -14,12 +14,12 @@ CREATE TABLE hubhook.delivery (
 	started       bigint,
 	duration      bigint,
 	run_at        bigint, -- while it is retrying
-	token         bigint, -- of the claim that ran when it was discarded
+	token         bigint, -- the claim that was running when it was discarded
 	replay_of     uuid,
 	merged_into   uuid,
 	burst         uuid, -- the first delivery of its burst
 	state         smallint NOT NULL,
-	unusual       smallint, -- the state, from dead on
+	unusual       smallint, -- the state, if it is dead or one after it; otherwise NULL
 	synthetic     boolean NOT NULL,
 	attempts      integer NOT NULL,
 	failures      integer NOT NULL DEFAULT 0,
@@ -37,7 +37,7 @@ CREATE INDEX delivery_unusual ON hubhook.delivery (unusual, id) WHERE unusual IS
 CREATE INDEX delivery_burst ON hubhook.delivery (burst) WHERE burst IS NOT NULL;
 
 CREATE TABLE hubhook.content (id uuid PRIMARY KEY, header bytea, body bytea, encoding smallint NOT NULL);
--- Large bodies come compressed.
+-- Large bodies are compressed already.
 ALTER TABLE hubhook.content ALTER COLUMN header SET STORAGE EXTERNAL, ALTER COLUMN body SET STORAGE EXTERNAL;
 
 CREATE TABLE hubhook.attempt (
@@ -52,7 +52,7 @@ CREATE TABLE hubhook.attempt (
 	PRIMARY KEY (delivery, n)
 );
 
--- What is still to be done. serial is 0 for none; lease ends a claim that nobody renews.
+-- Deliveries that are not finished. serial is 0 without a serial key. lease is when a claim ends unless its owner renews it.
 CREATE TABLE hubhook.unfinished (
 	id       uuid PRIMARY KEY,
 	endpoint bigint NOT NULL,
@@ -73,14 +73,14 @@ CREATE INDEX unfinished_suspect ON hubhook.unfinished (endpoint, run_at) WHERE s
 CREATE INDEX unfinished_lease ON hubhook.unfinished (lease) WHERE state = {running};
 CREATE INDEX unfinished_burst ON hubhook.unfinished (burst) WHERE burst IS NOT NULL;
 
--- One row for each serial key: whether one with it runs, and the first of those that wait, so that finding work takes as
--- long with one waiting delivery for each key as with all of them for one.
+-- One row for each serial key: whether a delivery with it runs, and when the first that waits is due. So finding work takes as long with
+-- a thousand deliveries of one key as with one delivery of each of a thousand keys.
 CREATE TABLE hubhook.series (
 	endpoint bigint NOT NULL,
 	key      bigint NOT NULL,
 	held     boolean NOT NULL,
 	suspect  boolean NOT NULL,
-	run_at   bigint, -- NULL: none waits
+	run_at   bigint, -- NULL if none waits
 	PRIMARY KEY (endpoint, key)
 ) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_threshold = 1000);
 CREATE INDEX series_due ON hubhook.series (endpoint, suspect, run_at) WHERE NOT held AND run_at IS NOT NULL;
@@ -92,17 +92,16 @@ CREATE TABLE hubhook.burst (
 	key      bigint NOT NULL,
 	last     uuid,
 	burst    uuid,
-	received bigint, -- when the burst's first one was
+	received bigint, -- when the first delivery of the burst was received
 	PRIMARY KEY (endpoint, key)
 ) WITH (fillfactor = 70);
 
--- The delivery that one with the same Webhook-Id is a duplicate of, by a hash of endpoint and Webhook-Id. It is kept apart
--- and for as long as it may be needed: an index over all deliveries' would be written at random pages.
+-- The delivery that later ones with the same Webhook-Id are duplicates of, by a hash of endpoint and Webhook-Id. A row stays only as long as
+-- it may be needed. An index over the Webhook-Ids of all deliveries would write random pages.
 CREATE TABLE hubhook.webhook (hash uuid PRIMARY KEY, delivery uuid NOT NULL, keep bigint NOT NULL);
 CREATE INDEX webhook_keep ON hubhook.webhook (keep);
 
--- How many deliveries there are, as the sum over slots. Each process writes to slots of its own, so that none waits for
--- another one's commit.
+-- The number of deliveries is the sum over slots. Each process writes its own slots, so none waits for the commit of another.
 CREATE TABLE hubhook.tally (
 	endpoint bigint NOT NULL,
 	state    smallint NOT NULL,
@@ -113,8 +112,8 @@ CREATE TABLE hubhook.tally (
 
 CREATE TABLE hubhook.process (id integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY, seen bigint NOT NULL) WITH (fillfactor = 30);
 
--- What a process last stored. epoch grows with each of its connections that stores: a commit of an earlier one that is
--- still under way somewhere is waited for, or refused. The arrays are what the batch's commit returned.
+-- The last batch of each process. Each new connection that stores raises epoch. It waits for a commit of an earlier connection that is
+-- still running, and commits with an earlier epoch are refused. The arrays are the results of the batch.
 CREATE TABLE hubhook.writer (
 	process integer PRIMARY KEY,
 	epoch   bigint NOT NULL,
