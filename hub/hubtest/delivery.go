@@ -13,16 +13,16 @@ import (
 	"time"
 )
 
-// maxAnswer is how much of an answer's body an [Attempt] keeps, in bytes.
+// maxAnswer bounds the part of an answer's body that an [Attempt] keeps, in bytes.
 const maxAnswer = 16 << 10
 
 // Delivery is one event on its way to a webhook.
 type Delivery struct {
 	// ID is the header Webhook-Id of all its attempts.
 	ID string
-	// WebhookID is the ID of the webhook that it is for.
+	// WebhookID is the ID of its webhook.
 	WebhookID string
-	// Body is what is posted.
+	// Body is the posted body.
 	Body []byte
 
 	hub   *Hub
@@ -37,11 +37,11 @@ type Delivery struct {
 type State string
 
 const (
-	// Pending: it is being posted, or waits for that.
+	// Pending: the delivery is being posted, or waits for its next attempt.
 	Pending State = "pending"
-	// Delivered: it was answered with a 2xx.
+	// Delivered: the delivery was answered with a 2xx.
 	Delivered State = "delivered"
-	// GivenUp: its attempts were used up, its webhook was suspended or the Hub closed.
+	// GivenUp: the attempts were used up, the webhook was suspended or the Hub was closed.
 	GivenUp State = "given up"
 )
 
@@ -51,23 +51,23 @@ type Attempt struct {
 	DeliveryID string
 	// Number counts the attempts of the delivery from 1, replays included.
 	Number int
-	// Replay says that [Hub.Replay] made it.
+	// Replay is true if [Hub.Replay] made the attempt.
 	Replay bool
-	// URL is where it went.
+	// URL is the URL that was posted to.
 	URL string
-	// Started and Ended are the moments before the request and after its answer.
+	// Started and Ended are the times just before the request and just after its answer.
 	Started, Ended time.Time
-	// Status is the answer's, 0 where there was none.
+	// Status is the answer's status, 0 without an answer.
 	Status int
 	// Header has the answer's headers.
 	Header http.Header
 	// Body is the beginning of the answer's body, 16 KiB at most.
 	Body []byte
-	// Err is why there was no answer, or no whole one. It never has the URL in it.
+	// Err says why there was no complete answer. It never contains the URL.
 	Err error
 }
 
-// Succeeded reports whether the Hub has seen a 2xx, which is all that it asks for.
+// Succeeded reports whether the answer was a 2xx. The Hub asks for nothing else.
 func (a Attempt) Succeeded() bool { return a.Status/100 == 2 }
 
 // String describes the attempt in a line.
@@ -82,8 +82,8 @@ func (a Attempt) String() string {
 	return text
 }
 
-// Send makes an event happen that a webhook is told of: it is posted at once, and again after each failure as [Options].Retry says.
-// Send does not wait for that. An event of a suspended webhook is never posted: it is given up from the start.
+// Send begins a delivery of an event to a webhook: the Hub posts it at once, and again after each failure as [Options].Retry says.
+// Send does not wait for that. If the webhook is suspended, the delivery is given up at once and never posted.
 func (h *Hub) Send(webhookID string, body []byte) (*Delivery, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -108,7 +108,7 @@ func (h *Hub) Send(webhookID string, body []byte) (*Delivery, error) {
 	return d, nil
 }
 
-// deliver posts the delivery until that succeeds or is of no more use.
+// deliver posts the delivery until an attempt succeeds or the delivery is given up.
 func (d *Delivery) deliver(suspended <-chan struct{}) State {
 	for failures := 0; ; {
 		select {
@@ -153,9 +153,9 @@ func (d *Delivery) end(s State) {
 	close(d.ended)
 }
 
-// Replay posts a delivery once more, whatever has become of it, as the Hub's Replay button does: with the same Webhook-Id, to the
-// webhook's current URL. It waits for the answer. A replay is not retried and counts neither for nor against the webhook; both are
-// unknown of the real Hub.
+// Replay posts a delivery once more, whatever its state, as the Hub's Replay button does: with the same Webhook-Id, to the webhook's
+// current URL. It waits for the answer. A replay is not retried, and its outcome does not count towards the webhook's suspension. How the
+// real Hub handles these two is unknown.
 func (h *Hub) Replay(ctx context.Context, d *Delivery) (Attempt, error) {
 	h.mu.Lock()
 	if h.closed {
@@ -188,7 +188,7 @@ func (d *Delivery) post(ctx context.Context, replay bool) Attempt {
 	h.attempts = append(h.attempts, a)
 	r := h.webhooks[d.WebhookID]
 	switch {
-	case replay || ctx.Err() != nil: // an attempt that Close has cut says nothing of the webhook
+	case replay || ctx.Err() != nil: // an attempt that Close has cut does not count for the webhook
 	case a.Succeeded():
 		r.failures = 0
 	default:
@@ -226,7 +226,7 @@ func (d *Delivery) request(ctx context.Context, w Webhook, a *Attempt) error {
 	return nil
 }
 
-// withoutURL takes the URL out of an error of net/http: a secret may be in its query.
+// withoutURL removes the URL from an error of net/http, because the URL's query may hold a secret.
 func withoutURL(err error) error {
 	var of *url.Error
 	if errors.As(err, &of) {
@@ -235,21 +235,21 @@ func withoutURL(err error) error {
 	return fmt.Errorf("post the delivery: %w", err)
 }
 
-// State is how far the delivery has come.
+// State returns the delivery's state.
 func (d *Delivery) State() State {
 	d.hub.mu.Lock()
 	defer d.hub.mu.Unlock()
 	return d.state
 }
 
-// Attempts are those of the delivery that have ended, oldest first.
+// Attempts returns the delivery's ended attempts, oldest first.
 func (d *Delivery) Attempts() []Attempt {
 	d.hub.mu.Lock()
 	defer d.hub.mu.Unlock()
 	return slices.Clone(d.attempts)
 }
 
-// Wait waits until the delivery is delivered or given up, and returns which of the two. Its error is the context's.
+// Wait waits until the delivery is delivered or given up, and returns that state. It fails only if ctx ends first.
 func (d *Delivery) Wait(ctx context.Context) (State, error) {
 	select {
 	case <-d.ended:

@@ -20,7 +20,7 @@ import (
 
 const secret = "s3cret of the webhook"
 
-// receiver is the other side: it writes down what it gets, and answers as told.
+// receiver receives the webhooks: it records the requests, and answers as told.
 type receiver struct {
 	answer http.HandlerFunc // nil: 200
 
@@ -67,7 +67,7 @@ func (r *receiver) waits() []time.Duration {
 	return waits
 }
 
-// serve puts r behind a client that needs no network, so that time in a synctest bubble can pass.
+// serve returns a client that reaches r without a network, so that time in a synctest bubble can pass.
 func serve(t *testing.T, r *receiver) *http.Client {
 	t.Helper()
 	l := &pipeListener{conns: make(chan net.Conn), closed: make(chan struct{})}
@@ -153,7 +153,7 @@ func wantState(t *testing.T, d *hubtest.Delivery, want hubtest.State) {
 	}
 }
 
-// Over real connections: what is on the request, and what the log has of the answer.
+// Over real connections: the request as it arrives, and the answer in the log.
 func TestARequestAndItsAnswer(t *testing.T) {
 	r := &receiver{answer: func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Hubhook-Delivery", "the one")
@@ -248,7 +248,7 @@ func TestBackoffStopsGrowing(t *testing.T) {
 	}
 }
 
-// What counts as a failure, each followed by a success.
+// Each kind of failure, followed by a success.
 func TestWhatFails(t *testing.T) {
 	cut := func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }
 	never := func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }
@@ -300,7 +300,7 @@ func TestWhatFails(t *testing.T) {
 	}
 }
 
-// Suspension stops everything that waits; a success in between sets the count back.
+// Suspension stops all waiting deliveries; a success in between resets the count.
 func TestSuspension(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := &receiver{answer: status(500)}
@@ -403,7 +403,7 @@ func TestNoMoreInFlightThanAllowed(t *testing.T) {
 	})
 }
 
-// Close waits for nothing but its own goroutines: what is in flight is cut, what waits is given up.
+// Close waits only for the Hub's goroutines: it cuts requests in flight and gives up waiting deliveries.
 func TestClose(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := &receiver{answer: func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }}

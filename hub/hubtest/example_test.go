@@ -10,7 +10,7 @@ import (
 	"github.com/hubhook/hubhook/hub/hubtest"
 )
 
-// A receiver that is out of order at first gets the delivery again, under the same Webhook-Id.
+// A receiver that fails at first gets the delivery again, under the same Webhook-Id.
 func Example() {
 	broken := true
 	receiver := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

@@ -1,5 +1,5 @@
-// Package hubtest has a stand-in for the Hugging Face Hub, for tests of whatever receives its webhooks. So far it has the half that
-// delivers: a [Hub] posts events to webhooks as the real one does, and keeps a log of how that went.
+// Package hubtest has a stand-in for the Hugging Face Hub, for tests of programs that receive its webhooks. So far it only delivers: a
+// [Hub] posts events to webhooks as the real one does, and keeps a log of its attempts.
 //
 //	hub := hubtest.New(hubtest.Options{Retry: hubtest.Backoff(10*time.Millisecond, time.Second, 20)})
 //	defer hub.Close()
@@ -9,19 +9,19 @@
 //	// ...
 //	state, err := delivery.Wait(ctx) // Delivered, or GivenUp
 //
-// What it does, and how that is known of the real Hub:
+// It behaves as follows; the source of each rule about the real Hub is in parentheses:
 //
 //   - A delivery is a POST of JSON. The webhook's secret is sent as it is in X-Webhook-Secret; nothing is signed (the Hub's documentation).
 //   - The header Webhook-Id is unique to a delivery and the same on its retries and its replays (the Hub's documentation).
 //   - Any 2xx is a success. Everything else, a connection that fails included, is retried with backoff and counts towards the suspension
-//     of the webhook (the Hub's documentation). How often, after which waits and when it suspends is unknown: [Options] set it.
-//   - An answer is waited for for 30 s (a member of the Hub's staff, in 2024; one of its courses says 10 s).
-//   - Redirects are not followed, so that one is a failure. Unknown of the Hub; the cautious reading.
-//   - A replay goes to the webhook's current URL with its current secret (the Hub's documentation). That a retry does too is assumed.
-//   - Nothing holds deliveries in order (the Hub's documentation).
+//     of the webhook (the Hub's documentation). The number of retries, their waits and the limit for suspension are unknown: [Options] set them.
+//   - An attempt without an answer for 30 s fails (a member of the Hub's staff, in 2024; one of its courses says 10 s).
+//   - A redirect is a failure: it is not followed. The real Hub's behaviour is unknown; this is the cautious choice.
+//   - A replay goes to the webhook's current URL with its current secret (the Hub's documentation). A retry does too (an assumption).
+//   - Deliveries have no order (the Hub's documentation).
 //
-// The documentation's limit of 1,000 triggers a day for each webhook is left out: what the Hub does beyond it is unknown, and tests want
-// load.
+// The documentation's limit of 1,000 triggers a day for each webhook is left out. The Hub's behaviour beyond the limit is unknown, and
+// tests need load.
 package hubtest
 
 import (
@@ -37,22 +37,22 @@ import (
 	"time"
 )
 
-// Options say how a Hub delivers. The zero value is as close to the real one as is known.
+// Options say how a Hub delivers. The zero value is as close to the real Hub as its known behaviour allows.
 type Options struct {
-	// Client sends the requests. Its Timeout and CheckRedirect do not count. Nil: a client of the Hub's own.
+	// Client sends the requests. Its Timeout and CheckRedirect are ignored. Nil: a client of the Hub's own.
 	Client *http.Client
 	// Timeout is how long an attempt may take, from the connection to the end of the answer. 0: 30 s.
 	Timeout time.Duration
-	// Retry says how long a delivery waits that has failed so many times (from 1), and whether it is tried again at all.
+	// Retry returns the wait after so many failures (from 1), and whether to try again at all.
 	// Nil: Backoff(time.Second, 5*time.Minute, 10).
 	Retry func(failures int) (wait time.Duration, again bool)
-	// SuspendAfter is after how many failed attempts without a success in between a webhook is suspended. 0: never.
+	// SuspendAfter is the number of failed attempts in a row that suspend a webhook. 0: never.
 	SuspendAfter int
-	// InFlight bounds the requests under way; what is due beyond it waits. 0: 64.
+	// InFlight bounds the requests in flight; attempts beyond it wait. 0: 64.
 	InFlight int
 }
 
-// Backoff is a value for [Options].Retry: waits that begin with first and double up to longest, and so many attempts in all.
+// Backoff returns a value for [Options].Retry: waits begin with first and double up to longest, for so many attempts in all.
 func Backoff(first, longest time.Duration, attempts int) func(failures int) (time.Duration, bool) {
 	return func(failures int) (time.Duration, bool) {
 		if failures >= attempts {
@@ -69,13 +69,13 @@ func Backoff(first, longest time.Duration, attempts int) func(failures int) (tim
 	}
 }
 
-// Webhook is a registration: where events are posted to, and with which secret.
+// Webhook is a registration: the URL that events are posted to, and the secret.
 type Webhook struct {
-	// ID is 24 hexadecimal digits, as in the Hub's examples. [Hub.Create] makes one up where it is empty.
+	// ID has 24 hexadecimal digits, as in the Hub's examples. If it is empty, [Hub.Create] makes one.
 	ID string
-	// URL is called as it stands, with http or https; a secret may be in its query instead.
+	// URL is an http or https URL, used unchanged. Its query may hold the secret instead.
 	URL string
-	// Secret is sent in X-Webhook-Secret; ASCII only, as the Hub's documentation asks for. Empty: the header is left out.
+	// Secret is sent in X-Webhook-Secret. It must be ASCII, as the Hub's documentation asks. Empty: the header is left out.
 	Secret string
 }
 
@@ -96,7 +96,7 @@ func (w Webhook) check() error {
 type Hub struct {
 	options Options
 	client  *http.Client
-	own     *http.Transport // nil where the client was given
+	own     *http.Transport // nil if Options has a client
 
 	open    context.Context // until Close
 	close   context.CancelFunc
@@ -110,11 +110,11 @@ type Hub struct {
 	attempts   []Attempt
 }
 
-// registration is a webhook with what the Hub knows of it.
+// registration is a webhook with the Hub's record of it.
 type registration struct {
 	Webhook
 	failures  int           // since the last success
-	suspended chan struct{} // closed when it is
+	suspended chan struct{} // closed when the webhook is suspended
 }
 
 func (r *registration) isSuspended() bool {
@@ -126,7 +126,7 @@ func (r *registration) isSuspended() bool {
 	}
 }
 
-// New starts a Hub without webhooks. It has to be closed.
+// New starts a Hub without webhooks. The caller has to close it.
 func New(options Options) *Hub {
 	h := &Hub{options: options, webhooks: make(map[string]*registration)}
 	if h.options.Timeout <= 0 {
@@ -153,8 +153,7 @@ func New(options Options) *Hub {
 	return h
 }
 
-// Close cuts the requests in flight, gives up what was not delivered and waits until nothing of the Hub runs any more. What was logged
-// stays.
+// Close cuts the requests in flight, gives up pending deliveries and waits until all of the Hub's goroutines have ended. The log stays.
 func (h *Hub) Close() {
 	h.mu.Lock()
 	h.closed = true
@@ -166,7 +165,7 @@ func (h *Hub) Close() {
 	}
 }
 
-// Create registers a webhook and returns its ID. It fails where the URL, the secret or an ID that is taken is no good.
+// Create registers a webhook and returns its ID. It fails if the URL or the secret is invalid, or the ID is taken.
 func (h *Hub) Create(w Webhook) (id string, err error) {
 	if w.ID == "" {
 		w.ID = objectID()
@@ -183,7 +182,7 @@ func (h *Hub) Create(w Webhook) (id string, err error) {
 	return w.ID, nil
 }
 
-// Update replaces URL and secret of the webhook with w's ID. Deliveries that wait for their next attempt use the new ones.
+// Update replaces the URL and the secret of the webhook with w's ID. Deliveries that wait for their next attempt use the new ones.
 func (h *Hub) Update(w Webhook) error {
 	if err := w.check(); err != nil {
 		return fmt.Errorf("update webhook %s: %w", w.ID, err)
@@ -209,8 +208,7 @@ func (h *Hub) Webhook(id string) (Webhook, error) {
 	return r.Webhook, nil
 }
 
-// Suspended reports whether a webhook was suspended for its failures. The Hub then sends nothing to it, whatever happens, until
-// [Hub.Enable].
+// Suspended reports whether a webhook is suspended for its failures. Until [Hub.Enable] the Hub then sends nothing to it but replays.
 func (h *Hub) Suspended(id string) (bool, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -221,8 +219,8 @@ func (h *Hub) Suspended(id string) (bool, error) {
 	return r.isSuspended(), nil
 }
 
-// Enable ends a webhook's suspension and forgets its failures, as the button in the Hub's settings does. What was given up meanwhile
-// is not sent any more but by [Hub.Replay].
+// Enable ends a webhook's suspension and forgets its failures, as the button in the Hub's settings does. Deliveries that were given up
+// stay so; only [Hub.Replay] sends them again.
 func (h *Hub) Enable(id string) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -237,7 +235,7 @@ func (h *Hub) Enable(id string) error {
 	return nil
 }
 
-// lookUp needs the lock.
+// lookUp is called with the lock held.
 func (h *Hub) lookUp(id string) (*registration, error) {
 	if r := h.webhooks[id]; r != nil {
 		return r, nil
@@ -245,21 +243,21 @@ func (h *Hub) lookUp(id string) (*registration, error) {
 	return nil, fmt.Errorf("there is none with the ID %q", id)
 }
 
-// Attempts are all attempts of the Hub that have ended, in the order in which they did.
+// Attempts returns all ended attempts of the Hub, in the order of their ends.
 func (h *Hub) Attempts() []Attempt {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return slices.Clone(h.attempts)
 }
 
-// Deliveries are all that were sent, in the order of [Hub.Send].
+// Deliveries returns all deliveries, in the order of [Hub.Send].
 func (h *Hub) Deliveries() []*Delivery {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return slices.Clone(h.deliveries)
 }
 
-// Wait waits until every delivery that was sent before is delivered or given up. Its error is the context's.
+// Wait waits until every delivery so far is delivered or given up. It fails only if ctx ends first.
 func (h *Hub) Wait(ctx context.Context) error {
 	deliveries := h.Deliveries()
 	for n, d := range deliveries {
@@ -270,7 +268,7 @@ func (h *Hub) Wait(ctx context.Context) error {
 	return nil
 }
 
-// objectID makes an ID like those that the Hub's examples have for webhooks.
+// objectID makes an ID like those of webhooks in the Hub's examples.
 func objectID() string {
 	var b [12]byte
 	rand.Read(b[:]) // never fails

@@ -14,7 +14,7 @@ import (
 	"time"
 )
 
-// authority is a certificate authority that signs a certificate for whatever name a client asks for.
+// authority is a certificate authority that signs a certificate for any name that a client asks for.
 type authority struct {
 	pem  []byte
 	cert *x509.Certificate
@@ -56,7 +56,7 @@ func newAuthority() (*authority, error) {
 	}, nil
 }
 
-// config is for a TLS server that has every name.
+// config is for a TLS server that has a certificate for every name.
 func (a *authority) config() *tls.Config {
 	return &tls.Config{
 		MinVersion: tls.VersionTLS12,
@@ -66,7 +66,7 @@ func (a *authority) config() *tls.Config {
 	}
 }
 
-// certificate is for name and loopback.
+// certificate returns a certificate for name and loopback.
 func (a *authority) certificate(name string) (*tls.Certificate, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()

@@ -8,13 +8,13 @@ import (
 	"time"
 )
 
-// staleAfter is when the edge gives a session up whose agent it cannot hear any more.
+// staleAfter is how long the edge keeps the session of an agent that it no longer hears.
 const staleAfter = 10 * time.Second
 
-// BlackHole makes all bytes between the edge and its agents vanish, both ways, while the connections stay up: a NAT that has
-// forgotten them, a network that was left. New connections come up and vanish, too. Turned off, new connections work again; those that
-// were in the hole stay dead, and the edge holds their endpoints until their agent comes back (a stranger gets ERR_NGROK_334 or 108) or
-// 10 s after the agent has closed the connection.
+// BlackHole drops all bytes between the edge and its agents, both ways, while the connections stay up, as when a NAT has forgotten them
+// or the machine has left the network. New connections come up, and their bytes vanish too. After it is turned off, new connections work
+// again, and the old ones stay dead. The edge keeps a dead connection's endpoints until its agent comes back, or for 10 s after the agent
+// has closed the connection. Meanwhile another agent gets ERR_NGROK_334 or 108.
 func (e *Edge) BlackHole(on bool) {
 	e.set(func(f *faults) { f.blackHole = on })
 	if !on {

@@ -10,7 +10,7 @@ import (
 // errCut ends a body that a fault cuts.
 var errCut = errors.New("cut by the edge")
 
-// cut ends the public connection without a goodbye of TLS: what was sent so far arrives, and then there is an end too early.
+// cut ends the public connection without TLS's close message: the client gets the bytes so far and then an unexpected end.
 func (w *publicWay) cut() {
 	if secured, ok := w.conn.(*tls.Conn); ok {
 		secured.NetConn().Close()
@@ -19,7 +19,7 @@ func (w *publicWay) cut() {
 	w.conn.Close()
 }
 
-// cutRequest is out, or a writer that cuts there what is written to it.
+// cutRequest returns out, or a writer to out that cuts a request's body.
 func (e *Edge) cutRequest(out io.Writer) io.Writer {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -56,7 +56,7 @@ func (e *Edge) takeCut(of func(*faults) *cuts) bool {
 	return of(&e.faults).take()
 }
 
-// answerCut finds the place in an answer where to cut it.
+// answerCut finds the place where an answer is to be cut.
 type answerCut struct {
 	edge   *Edge
 	left   int64
@@ -65,7 +65,7 @@ type answerCut struct {
 	spared bool
 }
 
-// cutAnswer returns nil where no answer is to be cut.
+// cutAnswer returns nil if no answer is to be cut.
 func (e *Edge) cutAnswer() *answerCut {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -75,7 +75,7 @@ func (e *Edge) cutAnswer() *answerCut {
 	return &answerCut{edge: e, left: e.faults.answers.after}
 }
 
-// passes is how many of the answer's next bytes reach the client. Fewer than all say that the answer is cut.
+// passes returns how many of the answer's next bytes reach the client. If they are not all, the answer is cut.
 func (c *answerCut) passes(b []byte) int {
 	if c == nil || c.spared {
 		return len(b)
@@ -96,7 +96,7 @@ func (c *answerCut) passes(b []byte) int {
 	return len(b) - len(body) + int(c.left)
 }
 
-// bodyInHead is what of the bytes so far comes after the headers of the answer.
+// bodyInHead returns the bytes so far that come after the answer's headers.
 func (c *answerCut) bodyInHead() []byte {
 	for {
 		head, rest, complete := bytes.Cut(c.head, []byte("\r\n\r\n"))
@@ -111,7 +111,7 @@ func (c *answerCut) bodyInHead() []byte {
 	}
 }
 
-// interim reports whether the head is that of an answer like 100 Continue, which another one follows.
+// interim reports whether another answer follows this head, as after 100 Continue.
 func interim(head []byte) bool {
 	status := bytes.TrimPrefix(head, []byte("HTTP/1.1 "))
 	return len(status) < len(head) && bytes.HasPrefix(status, []byte("1")) && !bytes.HasPrefix(status, []byte("101"))

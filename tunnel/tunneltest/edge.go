@@ -20,19 +20,19 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// DefaultToken is the one that an edge without Options.Tokens takes.
+// DefaultToken is the token that an edge without Options.Tokens accepts.
 const DefaultToken = "2abcDEFghiJKLmnoPQRstuVWXyz_1TestTokenOfTheEdge"
 
-// DefaultDomain is what an edge without Options.Domain assigns. Its last label is reserved for tests, so that a look-up of it reaches no one.
+// DefaultDomain is the domain that an edge without Options.Domain assigns. Its last label is reserved for tests, so that no DNS server knows it.
 const DefaultDomain = "stand-in-edge.ngrok-free.test"
 
-// Options say what an Edge is like. The zero value takes DefaultToken, assigns DefaultDomain and honours any other domain.
+// Options set up an Edge. The zero value accepts DefaultToken, assigns DefaultDomain and grants any other domain.
 type Options struct {
 	// Tokens are the authtokens that are valid. Nil: DefaultToken alone.
 	Tokens []string
 	// Domain is assigned to an endpoint that asks for no URL, as a free account gets its one stable domain. Empty: DefaultDomain.
 	Domain string
-	// Domains are those that an endpoint may ask for besides Domain; any other is refused with ERR_NGROK_319. Nil: any may.
+	// Domains are the domains that an endpoint may ask for besides Domain; any other is refused with ERR_NGROK_319. Nil: any domain.
 	Domains []string
 	// MaxSessions is how many agents may be connected at once; one more is refused with ERR_NGROK_108. 0: no limit.
 	MaxSessions int
@@ -52,7 +52,7 @@ type Edge struct {
 
 	mu       sync.Mutex
 	closed   bool
-	conns    map[net.Conn]struct{} // everything to be closed with the edge
+	conns    map[net.Conn]struct{} // the connections to close with the edge
 	sessions map[*session]struct{}
 	bound    map[string]*endpoint // by public host
 	assigned map[string]bool      // the tokens of endpoints that asked for no URL
@@ -62,7 +62,7 @@ type Edge struct {
 	changed  chan struct{} // closed and replaced when sessions or endpoints change
 }
 
-// NewEdge starts an edge that ends with the test, and fails the test where it cannot.
+// NewEdge starts an edge that ends with the test. If it can't, the test fails.
 func NewEdge(t testing.TB, options Options) *Edge {
 	t.Helper()
 	e, err := StartEdge(options)
@@ -77,7 +77,7 @@ func NewEdge(t testing.TB, options Options) *Edge {
 	return e
 }
 
-// StartEdge starts an edge for a program that is not a test. It has to be closed.
+// StartEdge starts an edge for a program that is not a test. The caller has to close it.
 func StartEdge(options Options) (*Edge, error) {
 	if options.Tokens == nil {
 		options.Tokens = []string{DefaultToken}
@@ -171,7 +171,7 @@ func (e *Edge) untrack(conn net.Conn) {
 	conn.Close()
 }
 
-// Close ends the edge and all that is connected to it.
+// Close ends the edge and all its connections.
 func (e *Edge) Close() error {
 	e.mu.Lock()
 	e.closed = true
@@ -205,15 +205,15 @@ func (e *Edge) CAFile() string { return filepath.Join(e.dir, "ca.pem") }
 // CAs is the same for [golang.ngrok.com/ngrok/v2.WithAgentConnectCAs].
 func (e *Edge) CAs() *x509.CertPool { return e.pool }
 
-// Domain is what the edge assigns to an endpoint that asks for no URL.
+// Domain is the domain that the edge assigns to an endpoint that asks for no URL.
 func (e *Edge) Domain() string {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	return e.domain
 }
 
-// WriteConfig writes an ngrok.yml of version 3 with which ngrok's clients connect to this edge, and makes the folders on the way to
-// it. An empty token is left out.
+// WriteConfig writes an ngrok.yml of version 3 that leads ngrok's clients to this edge. It makes the file's folders. An empty token is
+// left out.
 func (e *Edge) WriteConfig(path, token string) error {
 	type agent struct {
 		Authtoken  string `yaml:"authtoken,omitempty"`
@@ -236,17 +236,17 @@ func (e *Edge) WriteConfig(path, token string) error {
 	return nil
 }
 
-// PublicAddr is the host:port of the public side without TLS. It finds the endpoint by the Host header; where that is an address of
-// this machine, the only endpoint gets the request. What arrives there says X-Forwarded-Proto as the endpoint's URL does, so that a
-// test may leave TLS out.
+// PublicAddr is the host:port of the public side without TLS. The edge finds the endpoint by the Host header. If the host is an address
+// of this machine, the only endpoint gets the request. X-Forwarded-Proto has the scheme of the endpoint's URL, so that a test may do
+// without TLS.
 func (e *Edge) PublicAddr() string { return e.public.Addr().String() }
 
-// PublicTLSAddr is PublicAddr with TLS, HTTP/1.1 alone. Its certificate, signed by the authority of CAFile, has whatever name a
-// client asks for.
+// PublicTLSAddr is PublicAddr with TLS, HTTP/1.1 alone. Its certificate has any name that a client asks for, and is signed by the
+// authority of CAFile.
 func (e *Edge) PublicTLSAddr() string { return e.publicTLS.Addr().String() }
 
-// Client returns a client for which every host is the edge's public side, with TLS for https: it can be given the public URLs as they
-// stand.
+// Client returns a client that connects to the edge's public side for every host, with TLS for https. So it can use the public URLs
+// unchanged.
 func (e *Edge) Client() *http.Client {
 	return &http.Client{Transport: &http.Transport{
 		DialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
@@ -263,7 +263,7 @@ func (e *Edge) Client() *http.Client {
 	}}
 }
 
-// Sessions is how many agents are connected now, and how many have been since the start.
+// Sessions returns how many agents are connected now, and how many have connected since the start.
 func (e *Edge) Sessions() (now, total int) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -286,7 +286,7 @@ func (e *Edge) urlsLocked() []string {
 	return urls
 }
 
-// WaitFor waits until ok says yes to the URLs that are online and the number of agents that are connected. Its error is the context's.
+// WaitFor waits until ok returns true for the online URLs and the number of connected agents. It fails only if ctx ends first.
 func (e *Edge) WaitFor(ctx context.Context, ok func(urls []string, sessions int) bool) error {
 	for {
 		e.mu.Lock()
@@ -303,7 +303,7 @@ func (e *Edge) WaitFor(ctx context.Context, ok func(urls []string, sessions int)
 	}
 }
 
-// wakeLocked makes everyone look again who waits for something of the edge.
+// wakeLocked wakes everyone who waits for a change of the edge.
 func (e *Edge) wakeLocked() {
 	close(e.changed)
 	e.changed = make(chan struct{})
@@ -328,7 +328,7 @@ func (e *Edge) lookUp(host string) *endpoint {
 	return nil
 }
 
-// errorBody is what ngrok shows instead of an answer, for programs.
+// errorBody is the body that ngrok sends to programs in place of an answer.
 func errorBody(code, text string) []byte {
 	var b bytes.Buffer
 	fmt.Fprintf(&b, "%s\n\n%s\n", text, code)

@@ -76,7 +76,7 @@ func get(t testing.TB, client *http.Client, url string) (*http.Response, string)
 	return resp, string(body)
 }
 
-// refusal is the error of the first try to connect; the SDK itself would try for ever.
+// refusal returns the error of the first try to connect; the SDK by itself would try for ever.
 func refusal(t *testing.T, edge *tunneltest.Edge, token string) string {
 	t.Helper()
 	failed := make(chan error, 100)
@@ -180,7 +180,7 @@ func TestOnlyEndpoint(t *testing.T) {
 	}
 }
 
-// TestForms sends requests byte by byte as clients may write them, and looks at what arrives.
+// TestForms sends requests in the forms that clients may write, and checks what arrives.
 func TestForms(t *testing.T) {
 	t.Parallel()
 	edge := tunneltest.NewEdge(t, tunneltest.Options{})

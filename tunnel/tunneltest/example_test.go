@@ -97,7 +97,7 @@ func ExampleEdge_Refuse() {
 	// the SDK says: https://before.ngrok-free.test
 }
 
-// A proxy that a client has to log in to; Hosts makes a name out of the edge's loopback address.
+// A proxy that asks for a password. Hosts gives the edge's loopback address a name.
 func ExampleProxy() {
 	edge, err := tunneltest.StartEdge(tunneltest.Options{})
 	if err != nil {

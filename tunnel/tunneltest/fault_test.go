@@ -49,8 +49,8 @@ func TestPublicTLS(t *testing.T) {
 	}
 }
 
-// TestBlackHole shows that the agent only finds out by its heartbeats, that the edge holds the dead session's URL against others, and
-// that its own agent takes it over.
+// TestBlackHole shows three things: the agent notices a black hole only by its heartbeats, the edge refuses the dead session's URL to
+// other agents, and the same agent gets the URL back.
 func TestBlackHole(t *testing.T) {
 	t.Parallel()
 	edge := tunneltest.NewEdge(t, tunneltest.Options{MaxSessions: 2})
@@ -98,7 +98,7 @@ func TestBlackHole(t *testing.T) {
 	}
 }
 
-// TestBlackHoleEnds shows that the edge does not wait for the dead when it is closed.
+// TestBlackHoleEnds shows that Close does not wait for connections in a black hole.
 func TestBlackHoleEnds(t *testing.T) {
 	t.Parallel()
 	edge, err := tunneltest.StartEdge(tunneltest.Options{})
@@ -137,7 +137,7 @@ func TestCuts(t *testing.T) {
 		name            string
 		scheme          string
 		chunked         bool
-		requests        int64 // cut after so many bytes; negative: not
+		requests        int64 // cut after so many bytes; negative: never
 		answers         int64
 		arrives, answer int64
 		cut             bool

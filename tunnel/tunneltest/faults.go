@@ -6,21 +6,21 @@ import (
 	"time"
 )
 
-// faults are the ways in which an edge misbehaves at the moment.
+// faults are the faults that are switched on.
 type faults struct {
-	refusing  func() bool // nil: not
+	refusing  func() bool // nil: it refuses nothing
 	hanging   bool
 	frozen    bool
 	blackHole bool
 	latency   time.Duration
-	life      time.Duration // of a session after its bind; 0: unlimited
+	life      time.Duration // of a session after it has bound an endpoint; 0: unlimited
 	auth      refusals
 	bind      refusals
 	requests  cuts
 	answers   cuts
 }
 
-// cuts are bodies that end before their time.
+// cuts say which bodies end too early.
 type cuts struct {
 	after int64 // bytes that pass
 	left  int   // how many more; negative: all
@@ -36,7 +36,7 @@ func (c *cuts) take() bool {
 	return true
 }
 
-// refusals are answers with an error instead of a yes.
+// refusals are error answers to come.
 type refusals struct {
 	text string
 	left int // how many more; negative: all
@@ -52,7 +52,7 @@ func (r *refusals) take() (string, bool) {
 	return r.text, true
 }
 
-// Drop cuts every agent's connection, without a goodbye. They may come back at once.
+// Drop cuts every agent's connection without a close message. Agents may come back at once.
 func (e *Edge) Drop() {
 	e.mu.Lock()
 	conns := make([]net.Conn, 0, len(e.sessions))
@@ -71,42 +71,42 @@ func (e *Edge) Refuse(d time.Duration) {
 	e.RefuseUntil(func() bool { return time.Now().After(back) })
 }
 
-// RefuseUntil cuts every agent's connection and resets each new one until back says yes. It is asked at each new connection.
+// RefuseUntil cuts every agent's connection and resets each new one until back() is true, checked at each new connection.
 func (e *Edge) RefuseUntil(back func() bool) {
 	e.set(func(f *faults) { f.refusing = func() bool { return !back() } })
 	e.Drop()
 }
 
-// Hang makes the edge accept connections and answer nothing on them. Turned off, the connections that hang go on.
+// Hang makes the edge accept connections and answer nothing on them. After it is turned off, those connections go on.
 func (e *Edge) Hang(on bool) { e.set(func(f *faults) { f.hanging = on }) }
 
-// FreezeHeartbeats makes the edge leave heartbeats unanswered, as behind a connection that died without a word. Turned off, those
-// that were held back are answered.
+// FreezeHeartbeats makes the edge leave heartbeats unanswered, as on a connection that died silently. After it is turned off, the edge
+// answers them.
 func (e *Edge) FreezeHeartbeats(on bool) { e.set(func(f *faults) { f.frozen = on }) }
 
-// SessionLife makes the edge cut each session d after it has bound an endpoint, as behind a load balancer that is failing: every
-// session looks good and none lasts. 0 ends that.
+// SessionLife makes the edge cut each session d after it has bound an endpoint, as a failing load balancer does: every session looks
+// good and none lasts. 0 ends the fault.
 func (e *Edge) SessionLife(d time.Duration) { e.set(func(f *faults) { f.life = d }) }
 
-// CutRequests lets after bytes of the body of a public request through to the agent and then cuts the connections on both sides,
-// for the next times bodies that are longer. Chunk sizes count as body. With a negative times it cuts all, with 0 none.
+// CutRequests lets the first after bytes of a public request's body through to the agent, and then cuts the connections on both sides.
+// It cuts the next times longer bodies; if times is negative it cuts all, if 0 none. Chunk sizes count as body.
 func (e *Edge) CutRequests(after int64, times int) {
 	e.set(func(f *faults) { f.requests = cuts{after, times} })
 }
 
-// CutAnswers is CutRequests for the bodies of answers on their way to the client.
+// CutAnswers is CutRequests for the bodies of answers to the client.
 func (e *Edge) CutAnswers(after int64, times int) {
 	e.set(func(f *faults) { f.answers = cuts{after, times} })
 }
 
-// Heal ends all faults that are switched on. What a fault has destroyed is not restored: sessions that were in a black hole stay dead.
+// Heal ends all faults. It does not restore their damage: sessions that were in a black hole stay dead.
 func (e *Edge) Heal() { e.set(func(f *faults) { *f = faults{} }) }
 
 // Latency delays each public request on its way to the agent by d.
 func (e *Edge) Latency(d time.Duration) { e.set(func(f *faults) { f.latency = d }) }
 
-// FailAuth refuses the next times agents that log in, whatever their token, with one of ngrok's codes ("ERR_NGROK_108") and a
-// sentence. With a negative times it refuses all, with 0 none.
+// FailAuth refuses the next times log-ins, whatever the agent's token, with a code of ngrok's ("ERR_NGROK_108") and a sentence.
+// If times is negative it refuses all, if 0 none.
 func (e *Edge) FailAuth(code, message string, times int) {
 	e.set(func(f *faults) { f.auth = refusals{serviceText(message, code), times} })
 }
@@ -116,8 +116,8 @@ func (e *Edge) FailBind(code, message string, times int) {
 	e.set(func(f *faults) { f.bind = refusals{serviceText(message, code), times} })
 }
 
-// AssignDomain makes the edge assign another domain from the next bind on, also to an endpoint that was assigned one before and
-// comes back after a Drop. The SDK does not notice that.
+// AssignDomain makes the edge assign another domain from the next bind on. An endpoint that was assigned a domain before, and comes back
+// after a Drop, gets the new one too. The SDK does not notice that.
 func (e *Edge) AssignDomain(domain string) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -150,7 +150,7 @@ func (e *Edge) set(change func(*faults)) {
 	e.wakeLocked()
 }
 
-// waitWhile returns when is says no, or gone is closed; it reports whether the first was the case.
+// waitWhile waits until is returns false, and then returns true. It returns false if gone is closed first.
 func (e *Edge) waitWhile(is func(faults) bool, gone <-chan struct{}) bool {
 	for {
 		e.mu.Lock()
@@ -167,7 +167,7 @@ func (e *Edge) waitWhile(is func(faults) bool, gone <-chan struct{}) bool {
 	}
 }
 
-// serviceText is an error as the service words it: the code stands at the end of the text, in a paragraph of its own.
+// serviceText returns an error in the service's form: the code is the last paragraph.
 func serviceText(message, code string) string {
 	return message + "\n\n" + code + "\n"
 }

@@ -16,12 +16,12 @@ import (
 	"time"
 )
 
-// ProxyOptions say what a Proxy is like. The zero value lets everyone through to everywhere.
+// ProxyOptions set up a Proxy. The zero value lets every client through to every address.
 type ProxyOptions struct {
-	// User and Password are asked for where User is not empty.
+	// User and Password are required of clients if User is not empty.
 	User, Password string
-	// Hosts leads host:port elsewhere: {"connect.example.com:443": edge.Addr()} makes a name out of an edge's address, which clients
-	// that leave loopback addresses out of proxying (as HTTPS_PROXY is read) would reach directly.
+	// Hosts maps a host:port to another: {"connect.example.com:443": edge.Addr()} gives an edge's address a name. Clients that obey
+	// HTTPS_PROXY reach loopback addresses directly, so they need the name to use the proxy.
 	Hosts map[string]string
 }
 
@@ -39,7 +39,7 @@ type Proxy struct {
 	hangs  bool
 }
 
-// NewProxy starts a proxy that ends with the test, and fails the test where it cannot.
+// NewProxy starts a proxy that ends with the test. If it can't, the test fails.
 func NewProxy(t testing.TB, options ProxyOptions) *Proxy {
 	t.Helper()
 	p, err := StartProxy(options)
@@ -50,7 +50,7 @@ func NewProxy(t testing.TB, options ProxyOptions) *Proxy {
 	return p
 }
 
-// StartProxy starts a proxy for a program that is not a test. It has to be closed.
+// StartProxy starts a proxy for a program that is not a test. The caller has to close it.
 func StartProxy(options ProxyOptions) (*Proxy, error) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -75,7 +75,7 @@ func (p *Proxy) urlWith(scheme string) *url.URL {
 	return u
 }
 
-// Asked is each host:port that a way was asked for so far, in order. Those without the right password count.
+// Asked returns each host:port that clients have asked for, in order, with requests that lacked the right password.
 func (p *Proxy) Asked() []string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -89,14 +89,14 @@ func (p *Proxy) Refuse(status int) {
 	p.status = status
 }
 
-// Hang makes the proxy accept connections and never answer on those that come from now on, also after it is turned off.
+// Hang makes the proxy accept new connections and never answer on them, not even after it is turned off.
 func (p *Proxy) Hang(on bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.hangs = on
 }
 
-// Drop cuts all that goes through.
+// Drop cuts all connections through the proxy.
 func (p *Proxy) Drop() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -105,7 +105,7 @@ func (p *Proxy) Drop() {
 	}
 }
 
-// Close ends the proxy and all that goes through it.
+// Close ends the proxy and all connections through it.
 func (p *Proxy) Close() {
 	p.mu.Lock()
 	p.closed = true
@@ -186,7 +186,7 @@ func (p *Proxy) serve(conn net.Conn) {
 	back.Wait()
 }
 
-// dial notes that a way to addr was asked for, and opens it unless the proxy refuses.
+// dial records addr for Asked, and connects to it unless the proxy refuses.
 func (p *Proxy) dial(addr string) (conn net.Conn, status int) {
 	p.mu.Lock()
 	p.asked = append(p.asked, addr)
@@ -246,7 +246,7 @@ func (p *Proxy) note(addr string) {
 	p.asked = append(p.asked, addr)
 }
 
-// What is used here of SOCKS5 (RFC 1928) and its passwords (RFC 1929).
+// The part of SOCKS5 (RFC 1928) and its passwords (RFC 1929) that the proxy uses.
 const (
 	socksVersion         = 5
 	socksNoPassword      = 0
@@ -329,7 +329,7 @@ func (p *Proxy) checkSOCKSPassword(in *bufio.Reader, conn net.Conn) error {
 	return err
 }
 
-// socksAddr reads what a client asks for.
+// socksAddr reads the address that a client asks for.
 func socksAddr(in *bufio.Reader) (string, error) {
 	head, err := take(in, 4)
 	if err != nil {

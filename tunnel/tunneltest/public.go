@@ -20,8 +20,8 @@ import (
 // maxHead bounds the request line and headers of a public request, in bytes.
 const maxHead = 1 << 20
 
-// servePublic carries the requests of one public connection, all over one stream as the real edge does. Bytes go through as they are
-// but for the X-Forwarded headers.
+// servePublic carries the requests of one public connection, all over one stream, as the real edge does. It passes bytes unchanged, but
+// adds the X-Forwarded headers.
 func (e *Edge) servePublic(conn net.Conn) {
 	in := bufio.NewReaderSize(conn, 32<<10)
 	var (
@@ -36,7 +36,7 @@ func (e *Edge) servePublic(conn net.Conn) {
 			if way == nil {
 				return
 			}
-			// A client that is done sending can still wait for its answer. One that has gone away makes copying fail.
+			// A client that has finished sending may still wait for its answer. If the client has gone away, copying fails.
 			if errors.Is(err, io.EOF) {
 				way.stream.CloseWrite()
 			} else {
@@ -53,7 +53,7 @@ func (e *Edge) servePublic(conn net.Conn) {
 			return
 		}
 		if way != nil && p != target {
-			// The endpoint came back on another session, and with it the way there ended.
+			// The endpoint came back on another session, so the stream to it has ended.
 			way.stream.Close()
 			refuse(conn, http.StatusBadGateway, "ERR_NGROK_3004", "The connection to the agent was lost.")
 			return
@@ -91,7 +91,7 @@ func (e *Edge) servePublic(conn net.Conn) {
 	}
 }
 
-// publicWay is a public connection with the stream that it goes over.
+// publicWay is a public connection with its stream to the agent.
 type publicWay struct {
 	edge    *Edge
 	conn    net.Conn
@@ -121,7 +121,7 @@ func (w *publicWay) send(head []byte, of requestHead, in *bufio.Reader) error {
 func (w *publicWay) copyBack() {
 	defer w.conn.Close()
 	buf := make([]byte, 32<<10)
-	var cut *answerCut // nil where the answer is not to be cut
+	var cut *answerCut // nil if the answer is not to be cut
 	for {
 		n, err := w.stream.Read(buf)
 		if n > 0 {
@@ -149,7 +149,7 @@ func (w *publicWay) copyBack() {
 	}
 }
 
-// refuse answers in the agent's place, as the service does, and closes.
+// refuse answers in the agent's place, as the service does, and closes the connection.
 func refuse(conn net.Conn, status int, code, text string) {
 	body := errorBody(code, text)
 	fmt.Fprintf(conn, "HTTP/1.1 %d %s\r\nContent-Type: text/plain\r\nContent-Length: %d\r\nNgrok-Error-Code: %s\r\nConnection: close\r\n\r\n%s",
@@ -157,7 +157,7 @@ func refuse(conn net.Conn, status int, code, text string) {
 	conn.Close()
 }
 
-// requestHead is the request line and the headers of a request, with what has to be known of them.
+// requestHead holds the request line and the headers of a request, and the parsed values that the edge needs.
 type requestHead struct {
 	lines   [][]byte // without line ends
 	host    string
@@ -217,7 +217,7 @@ func splitHeader(line []byte) (name, value string, ok bool) {
 	return string(n), string(bytes.TrimSpace(v)), ok
 }
 
-// forwarded is the head with the headers that the service adds: it appends to X-Forwarded-For and -Proto and sets -Host.
+// forwarded returns the head with the service's headers: it appends to X-Forwarded-For and -Proto, and sets -Host.
 func (h requestHead) forwarded(client net.Addr, scheme string) []byte {
 	from, _, err := net.SplitHostPort(client.String())
 	if err != nil {

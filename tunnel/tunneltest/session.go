@@ -37,8 +37,8 @@ type authRequest struct {
 	}
 }
 
-// authResponse has no ClientId: with one, the SDK (v2.4.0, raw_session.go) replaces its logger while its heartbeats use it, which the
-// race detector rightly finds in every test that lasts longer than a heartbeat. An agent that comes back is known by its cookie.
+// authResponse has no ClientId: with one, the SDK (v2.4.0, raw_session.go) replaces its logger while its heartbeats use it. That is a race,
+// and the race detector finds it in every test that lasts longer than a heartbeat. The edge knows a returning agent by its cookie.
 type authResponse struct {
 	Version string
 	Error   string
@@ -186,7 +186,7 @@ func (e *Edge) forgetLocked(s *session) {
 	}
 }
 
-// answer answers one request of the agent. An agent that does not keep to the protocol loses its connection.
+// answer answers one request of the agent. If the agent violates the protocol, it loses its connection.
 func (s *session) answer(stream muxado.TypedStream) {
 	if stream.StreamType() == streamHeartbeat {
 		s.beat(stream)
@@ -213,7 +213,7 @@ func (s *session) answer(stream muxado.TypedStream) {
 	}
 }
 
-// respond reads a request from the stream and writes what answer makes of it.
+// respond reads a request from the stream and writes the response that answer returns.
 func respond[Q, A any](stream io.ReadWriter, answer func(Q) A) error {
 	var q Q
 	if err := json.NewDecoder(stream).Decode(&q); err != nil {
@@ -289,7 +289,7 @@ func (s *session) auth(q authRequest) authResponse {
 	return a
 }
 
-// takeOverLocked ends the session of an agent that has come back: the edge may not have noticed yet that it is dead.
+// takeOverLocked ends the old session of an agent that has come back. The edge may not have noticed yet that the old session is dead.
 func (e *Edge) takeOverLocked(cookie string) {
 	for s := range e.sessions {
 		if cookie != "" && s.cookie == cookie {
@@ -317,7 +317,7 @@ func (s *session) bind(q bindRequest) bindResponse {
 		return a
 	}
 	host := wantedHost(q)
-	// An agent that comes back asks for what it was assigned, and its token tells that it was.
+	// A returning agent asks for its assigned URL, and its token shows that the URL was assigned.
 	assigned := host == "" || e.assigned[q.Extra.Token]
 	if assigned {
 		host = e.domain
@@ -326,7 +326,7 @@ func (s *session) bind(q bindRequest) bindResponse {
 		a.Error = serviceText(fmt.Sprintf("The domain %q is not reserved for this account.", host), "ERR_NGROK_319")
 		return a
 	}
-	// An agent that comes back takes over from its own session.
+	// A returning agent takes the URL over from its own old session.
 	if other := e.bound[host]; other != nil && other.session != s && other.session.cookie != s.cookie {
 		a.Error = serviceText(fmt.Sprintf("The endpoint %q is already online.", other.url), "ERR_NGROK_334")
 		return a
@@ -349,7 +349,7 @@ func (s *session) bind(q bindRequest) bindResponse {
 	return a
 }
 
-// wantedHost is the public host that an agent asks for, or empty.
+// wantedHost returns the public host that an agent asks for, empty for none.
 func wantedHost(q bindRequest) string {
 	if u, err := url.Parse(q.Opts.URL); err == nil && u.Hostname() != "" {
 		return strings.ToLower(u.Hostname())
@@ -398,8 +398,8 @@ func (p *endpoint) open(client net.Addr) (muxado.Stream, error) {
 	}
 	frame := binary.LittleEndian.AppendUint64(nil, uint64(len(header)))
 	if _, err := stream.Write(append(frame, header...)); err != nil {
-		// The session or the stream has ended, so nothing is left to close. Close would reuse the frame (muxado v2.0.2, stream.go) that
-		// a dying session may still be sending.
+		// The session or the stream has ended, so there is nothing to close. Close would reuse a frame (muxado v2.0.2, stream.go) that a
+		// dying session may still be sending.
 		return nil, err
 	}
 	return stream, nil

@@ -1,8 +1,8 @@
 // Package browser runs Chromium without a window, for tests, pictures and measurements of the inspector's page.
 //
-// A [Browser] is one process with a profile of its own, which is gone with it. Each [Page] has cookies, storage and cache of its own.
-// A page keeps what a person would only see in the developer tools (console, exceptions, requests, dialogs), so that nothing of it
-// goes unnoticed; see [Page.Complaints].
+// A [Browser] is one process with a profile of its own. Close removes both. Each [Page] has cookies, storage and cache of its own.
+// A page records what only the developer tools show (console, exceptions, requests, dialogs), so that tests notice it; see
+// [Page.Complaints].
 package browser
 
 import (
@@ -27,7 +27,7 @@ type Browser struct {
 	profile string
 }
 
-// Start starts the browser at path and returns once it answers. It lives until Close, or ctx ends.
+// Start starts the browser at path and returns once it answers. The browser runs until Close is called or ctx ends.
 func Start(ctx context.Context, path string) (*Browser, error) {
 	profile, err := os.MkdirTemp("", "hubhook-chromium-")
 	if err != nil {
@@ -46,7 +46,7 @@ func Start(ctx context.Context, path string) (*Browser, error) {
 		chromedp.Flag("disable-extensions", true),
 		chromedp.Flag("disable-quic", true),
 		chromedp.Flag("disable-sync", true),
-		// Pages that are not in front would otherwise draw and count time slowly.
+		// Without these flags, pages in the background draw rarely and their timers are slow.
 		chromedp.Flag("disable-background-timer-throttling", true),
 		chromedp.Flag("disable-backgrounding-occluded-windows", true),
 		chromedp.Flag("disable-renderer-backgrounding", true),
@@ -63,7 +63,7 @@ func Start(ctx context.Context, path string) (*Browser, error) {
 	b := &Browser{profile: profile}
 	exec, endExec := chromedp.NewExecAllocator(ctx, options...)
 	b.endExec = endExec
-	// What the library can't decode are events of a newer Chromium, which nothing here listens to.
+	// Silence the library's errors: it can't decode events of a newer Chromium, and nothing here needs them.
 	quiet := func(string, ...any) {}
 	b.ctx, b.end = chromedp.NewContext(exec, chromedp.WithErrorf(quiet), chromedp.WithLogf(quiet))
 	if err := chromedp.Do(b.ctx); err != nil {
@@ -76,7 +76,7 @@ func Start(ctx context.Context, path string) (*Browser, error) {
 func (b *Browser) Close() error {
 	var err error
 	if c := chromedp.FromContext(b.ctx); c != nil && c.Browser != nil {
-		// Asked to close, it leaves no process of its own behind.
+		// A browser that is asked to close ends all its processes.
 		err = chromedp.Cancel(b.ctx)
 	}
 	b.end()
@@ -106,7 +106,7 @@ func Shared(path string) (*Browser, error) {
 	return shared.browser, shared.err
 }
 
-// CloseShared closes the browser that Shared has started, if it has.
+// CloseShared closes the browser of Shared, if there is one.
 func CloseShared() error {
 	shared.Lock()
 	defer shared.Unlock()

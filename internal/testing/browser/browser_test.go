@@ -20,7 +20,7 @@ func TestMain(m *testing.M) {
 	os.Exit(status)
 }
 
-// newPage opens a document with that body and policy, and returns its origin too.
+// newPage opens a document with that body and policy. It also returns the document's origin.
 func newPage(t *testing.T, policy, body string) (*Page, string) {
 	t.Helper()
 	b, err := Shared(needs.Program(t, Program))
@@ -50,7 +50,7 @@ func newPage(t *testing.T, policy, body string) (*Page, string) {
 	return p, web.URL
 }
 
-// A page that hears nothing would let every test of the inspector's page pass.
+// If Complaints missed errors, tests of the inspector's page would pass in spite of them.
 func TestComplaints(t *testing.T) {
 	for _, test := range []struct{ name, policy, body, want string }{
 		{"an error on the console", "", `<script>console.error("it is", {broken: 1})</script>`, `console.error: "it is" Object`},

@@ -25,11 +25,11 @@ import (
 	"github.com/chromedp/chromedp/kb"
 )
 
-// PageConfig says how a page is looked at.
+// PageConfig sets up a page.
 type PageConfig struct {
-	// Width and Height are of what the page is drawn into, in CSS pixels. Default 1280 and 800.
+	// Width and Height are the size of the viewport, in CSS pixels. Default 1280 and 800.
 	Width, Height int
-	// Dark has the page told that its reader prefers dark colours.
+	// Dark tells the page that its reader prefers dark colours.
 	Dark bool
 	// Patience bounds each wait for a condition. Default 10 s.
 	Patience time.Duration
@@ -37,23 +37,23 @@ type PageConfig struct {
 	Script string
 }
 
-// Page is one tab, by itself. It is for one goroutine at a time.
+// Page is one tab. Only one goroutine at a time may use it.
 type Page struct {
 	ctx      context.Context
 	close    context.CancelFunc
 	patience time.Duration
 
-	answering sync.WaitGroup // answers to dialogs that are on their way
+	answering sync.WaitGroup // answers to dialogs that are being sent
 
 	mu        sync.Mutex // guards what follows, which events change
 	heard     []heard
 	requests  []string
 	dialogs   []string
-	answers   []bool // to the next dialogs
+	answers   []bool // for the next dialogs
 	documents int    // main documents that were loaded
 }
 
-// heard is something that the developer tools would show.
+// heard is one entry of the developer tools.
 type heard struct {
 	what, text string
 }
@@ -75,7 +75,7 @@ func (b *Browser) NewPage(c PageConfig) (*Page, error) {
 		call(log.Enable, cdp.Empty{}),
 		call(network.Enable, network.EnableParams{}),
 		call(performance.Enable, performance.EnableParams{}),
-		// Of the pages of one browser one is in front, but each is to have the keyboard for itself.
+		// Only one page of a browser is in front. This gives each page the keyboard all the same.
 		call(emulation.SetFocusEmulationEnabled, emulation.SetFocusEmulationEnabledParams{Enabled: true}),
 		call(page.AddScriptToEvaluateOnNewDocument, page.AddScriptToEvaluateOnNewDocumentParams{Source: c.Script}),
 	)
@@ -95,10 +95,10 @@ func (p *Page) Close() {
 	p.answering.Wait()
 }
 
-// Context is one in which package chromedp acts on the page. It ends with the page.
+// Context returns the context for package chromedp's actions on this page. It ends with the page.
 func (p *Page) Context() context.Context { return p.ctx }
 
-// call makes a step of a command whose answer nobody needs.
+// call makes a chromedp action of a command, and discards the command's answer.
 func call[P, R any](command cdp.Command[P, R], params P) chromedp.Action[chromedp.Void] {
 	return chromedp.Func(func(ctx context.Context, _ *chromedp.Target) error {
 		_, err := chromedp.Call(ctx, command, params)
@@ -106,7 +106,7 @@ func call[P, R any](command cdp.Command[P, R], params P) chromedp.Action[chromed
 	})
 }
 
-// Look changes the size of what the page is drawn into, in CSS pixels, and the colours that its reader prefers.
+// Look changes the size of the viewport, in CSS pixels, and whether the reader prefers dark colours.
 func (p *Page) Look(width, height int, dark bool) error {
 	scheme := "light"
 	if dark {
@@ -172,14 +172,14 @@ func (p *Page) hear(event any) {
 		} else {
 			p.heard = append(p.heard, heard{string(e.Type), e.Message})
 		}
-		// The page stands still until it is answered. What keeps the answer from it shows in whatever is asked of the page next.
+		// The page waits until the dialog is answered. If the answer fails, the next action on the page fails too.
 		p.answering.Go(func() {
 			_, _ = chromedp.Call(p.ctx, page.HandleJavaScriptDialog, page.HandleJavaScriptDialogParams{Accept: answer})
 		})
 	}
 }
 
-// AnswerNext has the next dialog (alert, confirm) answered so. One that nobody expects is a complaint, and answered no.
+// AnswerNext sets the answer to the next dialog (alert, confirm). A dialog without a set answer is a complaint, and is answered no.
 func (p *Page) AnswerNext(yes bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -200,7 +200,7 @@ func (p *Page) Requests() []string {
 	return slices.Clone(p.requests)
 }
 
-// Documents returns how many documents were loaded so far: a page that is not loaded anew stays at the same number.
+// Documents returns how many documents were loaded so far. Each reload adds one.
 func (p *Page) Documents() int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -226,7 +226,8 @@ func (p *Page) Complaints(origins ...string) []string {
 	return complaints
 }
 
-// Forgive forgets what was heard so far and has one of the texts in it, and returns how much that was. It is for what a test brings about.
+// Forgive removes the complaints so far that contain one of the texts, and returns how many they were. It is for complaints that a test
+// causes on purpose.
 func (p *Page) Forgive(texts ...string) int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -245,10 +246,10 @@ func (p *Page) Open(url string) error {
 	return nil
 }
 
-// Evaluate evaluates a JavaScript expression as the page itself would, waits where it is a promise, and stores its value in result, nil
-// for none.
+// Evaluate evaluates a JavaScript expression as the page itself would. If the value is a promise, it waits for that. It stores the value
+// in result, unless result is nil.
 func (p *Page) Evaluate(expression string, result any) error {
-	no := false // by default the developer tools may do what the page's policy forbids
+	no := false // by default the developer tools may ignore the page's policy
 	options := []chromedp.EvaluateOption{
 		chromedp.EvalAwaitPromise,
 		func(e *runtime.EvaluateParams) { e.AllowUnsafeEvalBlockedByCSP = &no },
@@ -271,7 +272,7 @@ func (p *Page) Evaluate(expression string, result any) error {
 // between two looks at a condition
 const between = 15 * time.Millisecond
 
-// Until waits for something to become true. The error says what was waited for, and what the last look found instead.
+// Until calls look until it reports true. If that takes too long, the error has what and what the last look found.
 func (p *Page) Until(what string, look func() (ok bool, found string, err error)) error {
 	ctx, cancel := context.WithTimeout(p.ctx, p.patience)
 	defer cancel()
@@ -297,18 +298,18 @@ func (p *Page) Until(what string, look func() (ok bool, found string, err error)
 	}
 }
 
-// Wait waits for a JavaScript expression to be true, as an if takes it. The error has in it what the page shows.
+// Wait waits for a JavaScript expression to be truthy. The error has the text of the page.
 func (p *Page) Wait(what, expression string) error {
 	err := p.Until(what, func() (bool, string, error) {
 		var ok bool
-		// A page that is being loaded has no document to look at for a moment.
+		// A page that loads has no document for a moment.
 		err := p.Evaluate("Boolean("+expression+")", &ok)
 		return ok, "", err
 	})
 	if err == nil {
 		return nil
 	}
-	// Only now: to get the text of a large page, the browser lays out all of it.
+	// Read the text only on failure: for the text of a large page, the browser lays out all of it.
 	var text string
 	if err := p.Evaluate("(document.querySelector('dialog[open]') ?? document.body)?.innerText.slice(0, 3000) ?? ''", &text); err != nil {
 		text = err.Error()
@@ -316,7 +317,7 @@ func (p *Page) Wait(what, expression string) error {
 	return fmt.Errorf("%w; the page shows: %s", err, text)
 }
 
-// Element is a part of a page as a screen reader knows it.
+// Element is a part of a page as a screen reader sees it.
 type Element struct {
 	Role, Name string
 	Disabled   bool
@@ -354,7 +355,7 @@ func (p *Page) Elements(role string) ([]Element, error) {
 	return found, nil
 }
 
-// find returns the one element of a role and an accessible name. Where there is none, or several, found names what there is.
+// find returns the one element of a role and an accessible name. If there is none, or several, found names the elements of that role.
 func (p *Page) find(role, name string) (e Element, ok bool, found string, err error) {
 	all, err := p.Elements(role)
 	if err != nil {
@@ -383,7 +384,7 @@ func (p *Page) Find(role, name string) (e Element, err error) {
 
 // Click waits for the element of a role and an accessible name to be there and enabled, and clicks on its middle with the mouse.
 func (p *Page) Click(role, name string) error {
-	// What is drawn anew between the look and the click is looked for again.
+	// If the page redraws the element between the look and the click, try again.
 	return p.Until(fmt.Sprintf("%s %q to be enabled and clicked on", role, name), func() (bool, string, error) {
 		e, ok, found, err := p.find(role, name)
 		if err != nil || !ok {
@@ -424,7 +425,7 @@ func (p *Page) Focus(role, name string) error {
 	return nil
 }
 
-// Fill puts a text in the place of the one in a field.
+// Fill replaces the text in a field.
 func (p *Page) Fill(role, name, text string) error {
 	if err := p.Focus(role, name); err != nil {
 		return err
@@ -438,13 +439,13 @@ func (p *Page) Fill(role, name, text string) error {
 	return nil
 }
 
-// Press presses keys, one after the other: letters, signs and those of package kb.
+// Press presses keys, one after the other: letters, signs and the keys of package kb.
 func (p *Page) Press(keys string) error {
 	for _, key := range keys {
 		events := kb.Encode(key)
 		down, up := *events[0], *events[len(events)-1]
 		if len(events) == 3 {
-			// One event, as from a keyboard, for what a page prevents must not be written. Two would be two.
+			// Send one event, as a keyboard does: if the page prevents it, no text is written. With a separate event for the text, it would be.
 			down.Type, down.Text, down.UnmodifiedText = "keyDown", events[1].Text, events[1].UnmodifiedText
 		}
 		for _, event := range []input.DispatchKeyEventParams{down, up} {
@@ -456,8 +457,8 @@ func (p *Page) Press(keys string) error {
 	return nil
 }
 
-// Choose waits for an option, told by its text, of the select element that a CSS selector names, and chooses it as somebody would who
-// uses the page.
+// Choose waits until the select element of a CSS selector has an option with this text. Then it chooses the option as a user of the page
+// would.
 func (p *Page) Choose(selector, text string) error {
 	return p.Until(fmt.Sprintf("the option %q of %s", text, selector), func() (bool, string, error) {
 		var texts []string
@@ -474,7 +475,7 @@ func (p *Page) Choose(selector, text string) error {
 	})
 }
 
-// Literal returns a value as JavaScript has it in its source.
+// Literal returns a value as JavaScript source.
 func Literal(value any) string {
 	text, err := json.Marshal(value)
 	if err != nil {
@@ -483,7 +484,7 @@ func Literal(value any) string {
 	return string(text)
 }
 
-// ScriptTime returns how long scripts have run on the page since it was opened, those of Evaluate and Wait included.
+// ScriptTime returns how long scripts have run on the page since it was opened, with those of Evaluate and Wait.
 func (p *Page) ScriptTime() (time.Duration, error) {
 	answer, err := chromedp.Call(p.ctx, performance.GetMetrics, cdp.Empty{})
 	if err != nil {
@@ -497,7 +498,7 @@ func (p *Page) ScriptTime() (time.Duration, error) {
 	return 0, errors.New("ask the page for its times: the browser does not tell ScriptDuration")
 }
 
-// Picture returns what can be seen of the page, as a PNG.
+// Picture returns the visible part of the page as a PNG.
 func (p *Page) Picture() ([]byte, error) {
 	png, err := chromedp.Run(p.ctx, chromedp.CaptureScreenshot())
 	if err != nil {

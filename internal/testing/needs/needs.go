@@ -1,8 +1,8 @@
-// Package needs is for tests that want something which Go does not bring: a program, or leave to use it.
+// Package needs is for tests that need more than Go: a program, or the permission to use it.
 //
-// Where it is missing the test is skipped, and says so in a place where it is seen: go test shows nothing of a skipped test, so the
-// reason also goes to the file that HUBHOOK_TEST_SKIPPED names, which `make test` prints at its end. Where HUBHOOK_TEST_REQUIRE
-// names it (several names are separated by commas), the test fails instead; CI requires everything.
+// If the need is missing, the test is skipped. go test does not show skipped tests, so the reason also goes to the file that
+// HUBHOOK_TEST_SKIPPED names, and `make test` prints that file at its end. If HUBHOOK_TEST_REQUIRE has the need's name (names are
+// separated by commas), the test fails instead; CI requires everything.
 package needs
 
 import (
@@ -16,8 +16,8 @@ import (
 	"testing"
 )
 
-// Program returns the path of the program called name, looked up on PATH. Without it the test ends: skipped, or failed where
-// HUBHOOK_TEST_REQUIRE has name.
+// Program looks up the program called name on PATH, and returns its path. Without the program the test ends: it fails if
+// HUBHOOK_TEST_REQUIRE has name, else it is skipped.
 func Program(tb testing.TB, name string) string {
 	tb.Helper()
 	path, err := exec.LookPath(name)
@@ -30,8 +30,8 @@ func Program(tb testing.TB, name string) string {
 	return path
 }
 
-// Missing ends the test because something it needs is not to be had, with the reason why: skipped, or failed where
-// HUBHOOK_TEST_REQUIRE has name. It is for what Program cannot know, such as a program that is there and refuses to work.
+// Missing ends the test because a need is missing, with the reason why: the test fails if HUBHOOK_TEST_REQUIRE has name, else it is
+// skipped. It is for needs that Program can't check, such as a program that is there and does not work.
 func Missing(tb testing.TB, name, why string) {
 	tb.Helper()
 	if slices.Contains(strings.Split(os.Getenv("HUBHOOK_TEST_REQUIRE"), ","), name) {
@@ -50,7 +50,7 @@ func testedPackage() string {
 	return strings.TrimSuffix(strings.TrimSuffix(filepath.Base(os.Args[0]), ".exe"), ".test")
 }
 
-// appendLine adds line to file in one write, since tests of several packages do so at once.
+// appendLine appends line to file in one write, because tests of several packages append at once.
 func appendLine(file, line string) error {
 	f, err := os.OpenFile(file, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o644)
 	if err != nil {

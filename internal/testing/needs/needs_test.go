@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-// ending records how the code under test ends a test, and ends its goroutine as testing.T would.
+// ending records how the code under test ends a test, and ends the goroutine as testing.T would.
 type ending struct {
 	testing.TB
 	skipped, failed string

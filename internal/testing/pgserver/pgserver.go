@@ -1,7 +1,7 @@
-// Package pgserver runs real PostgreSQL servers for tests: on loopback, in temporary directories, with fsync on, so that what a
-// test sees of a kill or of a standby is what an operator would see.
+// Package pgserver runs real PostgreSQL servers for tests: on loopback, in temporary directories, with fsync on, so that a kill or a
+// standby has the same effect as in production.
 //
-// The programs are looked for on PATH and where Debian's packages put them. Nothing is done about a PostgreSQL that runs already.
+// It looks for PostgreSQL's programs on PATH and where Debian's packages put them. It does not touch a PostgreSQL that runs already.
 package pgserver
 
 import (
@@ -25,7 +25,7 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// What the servers know people by. The owner has the databases made for tests and is no superuser.
+// The servers' users. The owner owns the tests' databases and is no superuser.
 const (
 	owner         = "hubhook"
 	password      = "correct horse"
@@ -33,7 +33,7 @@ const (
 	superPassword = "battery staple"
 )
 
-// startWithin bounds how long a server may take to accept connections, on a machine with much else to do.
+// startWithin bounds the time until a server accepts connections, on a busy machine.
 const startWithin = 60 * time.Second
 
 // ErrNotInstalled says that there is no PostgreSQL on this machine.
@@ -139,7 +139,7 @@ func prepare(settings []string) (*Server, error) {
 func (s *Server) data() string { return filepath.Join(s.dir, "data") }
 func (s *Server) log() string  { return filepath.Join(s.dir, "log") }
 
-// command returns one of PostgreSQL's programs, to be run as the user that may.
+// command returns one of PostgreSQL's programs, to run as a user who may run it.
 func (s *Server) command(ctx context.Context, program string, args ...string) (*exec.Cmd, error) {
 	cmd := exec.CommandContext(ctx, filepath.Join(s.bin, program), args...)
 	cmd.Dir = s.dir
@@ -159,14 +159,14 @@ func (s *Server) run(ctx context.Context, program string, args ...string) error 
 	return nil
 }
 
-// Resume starts the server on what it has stored, after Stop or Kill, and returns once it accepts connections.
+// Resume starts the server again on its data, after Stop or Kill, and returns once it accepts connections.
 func (s *Server) Resume(ctx context.Context) error {
 	log, err := os.OpenFile(s.log(), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
 	if err != nil {
 		return err
 	}
 	defer log.Close()
-	// Not bound to ctx: the server outlives the test that is the first to need it.
+	// Not bound to ctx, because the server outlives the first test that uses it.
 	cmd, err := s.command(context.WithoutCancel(ctx), "postgres", append([]string{"-D", s.data()}, s.flags...)...)
 	if err != nil {
 		return err
@@ -177,7 +177,7 @@ func (s *Server) Resume(ctx context.Context) error {
 	}
 	end := make(chan struct{})
 	go func() {
-		_ = cmd.Wait() // how it ended is the log's to say
+		_ = cmd.Wait() // the log says how it ended
 		close(end)
 	}()
 	s.mu.Lock()
@@ -200,7 +200,7 @@ func (s *Server) Resume(ctx context.Context) error {
 	}
 }
 
-// Log returns what the server has written about itself.
+// Log returns the server's log.
 func (s *Server) Log() string {
 	b, err := os.ReadFile(s.log())
 	if err != nil {
@@ -209,7 +209,7 @@ func (s *Server) Log() string {
 	return string(b)
 }
 
-// process returns the server's first process and what tells its end, nil if it does not run.
+// process returns the server's first process and a channel that closes at its end, nil if it does not run.
 func (s *Server) process() (*os.Process, chan struct{}) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -219,7 +219,7 @@ func (s *Server) process() (*os.Process, chan struct{}) {
 	return s.cmd.Process, s.end
 }
 
-// Stop ends the server in order, without waiting for its clients.
+// Stop shuts the server down cleanly, without waiting for its clients.
 func (s *Server) Stop() error { return s.signal(interrupt) }
 
 // Kill ends all of the server's processes with SIGKILL.
@@ -240,7 +240,7 @@ func (s *Server) signal(send func(p *os.Process) error) error {
 	return nil
 }
 
-// Pause stops all of the server's processes where they are; Continue lets them go on.
+// Pause suspends all of the server's processes. Continue resumes them.
 func (s *Server) Pause() error {
 	p, _ := s.process()
 	return pause(p)
@@ -252,7 +252,7 @@ func (s *Server) Continue() error {
 	return proceed(p)
 }
 
-// Close kills the server and removes all that it has stored.
+// Close kills the server and removes its data.
 func (s *Server) Close() error { return errors.Join(s.Kill(), os.RemoveAll(s.dir)) }
 
 // Exec runs statements as superuser.
@@ -318,8 +318,8 @@ func (s *Server) Standby(ctx context.Context, name string, settings ...string) (
 	return standby, nil
 }
 
-// RequireStandbys makes each commit on s wait until any one of the named standbys has it on disk, and returns once all of
-// them follow.
+// RequireStandbys makes each commit on s wait until any one of the named standbys has it on disk. It returns once all the standbys
+// follow.
 func (s *Server) RequireStandbys(ctx context.Context, names ...string) error {
 	if err := s.Exec(ctx, fmt.Sprintf("ALTER SYSTEM SET synchronous_standby_names = 'ANY 1 (%s)'", strings.Join(names, ", "))); err != nil {
 		return err
@@ -345,7 +345,7 @@ func (s *Server) RequireStandbys(ctx context.Context, names ...string) error {
 	}
 }
 
-// Received returns how far a standby has what the primary wrote, as a number to compare with other standbys'.
+// Received returns how many bytes of the primary's log a standby has, to compare standbys.
 func (s *Server) Received(ctx context.Context) (int64, error) {
 	text, err := s.queryText(ctx, "SELECT pg_wal_lsn_diff(coalesce(pg_last_wal_receive_lsn(), '0/0'), '0/0')::bigint::text")
 	if err != nil {
@@ -354,7 +354,7 @@ func (s *Server) Received(ctx context.Context) (int64, error) {
 	return strconv.ParseInt(text, 10, 64)
 }
 
-// Promote makes a standby a primary, for which commits wait for no other server.
+// Promote makes a standby a primary. Its commits wait for no other server.
 func (s *Server) Promote(ctx context.Context) error {
 	if err := s.Exec(ctx, "SELECT pg_promote(true, 60)"); err != nil {
 		return err
@@ -374,7 +374,7 @@ var shared struct {
 }
 
 // Database makes an empty database for one test, on a server that the tests of a binary share, and returns the URL for its
-// owner. Where there is no PostgreSQL the test ends: skipped, or failed where HUBHOOK_TEST_REQUIRE has postgres.
+// owner. Without PostgreSQL the test ends: it fails if HUBHOOK_TEST_REQUIRE has postgres, else it is skipped.
 func Database(tb testing.TB) string {
 	tb.Helper()
 	s := Shared(tb)
@@ -413,7 +413,7 @@ func CloseShared() error {
 	return s.Close()
 }
 
-// Need ends the test if err, of Start, says that there is no PostgreSQL or that it could not be started.
+// Need ends the test if Start's err is not nil: there is no PostgreSQL, or the server could not be started.
 func Need(tb testing.TB, err error) {
 	tb.Helper()
 	switch {

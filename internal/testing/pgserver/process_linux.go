@@ -2,5 +2,5 @@ package pgserver
 
 import "syscall"
 
-// endWithParent has the server shut down where the tests are killed, so that none is left behind.
+// endWithParent shuts the server down when the test process dies, so that no server is left behind.
 func endWithParent(attr *syscall.SysProcAttr) { attr.Pdeathsig = syscall.SIGINT }

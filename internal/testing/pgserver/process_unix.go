@@ -40,8 +40,8 @@ func ownedByServer(dir string) error {
 	return os.Chown(dir, uid, gid)
 }
 
-// runAsServer has cmd run as the server's user, in a process group of its own, where Ctrl-C on the terminal does not end it
-// before the tests have.
+// runAsServer makes cmd run as the server's user, in a process group of its own. There Ctrl-C on the terminal does not end it before
+// the tests have ended.
 func runAsServer(cmd *exec.Cmd) error {
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	endWithParent(cmd.SysProcAttr)
@@ -58,7 +58,7 @@ func runAsServer(cmd *exec.Cmd) error {
 
 func interrupt(p *os.Process) error { return p.Signal(syscall.SIGINT) }
 
-// kill ends all processes. The first one is stopped before, so that it starts none meanwhile.
+// kill ends all processes. It suspends the first process before that, so that it starts no new ones meanwhile.
 func kill(p *os.Process) error {
 	return errors.Join(p.Signal(syscall.SIGSTOP), signalChildren(p, syscall.SIGKILL), p.Signal(syscall.SIGKILL))
 }
@@ -71,8 +71,8 @@ func proceed(p *os.Process) error {
 	return errors.Join(signalChildren(p, syscall.SIGCONT), p.Signal(syscall.SIGCONT))
 }
 
-// signalChildren sends a signal to the children of a server's first process. Each is in a process group of its own. They are
-// found in /proc, so on Linux alone.
+// signalChildren sends a signal to the children of a server's first process. Each child has a process group of its own, so they are
+// found in /proc. That works on Linux alone.
 func signalChildren(p *os.Process, sig syscall.Signal) error {
 	entries, err := os.ReadDir("/proc")
 	if err != nil {
@@ -87,7 +87,7 @@ func signalChildren(p *os.Process, sig syscall.Signal) error {
 		if err != nil {
 			continue // it has ended
 		}
-		// The name before it, in parentheses, may hold anything.
+		// Begin after the program's name: it is in parentheses and may contain anything.
 		fields := strings.Fields(string(stat[bytes.LastIndexByte(stat, ')')+1:]))
 		if len(fields) < 2 || fields[1] != strconv.Itoa(p.Pid) {
 			continue

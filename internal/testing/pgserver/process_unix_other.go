@@ -4,5 +4,5 @@ package pgserver
 
 import "syscall"
 
-// endWithParent can't do here what it does on Linux.
+// endWithParent does nothing: only Linux has the signal at a parent's death.
 func endWithParent(*syscall.SysProcAttr) {}

@@ -1,4 +1,4 @@
-// Package tail keeps the end of what a process prints, for the error that tells how it ended.
+// Package tail keeps the end of a process's output, for the error that says how the process ended.
 package tail
 
 import (

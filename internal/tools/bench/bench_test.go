@@ -25,7 +25,7 @@ func newWorkshop(t *testing.T) (*workshop, *bytes.Buffer) {
 
 func TestTurn(t *testing.T) {
 	const n = 4
-	before := map[[2]int]int{} // how often the first one of a pair went before the second
+	before := map[[2]int]int{} // by pair: how often the first went before the second
 	first := make([]int, n)
 	const all = 2 * n
 	for round := range all {

@@ -17,11 +17,11 @@ const (
 	deliveryPath   = "/webhooks/inbox"
 )
 
-// A contender is a running server and the load for it. Of those that are compared, only one has work at any time.
+// A contender is a running server and its load. Only one of the compared contenders has work at any time.
 type contender struct {
 	*process
 	load      *load
-	inspector string // where hubhook tells its metrics; empty for others, whose work ends with the answer
+	inspector string // address of hubhook's metrics; empty for other servers, whose work ends with the answer
 	answered  int    // 2xx, so far
 }
 
@@ -45,12 +45,12 @@ func (w *workshop) startBare(ctx context.Context) (*contender, error) {
 	return w.contend(ctx, p, err)
 }
 
-// A store is where a hubhook keeps its deliveries. What is zero is hubhook's default.
+// A store says where a hubhook keeps its deliveries. A zero field is hubhook's default.
 type store struct {
-	data      string // the data directory; a new one where it is empty
-	database  string // the URL of a PostgreSQL database; SQLite in data where it is empty
+	data      string // the data directory; empty: a new one
+	database  string // the URL of a PostgreSQL database; empty: SQLite in data
 	keepCount int
-	program   string // a build of bench that brings the hubhook; this one where it is empty
+	program   string // a build of bench with the hubhook to run; empty: this build
 }
 
 func (w *workshop) startHubhook(ctx context.Context, s store) (*contender, error) {
@@ -99,7 +99,7 @@ func (c *contender) rate(ctx context.Context, connections int, d time.Duration) 
 	return float64(answered) / (elapsed + waited).Seconds(), err
 }
 
-// latencies returns how long each delivery took that was sent at a fixed rate.
+// latencies sends deliveries at a fixed rate, and returns how long each took.
 func (c *contender) latencies(ctx context.Context, rate float64, d time.Duration) ([]time.Duration, error) {
 	taken, err := c.load.openLoop(ctx, mostConnections, rate, d)
 	if err != nil {
@@ -110,8 +110,8 @@ func (c *contender) latencies(ctx context.Context, rate float64, d time.Duration
 	return taken, err
 }
 
-// recorded waits until nothing that hubhook accepted is unfinished, and returns how long that took. It fails unless every delivery that
-// was answered has had its handler run without an error.
+// recorded waits until every accepted delivery is finished, and returns how long that took. It fails unless the handler of every answered
+// delivery has succeeded.
 func (c *contender) recorded(ctx context.Context) (time.Duration, error) {
 	if c.inspector == "" {
 		return 0, nil
@@ -132,7 +132,7 @@ func (c *contender) recorded(ctx context.Context) (time.Duration, error) {
 		}
 	}
 	waited := time.Since(begin)
-	// What is stored may already have been thinned out by age and count; what this process did is all there.
+	// Retention may already have removed stored deliveries, so count with the process's own metrics.
 	ended, err := counted(ctx, c.inspector, "hubhook_deliveries_total")
 	if err != nil {
 		return 0, err
@@ -143,7 +143,7 @@ func (c *contender) recorded(ctx context.Context) (time.Duration, error) {
 	return waited, nil
 }
 
-// profiledRate writes a CPU profile of hubhook under that load, where profiles are wanted.
+// profiledRate writes a CPU profile of hubhook under that load, if -profile asks for profiles.
 func (w *workshop) profiledRate(ctx context.Context, c *contender, name string, connections int) error {
 	if w.profiles == "" {
 		return nil
@@ -161,8 +161,8 @@ func (c *contender) gauge(ctx context.Context, connections int) gauge {
 	return func(d time.Duration) (float64, error) { return c.rate(ctx, connections, d) }
 }
 
-// takeTurns measures servers in rounds, after a round that is not counted. It returns what each measured, round by round. Each follows
-// each other one about as often as it goes before it, so that what one leaves behind is no one's burden alone.
+// takeTurns measures servers in rounds, after a round that is not counted. It returns each server's values, round by round. Each server
+// goes before each other one about as often as after it, so that no server alone suffers from what another leaves behind.
 func (w *workshop) takeTurns(what string, gauges ...gauge) ([][]float64, error) {
 	for _, measure := range gauges {
 		w.progress("%s: warming up", what)
@@ -184,7 +184,7 @@ func (w *workshop) takeTurns(what string, gauges ...gauge) ([][]float64, error) 
 	return measured, nil
 }
 
-// turn is the order of n servers in one round: each begins in its turn, and every other round goes the other way.
+// turn returns the order of n servers in one round. The servers take turns to begin, and every other round is reversed.
 func turn(round, n int) []int {
 	order := make([]int, n)
 	for i := range order {

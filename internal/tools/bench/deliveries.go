@@ -20,10 +20,10 @@ var deliveryTargets = []struct {
 	{256, 0, 0},
 }
 
-// mostConnections are those of the figures that don't name a number.
+// mostConnections is the number of connections of figures that name none.
 const mostConnections = 64
 
-// A field is those that are compared: hubhook, the bare server and WebhooksServer, which is nil where it can't be had.
+// A field is the servers that are compared. webhooks is nil if WebhooksServer can't be had.
 type field struct {
 	hubhook, bare, webhooksServer *contender
 }
@@ -42,7 +42,7 @@ func (w *workshop) startField(ctx context.Context) (f *field, err error) {
 	return f, nil
 }
 
-// all returns those that run, hubhook first.
+// all returns the running servers, hubhook first.
 func (f *field) all() []*contender {
 	return slices.DeleteFunc([]*contender{f.hubhook, f.bare, f.webhooksServer}, func(c *contender) bool { return c == nil })
 }
@@ -55,12 +55,12 @@ func (f *field) stop() error {
 	return errors.Join(errs...)
 }
 
-// reached is what servers did in this run that later measurements go by, in deliveries a second; 0 for one that did not run.
+// reached holds the deliveries a second that servers reached in this run, for later measurements; 0 for a server that did not run.
 type reached struct {
 	hubhook, webhooksServer float64
 }
 
-// measureDeliveries compares durable deliveries a second and the memory after them, then looks at latency at half of what was reached.
+// measureDeliveries compares durable deliveries a second and the memory after them, then measures latency at half of the rates reached.
 func (w *workshop) measureDeliveries(ctx context.Context) ([]figure, error) {
 	figures, most, err := w.measureRates(ctx)
 	if err != nil || w.only == "deliveries" {
@@ -73,8 +73,8 @@ func (w *workshop) measureDeliveries(ctx context.Context) ([]figure, error) {
 	return append(figures, latency...), err
 }
 
-// measureRates returns also the deliveries a second over mostConnections. Its servers have ended when it returns: one whose database
-// holds more than is kept has work to do at rest.
+// measureRates also returns the deliveries a second over mostConnections. It ends its servers, because a server that holds more
+// deliveries than it keeps is busy removing them at rest.
 func (w *workshop) measureRates(ctx context.Context) (_ []figure, most reached, err error) {
 	f, err := w.startField(ctx)
 	if err != nil {
@@ -119,8 +119,8 @@ func (w *workshop) measureRates(ctx context.Context) (_ []figure, most reached, 
 	return append(append(toBare, toWebhooksServer...), after), most, nil
 }
 
-// measureLatency sends the bare server what hubhook gets, so that what the client and the machine add is seen beside hubhook's own, and
-// hubhook what WebhooksServer gets.
+// measureLatency compares hubhook with the bare server at hubhook's rate, which shows what client and machine add to hubhook's latency.
+// It compares hubhook with WebhooksServer at WebhooksServer's rate.
 func (w *workshop) measureLatency(ctx context.Context, most reached) (_ []figure, err error) {
 	f, err := w.startField(ctx)
 	if err != nil {
@@ -164,7 +164,7 @@ func (w *workshop) compareLatency(ctx context.Context, what string, rate float64
 	}, nil
 }
 
-// profiledLatency writes a CPU profile of hubhook at a fixed rate, where profiles are wanted.
+// profiledLatency writes a CPU profile of hubhook at a fixed rate, if -profile asks for profiles.
 func (w *workshop) profiledLatency(ctx context.Context, c *contender, name string, rate float64) error {
 	if w.profiles == "" {
 		return nil

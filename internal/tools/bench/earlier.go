@@ -12,7 +12,7 @@ import (
 // leastOfEarlier is the least ratio to the hubhook of an earlier commit.
 const leastOfEarlier = 0.97
 
-// measureEarlier compares this hubhook with that of another commit, on each engine, where a build of bench from there was given.
+// measureEarlier compares this hubhook with the hubhook of another commit, on each engine, if -earlier names a build of bench from there.
 func (w *workshop) measureEarlier(ctx context.Context) ([]figure, error) {
 	if w.earlier == "" {
 		if w.only == "earlier" {

@@ -16,13 +16,13 @@ import (
 
 const (
 	listed   = 10_000 // deliveries that are stored when the inspector's page is opened
-	pageRate = 500    // deliveries a second that it is shown
+	pageRate = 500    // deliveries a second that come while the page shows them
 )
 
-// readerConnections are those of the senders beside a reader of the inspector's stream.
+// readerConnections are the numbers of senders' connections beside a reader of the inspector's stream.
 var readerConnections = []int{16, mostConnections}
 
-// measureInspector looks at what the inspector's page costs its browser, and at what somebody who watches costs deliveries.
+// measureInspector measures what the inspector's page costs its browser, and how much a reader of the stream slows deliveries.
 func (w *workshop) measureInspector(ctx context.Context) ([]figure, error) {
 	figures, err := w.measurePage(ctx)
 	if err != nil {
@@ -32,7 +32,7 @@ func (w *workshop) measureInspector(ctx context.Context) ([]figure, error) {
 	return append(figures, read...), err
 }
 
-// startInspected starts a hubhook with deliveries stored, and returns where its inspector is.
+// startInspected starts a hubhook with stored deliveries, and returns its inspector's address.
 func (w *workshop) startInspected(ctx context.Context, name string, stored int) (*contender, inspector.Address, error) {
 	data, err := w.data(name)
 	if err != nil {
@@ -54,7 +54,7 @@ func (w *workshop) startInspected(ctx context.Context, name string, stored int) 
 	return c, address, nil
 }
 
-// measurePage opens the page in Chromium, again and again, and then has it show what comes in.
+// measurePage opens the page in Chromium several times, and then shows incoming deliveries on it.
 func (w *workshop) measurePage(ctx context.Context) (_ []figure, err error) {
 	path, err := exec.LookPath(browser.Program)
 	if err != nil {
@@ -101,8 +101,8 @@ func (w *workshop) measurePage(ctx context.Context) (_ []figure, err error) {
 	), nil
 }
 
-// openPage opens the page in a browser that has never seen it. It returns the time that scripts took until the list was drawn, and when,
-// from the beginning of the navigation, its first row was.
+// openPage opens the page in a new browser. It returns how long scripts ran until the list was drawn, and the time from the beginning of
+// the navigation until its first row was drawn.
 func openPage(b *browser.Browser, address inspector.Address) (script, firstRow time.Duration, err error) {
 	p, err := b.NewPage(browser.PageConfig{Script: `new MutationObserver((_, observer) => {
 		if (!document.querySelector(".row[data-id]")) return;
@@ -127,7 +127,7 @@ func openPage(b *browser.Browser, address inspector.Address) (script, firstRow t
 	return script, time.Duration(ms * float64(time.Millisecond)), err
 }
 
-// stillness says for how long, in milliseconds, a page did nothing for its reader.
+// stillness holds the times, in milliseconds, in which a page did not respond to its reader.
 type stillness struct {
 	LongestTask, Frame99, LongestFrame float64
 	busy                               float64 // the part of the time that scripts took
@@ -191,8 +191,7 @@ func (w *workshop) watchPage(ctx context.Context, b *browser.Browser, c *contend
 	return still, err
 }
 
-// measureReader compares deliveries a second while somebody reads the inspector's stream with those while nobody does. It is one server
-// for both.
+// measureReader compares the deliveries a second of one server while somebody reads the inspector's stream with those while nobody does.
 func (w *workshop) measureReader(ctx context.Context) (figures []figure, err error) {
 	c, address, err := w.startInspected(ctx, "reader", 0)
 	if err != nil {
@@ -219,7 +218,7 @@ func (w *workshop) measureReader(ctx context.Context) (figures []figure, err err
 	return figures, nil
 }
 
-// read reads the stream, and does nothing with it, until stop is called. That fails where nothing came.
+// read reads and discards the stream until stop is called. stop fails if next to nothing came.
 func read(ctx context.Context, address inspector.Address) (stop func() error, err error) {
 	ctx, cancel := context.WithCancel(ctx)
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, address.URL+"/api/stream", nil)

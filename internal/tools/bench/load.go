@@ -18,22 +18,22 @@ import (
 	"time"
 )
 
-// answerTime is how long one answer may take before the run is given up as broken.
+// answerTime is how long one answer may take. After that the run fails.
 const answerTime = 20 * time.Second
 
-// A load sends deliveries over keep-alive connections and looks at nothing of an answer but what tells that it is a whole 2xx: client and
-// server share the machine's cores, so what the client uses up is taken from both servers alike.
+// A load sends deliveries over keep-alive connections. Client and server share the machine's cores, so the client does as little as it
+// can: of an answer it checks only that it is complete and 2xx.
 type load struct {
 	addr    string // what is dialled, host:port
 	request []byte
-	id      int            // where in request the digits of the Webhook-Id stand
+	id      int            // offset in request of the Webhook-Id's digits
 	sent    *atomic.Uint64 // numbers the Webhook-Ids
 }
 
 // idDigits are the hexadecimal digits of a Webhook-Id.
 const idDigits = 16
 
-// newLoad returns a load of body on one endpoint. Host is what the Host header says; an empty secret sends none.
+// newLoad returns a load of body on one endpoint. host is the Host header. If secret is empty, the load sends none.
 func newLoad(addr, host, path, secret string, body []byte) *load {
 	var b bytes.Buffer
 	fmt.Fprintf(&b, "POST %s HTTP/1.1\r\nHost: %s\r\nContent-Type: application/json\r\nContent-Length: %d\r\n", path, host, len(body))
@@ -54,7 +54,7 @@ type sender struct {
 	request []byte
 }
 
-// dial opens the connections of one round. They are closed when ctx ends, which makes whoever uses them fail.
+// dial opens the connections of one round. When ctx ends it closes them, and their users fail.
 func (l *load) dial(ctx context.Context, connections int) ([]*sender, func(), error) {
 	var senders []*sender
 	closeAll := func() {
@@ -88,7 +88,7 @@ func (s *sender) deliver() error {
 	return readAnswer(s.in)
 }
 
-// readAnswer reads one answer to its end. Any status but 2xx is an error, which shows how the body begins.
+// readAnswer reads one answer to its end. Any status but 2xx is an error that shows the beginning of the body.
 func readAnswer(in *bufio.Reader) error {
 	line, err := in.ReadSlice('\n')
 	if err != nil {
@@ -133,8 +133,8 @@ func readAnswer(in *bufio.Reader) error {
 	return nil
 }
 
-// closedLoop keeps all connections busy for d, each with one delivery after the other. It returns how many were answered, and the time
-// from the first to the last answer's end. One that is not answered 2xx is an error.
+// closedLoop keeps all connections busy for d, each with one delivery after the other. It returns the number of answers, and the time from
+// the first delivery to the last answer's end. An answer that is not 2xx is an error.
 func (l *load) closedLoop(ctx context.Context, connections int, d time.Duration) (answered int, elapsed time.Duration, err error) {
 	senders, hangUp, err := l.dial(ctx, connections)
 	if err != nil {
@@ -164,9 +164,9 @@ func (l *load) closedLoop(ctx context.Context, connections int, d time.Duration)
 	return answered, elapsed, errors.Join(ctx.Err(), errors.Join(errs...))
 }
 
-// openLoop sends deliveries at times that are fixed beforehand, rate a second on average and bunched as independent senders bunch, each
-// over whatever connection is free. A latency counts from the time at which the delivery was due, so a server that stalls pays for all
-// that it keeps waiting. The client's own timers, which may be a millisecond late, are counted against the server too.
+// openLoop sends deliveries at times that are fixed beforehand, on average rate a second, bunched like those of independent senders. Each
+// delivery uses any free connection. Its latency counts from the time at which it was due, so a stall counts for every delivery that
+// waits behind it. The client's timers can be a millisecond late; that counts too.
 func (l *load) openLoop(ctx context.Context, connections int, rate float64, d time.Duration) ([]time.Duration, error) {
 	due := arrivals(rate, d)
 	senders, hangUp, err := l.dial(ctx, connections)
@@ -175,7 +175,7 @@ func (l *load) openLoop(ctx context.Context, connections int, rate float64, d ti
 	}
 	defer hangUp()
 	latencies, errs := make([]time.Duration, len(due)), make([]error, connections)
-	next := make(chan int, len(due)) // never full: what finds no free connection waits here
+	next := make(chan int, len(due)) // never full: a delivery waits here for a free connection
 	begin := time.Now()
 	var sending sync.WaitGroup
 	for i, s := range senders {
@@ -205,7 +205,7 @@ func (l *load) openLoop(ctx context.Context, connections int, rate float64, d ti
 	return latencies, errors.Join(ctx.Err(), errors.Join(errs...))
 }
 
-// arrivals are the times of a Poisson process of that rate within d. They are the same in each run.
+// arrivals returns the times of a Poisson process of that rate within d. They are the same in each run.
 func arrivals(rate float64, d time.Duration) []time.Duration {
 	source := rand.New(rand.NewPCG(1, 2))
 	var due []time.Duration
@@ -219,7 +219,7 @@ func arrivals(rate float64, d time.Duration) []time.Duration {
 	}
 }
 
-// percentile returns the value of which p, from 0 to 1, of the values are at most as large. It sorts values, of which there must be one.
+// percentile returns the value that a share p (0 to 1) of the values does not exceed. It sorts values, which must not be empty.
 func percentile[T ~int64 | ~float64](values []T, p float64) T {
 	slices.Sort(values)
 	return values[min(int(p*float64(len(values))), len(values)-1)]

@@ -1,9 +1,9 @@
-// Command bench measures hubhook against other servers, most of which do less, and prints ratios: `make bench`. Both sides of a ratio are measured in
-// the same run, in rounds that take turns, so that they hold on any machine where both are given the same; the numbers beside them don't.
+// Command bench measures hubhook against other servers and prints ratios: `make bench`. Most of the other servers do less than hubhook.
+// Both sides of a ratio take turns in the same run, so the ratio holds on other machines too. The numbers beside it don't.
 //
 // Servers are processes of their own: the hubhook binary, the programs in bare and webhooksserver, and this program in one of its roles.
-// The exit status is 1 where something did not work, a delivery that was refused or whose outcome was not recorded included, and 0
-// otherwise, whether figures meet their targets or not. What needs programs that this machine lacks is skipped, and named at the end.
+// The exit status is 1 if a measurement failed, for example because a delivery was refused or its outcome was not recorded. Otherwise it
+// is 0, whether figures meet their targets or not. Measurements that need programs that this machine lacks are skipped, and named at the end.
 // docs/benchmarks.md says what each figure means.
 package main
 
@@ -40,7 +40,7 @@ func main() {
 	flag.StringVar(&s.earlier, "earlier", "", "a build of this `program` from another commit, whose hubhook is measured beside this one")
 	flag.StringVar(&s.profiles, "profile", "", "write CPU profiles of hubhook into this `directory`, in rounds that are not counted")
 	flag.StringVar(&s.dir, "dir", os.TempDir(), "a `directory` on the disk to measure with; the databases are made, and removed, below it")
-	flag.IntVar(&s.stored, "stored", 0, "how many deliveries are stored where it is measured what they cost; default 1000000, with -short 100000")
+	flag.IntVar(&s.stored, "stored", 0, "how many deliveries to store for the measurements of stored deliveries; default 1000000, with -short 100000")
 	flag.StringVar(&s.venv, "venv", "", "a `directory` for the Python virtual environment that WebhooksServer runs in; default hubhook-bench in your cache directory")
 	flag.Parse()
 	if flag.NArg() > 0 || s.only != "" && !slices.Contains(measurementNames(), s.only) {
@@ -67,13 +67,13 @@ type settings struct {
 	venv     string
 }
 
-// lengths say how much is measured.
+// lengths say how long and how often to measure.
 type lengths struct {
 	starts   int           // starts of each program
-	slow     int           // starts of one that takes seconds
-	stored   int           // deliveries, where it is measured what they cost
+	slow     int           // starts of a program that takes seconds to start
+	stored   int           // deliveries, for the measurements of stored deliveries
 	rounds   int           // of each pair, for each number of connections
-	round    time.Duration // of one of the pair
+	round    time.Duration // of one server
 	warmUp   time.Duration // before the rounds of one number of connections
 	openLoop time.Duration // at a fixed rate
 	rest     time.Duration // before memory is read
@@ -93,9 +93,9 @@ func (s settings) lengths() lengths {
 	return l
 }
 
-// A measurement makes the figures of one or several lines.
+// A measurement produces the figures of one or several lines.
 type measurement struct {
-	names   []string // for -only; what has several is measured together, and reported as far as it was asked for
+	names   []string // for -only; a measurement with several names runs whole, and reports the lines asked for
 	measure func(*workshop, context.Context) ([]figure, error)
 }
 
@@ -118,15 +118,15 @@ func measurementNames() []string {
 	return names
 }
 
-// A workshop is where one run measures.
+// A workshop holds the state of one run.
 type workshop struct {
 	settings
 	lengths
 	dir         string // of this run, removed at its end
 	root        string // of the module
-	payload     []byte // what is delivered
+	payload     []byte // the body of every delivery
 	interpreter *python
-	skipped     []string // what was not measured, and why
+	skipped     []string // the measurements that were skipped, with the reasons
 	reporter
 }
 
@@ -184,7 +184,7 @@ func bench(ctx context.Context, s settings, out io.Writer) (err error) {
 
 const module = "github.com/hubhook/hubhook"
 
-// readPayload reads what is delivered.
+// readPayload reads the body of every delivery.
 func (w *workshop) readPayload(ctx context.Context) error {
 	root, err := exec.CommandContext(ctx, "go", "list", "-m", "-f", "{{.Dir}}", module).Output()
 	if err != nil {
@@ -214,13 +214,13 @@ func (w *workshop) data(name string) (string, error) {
 	return os.MkdirTemp(w.dir, name+"-")
 }
 
-// skip notes what can't be measured here, and says so at once.
+// skip notes that something can't be measured here, and prints it at once.
 func (w *workshop) skip(what string) {
 	w.say("%s", what)
 	w.skipped = append(w.skipped, what)
 }
 
-// otherWork says how busy the machine was in the last minute, where the system tells: figures taken beside other work say little.
+// otherWork says how busy the machine was in the last minute, because figures taken beside other work say little. It is "" if the system does not tell.
 func otherWork() string {
 	load, err := os.ReadFile("/proc/loadavg")
 	if err != nil {
@@ -230,7 +230,7 @@ func otherWork() string {
 	return ", load average " + lastMinute + " before"
 }
 
-// syncTime is the median of what one write with its sync takes in dir, on which durable deliveries depend.
+// syncTime returns the median time of one write with its sync in dir. Durable deliveries depend on it.
 func syncTime(dir string) (time.Duration, error) {
 	f, err := os.Create(filepath.Join(dir, "sync"))
 	if err != nil {

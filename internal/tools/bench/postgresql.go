@@ -8,14 +8,14 @@ import (
 	"github.com/hubhook/hubhook/internal/testing/pgserver"
 )
 
-// postgresTargets are the least ratios to the bare server, by connections; 0 where none is promised. Standbys on the same cores take from
-// the primary what they would have for themselves elsewhere, so nothing is promised with them.
+// postgresTargets are the least ratios to the bare server, by connections; 0 for no promise. There is none with standbys: here they share
+// the primary's cores, and in production they have their own.
 var postgresTargets = []struct {
 	connections int
 	alone       float64
 }{{1, 0}, {16, 0}, {mostConnections, 0.25}, {256, 0}}
 
-// postgresSettings are PostgreSQL's own defaults, in place of smaller ones that tests have.
+// postgresSettings restore PostgreSQL's own defaults; pgserver sets smaller ones for tests.
 var postgresSettings = []string{"shared_buffers=128MB", "max_wal_size=1GB"}
 
 // measurePostgreSQL compares hubhook on a server, and on one whose commits wait for one of two standbys, with the bare server. All run
@@ -97,7 +97,7 @@ func (w *workshop) measurePostgreSQL(ctx context.Context) (_ []figure, err error
 
 const databaseName = "bench"
 
-// startPrimary starts a server with an empty database, and standbys by those names, one of which each of its commits waits for.
+// startPrimary starts a server with an empty database, and standbys with these names. Each commit waits for any one of the standbys.
 func (w *workshop) startPrimary(ctx context.Context, stops *stack, standbys ...string) (*pgserver.Server, error) {
 	primary, err := pgserver.Start(ctx, postgresSettings...)
 	if err != nil {
@@ -119,7 +119,7 @@ func (w *workshop) startPrimary(ctx context.Context, stops *stack, standbys ...s
 	return primary, primary.CreateDatabase(ctx, databaseName)
 }
 
-// A stack is what is to be stopped, the last one first.
+// A stack holds things to stop, the last one first.
 type stack []func() error
 
 func (s *stack) push(stop func() error) { *s = append(*s, stop) }

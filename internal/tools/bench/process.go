@@ -21,7 +21,7 @@ import (
 
 const (
 	startTime = time.Minute      // for a server to be ready
-	stopTime  = 40 * time.Second // for a server to end once it was asked to; hubhook lets handlers finish for 30 s
+	stopTime  = 40 * time.Second // for a server to end after a request to stop; hubhook lets handlers finish for 30 s
 )
 
 // A process is a server under measurement.
@@ -38,8 +38,8 @@ type process struct {
 	err     error // how it ended; valid once ended is closed
 }
 
-// launch starts program, which is to serve on addr. Its environment has nothing but env and what programs cannot do without, so that
-// settings of the user change no figure.
+// launch starts program, which has to serve on addr. Its environment holds only env and what every program needs, so that the user's
+// settings change no figure.
 func launch(ctx context.Context, name, addr string, env []string, program string, args ...string) (*process, error) {
 	p := &process{name: name, addr: addr, probe: healthProbe(addr), errors: new(tail.Tail), ended: make(chan struct{})}
 	p.cmd = exec.CommandContext(ctx, program, args...)
@@ -89,8 +89,8 @@ func (p *process) start() error {
 	return nil
 }
 
-// ready waits until the server answers its probe with 200 and returns how long that took since just before the process was started. It
-// asks without a pause, and one that is slow with pauses of a hundredth of its time, so that what it answers meanwhile does not slow it.
+// ready waits until the server answers its probe with 200, and returns the time since just before the process was started. At first it
+// probes without a pause. A slow server gets pauses of a hundredth of the time so far, so that the probes don't slow it.
 func (p *process) ready(ctx context.Context) (time.Duration, error) {
 	for {
 		ok := answersOK(p.addr, p.probe)
@@ -115,7 +115,7 @@ func (p *process) ready(ctx context.Context) (time.Duration, error) {
 	}
 }
 
-// healthProbe is the probe of a server whose /healthz tells.
+// healthProbe is the probe of a server that has /healthz.
 func healthProbe(addr string) []byte {
 	return []byte("GET /healthz HTTP/1.1\r\nHost: " + addr + "\r\n\r\n")
 }
@@ -150,7 +150,7 @@ func (p *process) broken(what string, err error) error {
 	return errors.New(text)
 }
 
-// order has a role do something, and returns once it has.
+// order sends an order to a role, and returns once the role has done it.
 func (p *process) order(words ...string) error {
 	if _, err := fmt.Fprintln(p.orders, strings.Join(words, " ")); err != nil {
 		return p.broken("it does not take orders", err)
@@ -173,7 +173,7 @@ func (p *process) profiled(file string, work func() error) error {
 	return errors.Join(work(), p.order("stop"))
 }
 
-// stop ends the process as its user would, and kills it where that takes too long. An exit status other than 0 is an error.
+// stop ends the process as its user would, and kills it if that takes too long. An exit status other than 0 is an error.
 func (p *process) stop() error {
 	var err error
 	if p.orders != nil {
@@ -189,7 +189,7 @@ func (p *process) stop() error {
 	case <-time.After(stopTime):
 		return errors.Join(p.broken(fmt.Sprintf("it did not stop within %v", stopTime), nil), p.cmd.Process.Kill())
 	}
-	// A status below 0 is a signal's doing: that is how a program without a handler for them ends.
+	// A status below 0 means that a signal ended the process: it has no handler for signals.
 	if exit := (*exec.ExitError)(nil); errors.As(p.err, &exit) && exit.ExitCode() > 0 {
 		return p.broken("it ended in failure", p.err)
 	}
@@ -205,7 +205,7 @@ func (p *process) kill() error {
 	return nil
 }
 
-// resident is the physical memory that the process holds, in bytes. Where the system has no /proc, ps is asked.
+// resident returns the physical memory that the process holds, in bytes. Without /proc it asks ps.
 func (p *process) resident() (int64, error) {
 	pid := strconv.Itoa(p.cmd.Process.Pid)
 	status, err := os.ReadFile("/proc/" + pid + "/status")
@@ -235,8 +235,7 @@ func kibibytes(text string) (int64, error) {
 	return n << 10, nil
 }
 
-// freeAddr is an address of loopback that nobody listens on now. Servers get one instead of port 0, so that they can be asked from the
-// outside when they are ready.
+// freeAddr returns a loopback address that nobody listens on now. Servers get it instead of port 0, so that bench knows where to probe them.
 func freeAddr() (string, error) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

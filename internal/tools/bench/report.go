@@ -9,7 +9,7 @@ import (
 	"golang.org/x/term"
 )
 
-// A reporter says on standard error what is going on. On a terminal a last line is written over again and again.
+// A reporter prints progress on standard error. On a terminal it overwrites the last line.
 type reporter struct {
 	out      io.Writer
 	terminal bool
@@ -18,7 +18,7 @@ type reporter struct {
 
 type reported struct {
 	mu      sync.Mutex
-	pending bool // there is a last line
+	pending bool // the last line can be overwritten
 }
 
 func newReporter(f *os.File) reporter {
@@ -27,13 +27,13 @@ func newReporter(f *os.File) reporter {
 
 const clearLine = "\r\x1b[K"
 
-// say writes a line that stays.
+// say writes a line that is not overwritten.
 func (r reporter) say(format string, args ...any) {
 	r.wipe()
 	fmt.Fprintf(r.out, "bench: "+format+"\n", args...)
 }
 
-// progress writes over the last line, on a terminal only. It may be called from several goroutines.
+// progress overwrites the last line, on a terminal only. It may be called from several goroutines.
 func (r reporter) progress(format string, args ...any) {
 	if !r.terminal {
 		return
@@ -44,7 +44,7 @@ func (r reporter) progress(format string, args ...any) {
 	fmt.Fprintf(r.out, clearLine+"bench: "+format, args...)
 }
 
-// wipe takes the last line away.
+// wipe removes the last line.
 func (r reporter) wipe() {
 	r.state.mu.Lock()
 	defer r.state.mu.Unlock()

@@ -22,13 +22,13 @@ import (
 	"github.com/hubhook/hubhook/tunnel/ngrok"
 )
 
-// A role is what this program does instead of measuring when its first argument is roleArgument: it serves on an address until its
-// standard input ends, and meanwhile obeys the orders that it reads there, one a line:
+// If the first argument is roleArgument, this program plays a role instead of measuring: it serves on an address until its standard
+// input ends. Meanwhile it obeys the orders on its standard input, one a line:
 //
 //	profile FILE   begin to write a CPU profile
 //	stop           end the profile
 //
-// Each is answered with doneReply once it is done.
+// It answers each order with doneReply once the order is done.
 type role func(ctx context.Context, addr string, args []string) error
 
 const (
@@ -36,14 +36,14 @@ const (
 	doneReply    = "done"
 )
 
-// roles by the names that figures and errors give them.
+// roles holds the roles by the names in figures and errors.
 var roles = map[string]role{
 	"hubhook":        serveHubhook,
 	"hubhook tunnel": serveTunnel,
 	"SDK alone":      serveSDK,
 }
 
-// play runs the role that args name, with the address and the arguments of its own after that.
+// play runs a role. args are the role's name, the address to serve on, and the role's own arguments.
 func play(args []string) error {
 	if len(args) < 2 || roles[args[0]] == nil {
 		return fmt.Errorf("play a role: %q names none", args)
@@ -57,7 +57,7 @@ func play(args []string) error {
 	return err
 }
 
-// obey follows orders until they end, nil for an ordinary end.
+// obey follows orders until they end. It returns nil if standard input has ended.
 func obey(orders io.Reader, replies io.Writer) error {
 	var profile *os.File
 	lines := bufio.NewScanner(orders)
@@ -114,14 +114,14 @@ func serveHubhook(ctx context.Context, addr string, args []string) error {
 	return s.Run(ctx)
 }
 
-// answerEmpty is the handler that is served through both tunnels. It does next to nothing, so that what the ways cost is seen.
+// answerEmpty is the handler behind both tunnels. It does next to nothing, so that the figures show the cost of the tunnels.
 func answerEmpty(w http.ResponseWriter, r *http.Request) {
 	if _, err := io.Copy(io.Discard, r.Body); err != nil {
 		http.Error(w, err.Error(), http.StatusBadRequest)
 		return
 	}
 	w.Header().Set("Content-Type", "application/json")
-	io.WriteString(w, "{}") // where the client is gone, it is the one that tells
+	io.WriteString(w, "{}") // if this fails, the client has gone and reports it
 }
 
 // serveTunnel serves through hubhook's tunnel. The arguments are ngrok.yml and the public URL.
@@ -136,7 +136,7 @@ func serveTunnel(ctx context.Context, addr string, args []string) error {
 	return serveBoth(ctx, addr, t)
 }
 
-// serveSDK serves through ngrok's SDK with nothing of ours. The arguments are the service's address, the file of its authority, the
+// serveSDK serves through ngrok's SDK alone, without hubhook. The arguments are the service's address, the file of its authority, the
 // authtoken and the public URL.
 func serveSDK(ctx context.Context, addr string, args []string) error {
 	authority, err := os.ReadFile(args[1])
@@ -159,7 +159,7 @@ func serveSDK(ctx context.Context, addr string, args []string) error {
 	return serveBoth(ctx, addr, l)
 }
 
-// serveBoth serves answerEmpty on public, and /healthz on addr so that the start can be seen, until ctx ends.
+// serveBoth serves answerEmpty on public until ctx ends. It serves /healthz on addr, so that bench sees when it is ready.
 func serveBoth(ctx context.Context, addr string, public net.Listener) error {
 	local, err := net.Listen("tcp", addr)
 	if err != nil {
@@ -175,7 +175,7 @@ func serveBoth(ctx context.Context, addr string, public net.Listener) error {
 	}
 	select {
 	case <-ctx.Done():
-		// Nothing is in flight any more, and the process ends: what the SDK would still do is not waited for.
+		// Nothing is in flight and the process ends, so don't wait for the SDK's own shutdown.
 		return nil
 	case err := <-ended:
 		return fmt.Errorf("serve: %w", err)

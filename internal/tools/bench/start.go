@@ -13,7 +13,7 @@ import (
 // barePackage is the program that hubhook is compared with, below the module's root.
 const barePackage = "internal/tools/bench/bare"
 
-// launchHubhook starts the binary as in production, with nothing set but where it listens and stores.
+// launchHubhook starts the binary as in production. It sets only the addresses and the data directory.
 func launchHubhook(ctx context.Context, binary, data string, env ...string) (*process, error) {
 	addr, err := freeAddr()
 	if err != nil {
@@ -34,7 +34,7 @@ func launchBare(ctx context.Context, binary string) (*process, error) {
 	return launch(ctx, "bare", addr, nil, binary, addr)
 }
 
-// measureStart compares the time from exec to the first 200: of a first start, which makes the database, and of a later one.
+// measureStart compares the time from exec to the first 200, for a first start, which makes the database, and for a later start.
 func (w *workshop) measureStart(ctx context.Context) ([]figure, error) {
 	hubhook, err := w.build(ctx, "")
 	if err != nil {
@@ -107,7 +107,7 @@ func timeStart(ctx context.Context, start func() (*process, error)) (float64, er
 	return float64(took), errors.Join(err, p.stop())
 }
 
-// traceStart keeps what the runtime says about the packages' initialization, the part of a start that no CPU profile has.
+// traceStart saves the runtime's trace of package initialization, the part of a start that no CPU profile shows.
 func (w *workshop) traceStart(ctx context.Context, hubhook string) error {
 	data, err := w.data("start")
 	if err != nil {
@@ -124,7 +124,7 @@ func (w *workshop) traceStart(ctx context.Context, hubhook string) error {
 	return os.WriteFile(filepath.Join(w.profiles, "start-inittrace.txt"), []byte(p.errors.String()+"\n"), 0o644)
 }
 
-// measureMemory reads what a server that has nothing to do holds.
+// measureMemory compares the memory of idle servers.
 func (w *workshop) measureMemory(ctx context.Context) ([]figure, error) {
 	hubhook, err := w.build(ctx, "")
 	if err != nil {
@@ -177,7 +177,7 @@ func (w *workshop) residentAtRest(ctx context.Context, start func() (*process, e
 	return held, errors.Join(err, p.stop())
 }
 
-// rested leaves a process alone for a while and returns the memory that it holds then, in bytes.
+// rested leaves a process idle for a while, and returns the memory that it then holds, in bytes.
 func (w *workshop) rested(ctx context.Context, p *process) (int64, error) {
 	select {
 	case <-time.After(w.rest):

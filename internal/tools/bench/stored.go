@@ -14,10 +14,10 @@ import (
 	"github.com/hubhook/hubhook/payload"
 )
 
-// storedSpan is the time over which stored deliveries came in, up to now. It is less than they are kept for.
+// storedSpan is how far back stored deliveries were received. It is shorter than retention.
 const storedSpan = 100 * time.Hour
 
-// measureStored looks at what deliveries cost that are stored already: when hubhook starts, in memory, and for those that come after them.
+// measureStored measures what stored deliveries cost: time at the start, memory, and speed for new deliveries.
 func (w *workshop) measureStored(ctx context.Context) ([]figure, error) {
 	full, err := w.data("stored")
 	if err != nil {
@@ -34,16 +34,16 @@ func (w *workshop) measureStored(ctx context.Context) ([]figure, error) {
 	return append(figures, underLoad...), err
 }
 
-// keepAll has hubhook remove nothing of what is stored here: without it, its retention would.
+// keepAll raises retention, so that hubhook removes none of the stored deliveries.
 func (w *workshop) keepAll() int { return w.lengths.stored + 10_000_000 }
 
-// fill stores n deliveries that were handled, through the queue itself, which needs a fraction of the time that HTTP does.
+// fill stores n handled deliveries. It uses the queue directly, which takes a fraction of the time of HTTP.
 func (w *workshop) fill(ctx context.Context, dir string, n int) (err error) {
 	p, err := payload.Parse(w.payload)
 	if err != nil {
 		return fmt.Errorf("read the payload: %w", err)
 	}
-	senders := max(1, min(1024, n/20)) // at most twice what one commit takes along, and too few to crowd the hours
+	senders := max(1, min(1024, n/20)) // at most twice a commit's batch, and few enough to keep the deliveries evenly spread
 	first, step := time.Now().Add(-storedSpan), storedSpan/time.Duration(n)
 	var sent atomic.Int64
 	q, err := queue.Open(ctx, queue.Config{Dir: dir, KeepCount: w.keepAll(), MaxWaiting: 2 * senders,
@@ -69,7 +69,7 @@ func (w *workshop) fill(ctx context.Context, dir string, n int) (err error) {
 				if i%int64(n/500+1) == 0 {
 					w.progress("storing %d deliveries: %d", n, i)
 				}
-				id := fmt.Sprintf("%0*x", idDigits, 1<<62+i) // none that a load sends
+				id := fmt.Sprintf("%0*x", idDigits, 1<<62+i) // differs from every Webhook-Id of a load
 				_, err := q.Accept(ctx, queue.Arrival{
 					Endpoint: "inbox", WebhookID: id, Body: w.payload,
 					Header: http.Header{"Content-Type": {"application/json"}, "X-Webhook-Secret": {"[secret]"}, "Webhook-Id": {id}},
@@ -109,7 +109,7 @@ func (w *workshop) measureStoredAtRest(ctx context.Context, full string) ([]figu
 		w.progress("starting with %d deliveries stored: %d of %d", w.lengths.stored, n+1, w.slow)
 		for _, end := range []struct {
 			of   func(*process) error
-			took *[]float64 // by the next start
+			took *[]float64 // time of the next start
 		}{{(*process).stop, &stopped}, {(*process).kill, &killed}} {
 			p, err := start(full)()
 			if err != nil {
@@ -181,7 +181,7 @@ func (w *workshop) measureStoredUnderLoad(ctx context.Context, data string) (fig
 	return append(figures, latency...), err
 }
 
-// compareStored returns also the deliveries a second of the full one.
+// compareStored also returns the deliveries a second of the hubhook with the full database.
 func (w *workshop) compareStored(ctx context.Context, full *contender, connections int) (_ float64, _ figure, err error) {
 	empty, err := w.startHubhook(ctx, store{keepCount: w.keepAll()})
 	if err != nil {

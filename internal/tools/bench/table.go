@@ -12,13 +12,13 @@ import (
 type figure struct {
 	what    string
 	hubhook string // as measured, with its unit
-	against string // whom it was compared with, and what was measured there; empty for none
+	against string // the other server and its value; empty for none
 	value   string // the ratio, with the spread of its rounds; empty for none
-	target  string // such as "at least 0.40"; empty where there is none
+	target  string // such as "at least 0.40"; empty for none
 	short   bool   // of the target
 }
 
-// A target is what a figure ought to be. The zero target is none.
+// A target bounds a figure. The zero target is no bound.
 type target struct {
 	atMost bool // rather than at least
 	bound  float64
@@ -45,8 +45,8 @@ func (t target) missed(value float64) bool {
 	return value < t.bound
 }
 
-// rounds are what two servers did in rounds that took turns, in any unit. Ratios are made within a round, where the machine was in one
-// mood for both.
+// rounds holds the values of two servers that took turns, in any unit. A ratio is taken within a round, because the machine was in the
+// same state for both there.
 type rounds struct {
 	hubhook, against []float64
 }
@@ -86,12 +86,12 @@ func ratioText(ratio float64) string {
 	return fmt.Sprintf("%.2f", ratio)
 }
 
-// median leaves values as they are.
+// median returns the median of values and does not change them.
 func median(values []float64) float64 { return percentile(slices.Clone(values), 0.5) }
 
 func perSecond(rate float64) string { return fmt.Sprintf("%.0f/s", rate) }
 
-// milliseconds writes what takes seconds without digits that say nothing.
+// milliseconds formats a time, from a second on without decimals.
 func milliseconds(d time.Duration) string {
 	if d >= time.Second {
 		return fmt.Sprintf("%.0f ms", d.Seconds()*1000)
@@ -101,7 +101,7 @@ func milliseconds(d time.Duration) string {
 
 func mebibytes(bytes int64) string { return fmt.Sprintf("%.1f MiB", float64(bytes)/(1<<20)) }
 
-// counting writes "1 connection", "2 connections".
+// counting formats a number with its noun: "1 connection", "2 connections".
 func counting(n int, what string) string {
 	if n == 1 {
 		return "1 " + what

@@ -11,10 +11,10 @@ import (
 	"github.com/hubhook/hubhook/tunnel/tunneltest"
 )
 
-// tunnelConnections are the public connections that requests through the tunnel are measured with.
+// tunnelConnections are the numbers of public connections to measure with.
 var tunnelConnections = []int{16, mostConnections}
 
-// measureTunnel compares requests a second through hubhook's tunnel with those through ngrok's SDK alone. Both come through one stand-in
+// measureTunnel compares requests a second through hubhook's tunnel with those through ngrok's SDK alone. Both go through one stand-in
 // for ngrok's service, on loopback and in this process.
 func (w *workshop) measureTunnel(ctx context.Context) (figures []figure, err error) {
 	edge, err := tunneltest.StartEdge(tunneltest.Options{})
@@ -87,7 +87,7 @@ func (w *workshop) measureTunnel(ctx context.Context) (figures []figure, err err
 	return append(figures, added), nil
 }
 
-// tunnelRate is at which requests a second the latency that the tunnel adds is measured.
+// tunnelRate is the rate for the added latency, in requests a second.
 const tunnelRate = 500
 
 // addedLatency compares the p99 through hubhook's tunnel with that through the SDK alone, at the same rate, taking turns.

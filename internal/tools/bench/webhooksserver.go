@@ -11,20 +11,20 @@ import (
 	"strings"
 )
 
-// webhooksServer is the name that figures give to huggingface_hub's server.
+// webhooksServer is the name of huggingface_hub's server in figures.
 const webhooksServer = "WebhooksServer"
 
-// webhooksServerDir has its program and what that needs, below the module's root.
+// webhooksServerDir holds the program and its requirements, below the module's root.
 const webhooksServerDir = "internal/tools/bench/webhooksserver"
 
-// A python is an interpreter with what WebhooksServer needs.
+// A python is an interpreter with the packages of WebhooksServer.
 type python struct {
 	program string
 	missing error // why there is none
 }
 
-// python returns the interpreter of a virtual environment that is made, or brought up to date, the first time. Where that can't be done,
-// the run goes on without WebhooksServer and says so.
+// python returns the interpreter of a virtual environment. The first call makes or updates the environment. If that fails, the run goes
+// on without WebhooksServer and says so.
 func (w *workshop) python(ctx context.Context) (*python, error) {
 	if w.interpreter == nil {
 		p := new(python)
@@ -40,8 +40,8 @@ func (w *workshop) python(ctx context.Context) (*python, error) {
 	return w.interpreter, nil
 }
 
-// virtualEnvironment makes the environment and installs into it exactly what requirements.txt says. Where that is there already, pip
-// asks no one for anything.
+// virtualEnvironment makes the environment and installs exactly the packages of requirements.txt. If they are there already, pip makes
+// no requests.
 func (w *workshop) virtualEnvironment(ctx context.Context) (program string, err error) {
 	dir := w.venv
 	if dir == "" {
@@ -76,7 +76,7 @@ func (w *workshop) virtualEnvironment(ctx context.Context) (program string, err 
 	return program, nil
 }
 
-// run runs a command. Its error has the last lines of what the command wrote.
+// run runs a command. Its error has the last lines of the command's output.
 func run(ctx context.Context, program string, args ...string) error {
 	out, err := exec.CommandContext(ctx, program, args...).CombinedOutput()
 	if err == nil {
@@ -87,8 +87,8 @@ func run(ctx context.Context, program string, args ...string) error {
 	return fmt.Errorf("%w: %s", err, strings.Join(lines[max(0, len(lines)-shown):], "\n"))
 }
 
-// launchWebhooksServer starts the program with nothing of the user's, and nothing that would ask the internet. It is ready when a delivery
-// is answered: its endpoints are added after it has begun to serve.
+// launchWebhooksServer starts the program without the user's settings, and so that it makes no requests to the internet. The server adds
+// its endpoints after it has begun to serve, so it is ready when it answers a delivery.
 func (w *workshop) launchWebhooksServer(ctx context.Context, interpreter string) (*process, error) {
 	addr, err := freeAddr()
 	if err != nil {
@@ -114,7 +114,7 @@ func (w *workshop) launchWebhooksServer(ctx context.Context, interpreter string)
 	return p, nil
 }
 
-// startWebhooksServer returns nil where it can't be had.
+// startWebhooksServer returns nil if the server can't be had.
 func (w *workshop) startWebhooksServer(ctx context.Context) (*contender, error) {
 	python, err := w.python(ctx)
 	if err != nil || python.missing != nil {

@@ -20,7 +20,7 @@ var endpoints = []string{"train_on_push", "index_datasets", "triage_discussions"
 
 // past is a delivery that was handled before the server started.
 type past struct {
-	name     string        // by which a picture refers to it
+	name     string        // pictures refer to the delivery by it
 	before   time.Duration // the end of the history
 	endpoint string
 	scope    payload.Scope
@@ -30,7 +30,7 @@ type past struct {
 	sample   bool
 	took     time.Duration
 	outcome  queue.Outcome
-	first    *queue.Outcome // of the attempt before, where there was one
+	first    *queue.Outcome // of the first attempt, if there were two
 	left     bool           // it was running when the history ended
 }
 
@@ -49,7 +49,7 @@ epoch 3/3  loss 0.491  accuracy 0.857
 pushed to acme/sentiment-base-finetuned
 `
 
-// newest is what stands at the top of the list, newest first.
+// newest are the deliveries at the top of the list, newest first.
 var newest = []past{
 	{before: 9 * time.Second, endpoint: "train_on_push", scope: payload.ScopeRepoContent, repo: "dataset acme/reviews-2026", left: true},
 	{before: 18 * time.Second, endpoint: "evaluate", scope: payload.ScopeRepoContent, repo: "model acme/reranker", took: 2300 * time.Millisecond,
@@ -75,7 +75,7 @@ var newest = []past{
 	{before: 14 * time.Minute, endpoint: "train_on_push", scope: payload.ScopeRepoContent, repo: "model acme/sentiment-base", sample: true, took: 12 * time.Millisecond, outcome: queue.Outcome{Result: []byte(`{"dry_run":true}`)}},
 }
 
-// clock is a time that goes on only when it is told to.
+// clock is a clock that moves only when set is called.
 type clock struct {
 	mu  sync.Mutex
 	now time.Time
@@ -87,7 +87,7 @@ func (c *clock) Now() time.Time {
 	return c.now
 }
 
-// set goes on to t. A clock is never set back: the queue's would not follow.
+// set moves the clock forward to t. It never moves back, because the queue's clock would not follow.
 func (c *clock) set(t time.Time) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -98,7 +98,7 @@ func (c *clock) set(t time.Time) {
 
 func (c *clock) advance(d time.Duration) { c.set(c.Now().Add(d)) }
 
-// storeHistory stores what happened before config.end in a data directory, and returns the IDs of what pictures are taken of.
+// storeHistory stores the deliveries before config.end in a data directory, and returns the IDs of those in pictures.
 func storeHistory(ctx context.Context, dir string, config siteConfig) (ids map[string]string, err error) {
 	all := older(config.busy)
 	for i := range newest {
@@ -113,7 +113,7 @@ func storeHistory(ctx context.Context, dir string, config siteConfig) (ids map[s
 	left := make(chan struct{}, len(all))
 	served := make([]queue.Endpoint, len(endpoints))
 	for i, name := range endpoints {
-		// A second attempt in this history is made at once, one that is left to the server never.
+		// This history makes a second attempt at once, unless the attempt is left to the server.
 		wait := time.Millisecond
 		if name == "evaluate" {
 			wait = time.Minute
@@ -176,7 +176,7 @@ func storeHistory(ctx context.Context, dir string, config siteConfig) (ids map[s
 	return ids, nil
 }
 
-// webhookID is one that looks like the Hub's.
+// webhookID returns a Webhook-Id that looks like the Hub's.
 func webhookID(n int) string {
 	const letters = "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567"
 	r := rand.New(rand.NewPCG(uint64(n), 1))
@@ -199,7 +199,7 @@ func (p past) payload() (*payload.Payload, error) {
 	return payload.Sample(p.scope, p.action, set)
 }
 
-// older returns what happened before the newest ones, oldest first: a few, or as much as a busy hour has.
+// older returns the deliveries before the newest ones, oldest first: a few, or as many as in a busy hour.
 func older(busy bool) []past {
 	r := rand.New(rand.NewPCG(6, 1))
 	repos := []string{"dataset acme/reviews-2026", "model acme/sentiment-base", "model acme/reranker", "dataset acme/support-tickets", "space acme/demo"}

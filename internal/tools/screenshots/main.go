@@ -5,8 +5,8 @@
 //
 //	go run ./internal/tools/screenshots -dir docs/images
 //
-// What was received in the past was received at a fixed time, so that the pictures change as the page does, and little else. Only IDs are
-// drawn anew each time, and the times of refused requests and of the chart.
+// Past deliveries have fixed times, so that the pictures change only when the page does. IDs, and the times of refused requests and of
+// the chart, are new in each run.
 package main
 
 import (
@@ -25,7 +25,7 @@ import (
 	"github.com/hubhook/hubhook/tunnel/tunneltest"
 )
 
-// fixed is the time of the newest delivery where it shows.
+// fixed is the time of the newest delivery in pictures of the list.
 var fixed = time.Date(2026, time.November, 23, 9, 41, 30, 0, time.UTC)
 
 func main() {
@@ -70,14 +70,14 @@ func run(ctx context.Context, dir string) (err error) {
 	return nil
 }
 
-// studio is what all pictures are taken with.
+// studio holds what all pictures share.
 type studio struct {
 	browser *browser.Browser
 	edge    *tunneltest.Edge
 	dir     string
 }
 
-// deliveries takes the pictures of the list and of single deliveries, as of the fixed time.
+// deliveries takes the pictures of the list and of single deliveries at the fixed time.
 func (st studio) deliveries(ctx context.Context) error {
 	return withSite(ctx, st.edge, siteConfig{end: fixed}, func(s *site) error {
 		// The page takes the fixed time for today.
@@ -134,7 +134,7 @@ func (st studio) deliveries(ctx context.Context) error {
 	})
 }
 
-// status takes the pictures of what has only the last hour: the chart, and the refused requests.
+// status takes the pictures of the chart and the refused requests, which show only the last hour.
 func (st studio) status(ctx context.Context) error {
 	return withSite(ctx, st.edge, siteConfig{end: time.Now(), busy: true}, func(s *site) error {
 		if err := s.refuse(ctx); err != nil {
@@ -155,7 +155,7 @@ func (st studio) status(ctx context.Context) error {
 	})
 }
 
-// nothingYet takes the picture of what a newcomer sees.
+// nothingYet takes the picture of the page before the first delivery.
 func (st studio) nothingYet(ctx context.Context) error {
 	return withSite(ctx, st.edge, siteConfig{}, func(s *site) error {
 		c, err := st.newCamera(s, browser.PageConfig{})
@@ -170,7 +170,7 @@ func (st studio) nothingYet(ctx context.Context) error {
 	})
 }
 
-// camera takes pictures of a site's page. After the first error it does nothing more; finish returns that.
+// camera takes pictures of a site's page. After the first error it does nothing more; finish returns that error.
 type camera struct {
 	site *site
 	page *browser.Page
@@ -217,7 +217,7 @@ func (c *camera) look(width, height int, dark bool) {
 	}
 }
 
-// take writes one picture, once nothing is drawn any more.
+// take writes one picture, once the page has stopped drawing.
 func (c *camera) take(name string) {
 	if c.err == nil {
 		c.do(c.page.Evaluate(`document.fonts.ready.then(() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done))))`, nil))
@@ -238,7 +238,7 @@ func (c *camera) take(name string) {
 	c.do(err)
 }
 
-// finish returns what went wrong. Pictures of a page that complains are not to be shown.
+// finish returns the first error. A page with complaints is an error too, because its pictures must not be shown.
 func (c *camera) finish() error {
 	if c.err != nil {
 		return c.err

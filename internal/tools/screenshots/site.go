@@ -25,20 +25,20 @@ const (
 	secret = "a-secret-of-the-pictures"
 	token  = "a-token-of-the-pictures"
 
-	userAgent = "sender of the pictures" // what the Hub's own is, is not documented
+	userAgent = "sender of the pictures" // the Hub's own is not documented
 )
 
-// siteConfig says what a server is to show.
+// siteConfig says what a server shows.
 type siteConfig struct {
-	end  time.Time // of what is stored when it starts; zero for nothing
-	busy bool      // many deliveries before the ones that are looked at
+	end  time.Time // of the history stored before the start; zero for no history
+	busy bool      // many deliveries before the newest ones
 }
 
-// domain is the public one of all sites.
+// domain is the public domain of all sites.
 const domain = "data-bot.ngrok.app"
 
-// openEdge starts a stand-in for ngrok's service, and leads what this process asks of the sites' domain to it, until close is called.
-// Nothing may have been asked over HTTP before.
+// openEdge starts a stand-in for ngrok's service. Until close is called, this process's requests to the sites' domain go to it. The
+// process must not have made an HTTP request before.
 func openEdge() (edge *tunneltest.Edge, closeAll func() error, err error) {
 	if edge, err = tunneltest.StartEdge(tunneltest.Options{Domain: domain}); err != nil {
 		return nil, nil, err
@@ -65,7 +65,7 @@ type site struct {
 	ids             map[string]string // of deliveries that pictures are taken of
 }
 
-// address is a URL of the page that lets its reader in.
+// address returns a URL of the page with the token.
 func (s *site) address(path string) string {
 	separator := "?"
 	if strings.Contains(path, "?") {
@@ -74,7 +74,7 @@ func (s *site) address(path string) string {
 	return s.private + path + separator + "token=" + token
 }
 
-// withSite runs a server while do does something with it.
+// withSite starts a server, calls do, and stops the server.
 func withSite(ctx context.Context, edge *tunneltest.Edge, config siteConfig, do func(*site) error) (err error) {
 	dir, err := os.MkdirTemp("", "hubhook-screenshots-")
 	if err != nil {
@@ -82,7 +82,7 @@ func withSite(ctx context.Context, edge *tunneltest.Edge, config siteConfig, do 
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
 	s := &site{}
-	// The status shows the directory.
+	// The status page shows this directory.
 	data := filepath.Join(dir, "data-bot")
 	if !config.end.IsZero() {
 		if s.ids, err = storeHistory(ctx, data, config); err != nil {
@@ -140,7 +140,7 @@ func withSite(ctx context.Context, edge *tunneltest.Edge, config siteConfig, do 
 				close(ready)
 			}
 		}
-		_, _ = io.Copy(io.Discard, out) // nobody reads on; the server must not wait
+		_, _ = io.Copy(io.Discard, out) // drain the output, so that the server need not wait
 	}()
 	select {
 	case <-ready:
@@ -153,7 +153,7 @@ func withSite(ctx context.Context, edge *tunneltest.Edge, config siteConfig, do 
 	return errors.Join(err, <-ran)
 }
 
-// handler returns that of all endpoints, for what is unfinished when a server starts.
+// handler returns the handler of all endpoints, for deliveries that are unfinished when a server starts.
 func handler(over <-chan struct{}) server.Handler {
 	return func(ctx context.Context, p *payload.Payload) (any, error) {
 		if p.Repo.Name == "acme/reranker" {
@@ -168,7 +168,7 @@ func handler(over <-chan struct{}) server.Handler {
 	}
 }
 
-// refuse has three requests refused: an old secret, again and again, half of a payload, and an endpoint that isn't there.
+// refuse sends requests that are refused: several with an old secret, one with half a payload, one to an unknown endpoint.
 func (s *site) refuse(ctx context.Context) error {
 	for _, r := range []struct{ endpoint, secret, body string }{
 		{"index_datasets", secret, `{"event":{"action":"update","scope":"repo.content"},"repo":{"type":"dataset"`},

@@ -12,8 +12,8 @@ import (
 	"slices"
 )
 
-// smaller returns a picture with the 256 colours of it that are the most frequent, which halves its size and is not seen: a page has few,
-// and what else there is are the soft edges of letters.
+// smaller reduces a picture to its 256 most frequent colours, which halves its size. Nobody sees the difference: a page has few colours,
+// and the others are the soft edges of letters.
 func smaller(picture []byte) ([]byte, error) {
 	in, err := png.Decode(bytes.NewReader(picture))
 	if err != nil {

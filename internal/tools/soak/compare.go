@@ -26,22 +26,21 @@ const (
 	deadAfter   = 5 // interruptions
 )
 
-// A found delivery is one in the store, with all that is known of it.
+// A found delivery is a stored delivery with everything that the soak knows of it.
 type found struct {
 	api.Delivery
 	handling
 	attempts []api.Attempt
 	cut      int // attempts that were interrupted
 	failed   int // attempts that failed
-	// forgotten is how many attempts a server that was killed can have lost: PostgreSQL syncs what arrives, and not what only would
-	// happen again.
+	// forgotten is how many attempts a killed PostgreSQL server can have lost. It syncs a commit with new deliveries. It does not sync a
+	// commit with attempts alone, because a lost attempt only runs again.
 	forgotten int
 
-	survivor *found // the one that was handled in its place; nil for one that was not merged
+	survivor *found // the delivery that was handled in its place; nil if it was not merged
 }
 
-// compare looks at all that is stored, at rest, and at what the handlers noted, and at what senders of the events after number before
-// were answered.
+// compare reads the store at rest, the handlers' notes, and the answers to the events after number before, and compares them.
 func (s *soak) compare(before int64) {
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
@@ -62,7 +61,7 @@ func (s *soak) compare(before int64) {
 	for _, d := range all {
 		n, err := strconv.ParseInt(strings.TrimPrefix(d.Repo.Name, s.owner+"/e"), 10, 64)
 		if err != nil || n <= before {
-			continue // of an earlier round, or nothing of this run
+			continue // it belongs to an earlier round, or not to this run
 		}
 		f := &found{Delivery: d}
 		if h := handled[d.ID]; h != nil {
@@ -97,7 +96,7 @@ func (s *soak) compare(before int64) {
 	}
 }
 
-// listAll returns all deliveries, oldest first, and compares the lists by state and the counts with it.
+// listAll returns all deliveries, oldest first. It compares the lists by state and the counts with them.
 func (s *soak) listAll(ctx context.Context) (all []api.Delivery, err error) {
 	for try := 1; ; try++ {
 		if all, err = s.list(ctx, ""); err != nil {
@@ -108,7 +107,7 @@ func (s *soak) listAll(ctx context.Context) (all []api.Delivery, err error) {
 			slices.Reverse(all)
 			return all, err
 		}
-		// Old ones may have gone in between, but not each time.
+		// Retention may remove old deliveries in between, but not each time.
 		if try == 5 {
 			s.violation("%s", mismatch)
 			slices.Reverse(all)
@@ -117,7 +116,7 @@ func (s *soak) listAll(ctx context.Context) (all []api.Delivery, err error) {
 	}
 }
 
-// mismatch says how all deliveries differ from the lists of each state and from the counts, "" where they agree.
+// mismatch says how the list of all deliveries differs from the lists by state and from the counts. It returns "" if they agree.
 func (s *soak) mismatch(ctx context.Context, all []api.Delivery) (string, error) {
 	states := map[string]queue.State{}
 	tally := map[string]map[string]int64{}
@@ -178,7 +177,7 @@ func (s *soak) list(ctx context.Context, state queue.State) ([]api.Delivery, err
 	}
 }
 
-// lookClosely reads the attempts of a delivery that was not just handled at once.
+// lookClosely reads the attempts of a delivery, unless one attempt was enough.
 func (s *soak) lookClosely(ctx context.Context, f *found) error {
 	if f.State == string(queue.Done) && f.Attempts <= 1 && f.dones <= 1 {
 		return nil
@@ -199,7 +198,7 @@ func (s *soak) lookClosely(ctx context.Context, f *found) error {
 	return nil
 }
 
-// compareEvent compares what is stored of an event, oldest first, with what its senders were answered and with its plan.
+// compareEvent compares the stored deliveries of an event, oldest first, with the answers to its senders and with its plan.
 func (s *soak) compareEvent(e *event, stored []*found) {
 	s.sums.events++
 	wrong := func(format string, args ...any) {
@@ -252,7 +251,7 @@ func (s *soak) compareEvent(e *event, stored []*found) {
 		case state == "duplicate":
 			repeats[a.id]++
 		case f.State == string(queue.Discarded) && discarded, f.Reason == diedReason, f.forgotten > 0:
-			// An outcome is told before it is stored: meanwhile it could still be discarded, or be lost with its process and run again.
+			// hubhook answers with an outcome before it stores it. Meanwhile a discard can win, or the process can die and the delivery run again.
 		case state.Finished() && f.State != string(state):
 			wrong("%s was answered %s and is %s", a.id, state, f.State)
 		case state == "" && f.State != string(queue.Done):
@@ -270,7 +269,7 @@ func (s *soak) compareEvent(e *event, stored []*found) {
 	if e.webhookID == "" {
 		return
 	}
-	// A further one is accepted only once the one before, or the one that it was merged into, is dead or discarded.
+	// A repeat is accepted as new only after the earlier delivery, or the delivery that it was merged into, is dead or discarded.
 	for i := 1; i < len(arrived); i++ {
 		before := arrived[i-1]
 		if before.survivor != nil {
@@ -285,7 +284,7 @@ func (s *soak) compareEvent(e *event, stored []*found) {
 	}
 }
 
-// wantSurvivor wants a merged delivery to be known to the one that was handled in its place, and no other to be merged.
+// wantSurvivor checks that the surviving delivery's handler was told of this merged one, and that only merged deliveries name a survivor.
 func wantSurvivor(f *found, byID map[string]*found) error {
 	if (f.State == string(queue.Merged)) != (f.MergedInto != "") {
 		return fmt.Errorf("it is merged into %q", f.MergedInto)
@@ -308,7 +307,7 @@ func wantSurvivor(f *found, byID map[string]*found) error {
 	return nil
 }
 
-// clockError is how far apart two processes may be in what they take for now.
+// clockError is how far apart the clocks of two processes may be.
 func (s *soak) clockError() time.Duration {
 	if s.cfg.sharing() {
 		return 250 * time.Millisecond // they learn the server's clock over the network
@@ -316,7 +315,7 @@ func (s *soak) clockError() time.Duration {
 	return 5 * time.Millisecond
 }
 
-// ended is when the last attempt ended, as far as that is known.
+// ended is when the last attempt ended. It is the attempt's start if the end is unknown, and zero if there is no attempt.
 func (f *found) ended() time.Time {
 	if len(f.attempts) == 0 {
 		return time.Time{}
@@ -332,7 +331,7 @@ func (f *found) ended() time.Time {
 func (e *event) judge(f *found) error {
 	at := endpoints[e.endpoint]
 	diedAway := f.State == string(queue.Dead) && f.Reason == diedReason
-	tooSlow := f.State == string(queue.Dead) && at.timeout > 0 && strings.HasPrefix(f.Reason, "timed out") // on a machine that stands still
+	tooSlow := f.State == string(queue.Dead) && at.timeout > 0 && strings.HasPrefix(f.Reason, "timed out") // on a stalled machine
 	_, discarded := e.discards[f.ID]
 	switch {
 	case f.Endpoint != e.endpoint:
@@ -365,7 +364,7 @@ func (e *event) judge(f *found) error {
 	case e.plan.Do != succeed && e.plan.Do != die && e.plan.Times >= at.attempts && f.cut == 0:
 		want = queue.Dead
 	case e.plan.Do != succeed && e.plan.Do != die && e.plan.Times >= at.attempts && f.State == string(queue.Dead):
-		want = queue.Dead // an interrupted attempt counts when it says how many it fails, and not among those that failed
+		want = queue.Dead // the plan counts an interrupted attempt; the failed ones don't include it
 	}
 	switch {
 	case f.State == string(queue.Discarded) && discarded, diedAway, tooSlow:
@@ -382,7 +381,7 @@ func (e *event) judge(f *found) error {
 	return nil
 }
 
-// wantSound runs SQLite's own check on a database that nobody has open.
+// wantSound runs SQLite's integrity check on a database that no process has open.
 func wantSound(file string) error {
 	said, err := queryText(file, "PRAGMA integrity_check")
 	if err != nil || said != "ok" {
@@ -391,7 +390,7 @@ func wantSound(file string) error {
 	return nil
 }
 
-// wantRow wants a delivery of an event in a copy of the database.
+// wantRow checks that a copy of the database holds a delivery of an event.
 func wantRow(file, repo string) error {
 	if n, err := queryText(file, "SELECT count(*) FROM delivery WHERE repo_name = ?", repo); err != nil || n == "0" {
 		return fmt.Errorf("the copy %s has %s deliveries of %s, which was accepted before, %v", file, n, repo, err)

@@ -13,14 +13,14 @@ import (
 	"github.com/hubhook/hubhook/internal/queue"
 )
 
-// Each of these is a way in which a broken queue would show; none may pass unnoticed.
+// Each case is a symptom of a broken queue, and the comparison must find each.
 func TestComparisonSeesWhatIsWrong(t *testing.T) {
 	at := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 	attempt := func(text string) api.Attempt {
 		ms := int64(1)
 		return api.Attempt{N: 1, Started: api.Time{Time: at}, DurationMS: &ms, Error: text}
 	}
-	// good returns an event that was accepted and handled once, and what is stored of it.
+	// good returns an event that was accepted and handled once, and its stored delivery.
 	good := func() (*event, []*found) {
 		e := &event{n: 1, repo: "soak/e1", endpoint: "plain", webhookID: "w", plan: plan{Do: succeed}, tries: 2,
 			answers: []answer{{id: "A"}, {id: "A", state: "duplicate"}}, replayed: map[string]bool{}, discards: map[string]bool{}}

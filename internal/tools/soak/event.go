@@ -10,12 +10,12 @@ import (
 	"sync"
 )
 
-// An event is something that happened on the Hub: one or several requests with one body, until one of them is answered 2xx.
+// An event happened on the Hub. Its sender repeats one request until an answer is 2xx.
 type event struct {
 	n         int
 	repo      string // its repo's name, which no other event has
 	endpoint  string
-	webhookID string // "": the sender tells none
+	webhookID string // "": the sender sends none
 	plan      plan
 	unusable  bool // authenticated JSON that is no event: dead at once
 	body      []byte
@@ -25,13 +25,13 @@ type event struct {
 	answers  []answer
 	replays  int             // asked for
 	replayed map[string]bool // IDs of replays that were answered
-	discards map[string]bool // IDs whose discarding was asked for; true: answered 200
+	discards map[string]bool // IDs that a discard was requested for; true: answered 200
 }
 
-// An answer of the public face with a 2xx.
+// An answer is a 2xx of the public server.
 type answer struct {
 	id    string
-	state string // "" where it is the handler's result
+	state string // "" if the body is the handler's result
 }
 
 // newEvent makes up the nth event.
@@ -44,7 +44,7 @@ func (s *soak) newEvent(rnd *rand.Rand) *event {
 	}
 	e.plan = newPlan(rnd, e.endpoint)
 	if e.plan.Do == die {
-		// Without a Webhook-Id each try is a delivery of its own, which kills the process before it can answer: none is ever accepted.
+		// Without a Webhook-Id each try is a delivery of its own. Each kills the process before it can answer, so none would ever be accepted.
 		e.webhookID = fmt.Sprintf("%s-%d", s.owner, n)
 	}
 	padding := ""
@@ -85,7 +85,7 @@ func newPlan(rnd *rand.Rand, name string) plan {
 	if e.timeout > 0 {
 		do.MS = min(do.MS, 10)
 	}
-	if e.keys > 0 && rnd.IntN(10) > 0 { // without a key nothing holds it back
+	if e.keys > 0 && rnd.IntN(10) > 0 { // without a key it is not debounced
 		do.MS = min(do.MS, 10)
 		do.Key = fmt.Sprint("k", rnd.IntN(e.keys))
 	}
@@ -107,7 +107,7 @@ func newPlan(rnd *rand.Rand, name string) plan {
 	return do
 }
 
-// noise is text that does not compress well.
+// noise returns a text that compresses badly.
 func noise(rnd *rand.Rand, n int) string {
 	const letters = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+-"
 	b := make([]byte, n)
@@ -117,7 +117,7 @@ func noise(rnd *rand.Rand, n int) string {
 	return string(b)
 }
 
-// accepted reports whether a 2xx has come back, and the first such answer's ID.
+// accepted returns the ID in the first 2xx answer, and whether there was one.
 func (e *event) accepted() (id string, ok bool) {
 	e.mu.Lock()
 	defer e.mu.Unlock()

@@ -18,10 +18,10 @@ import (
 
 const (
 	diskSize = 512 << 20        // of the small disk
-	roomBack = 10 * time.Second // until deliveries are accepted again once there is room
+	roomBack = 10 * time.Second // from room on the disk to the next accepted delivery, at most
 )
 
-// harm does to the processes what production does, one thing after the other, until ctx ends.
+// harm kills, stops and disturbs the processes as production does, one fault after the other, until ctx ends.
 func (s *soak) harm(ctx context.Context, rnd *rand.Rand) {
 	for sleep(ctx, 100*time.Millisecond+time.Duration(rnd.IntN(int(time.Second)))) == nil {
 		p := s.anyProcess(rnd)
@@ -50,7 +50,7 @@ func (s *soak) harm(ctx context.Context, rnd *rand.Rand) {
 	}
 }
 
-// mountDisk puts a small disk below the data directory, where this user may, so that it can be filled.
+// mountDisk mounts a small disk below the data directory, if this user may, so that a fault can fill it.
 func (s *soak) mountDisk() error {
 	if err := mount(s.data, diskSize); err != nil {
 		return fmt.Errorf("mount a small disk: %w", err)
@@ -59,7 +59,7 @@ func (s *soak) mountDisk() error {
 	return nil
 }
 
-// fillDisk leaves no room on the disk for a while, and wants deliveries to be accepted again soon after.
+// fillDisk fills the disk for a while, and checks that deliveries are accepted again soon after.
 func (s *soak) fillDisk(ctx context.Context, lasts time.Duration) (err error) {
 	s.count("full disk")
 	ballast := filepath.Join(s.disk, "ballast")
@@ -103,7 +103,7 @@ func fill(file string) (err error) {
 	return nil
 }
 
-// backUp copies the database, whatever happens to it meanwhile, and wants in the copy what had been accepted before.
+// backUp copies the database during all other faults. It checks that the copy has the events that were accepted before.
 func (s *soak) backUp(ctx context.Context) error {
 	s.count("backup")
 	s.mu.Lock()
@@ -145,9 +145,9 @@ func (s *soak) startPostgres(ctx context.Context) (err error) {
 	return nil
 }
 
-// harmPostgres does to the server what happens to one.
+// harmPostgres does one of the faults of production to the PostgreSQL server: it cuts its connections, pauses it, or kills it.
 func (s *soak) harmPostgres(ctx context.Context, rnd *rand.Rand) error {
-	after := context.WithoutCancel(ctx) // what is begun is undone
+	after := context.WithoutCancel(ctx) // undoes a fault after ctx has ended, too
 	lasts := time.Duration(rnd.IntN(int(2 * time.Second)))
 	switch rnd.IntN(3) {
 	case 0:

@@ -20,10 +20,10 @@ import (
 	"github.com/hubhook/hubhook/ui/inspector"
 )
 
-// sendTime is how long an event may take to be accepted, with all faults on the way.
+// sendTime is how long an event may take to be accepted, faults included.
 const sendTime = 2 * time.Minute
 
-// load sends events one after the other until ctx ends; what has begun is sent until it is accepted.
+// load sends events one after the other until ctx ends. It sends the last one until it is accepted.
 func (s *soak) load(ctx context.Context, rnd *rand.Rand) {
 	for ctx.Err() == nil {
 		switch roll := rnd.IntN(1000); {
@@ -54,7 +54,7 @@ func (s *soak) burst(rnd *rand.Rand) {
 	}
 }
 
-// send posts an event until it is accepted, as the Hub does, and now and then once more than that.
+// send posts an event until it is accepted, as the Hub does, and now and then once more.
 func (s *soak) send(rnd *rand.Rand, e *event) {
 	deadline := time.Now().Add(sendTime)
 	for {
@@ -105,7 +105,7 @@ func (s *soak) post(p *process, e *event) bool {
 		return false
 	}
 	a.state = said.State
-	// What another process's handler returned can't be told while the database that knows it is out of reach.
+	// While the database is out of reach, no process can answer with the result of another process's handler.
 	told := endpoints[e.endpoint].handled && !(s.postgres != nil && string(body) == "{}")
 	if said.Delivery != a.id && (said.Delivery != "" || told) || said.Repo != "" && said.Repo != e.repo {
 		s.violation("event %d (%s) was answered %d %.200s with the ID %s: that is of another one", e.n, e.repo, status, body, a.id)
@@ -144,7 +144,7 @@ func (s *soak) request(p *process, endpoint string, body []byte, headers ...stri
 	return response.StatusCode, response.Header, answer, err
 }
 
-// misbehave sends what must be refused, or what comes in an odd way.
+// misbehave sends requests that must be refused, and good requests in an odd form.
 func (s *soak) misbehave(rnd *rand.Rand) {
 	p, e := s.anyProcess(rnd), s.newEvent(rnd)
 	refused := func(kind string, want int, body []byte, headers ...string) {
@@ -221,7 +221,7 @@ func (s *soak) sendSlowly(p *process, e *event) {
 	s.send(rand.New(rand.NewPCG(s.cfg.seed, uint64(e.n))), e)
 }
 
-// head is that of a request for an event with so many bytes.
+// head returns the head of a request for an event whose body has length bytes.
 func (s *soak) head(p *process, e *event, length int) string {
 	lines := []string{"POST /webhooks/" + e.endpoint + " HTTP/1.1", "Host: " + strings.TrimPrefix(p.base, "http://"), "X-Webhook-Secret: " + secret,
 		fmt.Sprintf("Content-Length: %d", length)}
@@ -231,7 +231,7 @@ func (s *soak) head(p *process, e *event, length int) string {
 	return strings.Join(lines, "\r\n") + "\r\n\r\n"
 }
 
-// raw has write send a request over a connection of its own, and returns the status of the answer.
+// raw opens a connection, lets write send a request on it, and returns the status of the answer.
 func (s *soak) raw(p *process, write func(net.Conn) error) (status int, err error) {
 	u, err := url.Parse(p.base)
 	if err != nil {
@@ -252,8 +252,8 @@ func (s *soak) raw(p *process, write func(net.Conn) error) (status int, err erro
 	return strconv.Atoi(string(b[len(b)-3:]))
 }
 
-// meddle replays and discards what came recently, until ctx ends.
-func (s *soak) meddle(ctx context.Context, rnd *rand.Rand) {
+// replayAndDiscard replays and discards recent deliveries until ctx ends.
+func (s *soak) replayAndDiscard(ctx context.Context, rnd *rand.Rand) {
 	for sleep(ctx, time.Duration(rnd.IntN(int(100*time.Millisecond)))) == nil {
 		e := s.recent(rnd)
 		if e == nil || e.plan.Do == die {
@@ -304,7 +304,7 @@ func (s *soak) discard(p *process, e *event, id string) {
 	}
 }
 
-// statusOf is that of an inspector's refusal, 0 where none answered.
+// statusOf returns the status of an inspector's refusal, 0 if none answered.
 func statusOf(err error) int {
 	var refused *inspector.StatusError
 	if errors.As(err, &refused) {

@@ -1,10 +1,10 @@
 //go:build unix
 
-// Command soak drives hubhook for as long as one likes with everything that production does to it (kill -9, restarts, a full disk, bursts,
-// repeats, bad input, handlers that fail, panic, hang or kill the process, replays and discards), and compares what comes of it with a
-// model of what must be true: what was answered 2xx is there and was handled, and nothing was handled more often than kills explain.
+// Command soak drives hubhook for any time with the faults of production: kill -9, restarts, a full disk, bursts, repeats, bad input,
+// handlers that fail, panic, hang or kill the process, replays and discards. It compares the outcome with a model: every event that was
+// answered 2xx is stored and handled, and none is handled more often than kills explain.
 //
-// `make soak` runs it. It ends with status 1 where something was not true.
+// `make soak` runs it. It ends with status 1 if something violates the model.
 package main
 
 import (
@@ -19,10 +19,10 @@ import (
 	"time"
 )
 
-// workerArgument makes this program a process under test: a user's program, with handlers that do as the payload says.
+// workerArgument makes this program a process under test: a user's program whose handlers obey the payload.
 const workerArgument = "worker"
 
-// Variables that stand in for flags.
+// These variables count if their flags are not given.
 const (
 	seedVariable     = "HUBHOOK_SOAK_SEED"
 	databaseVariable = "HUBHOOK_SOAK_DATABASE"
@@ -35,11 +35,11 @@ func main() {
 		return
 	}
 	cfg := config{out: os.Stdout}
-	flag.DurationVar(&cfg.lasts, "for", 2*time.Minute, "how long to drive hubhook; what is under way then is ended and compared, which takes some seconds more")
-	flag.DurationVar(&cfg.round, "round", 20*time.Second, "how long until everything has to come to rest and is compared with the model, again and again")
-	flag.Uint64Var(&cfg.seed, "seed", 0, "repeats the random choices of an earlier run; the moments at which they meet differ ($HUBHOOK_SOAK_SEED; default: a new one)")
+	flag.DurationVar(&cfg.lasts, "for", 2*time.Minute, "how long to drive hubhook; the last round then ends and is compared, which takes some seconds more")
+	flag.DurationVar(&cfg.round, "round", 20*time.Second, "how long one round drives hubhook, before it comes to rest and is compared with the model")
+	flag.Uint64Var(&cfg.seed, "seed", 0, "repeats the random choices of an earlier run, but not their timing ($HUBHOOK_SOAK_SEED; default: a new one)")
 	flag.StringVar(&cfg.database, "database", "", "the `URL` of a PostgreSQL database that the processes share ($HUBHOOK_SOAK_DATABASE; default: SQLite, and one process)")
-	flag.BoolVar(&cfg.postgres, "postgres", false, "share a database on a PostgreSQL server that is started for this run, and comes to harm too")
+	flag.BoolVar(&cfg.postgres, "postgres", false, "share a database on a PostgreSQL server of this run, which has faults too")
 	flag.IntVar(&cfg.processes, "processes", 0, "how many hubhook processes (default 1 with SQLite, 3 with PostgreSQL)")
 	flag.IntVar(&cfg.senders, "senders", 16, "how many senders at once")
 	flag.StringVar(&cfg.dir, "dir", "", "where to keep data and notes, for a look at them afterwards (default: a directory that is removed)")
@@ -60,7 +60,7 @@ func main() {
 	}
 }
 
-// complete fills in what was not given.
+// complete fills in the defaults of flags that were not given.
 func (c *config) complete(getenv func(string) string) error {
 	if c.seed == 0 {
 		c.seed = uint64(time.Now().UnixNano())

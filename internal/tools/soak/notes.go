@@ -8,16 +8,16 @@ import (
 	"strings"
 )
 
-// handling is what the notes tell of one delivery.
+// handling holds the notes about one delivery.
 type handling struct {
 	starts, dones int
 	died          int      // times that its handler killed the process
-	merged        []string // IDs, as the handler that was done last was told
-	key           string   // of its series, "" for none
-	pid           string   // of the process in which it is being handled, "" while it is not
+	merged        []string // IDs that the last handler to succeed was told
+	key           string   // of SerialBy or Debounce, "" for none
+	pid           string   // of the process whose handler runs, "" while none does
 }
 
-// readNotes reads what the handlers wrote down, by delivery ID. wrong are those lines that must not follow the ones before.
+// readNotes reads the handlers' notes, by delivery ID. wrong are the lines that must not follow the lines before them.
 func readNotes(file string) (handled map[string]*handling, wrong []string, err error) {
 	text, err := os.ReadFile(file)
 	if err != nil {

@@ -24,10 +24,10 @@ import (
 
 const (
 	startTime = 20 * time.Second // for a process to become ready
-	stopTime  = 45 * time.Second // for one to end after SIGTERM; handlers may take 30 s of it
+	stopTime  = 45 * time.Second // for a process to end after SIGTERM; handlers may take 30 s of it
 )
 
-// secret is that of all webhooks here, token that of the inspectors.
+// All webhooks of a soak share secret, all inspectors share token.
 const (
 	secret = "s3cret-of-the-soak"
 	token  = "t0ken-of-the-soak"
@@ -37,17 +37,17 @@ const (
 type process struct {
 	s         *soak
 	args      []string
-	base      string // of its public face
+	base      string // URL of its public server
 	inspector *inspector.Client
 
 	mu     sync.Mutex
-	cmd    *exec.Cmd     // the one that runs, nil while none does
+	cmd    *exec.Cmd     // the running program, nil while none runs
 	ended  chan struct{} // closed when cmd has ended
-	wanted bool          // its end was asked for
-	hold   bool          // it is not started again
+	wanted bool          // the soak asked it to end
+	hold   bool          // don't start it again
 }
 
-// addProcess takes free ports for a process, which runs once keep is called.
+// addProcess takes free ports for a process. The process runs once keep is called.
 func (s *soak) addProcess(n int) error {
 	public, err := freePort()
 	if err != nil {
@@ -81,7 +81,7 @@ func freePort() (string, error) {
 	return port, errors.Join(err, ln.Close())
 }
 
-// keep runs the process, again and again, until ctx ends and it is asked to stop.
+// keep runs the process again and again, until ctx ends and the process is asked to stop.
 func (p *process) keep(ctx context.Context) {
 	for ctx.Err() == nil {
 		if err := p.run(ctx); err != nil {
@@ -93,10 +93,10 @@ func (p *process) keep(ctx context.Context) {
 	}
 }
 
-// bad is what no process may print to standard error.
+// bad matches text that no process may print to standard error.
 var bad = regexp.MustCompile(`(?m)^(panic: |fatal error: |WARNING: DATA RACE)`)
 
-// run starts the process and waits for its end. The error is an end that nobody asked for.
+// run starts the process and waits for its end. It fails if nobody asked for the end.
 func (p *process) run(ctx context.Context) error {
 	errs := new(tail.Tail)
 	self, err := os.Executable()
@@ -143,9 +143,9 @@ func (p *process) run(ctx context.Context) error {
 	status := cmd.ProcessState.Sys().(syscall.WaitStatus)
 	killed := status.Signaled() && status.Signal() == syscall.SIGKILL
 	switch {
-	case wanted && !wasReady && status.Signaled(): // before it could ask for the signal
+	case wanted && !wasReady && status.Signaled(): // before it could catch the signal
 	case killed && !wanted:
-		p.s.count("killed by its own handler") // the notes show whether there was one that did
+		p.s.count("killed by its own handler") // the notes show whether a handler did
 	case !wanted && p.s.disk != "" && strings.Contains(errs.String(), "disk is full"):
 		p.s.count("starts refused on a full disk")
 	case !wanted && !wasReady && p.s.postgres != nil && saysNoServer(errs.String()):
@@ -158,7 +158,7 @@ func (p *process) run(ctx context.Context) error {
 	return nil
 }
 
-// wantReady waits until the process accepts deliveries, and complains if it does so too late. It reports false if the process ends before.
+// wantReady waits until the process accepts deliveries, and notes a violation if that takes too long. It reports false if the process ends first.
 func (p *process) wantReady(ended <-chan struct{}) bool {
 	began := time.Now()
 	ctx, cancel := context.WithTimeout(context.Background(), startTime)
@@ -192,7 +192,7 @@ func (p *process) ready(ctx context.Context) bool {
 	return err == nil && response.StatusCode == http.StatusOK
 }
 
-// end ends the process with a signal, and waits until it is gone. It reports false if none ran.
+// end ends the process with a signal, and waits until it is gone. It reports false if the process did not run.
 func (p *process) end(signal syscall.Signal, forGood bool) bool {
 	p.mu.Lock()
 	cmd, ended := p.cmd, p.ended
@@ -226,7 +226,7 @@ func appendNote(file, line string) error {
 	return errors.Join(err, f.Close())
 }
 
-// saysNoServer reports whether a process could not start because PostgreSQL was gone when it connected, or went away just then.
+// saysNoServer reports whether a process could not start because PostgreSQL was gone, or went away during the connection.
 func saysNoServer(errs string) bool {
 	return strings.Contains(errs, "the database: ") || strings.Contains(errs, "check that the server runs and can be reached from here")
 }

@@ -23,15 +23,15 @@ import (
 )
 
 const (
-	keepCount = 50_000          // more than a round brings, so that what is compared is still kept
-	restTime  = 2 * time.Minute // for all work to end once the load has
-	remember  = 500             // events that may be sent, replayed or discarded once more
+	keepCount = 50_000          // more than a round brings, so that its deliveries are still there to compare
+	restTime  = 2 * time.Minute // for all work to end after the load
+	remember  = 500             // recent events that may be sent, replayed or discarded again
 )
 
 type config struct {
 	lasts, round time.Duration
 	seed         uint64
-	database     string // URL; "": SQLite, or that of postgres
+	database     string // URL; "": SQLite, or the server of postgres
 	postgres     bool   // start a server
 	processes    int
 	senders      int
@@ -46,16 +46,16 @@ type soak struct {
 	endpoints []string // sorted
 	dir       string
 	data      string           // the data directory of the only process that uses SQLite
-	disk      string           // "" where the disk can't be filled
-	postgres  *pgserver.Server // nil where none was started
+	disk      string           // "" if the disk can't be filled
+	postgres  *pgserver.Server // nil if none was started
 	notes     string           // the file
 	client    *http.Client
 	processes []*process
 	tasks     sync.WaitGroup // senders
 
 	events     atomic.Int64
-	stored     atomic.Int64 // 2xx that were no duplicates
-	duplicates atomic.Int64 // 2xx that were
+	stored     atomic.Int64 // 2xx answers to new deliveries
+	duplicates atomic.Int64 // 2xx answers to duplicates
 
 	mu         sync.Mutex
 	counted    map[string]int
@@ -65,10 +65,10 @@ type soak struct {
 	sums       sums
 }
 
-// sums are those of all rounds that were compared.
+// sums add up all rounds that were compared.
 type sums struct{ events, accepted, handled, again, replays, lost int }
 
-// soakAll runs rounds until the time is over. The error says what was not true.
+// soakAll runs rounds until the time is over. The error names the first violation.
 func soakAll(ctx context.Context, cfg config) (err error) {
 	s := &soak{
 		cfg: cfg, owner: fmt.Sprintf("soak-%d", cfg.seed), counted: map[string]int{},
@@ -144,7 +144,7 @@ func (s *soak) runRound(ctx context.Context, n int, lasts time.Duration) {
 		s.tasks.Go(func() { s.load(load, random(lane)) })
 	}
 	var faults sync.WaitGroup
-	faults.Go(func() { s.meddle(load, random(997)) })
+	faults.Go(func() { s.replayAndDiscard(load, random(997)) })
 	faults.Go(func() { s.harm(load, random(998)) })
 	faults.Wait()
 	s.tasks.Wait()
@@ -191,7 +191,7 @@ func (s *soak) say(format string, args ...any) {
 	fmt.Fprintf(s.cfg.out, "soak: "+format+"\n", args...)
 }
 
-// violation notes what was not true.
+// violation notes a violation of the model.
 func (s *soak) violation(format string, args ...any) {
 	text := fmt.Sprintf(format, args...)
 	s.mu.Lock()
@@ -218,7 +218,7 @@ func (s *soak) count(what string) {
 // postgresKilled counts a kill of PostgreSQL, as if its machine had lost power.
 const postgresKilled = "PostgreSQL: kill -9"
 
-// times is how often something was counted.
+// times returns how often count was called with this name.
 func (s *soak) times(what string) int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -231,7 +231,7 @@ func (s *soak) noteReady(took time.Duration) {
 	s.slowest = max(s.slowest, took)
 }
 
-// note makes an event one of those that are compared.
+// note adds an event to those that the round compares.
 func (s *soak) note(e *event) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -251,7 +251,7 @@ func (s *soak) recent(rnd *rand.Rand) *event {
 
 func (s *soak) anyProcess(rnd *rand.Rand) *process { return s.processes[rnd.IntN(len(s.processes))] }
 
-// report prints the sums, and returns what was not true.
+// report prints the sums. The error names the first violation.
 func (s *soak) report() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -18,14 +18,14 @@ import (
 // notesVariable names the file in which a worker's handlers write down what they do.
 const notesVariable = "HUBHOOK_SOAK_NOTES"
 
-// planField is where a payload says what its handler is to do.
+// planField is the field of a payload that holds the plan of its handler.
 const planField = "soak"
 
 // A plan is what the handler of an event does.
 type plan struct {
 	Do    deed   `json:"do"`
-	Times int    `json:"times,omitempty"` // the attempts up to this number do it, later ones succeed
-	MS    int    `json:"ms,omitempty"`    // how long the handler takes before
+	Times int    `json:"times,omitempty"` // attempts up to this number do the deed, later ones succeed
+	MS    int    `json:"ms,omitempty"`    // how long the handler works first, in milliseconds
 	Key   string `json:"key,omitempty"`   // of SerialBy or Debounce
 }
 
@@ -43,12 +43,11 @@ const (
 // An endpoint of the workers, as the model knows it.
 type endpoint struct {
 	attempts int
-	timeout  time.Duration // 0: the default, which no handler here takes
+	timeout  time.Duration // 0: the default, longer than any handler here takes
 	handled  bool          // it has a handler
-	deeds    []deed        // what its events may do beside succeeding
-	keys     int           // its events have that many different ones; 0: none
-	// debounced: of events with one key that come in quick succession only the last one runs. Otherwise those with one key
-	// run one at a time.
+	deeds    []deed        // of its events, beside success
+	keys     int           // how many different keys its events have; 0: none
+	// debounced: of a burst of events with one key only the last one runs. Otherwise events with one key run one at a time.
 	debounced bool
 }
 
@@ -62,16 +61,16 @@ var endpoints = map[string]endpoint{
 	"burst":  {attempts: 3, handled: true, keys: 20, debounced: true, deeds: []deed{fail}},
 }
 
-// firstWait is that of all retries here.
+// firstWait is the wait before the first retry at every endpoint.
 const firstWait = 50 * time.Millisecond
 
-// What holds bursts back.
+// The waits of Debounce.
 const (
 	burstWait    = 200 * time.Millisecond
 	burstMaxWait = time.Second
 )
 
-// work is a user's program: handlers that do as the payload says, and server.Main.
+// work is a user's program: handlers that obey the payload, and server.Main.
 func work() {
 	file, err := os.OpenFile(os.Getenv(notesVariable), os.O_APPEND|os.O_WRONLY, 0)
 	if err != nil {
@@ -112,7 +111,7 @@ func planOf(p *payload.Payload) plan {
 	return do
 }
 
-// notes outlive the process, however sudden its end: each line is one write that appends.
+// notes outlive the process, however sudden its end, because each line is one appending write.
 type notes struct{ file *os.File }
 
 func (n notes) write(what noteKind, d server.Delivery, key string) error {
@@ -121,18 +120,18 @@ func (n notes) write(what noteKind, d server.Delivery, key string) error {
 	return err
 }
 
-// A noteKind is what a line of the notes is about.
+// A noteKind says what a line of the notes reports.
 type noteKind string
 
 const (
 	noteStart noteKind = "start"
 	noteDone  noteKind = "done" // the handler is about to return its result
-	noteEnd   noteKind = "end"  // it returns, in whatever way
-	noteDie   noteKind = "die"  // it is about to kill the process
-	noteGone  noteKind = "gone" // the process has ended, says who started it
+	noteEnd   noteKind = "end"  // the handler returns, with or without an error
+	noteDie   noteKind = "die"  // the handler is about to kill the process
+	noteGone  noteKind = "gone" // the process has ended; the soak writes this, not the process
 )
 
-// noteLine is a line of the notes: what happens to a delivery in a process. Of two with one key the handlers must not run at once.
+// noteLine is a line of the notes: what happens to a delivery in a process. The handlers of two deliveries with one key must not run at once.
 func noteLine(what noteKind, id string, pid int, key string, merged []string) string {
 	return fmt.Sprintf("%s %s %d %s %s\n", what, id, pid, key, strings.Join(merged, ","))
 }

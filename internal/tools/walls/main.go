@@ -4,7 +4,7 @@
 //
 //	go run ./internal/tools/walls
 //
-// It runs in the module's root, prints a line for each violation, and exits 1 if there is one, 2 if it could not look.
+// It runs in the module's root and prints a line for each violation. It exits 1 if there is one, 2 if the check itself failed.
 package main
 
 import (
@@ -25,7 +25,7 @@ import (
 	"strings"
 )
 
-// dependencies is the page that says why each module is there.
+// dependencies is the page that says what each module is for.
 const dependencies = "docs/dependencies.md"
 
 func main() {
@@ -59,7 +59,7 @@ func run() ([]string, error) {
 	return append(check(mod.Module.Path, sources), checkDependencies(mod, string(page))...), nil
 }
 
-// load reads every Go file of the module's packages, those for other systems too.
+// load reads every Go file of the module's packages, files for other systems included.
 func load() ([]source, error) {
 	out, err := goOutput("list", "-e", "-json=Dir,GoFiles,CgoFiles,IgnoredGoFiles,TestGoFiles,XTestGoFiles", "./...")
 	if err != nil {
@@ -98,7 +98,7 @@ func load() ([]source, error) {
 	return sources, nil
 }
 
-// parse reads the imports of one file, and the names that it uses of them. Text is read from the file where it is nil.
+// parse reads the imports of one file, and the names of imported packages that the file uses. If text is nil, parse reads the file.
 func parse(file string, text any) (source, error) {
 	fset := token.NewFileSet()
 	f, err := parser.ParseFile(fset, filepath.FromSlash(file), text, parser.SkipObjectResolution)
@@ -138,7 +138,7 @@ func parse(file string, text any) (source, error) {
 	return src, nil
 }
 
-// goMod is what `go mod edit -json` prints, as far as it is wanted.
+// goMod has the fields of `go mod edit -json` that walls uses.
 type goMod struct {
 	Module  struct{ Path string }
 	Require []struct {

@@ -7,18 +7,18 @@ import (
 	"strings"
 )
 
-// A place is a package of ours, "." for the module's root, with everything below it that has no place of its own.
+// A place is a package of the module ("." for its root) and everything below the package that is no place itself.
 type place struct {
 	dir string
 	// imports are the places it may import. Below one place, packages import each other as they like.
 	imports []string
-	// program marks commands that stand outside the layers: they may import and use anything, and nothing imports them.
+	// program marks commands outside the layers: they may import and use anything, and nothing imports them.
 	program bool
-	// copied marks programs that users copy into modules of their own, where nothing internal can be imported.
+	// copied marks programs that users copy into their own modules. Those modules can't import internal packages.
 	copied bool
 }
 
-// leaves may be imported by every place, but by payload only internal/text. They import nothing of ours but payload.
+// leaves may be imported by every place, except that payload may import internal/text alone. Of this module, they import payload alone.
 var leaves = []string{"internal/api", "internal/env", "internal/text", "internal/version"}
 
 // rooms are the layers from the inside of the house out, each with what it may import beside payload and the leaves. An arrow goes
@@ -62,18 +62,18 @@ var places = []place{
 	{dir: "docs/examples", program: true, copied: true},
 }
 
-// testOnly are places that any package's tests may import, and no other code but theirs and programs: Chromium and PostgreSQL servers for
-// tests, what tests need beside Go, and what programs that start others keep of their output.
+// testOnly are places that only tests and programs may import: Chromium and PostgreSQL servers for tests, the check for programs that tests
+// need, and the end of a started program's output.
 var testOnly = []string{"internal/testing"}
 
-// A fence keeps imports, or uses of names in the standard library, inside some of our directories.
+// A fence keeps imports, or uses of names in the standard library, inside some directories of the module.
 type fence struct {
 	what string   // in messages
 	of   []string // import paths with all below them, or qualified names such as "os.Exit"
 	in   []string // the directories, with all below them
 }
 
-// fences hold for what is built into the program; tests read databases, print and exit as they like.
+// fences hold for the code of the program. Tests may read databases, print and exit.
 var fences = []fence{
 	{"the ngrok SDK", []string{"golang.ngrok.com"}, []string{"tunnel/ngrok", "tunnel/tunneltest"}},
 	{"SQL", []string{"database/sql", "modernc.org/sqlite", "github.com/jackc/pgx", "github.com/lib/pq"}, []string{"internal/queue"}},
@@ -97,7 +97,7 @@ const (
 	externalTest      // a _test.go file of the package NAME_test
 )
 
-// A source is one Go file, as far as the walls see it.
+// A source is the part of one Go file that the rules are about.
 type source struct {
 	file    string // relative to the module's root, with slashes
 	kind    kind
@@ -105,13 +105,13 @@ type source struct {
 	names   []mention // qualified names of imported packages, such as "os.Exit"
 }
 
-// A mention is one import path or qualified name, and the line it stands on.
+// A mention is one import path or qualified name, with its line.
 type mention struct {
 	what string
 	line int
 }
 
-// check returns what in sources breaks the rules, one message for each mention, in the order of sources.
+// check returns one message for each mention that breaks a rule, in the order of sources.
 func check(module string, sources []source) []string {
 	var broken []string
 	unplaced := make(map[string]bool)
@@ -163,7 +163,7 @@ func arrowBroken(module, dir string, from place, k kind, imported string) string
 	case from.program:
 		return ""
 	case k == externalTest:
-		return "" // it stands outside its package, as a user does
+		return "" // an external test is outside its package, as a user is
 	case slices.Contains(testOnly, target.dir):
 		if k == code && !slices.Contains(testOnly, from.dir) {
 			return "it is for tests alone"
@@ -187,7 +187,7 @@ func arrowBroken(module, dir string, from place, k kind, imported string) string
 	}
 }
 
-// fenceBroken returns the fence that keeps dir from what.
+// fenceBroken returns the fence that keeps dir from using what, if there is one.
 func fenceBroken(dir, what string) (fence, bool) {
 	for _, f := range fences {
 		fenced := slices.ContainsFunc(f.of, func(of string) bool { return within(what, of) })
@@ -199,7 +199,7 @@ func fenceBroken(dir, what string) (fence, bool) {
 	return fence{}, false
 }
 
-// placeOf returns the nearest place at or above dir. The root is a place for itself alone, or no package would be without one.
+// placeOf returns the nearest place at or above dir. The root is a place for itself alone: otherwise every package would have a place.
 func placeOf(dir string) (place, bool) {
 	var nearest place
 	found := false
@@ -216,7 +216,7 @@ func isDouble(dir string) bool {
 	return strings.Contains(dir, "/") && path.Base(dir) == path.Base(path.Dir(dir))+"test"
 }
 
-// within reports whether the slash-separated name is parent or stands below it.
+// within reports whether the slash-separated name is parent or is below it.
 func within(name, parent string) bool {
 	return name == parent || strings.HasPrefix(name, parent+"/")
 }

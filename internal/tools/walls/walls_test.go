@@ -9,8 +9,8 @@ import (
 
 const module = "example.com/m"
 
-// file makes a source of what "imports" and "uses" it is given: a mention with a slash or without a dot is an import path, and one
-// that begins with "./" is a package of ours ("./" alone the root).
+// file makes a source from mentions. A mention with a slash or without a dot is an import path; others are names that the file uses.
+// A mention that begins with "./" is a package of this module ("./" alone its root).
 func file(name string, k kind, mentions ...string) source {
 	src := source{file: name, kind: k}
 	for i, m := range mentions {
@@ -89,14 +89,14 @@ func TestCheckForbids(t *testing.T) {
 		{file("tunnel/tunneltest/edge.go", code, "./hub"), "tunnel/tunneltest/edge.go:1: tunnel/tunneltest imports example.com/m/hub: tunnel/tunneltest imports nothing of ours but tunnel, payload and leaves"},
 		{file("internal/queue/queue_test.go", internalTest, "./server"), "internal/queue/queue_test.go:1: internal/queue imports example.com/m/server: internal/queue imports nothing of ours but internal/queue/sqlite, internal/queue/sqlite/salvage, internal/queue/postgres, internal/queue/store, payload and leaves"},
 
-		// What is for tests, and programs.
+		// Imports of packages for tests, and of programs.
 		{file("server/run.go", code, "./tunnel/tunneltest"), "server/run.go:1: server imports example.com/m/tunnel/tunneltest: a test double is for tests alone"},
 		{file("tunnel/ngrok/ngrok.go", code, "./tunnel/tunneltest"), "tunnel/ngrok/ngrok.go:1: tunnel/ngrok imports example.com/m/tunnel/tunneltest: a test double is for tests alone"},
 		{file("internal/queue/store.go", code, "./internal/testing/needs"), "internal/queue/store.go:1: internal/queue imports example.com/m/internal/testing/needs: it is for tests alone"},
 		{file("server/run.go", code, "./internal/tools/bench/load"), "server/run.go:1: server imports example.com/m/internal/tools/bench/load: a program of its own is nobody's library"},
 		{file("docs/examples/hello/main.go", code, "./internal/cli"), "docs/examples/hello/main.go:1: docs/examples/hello imports example.com/m/internal/cli: users who copy an example cannot import internal packages"},
 
-		// What one package keeps to itself.
+		// Uses that one package keeps to itself.
 		{file("server/run.go", code, "golang.ngrok.com/ngrok/v2"), "server/run.go:1: server uses golang.ngrok.com/ngrok/v2: the ngrok SDK stays in tunnel/ngrok and tunnel/tunneltest"},
 		{file("tunnel/life.go", code, "golang.ngrok.com/ngrok/v2"), "tunnel/life.go:1: tunnel uses golang.ngrok.com/ngrok/v2: the ngrok SDK stays in tunnel/ngrok and tunnel/tunneltest"},
 		{file("ui/inspector/api.go", code, "database/sql"), "ui/inspector/api.go:1: ui/inspector uses database/sql: SQL stays in internal/queue"},
@@ -111,7 +111,7 @@ func TestCheckForbids(t *testing.T) {
 		{file("payload/sample.go", code, "os.Stdout"), "payload/sample.go:1: payload uses os.Stdout: standard output stays in main, internal/cli, server and ui"},
 		{file("ui/lines.go", code, "fmt.Println"), "ui/lines.go:1: ui uses fmt.Println: printing to standard output stays in main and internal/cli"},
 
-		// A package that nobody placed.
+		// A package without a place.
 		{file("store/store.go", code, "os.Exit"), "store/store.go: the layout has no place for a package store: give it one in internal/tools/walls/rules.go, with what it may import, or move its code to a package that has one"},
 		{file("internal/util/util.go", code), "internal/util/util.go: the layout has no place for a package internal/util: give it one in internal/tools/walls/rules.go, with what it may import, or move its code to a package that has one"},
 		{file("main.go", code, "./store"), "main.go:1: . imports example.com/m/store: the layout has no place for it"},
@@ -129,7 +129,7 @@ func TestCheckNamesAnUnplacedPackageOnce(t *testing.T) {
 	}
 }
 
-// Each place that is imported must be one, or a slip of the pen would forbid nothing and allow nothing.
+// The rules must name places that exist: a typing error would forbid nothing and allow nothing.
 func TestPlacesKnowEachOther(t *testing.T) {
 	above := make(map[string]bool)
 	for _, p := range places {
@@ -217,7 +217,7 @@ func TestCheckDependencies(t *testing.T) {
 	}
 }
 
-// A check that found no files would find nothing wrong either.
+// A check that finds no files finds no violations either.
 func TestLoadFindsThisPackage(t *testing.T) {
 	t.Chdir("../../..")
 	if _, err := os.Stat("go.mod"); err != nil {

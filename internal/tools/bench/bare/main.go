@@ -1,4 +1,4 @@
-// Command bare is what hubhook is measured against: a webhook server as anyone would write it with net/http and encoding/json alone. It
+// Command bare is the server that bench compares hubhook with: the simplest webhook server with net/http and encoding/json alone. It
 // stores nothing, checks no secret and has one endpoint. Its only argument is the host:port to listen on.
 package main
 
