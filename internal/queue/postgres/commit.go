@@ -160,7 +160,7 @@ func ofBursts[V any](value func(burstKey) V) func(*commitCall) any {
 	return func(c *commitCall) any { return column(c.bursts, value) }
 }
 
-// webhookKey is what stands for a Webhook-Id of an endpoint.
+// webhookKey returns the hash of an endpoint and a Webhook-Id.
 func webhookKey(endpoint, webhookID string) ulid.ULID {
 	h := sha256.New()
 	h.Write(binary.AppendUvarint(nil, uint64(len(endpoint))))

@@ -73,7 +73,7 @@ func TestSearchInParts(t *testing.T) {
 	if err := e.Close(); err != nil {
 		t.Fatal(err)
 	}
-	e = open(1 << 30) // which makes wait what ran
+	e = open(1 << 30) // running deliveries become waiting when it opens
 	want := lists(e)
 	if err := e.Close(); err != nil {
 		t.Fatal(err)
