@@ -42,8 +42,8 @@ type webhook struct {
 	until          int64
 }
 
-// commitParams are the parameters of commit_1, each with its name and value. Only this list and the signature in 1_commit.sql name them. A
-// test compares the two.
+// commitParams are the parameters of commit_1, each with its name and value, in the order of the signature in 1_commit.sql. Only this list
+// and that signature name them. A test compares the two.
 var commitParams = []struct {
 	name  string
 	value func(*commitCall) any
@@ -85,7 +85,6 @@ var commitParams = []struct {
 
 	{"rounds", func(c *commitCall) any { return c.rounds }},
 	{"arrival_round", func(c *commitCall) any { return c.round }},
-	{"arrival_hash", func(c *commitCall) any { return c.hash }},
 	{"arrival_id", ofArrivals(func(a *store.Arrival) pgtype.UUID { return uuidOf(a.Stored.ULID) })},
 	{"arrival_endpoint", ofArrivals(func(a *store.Arrival) int64 { return store.Hash(a.Stored.Endpoint) })},
 	{"arrival_state", ofArrivals(func(a *store.Arrival) int64 { return store.StateNumber(a.Stored.State) })},
@@ -106,19 +105,20 @@ var commitParams = []struct {
 	{"arrival_header", ofArrivals(func(a *store.Arrival) []byte { return a.Header })},
 	{"arrival_body", ofArrivals(func(a *store.Arrival) []byte { return a.Body })},
 	{"arrival_encoding", ofArrivals(func(a *store.Arrival) int64 { return a.Encoding })},
+	{"arrival_hash", func(c *commitCall) any { return c.hash }},
 	{"arrival_since", ofArrivals(func(a *store.Arrival) int64 { return nanos(a.Since) })},
 	{"arrival_key", ofBurst(func(b *store.Burst) int64 { return b.Key })},
 	{"arrival_wait", ofBurst(func(b *store.Burst) int64 { return int64(b.Wait) })},
 	{"arrival_max_wait", ofBurst(func(b *store.Burst) int64 { return int64(b.MaxWait) })},
 }
 
-// commitQuery calls commit_1 with commitParams, in their order.
+// commitQuery passes commitParams by position. PostgreSQL parses each call anew, and 56 names in it cost a lone delivery 4 % of its rate.
 var commitQuery = func() string {
-	var call []string
-	for i, p := range commitParams {
-		call = append(call, fmt.Sprintf("%s => $%d", p.name, i+1))
+	places := make([]string, len(commitParams))
+	for i := range places {
+		places[i] = fmt.Sprintf("$%d", i+1)
 	}
-	return "SELECT * FROM hubhook.commit_1(" + strings.Join(call, ", ") + ")"
+	return "SELECT * FROM hubhook.commit_1(" + strings.Join(places, ", ") + ")"
 }()
 
 // args returns the values of commitParams.

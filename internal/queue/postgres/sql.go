@@ -4,6 +4,7 @@ import (
 	"embed"
 	"fmt"
 	"strings"
+	"sync"
 
 	"github.com/hubhook/hubhook/internal/queue/store"
 )
@@ -26,7 +27,16 @@ var placeholders = func() *strings.Replacer {
 }()
 
 // query returns the SQL of an embedded file, with its {placeholders} replaced.
-func query(name string) string { return store.NumberStates(placeholders.Replace(embedded(name))) }
+func query(name string) string {
+	if sql, ok := queries.Load(name); ok {
+		return sql.(string)
+	}
+	sql := store.NumberStates(placeholders.Replace(embedded(name)))
+	queries.Store(name, sql)
+	return sql
+}
+
+var queries sync.Map // the SQL of files that were asked for, by name
 
 func embedded(name string) string {
 	b, err := files.ReadFile("sql/" + name + ".sql")
