@@ -11,7 +11,7 @@ import (
 	"syscall"
 )
 
-// addressFile is where a running hubhook leaves its inspector's address, in its data directory.
+// addressFile is the file in the data directory with a running hubhook's inspector address.
 const addressFile = "inspector.json"
 
 // Address says how to reach the inspector of a running hubhook. It holds the token, so it goes into no log.
@@ -21,17 +21,17 @@ type Address struct {
 	PID   int    `json:"pid"`
 }
 
-// Page returns the URL to open in a browser. The token is in it, for once: the inspector replaces it by a cookie.
+// Page returns the URL to open in a browser. The URL holds the token; the inspector then replaces the token by a cookie.
 func (a Address) Page() string { return a.URL + "/?token=" + url.QueryEscape(a.Token) }
 
-// DeliveryPage returns the URL of the page on one delivery, without the token: a browser that was let in once needs none.
+// DeliveryPage returns the URL of the page on one delivery, without the token. A browser that has the cookie needs none.
 func (a Address) DeliveryPage(id string) string { return a.URL + "/?" + pageOn(id).Encode() }
 
-// pageOn is the query of the page on one delivery.
+// pageOn returns the query of the page on one delivery.
 func pageOn(id string) url.Values { return url.Values{"delivery": {id}} }
 
-// WriteAddress leaves a in the data directory dir, in a file that only its owner can read, whole or not at all. remove
-// takes it away again, unless another process has put its own there; it may be called more than once.
+// WriteAddress writes a to a file in the data directory dir. Only the owner can read the file, and it appears complete or not at all.
+// remove removes it, unless another process has written its own; remove may be called more than once.
 func WriteAddress(dir string, a Address) (remove func() error, err error) {
 	path := filepath.Join(dir, addressFile)
 	data, err := json.Marshal(a)
@@ -56,7 +56,7 @@ func WriteAddress(dir string, a Address) (remove func() error, err error) {
 	}, nil
 }
 
-// replaceFile writes data to a new file, which only its owner can read, and puts that in path's place.
+// replaceFile writes data to a new file that only its owner can read, and renames it to path.
 func replaceFile(path string, data []byte) error {
 	f, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".*") // mode 0600
 	if err != nil {
@@ -75,8 +75,8 @@ func replaceFile(path string, data []byte) error {
 	return nil
 }
 
-// ReadAddress returns the address that the hubhook with the data directory dir has left there. The error is ErrNotRunning
-// where there is none, or where the process that left it is gone.
+// ReadAddress returns the address that the hubhook with the data directory dir has written there. The error is ErrNotRunning
+// if there is no address, or if the process that wrote it is gone.
 func ReadAddress(dir string) (Address, error) {
 	path := filepath.Join(dir, addressFile)
 	a, err := readAddress(path)
@@ -98,19 +98,19 @@ func readAddress(path string) (Address, error) {
 	}
 	var a Address
 	if err := json.Unmarshal(data, &a); err != nil || a.URL == "" || a.Token == "" || a.PID <= 0 {
-		// Not the decoder's words: they may repeat what is in the file.
+		// Leave out the decoder's error: it may repeat the file's content, with the token.
 		return Address{}, fmt.Errorf("%s is damaged: start hubhook again, it writes a new one", path)
 	}
 	return a, nil
 }
 
-// gone reports whether there is no process pid. One that belongs to another user is there.
+// gone reports whether there is no process pid. A process of another user is not gone.
 func gone(pid int) bool {
 	process, err := os.FindProcess(pid)
 	if err != nil {
 		return true
 	}
 	defer process.Release()
-	err = process.Signal(syscall.Signal(0)) // Windows knows no such signal, but finds no process that is gone
+	err = process.Signal(syscall.Signal(0)) // Windows lacks this signal, but there FindProcess fails if the process is gone
 	return errors.Is(err, os.ErrProcessDone) || errors.Is(err, syscall.ESRCH)
 }

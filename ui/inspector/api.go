@@ -19,7 +19,7 @@ import (
 )
 
 const (
-	maxBody    = 16<<20 + 64<<10 // of a payload of the default limit with what is around it, in bytes
+	maxBody    = 16<<20 + 64<<10 // of a payload of the default limit with the JSON around it, in bytes
 	maxTrigger = 1 << 20         // of the other requests, in bytes
 
 	discardReason = "discarded by hand"
@@ -161,7 +161,7 @@ func decode(w http.ResponseWriter, r *http.Request, limit int64, v any) error {
 	return nil
 }
 
-// misfit says in the caller's terms why a JSON value is not what was asked for.
+// misfit says in the caller's terms why a JSON value has the wrong type.
 func misfit(e *jsonv2.SemanticError) error {
 	var path []string
 	for token := range e.JSONPointer.Tokens() {
@@ -208,17 +208,17 @@ func tooLarge(limit int64) error {
 	return &Refusal{http.StatusRequestEntityTooLarge, fmt.Errorf("the request body has more than %d bytes", limit)}
 }
 
-// fail answers with what err means to the caller. An unexpected one is told in full: whoever has the token may know it.
+// fail answers with the status and text of err. It sends an unexpected error in full: the caller has the token, so may know it.
 func fail(w http.ResponseWriter, act string, err error) {
 	failWith(w, http.StatusInternalServerError, act, err)
 }
 
-// failUnstored is fail for what had to be stored: a disk that is full, say, has room again one day.
+// failUnstored is fail for requests that had to store something. An unexpected error is 503, because it may pass: a full disk gets room again.
 func failUnstored(w http.ResponseWriter, act string, err error) {
 	failWith(w, http.StatusServiceUnavailable, act, err)
 }
 
-// failWith answers with a status where the error calls for no other.
+// failWith answers with status, unless the error has a status of its own.
 func failWith(w http.ResponseWriter, status int, act string, err error) {
 	if refusal, ok := errors.AsType[*Refusal](err); ok && refusal.Status >= 400 && refusal.Status < 500 {
 		writeError(w, refusal.Status, err.Error())
@@ -238,7 +238,7 @@ func failWith(w http.ResponseWriter, status int, act string, err error) {
 	writeError(w, status, act+": "+err.Error())
 }
 
-// writeJSON sends v, encoded before anything is written so that an answer is whole or an error.
+// writeJSON sends v. It encodes v before it writes anything, so that the answer is complete or an error.
 func writeJSON(w http.ResponseWriter, status int, v any) {
 	data, err := json.Marshal(v)
 	if err != nil {
@@ -247,7 +247,7 @@ func writeJSON(w http.ResponseWriter, status int, v any) {
 	}
 	w.Header().Set("Content-Type", "application/json; charset=utf-8")
 	w.WriteHeader(status)
-	w.Write(append(data, '\n')) // who has gone away needs no answer
+	w.Write(append(data, '\n')) // if this fails, the client has gone away
 }
 
 func writeError(w http.ResponseWriter, status int, text string) {

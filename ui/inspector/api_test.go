@@ -496,7 +496,7 @@ func TestErrorsOfTheQueueThatIsStopping(t *testing.T) {
 	wantError(t, body)
 }
 
-// waitFor waits until the delivery is in that state.
+// waitFor waits until the delivery has that state.
 func (f *fixture) waitFor(id string, state queue.State) {
 	f.t.Helper()
 	watcher := f.queue.Watch(64)

@@ -26,35 +26,35 @@ const (
 	answerTimeout = 30 * time.Second
 )
 
-// ErrNotRunning: nothing answers at the address, or no address is known. Test with errors.Is.
+// ErrNotRunning says that nothing answers at the address, or that no address is known. Test with errors.Is.
 var ErrNotRunning = errors.New("no hubhook is running")
 
-// StatusError is an answer other than success.
+// StatusError is an answer with an error status.
 type StatusError struct {
 	Status  int    // of HTTP
-	Message string // what the inspector said
+	Message string // the inspector's error text
 }
 
 func (e *StatusError) Error() string { return fmt.Sprintf("%s (status %d)", e.Message, e.Status) }
 
-// Client uses the API of a running inspector. Its methods may be called at the same time; their errors are a *StatusError
-// where the inspector refused, and ErrNotRunning where there is none. The token is in no error.
+// Client uses the API of a running inspector. Its methods may be called at the same time. Their error is a *StatusError if the inspector
+// refused, and ErrNotRunning if there is no inspector. No error contains the token.
 type Client struct {
 	base  *url.URL
 	token string
 	http  *http.Client
 	err   error // of the address; every method returns it
 
-	silence time.Duration // of a stream, until it counts as dead
+	silence time.Duration // after so long without a byte a stream counts as dead
 }
 
-// NewClient returns a client of the inspector at address, such as http://127.0.0.1:7861. The URL that hubhook prints will do
-// too; the token in it counts if token is empty. A wrong address is the error of the first call.
+// NewClient returns a client of the inspector at address, such as http://127.0.0.1:7861. The URL that hubhook prints works too; its
+// token counts if token is empty. If the address is wrong, every call fails.
 func NewClient(address, token string) *Client {
 	c := &Client{
 		token: token,
 		http: &http.Client{
-			// No proxy: the address is this machine's.
+			// No proxy, because the address is on this machine.
 			Transport:     &http.Transport{ResponseHeaderTimeout: answerTimeout, MaxIdleConnsPerHost: 4, IdleConnTimeout: answerTimeout},
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		},
@@ -63,7 +63,7 @@ func NewClient(address, token string) *Client {
 	base, err := url.Parse(address)
 	switch {
 	case err != nil:
-		// The text of a parse error repeats the URL, and the token with it.
+		// Leave out the parse error: it repeats the URL with the token.
 		c.err = errors.New("the inspector's address is not a URL; want one such as http://127.0.0.1:7861")
 	case base.Scheme != "http" && base.Scheme != "https" || base.Host == "":
 		c.err = fmt.Errorf("the inspector's address %s is not a URL of http; want one such as http://127.0.0.1:7861", base.Redacted())
@@ -76,8 +76,8 @@ func NewClient(address, token string) *Client {
 	return c
 }
 
-// ListPage returns the URL of the inspector's page with the deliveries that f picks, to open in a browser. Like Address.Page it
-// has the token in it.
+// ListPage returns the URL of the inspector's page with the deliveries that f picks, to open in a browser. Like Address.Page, the URL
+// holds the token.
 func (c *Client) ListPage(f queue.Filter) (string, error) { return c.page(values(f)) }
 
 // DeliveryPage returns the URL of the inspector's page on one delivery, as ListPage does.
@@ -93,7 +93,7 @@ func (c *Client) page(query url.Values) (string, error) {
 	return c.base.String() + "/?" + query.Encode(), nil
 }
 
-// Pass returns what stands for the token in the URL of the page, for one browser and for a minute; see Inspector.Pass.
+// Pass returns a pass that replaces the token in the page's URL, for one browser and for a minute; see Inspector.Pass.
 func (c *Client) Pass(ctx context.Context) (string, error) {
 	var pass api.Pass
 	err := c.call(ctx, http.MethodPost, "/api/pass", nil, nil, &pass)
@@ -114,7 +114,7 @@ func (c *Client) Get(ctx context.Context, id string) (api.Record, error) {
 	return record, err
 }
 
-// Replay repeats a delivery and returns the new one's ID. body is a JSON object that replaces the stored bytes, nil means the same bytes.
+// Replay repeats a delivery and returns the new delivery's ID. body is a JSON object that replaces the stored bytes; nil means the same bytes.
 func (c *Client) Replay(ctx context.Context, id string, body []byte) (string, error) {
 	var request bytes.Buffer
 	request.WriteString("{")
@@ -145,7 +145,7 @@ func (c *Client) Trigger(ctx context.Context, t api.Trigger) (string, error) {
 	return accepted.Delivery, err
 }
 
-// Status returns how the running hubhook stands.
+// Status returns the status of the running hubhook.
 func (c *Client) Status(ctx context.Context) (api.Status, error) {
 	var status api.Status
 	err := c.call(ctx, http.MethodGet, "/api/status", nil, nil, &status)
@@ -154,15 +154,15 @@ func (c *Client) Status(ctx context.Context) (api.Status, error) {
 
 // StreamEvent is one event of a stream.
 type StreamEvent struct {
-	// Name is delivery, attempt, output, rejected, tunnel, webhook or missed, or open, once, before all others: from then on
-	// nothing is missed without being said.
+	// Name is delivery, attempt, output, rejected, tunnel, webhook, missed or open. The event open comes once, before all others:
+	// from then on the stream reports every loss.
 	Name string
-	ID   uint64          // one more than that of the event before; 0 for open and missed
-	Data json.RawMessage // of all but webhook one of package api: Delivery, AttemptEvent, OutputEvent, Rejected, TunnelChange, Missed; nil for open
+	ID   uint64          // one more than the ID of the event before; 0 for open and missed
+	Data json.RawMessage // a type of package api: Delivery, AttemptEvent, OutputEvent, Rejected, TunnelChange or Missed; nil for open; of webhook any JSON
 }
 
 // Stream calls f for each event, one after the other, until ctx ends, the inspector ends the stream or the connection is
-// lost. It always returns an error, context.Cause(ctx) in the first case and io.EOF in the second.
+// lost. It always returns an error: context.Cause(ctx) if ctx ended, io.EOF if the inspector ended the stream.
 func (c *Client) Stream(ctx context.Context, f func(StreamEvent)) error {
 	reading, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
@@ -248,7 +248,7 @@ func (c *Client) send(ctx context.Context, method, path string, query url.Values
 	}
 	if err != nil {
 		if failed, ok := errors.AsType[*url.Error](err); ok {
-			err = failed.Err // without the URL a second time
+			err = failed.Err // the caller's message has the URL already
 		}
 		return nil, fmt.Errorf("asking the inspector at %s: %w", c.base, err)
 	}

@@ -12,13 +12,13 @@ import (
 const (
 	maxStreams = 64
 
-	// What one stream may lag behind before it loses events.
+	// How far one stream may lag before it loses events.
 	maxBufferedEvents = 1024
 	maxBufferedBytes  = 4 << 20
 
-	watchBuffer = 1024 // changes of the queue, for all streams together
+	watchBuffer = 1024 // changes of the queue that may wait, for all streams together
 
-	// Between two looks at the queue's changes. Under load, to be woken for each of them would cost the queue more than all the rest.
+	// Between two looks at the queue's changes. Under load, waking for each change would cost the queue more than the rest of the stream.
 	watchPause = 5 * time.Millisecond
 )
 
@@ -34,7 +34,7 @@ type event struct {
 	data *data
 }
 
-// data is a line of JSON. It is encoded by the first stream that sends it, so that what no reader takes costs the work nothing.
+// data is a line of JSON. The first stream that sends it encodes it, so that an event that no reader takes costs next to nothing.
 type data struct {
 	size int // in bytes, roughly
 	once sync.Once
@@ -53,15 +53,15 @@ func (d *data) json() []byte {
 	return d.line
 }
 
-// feed spreads events to the streams. It watches the queue while there is a stream, and never waits for one.
+// feed sends events to the streams. It watches the queue while there is a stream. It never waits for a reader.
 type feed struct {
 	queue   Queue
-	wait    sync.WaitGroup // the goroutines that watch
+	wait    sync.WaitGroup // the goroutines that watch the queue
 	outputs outputs
 
 	mu       sync.Mutex
 	closed   bool
-	seq      uint64 // of the newest event, those that were lost on the way here included
+	seq      uint64 // of the newest event; counts events that the watcher lost, too
 	streams  map[*subscription]struct{}
 	watching *watch // nil without a stream
 }
@@ -73,12 +73,12 @@ type watch struct {
 	stop    chan struct{}
 }
 
-// subscription is what one stream has not sent yet. The feed's mutex guards its fields.
+// subscription holds the events that one stream has not sent yet. The feed's mutex guards its fields.
 type subscription struct {
 	events []event
 	bytes  int
 	missed uint64        // events left out before events[0]
-	lags   bool          // more came than it can hold, so that nothing is kept for it until it has told so
+	lags   bool          // its buffer was full, so it drops all events until it has sent "missed"
 	wake   chan struct{} // has one token when there is something to take
 	done   chan struct{} // closed by feed.close
 }
@@ -140,15 +140,15 @@ func (f *feed) close() {
 	f.wait.Wait()
 }
 
-// follow publishes the queue's changes, and what attempts print, until w is stopped or the queue ends it.
+// follow publishes the queue's changes and the attempts' output, until w is stopped or the queue ends w.
 func (f *feed) follow(w *watch) {
 	defer w.changes.Close()
 	pause := time.NewTimer(outputPause)
 	defer pause.Stop()
 	rest := time.NewTimer(watchPause)
 	defer rest.Stop()
-	changes := w.changes.C    // nil during the pause after a look
-	var look <-chan time.Time // nil where no output has more to tell
+	changes := w.changes.C    // nil during the pause after a read
+	var look <-chan time.Time // nil while no output has news
 	lookLater := func() {
 		if look == nil {
 			pause.Reset(outputPause)
@@ -181,10 +181,10 @@ func (f *feed) follow(w *watch) {
 	}
 }
 
-// tellChanges publishes a change and those that wait behind it, up to a number, and reports whether outputs have more to tell.
+// tellChanges publishes a change and the changes that wait behind it, watchBuffer at most. It reports whether outputs have more text.
 func (f *feed) tellChanges(w *watch, c queue.Change) (more bool) {
 	for n := 1; ; n++ {
-		// The last that an attempt has printed comes before its end.
+		// Publish an attempt's last output before its end.
 		if c.Attempt != nil && c.Attempt.Ended && f.tellOutputs(w) {
 			more = true
 		}
@@ -199,11 +199,11 @@ func (f *feed) tellChanges(w *watch, c queue.Change) (more bool) {
 	}
 }
 
-// change publishes one change of the queue, and before it that missed others were lost.
+// change publishes one change of the queue. If missed changes were lost before it, the streams are told so first.
 func (f *feed) change(w *watch, c queue.Change, missed uint64) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if f.watching != w { // stopped meanwhile; a later watch may tell the same
+	if f.watching != w { // w was stopped; a later watch may publish the same change
 		return
 	}
 	if missed > 0 {
@@ -228,7 +228,7 @@ func (f *feed) change(w *watch, c queue.Change, missed uint64) {
 	}
 }
 
-// allLag reports whether nobody takes an event now.
+// allLag reports whether all streams lag, so that none takes an event now.
 func (f *feed) allLag() bool {
 	for s := range f.streams {
 		if !s.lags {
@@ -248,7 +248,7 @@ func (f *feed) publish(name string, v any) {
 	f.send(name, encoded(encode(v)))
 }
 
-// send is called with the mutex held. Without data the event only counts, since all streams lag.
+// send gives an event to all streams. The caller holds the mutex. data may be nil if all streams lag: then the event is only counted.
 func (f *feed) send(name string, data *data) {
 	f.seq++
 	for s := range f.streams {
@@ -256,8 +256,8 @@ func (f *feed) send(name string, data *data) {
 	}
 }
 
-// add appends e. If the stream lags too far behind, all it has not sent is dropped, and what comes before it has told that it missed
-// something: whoever is told fetches the list again, which is newer. Under full load nothing is encoded in vain like this.
+// add appends e. If the buffer is full, the stream lags: it drops the buffer, and all later events until it has sent "missed". The reader
+// then fetches the list again, which is newer than the dropped events. So under full load no event is encoded in vain.
 func (s *subscription) add(e event) {
 	if !s.lags && (len(s.events) >= maxBufferedEvents || s.bytes+e.data.size > maxBufferedBytes) {
 		s.lags = true
@@ -272,7 +272,7 @@ func (s *subscription) add(e event) {
 	s.signal()
 }
 
-// lose drops all that was not sent, and counts it with the missed others.
+// lose drops all events that were not sent, and adds them and missed to the number of missed events.
 func (s *subscription) lose(missed uint64) {
 	s.missed += missed + uint64(len(s.events))
 	s.events, s.bytes = nil, 0
@@ -286,7 +286,7 @@ func (s *subscription) signal() {
 	}
 }
 
-// take returns what s has to send: the number of events that were left out, then the events that follow them.
+// take returns what s has to send: the number of events that were left out, and the events after those.
 func (f *feed) take(s *subscription) (missed uint64, events []event) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -295,7 +295,7 @@ func (f *feed) take(s *subscription) (missed uint64, events []event) {
 	return missed, events
 }
 
-// encode returns v as one line of JSON. The stream goes on where that fails: the reason takes v's place.
+// encode returns v as one line of JSON. If v can't be encoded, it returns the reason instead, so that the stream goes on.
 func encode(v any) []byte {
 	data, err := json.Marshal(v)
 	if err != nil {

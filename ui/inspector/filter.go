@@ -19,7 +19,7 @@ const (
 // parameters are the names that GET /api/deliveries knows in its query.
 var parameters = []string{"endpoint", "state", "scope", "action", "repo", "q", "since", "replayed", "before", "limit"}
 
-// onlyParameters refuses a query with other parameters than these, or with one of them twice: the answer would be to another question.
+// onlyParameters refuses a query that has an unknown parameter or one twice, because the answer would not be what the caller meant.
 func onlyParameters(query url.Values, names ...string) error {
 	for name, values := range query {
 		if !slices.Contains(names, name) {
@@ -78,7 +78,7 @@ func parseFilter(query url.Values) (queue.Filter, error) {
 	return f, nil
 }
 
-// ParseSince reads a moment: one in RFC 3339, or a duration of Go such as 2h or 90m, which is that long before now.
+// ParseSince reads a time: in RFC 3339, or as a Go duration before now, such as 2h or 90m.
 func ParseSince(text string, now time.Time) (time.Time, error) {
 	if d, err := time.ParseDuration(text); err == nil {
 		if d < 0 {
@@ -93,7 +93,7 @@ func ParseSince(text string, now time.Time) (time.Time, error) {
 	return t, nil
 }
 
-// values is the query that asks for f; its opposite is parseFilter.
+// values returns the query for f. It is the inverse of parseFilter.
 func values(f queue.Filter) url.Values {
 	query := url.Values{}
 	for name, value := range map[string]string{

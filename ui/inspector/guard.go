@@ -12,8 +12,8 @@ import (
 	"strings"
 )
 
-// loopbackHost reports whether host, of a request, is a name of this machine for itself, with any port or none. A page
-// elsewhere whose name was made to resolve to 127.0.0.1 sends its own name.
+// loopbackHost reports whether a request's host is a loopback name of this machine, with any port or none. A foreign page whose name
+// resolves to 127.0.0.1 (DNS rebinding) sends its own name, so it fails here.
 func loopbackHost(host string) bool {
 	name := host
 	if h, port, err := net.SplitHostPort(host); err == nil {
@@ -31,8 +31,8 @@ func loopbackHost(host string) bool {
 	return err == nil && addr.Zone() == "" && addr.IsLoopback()
 }
 
-// sameOrigin reports whether no other site made a browser send r. It is the rule of net/http for unsafe methods, held
-// for all of them: here a GET shows payloads. Pages of another port of this host are foreign too.
+// sameOrigin reports whether no other site made a browser send r. It applies the rule of net/http for unsafe methods to all methods,
+// because here a GET shows payloads. Pages of another port of this host are foreign too.
 func (in *Inspector) sameOrigin(r *http.Request) bool {
 	unsafe := *r
 	unsafe.Method = http.MethodPost
@@ -54,13 +54,13 @@ func (in *Inspector) authorized(r *http.Request) bool {
 	return false
 }
 
-// isToken compares in a time that tells neither how much of token is right nor how long the right one is.
+// isToken compares in constant time, so that the time reveals neither how much of token is right nor how long the right token is.
 func (in *Inspector) isToken(token string) bool {
 	got, want := sha256.Sum256([]byte(token)), sha256.Sum256([]byte(in.config.Token))
 	return subtle.ConstantTimeCompare(got[:], want[:]) == 1
 }
 
-// cookieName has the port in it, as browsers share cookies between the ports of a host, and several hubhooks may run.
+// cookieName contains the port, because browsers share cookies between the ports of a host, and several hubhooks may run.
 func cookieName(host string) string {
 	_, port, err := net.SplitHostPort(host)
 	if err != nil || port == "" {
@@ -69,15 +69,15 @@ func cookieName(host string) string {
 	return "hubhook_inspector_" + port
 }
 
-// cookieValue is made from the token but does not tell it: browsers send a cookie to every port of the host.
+// cookieValue is derived from the token and does not reveal it, because browsers send a cookie to every port of the host.
 func cookieValue(token, name string) string {
 	mac := hmac.New(sha256.New, []byte(token))
 	mac.Write([]byte(name))
 	return hex.EncodeToString(mac.Sum(nil))
 }
 
-// protect sets the headers of every answer and lets through what may pass: a loopback Host, no cross-site request, and,
-// but for the metrics, the token.
+// protect sets the headers of every answer. It lets a request through if its Host is loopback, no other site made it, and it carries
+// the token. Metrics need no token.
 func (in *Inspector) protect(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		h := w.Header()

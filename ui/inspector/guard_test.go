@@ -70,7 +70,7 @@ func FuzzLoopbackHost(f *testing.F) {
 	})
 }
 
-// paths are one of each route, with its method.
+// paths has one path of each route, with its method.
 var paths = []struct{ method, path string }{
 	{"GET", "/"},
 	{"GET", "/api/deliveries"},

@@ -20,13 +20,13 @@ type history[T any] struct {
 	total   int64
 }
 
-// add puts e behind the others and drops the oldest one beyond most. The caller holds the mutex.
+// add appends e, and drops the oldest entry if there are more than most. The caller holds the mutex.
 func (h *history[T]) add(e T, most int) {
 	h.entries = append(h.entries, e)
 	h.entries = h.entries[max(0, len(h.entries)-most):]
 }
 
-// newest returns what is kept, newest first.
+// newest returns the entries, newest first.
 func (h *history[T]) newest() (entries []T, total int64) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -37,8 +37,8 @@ func (h *history[T]) newest() (entries []T, total int64) {
 	return entries, h.total
 }
 
-// Rejected notes and publishes that a request was refused at the front door. One that is like the one before but for its time is
-// folded into it; r.Times counts for nothing. Like the other publishing methods it does not wait for those who watch.
+// Rejected records and publishes a request that an endpoint refused. If the request differs from the one before in time alone, the two
+// become one entry; r.Times is ignored. Like the other publishing methods, it does not wait for readers.
 func (in *Inspector) Rejected(r api.Rejected) {
 	h := &in.rejected
 	h.mu.Lock()
@@ -51,10 +51,10 @@ func (in *Inspector) Rejected(r api.Rejected) {
 	} else {
 		h.add(r, maxRejected)
 	}
-	in.feed.publish("rejected", r) // with the mutex held, so that streams see the order of the list
+	in.feed.publish("rejected", r) // under the mutex, so that streams have the order of the list
 }
 
-// Tunnel notes and publishes a change of the tunnel's state, or what a check of it has found.
+// Tunnel records and publishes a change of the tunnel's state, or the result of a check.
 func (in *Inspector) Tunnel(c api.TunnelChange) {
 	h := &in.tunnelChanges
 	h.mu.Lock()
@@ -74,7 +74,7 @@ func (in *Inspector) listTunnelChanges(w http.ResponseWriter, r *http.Request) {
 	writeJSON(w, http.StatusOK, api.TunnelChanges{Changes: changes})
 }
 
-// alike reports whether two requests differ in nothing but when and how often they came.
+// alike reports whether two requests differ only in when and how often they came.
 func alike(a, b api.Rejected) bool {
 	a.Time, a.Times = b.Time, b.Times
 	return a == b

@@ -55,7 +55,7 @@ func TestRejected(t *testing.T) {
 		t.Errorf("after a second one like it: %s", body)
 	}
 
-	// What differs in any field is an entry of its own, and so is one that is like an older one.
+	// A request that differs in any field is an entry of its own. So is one that equals an older entry but not the newest.
 	others := []func(*api.Rejected){
 		func(r *api.Rejected) { r.Endpoint = "other" },
 		func(r *api.Rejected) { r.Status = 401 },
@@ -95,7 +95,7 @@ func TestHistoriesAreBounded(t *testing.T) {
 	}
 }
 
-// The last event of a stream is what the list begins with, however many refuse at once.
+// The last event of a stream is the first entry of the list, however many requests are refused at once.
 func TestRefusalsAtOnce(t *testing.T) {
 	f := newFixture(t)
 	const each = 100

@@ -1,9 +1,9 @@
-// Package inspector is hubhook's private face: an HTTP API over the stored deliveries, a stream of what happens, a small
-// page, and the client with which hubhook's own commands use that API.
+// Package inspector is hubhook's private server: an HTTP API over the stored deliveries, a stream of live events, a small page, and the
+// client of that API for hubhook's own commands.
 //
-// It shows payloads and can run handlers, so it belongs on a loopback listener of its own, never behind a tunnel. Three
-// walls stand before it, whatever it is served on: the Host must be a loopback one, no other site may have made the
-// request, and, but for GET /metrics, the request must carry the token.
+// It shows payloads and can run handlers, so it belongs on a loopback listener of its own, never behind a tunnel. It makes three checks
+// on every listener: the Host must be loopback, no other site may have made the request, and the request must carry the token. Only GET
+// /metrics needs no token.
 package inspector
 
 import (
@@ -29,38 +29,38 @@ type Queue interface {
 	Watch(buffer int) *queue.Watcher
 }
 
-// Config says what an inspector shows and does. All fields but Output and Metrics are required.
+// Config sets up an inspector. All fields but Output and Metrics are required.
 //
-// The functions are called with the request's context and may be called at the same time. An error of theirs is answered
-// with status 500, one of the queue's with what it means (404, 409 or 503), and a *Refusal with its own status.
+// The functions are called with the request's context and may be called at the same time. If one fails, the answer's status is 500; for
+// an error of the queue 404, 409 or 503, and for a *Refusal the Refusal's own status.
 type Config struct {
 	Queue Queue
 
 	// Token is what a request must carry; see the function Token.
 	Token string
 
-	// Replay stores a delivery again and returns the new one's ID. body replaces the stored one, nil means the same
-	// bytes; headers are the stored ones in both cases. It need not be an object of the Hub's: what can't be read is
-	// stored as dead, as at the front door.
+	// Replay stores a delivery again and returns the new delivery's ID. body replaces the stored body; nil means the same bytes. The
+	// headers are the stored ones in both cases. body need not be a payload of the Hub's: if it can't be read, the new delivery is
+	// stored as dead, as at an endpoint.
 	Replay func(ctx context.Context, id string, body []byte) (newID string, err error)
 
-	// Trigger sends a sample event through the front door and returns the delivery's ID.
+	// Trigger sends a sample event the way of the Hub's deliveries, and returns the delivery's ID.
 	Trigger func(ctx context.Context, t api.Trigger) (id string, err error)
 
-	// Status returns how this process stands. The counts in it are filled in by the inspector.
+	// Status returns the status of this process. The inspector fills in the counts.
 	Status func(ctx context.Context) (api.Status, error)
 
-	// Output returns what the n-th attempt of a delivery has printed so far, bounded, and how many bytes that were in all; "" and 0 where
-	// it does not run in this process. Nil: there is nothing to show before an attempt has ended.
+	// Output returns the bounded text that the n-th attempt of a delivery has printed so far, and how many bytes it printed in all. It
+	// returns "" and 0 if the attempt does not run in this process. Nil: output is shown only after an attempt has ended.
 	Output func(id string, n int) (text string, total int64)
 
-	// Metrics answers GET /metrics, without a token. Nil: there are none, 404.
+	// Metrics answers GET /metrics, without a token. Nil: the answer is 404.
 	Metrics http.Handler
 }
 
-// Refusal is an error of Config.Replay or Config.Trigger that is the caller's doing.
+// Refusal is an error of Config.Replay or Config.Trigger that the caller caused.
 type Refusal struct {
-	Status int // what is answered, from 400 to 499
+	Status int // of the answer, from 400 to 499
 	Err    error
 }
 
@@ -71,10 +71,10 @@ func (e *Refusal) Unwrap() error { return e.Err }
 
 const metricsPath = "/metrics"
 
-// Inspector is the http.Handler of the private face. Make one with New and end it with Close.
+// Inspector is the http.Handler of hubhook's private server. Make one with New and end it with Close.
 //
-// Its streams set their own write deadlines, through http.ResponseController, so that the server's WriteTimeout may be as
-// short as the other requests want it. A ResponseWriter that is wrapped around the server's must have Unwrap.
+// Its streams set their own write deadlines through http.ResponseController, so the server's WriteTimeout may be as short as the other
+// requests need. If you wrap the server's ResponseWriter, the wrapper must have Unwrap.
 type Inspector struct {
 	config      Config
 	crossOrigin *http.CrossOriginProtection
@@ -123,12 +123,12 @@ func (in *Inspector) ServeHTTP(w http.ResponseWriter, r *http.Request) { in.hand
 // Webhook publishes a change of a webhook that hubhook keeps on the Hub. v is encoded as JSON at once.
 func (in *Inspector) Webhook(v any) { in.feed.publish("webhook", v) }
 
-// Close ends all streams, so that an http.Server can shut down, and refuses new ones. Other requests still work. It
-// returns when nothing of the inspector watches the queue any more.
+// Close ends all streams, so that an http.Server can shut down, and refuses new ones. Other requests still work. Close
+// returns when the inspector no longer watches the queue.
 func (in *Inspector) Close() { in.feed.close() }
 
-// routes returns the handler behind the walls. Paths are matched as they came: one with ".." or a doubled slash is
-// not found, as a redirect to a cleaned one would have to be guarded too.
+// routes returns the handler behind the checks. It matches paths uncleaned: a path with ".." or a doubled slash is not found,
+// because a redirect to the cleaned path would need the checks too.
 func (in *Inspector) routes() http.Handler {
 	router := mux.NewRouter().SkipClean(true)
 	router.Handle("/", methods{http.MethodGet: in.page})
@@ -155,7 +155,7 @@ func (in *Inspector) routes() http.Handler {
 	return router
 }
 
-// methods are the handlers of one path. HEAD is answered as GET is, any other method with 405.
+// methods are the handlers of one path. HEAD gets the answer of GET; any other method gets 405.
 type methods map[string]http.HandlerFunc
 
 func (m methods) ServeHTTP(w http.ResponseWriter, r *http.Request) {

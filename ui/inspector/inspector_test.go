@@ -20,12 +20,12 @@ import (
 	"github.com/hubhook/hubhook/payload"
 )
 
-// Every test closes what it opens, so a goroutine that is left is one that nobody waits for.
+// Every test closes what it opens, so a goroutine that is left is a leak.
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 const testToken = "0123456789abcdef0123456789abcdef"
 
-// patience bounds what a test waits for; nothing waits that long when all is well.
+// patience bounds every wait of a test; a test that passes waits for less.
 const patience = 20 * time.Second
 
 // fixture is an inspector on a real queue, served on loopback. The endpoints of the queue are
@@ -42,7 +42,7 @@ type fixture struct {
 	client    *Client
 	release   chan struct{}      // closed: the handlers of slow return
 	cancelled chan error         // why a handler of slow was cancelled
-	triggers  []api.Trigger      // what Trigger was asked for
+	triggers  []api.Trigger      // the calls of Trigger
 	configure func(*http.Server) // before the server starts
 }
 
@@ -154,7 +154,7 @@ func (f *fixture) trigger(ctx context.Context, t api.Trigger) (string, error) {
 	return receipt.ID, nil
 }
 
-// accept stores a delivery and waits until its first attempt has ended, but for those of slow.
+// accept stores a delivery. It waits until the first attempt has ended, except at slow.
 func (f *fixture) accept(a queue.Arrival) string {
 	f.t.Helper()
 	receipt, err := f.queue.Accept(f.t.Context(), a)
@@ -171,7 +171,7 @@ func (f *fixture) accept(a queue.Arrival) string {
 	return receipt.ID
 }
 
-// arrival is that of a payload of the Hub's.
+// arrival returns the arrival of a payload of the Hub's.
 func arrival(t *testing.T, endpoint, file string) queue.Arrival {
 	t.Helper()
 	body, err := os.ReadFile(filepath.Join("..", "..", "payload", "testdata", file))

@@ -10,26 +10,26 @@ import (
 )
 
 const (
-	outputPause = 50 * time.Millisecond // between two looks at what was printed
+	outputPause = 50 * time.Millisecond // between two looks at the outputs
 	maxPiece    = 16 << 10              // bytes of one event "output"
-	maxPieces   = 64 << 10              // bytes of all that come from one look, so that deliveries are not crowded out
+	maxPieces   = 64 << 10              // bytes of all pieces of one look, so that output does not crowd out deliveries
 )
 
-// Output is what an attempt prints while it runs.
+// Output is the text that a running attempt prints.
 type Output interface {
-	// Next returns the next piece that it has not returned yet, of whole characters and at most the given number of bytes, and false
-	// if there is none. It may go past some where the attempt prints faster than Next is called. It must be quick.
+	// Next returns the next piece, of whole characters and at most that many bytes, and false if there is none. It may skip text if the
+	// attempt prints faster than Next is called. It must be quick.
 	Next(most int) (piece api.OutputEvent, ok bool)
 }
 
-// Printed says that o has more to tell. It does not wait for those who watch, and forgets about it where there are none.
+// Printed says that o has more text. It does not wait for readers, and does nothing if there are none.
 func (in *Inspector) Printed(o Output) { in.feed.outputs.add(o) }
 
-// outputs are those that have more to tell. There are some only while there are streams.
+// outputs holds the outputs that have more text. It is empty while there is no stream.
 type outputs struct {
 	mu      sync.Mutex
 	waiting map[Output]struct{}
-	wake    chan struct{} // has one token when there is something waiting; nil without a stream
+	wake    chan struct{} // has one token when an output waits; nil without a stream
 }
 
 func (s *outputs) add(o Output) {
@@ -45,14 +45,14 @@ func (s *outputs) add(o Output) {
 	}
 }
 
-// open begins to take what add brings, and wakes through wake. A nil wake ends it.
+// open begins to accept outputs from add, and signals them on wake. A nil wake ends that.
 func (s *outputs) open(wake chan struct{}) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.wake, s.waiting = wake, map[Output]struct{}{}
 }
 
-// take returns what waits.
+// take removes and returns the outputs that wait.
 func (s *outputs) take() map[Output]struct{} {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -64,7 +64,8 @@ func (s *outputs) take() map[Output]struct{} {
 	return taken
 }
 
-// giveBack lets those that may have more wait on, unless wake, by which they were taken, is not the one to tell any more.
+// giveBack returns outputs that may have more text. If wake, the channel of the watch that took them, is no longer the current one, it
+// drops them.
 func (s *outputs) giveBack(wake chan struct{}, left map[Output]struct{}) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -73,7 +74,7 @@ func (s *outputs) giveBack(wake chan struct{}, left map[Output]struct{}) {
 	}
 }
 
-// tellOutputs publishes a piece of each output that has more, and reports whether some may have still more.
+// tellOutputs publishes a piece of each output that has more text, and reports whether some may have still more.
 func (f *feed) tellOutputs(w *watch) (more bool) {
 	taken := f.outputs.take()
 	room := maxPieces
@@ -101,7 +102,7 @@ func (f *feed) tellOutputs(w *watch) (more bool) {
 	return true
 }
 
-// showRunning fills in what the attempts of r that run in this process have printed so far.
+// showRunning fills in the output so far of the attempts of r that run in this process.
 func (in *Inspector) showRunning(r *api.Record, attempts []queue.Attempt) {
 	if in.config.Output == nil {
 		return

@@ -12,7 +12,7 @@ import (
 	"github.com/hubhook/hubhook/internal/queue"
 )
 
-// talker is an attempt that has so many bytes to tell.
+// talker is an attempt that has printed so many bytes.
 type talker struct {
 	id string
 
@@ -61,7 +61,7 @@ func TestOutputIsToldInPieces(t *testing.T) {
 	}
 }
 
-// Nobody is asked what it has printed, and nothing is kept of it, where nobody watches.
+// Without a stream no output is read, and none is kept.
 func TestOutputThatNobodyWatches(t *testing.T) {
 	f := newFixture(t)
 	before, after, seen := &talker{bytes: 1}, &talker{bytes: 1}, &talker{bytes: 1}
@@ -83,10 +83,10 @@ func TestOutputThatNobodyWatches(t *testing.T) {
 	}
 }
 
-// Attempts that print without end do not crowd out what else there is to tell.
+// Attempts that print without end do not crowd out other events.
 func TestOutputIsRationed(t *testing.T) {
 	feed := newFeed(nil)
-	w := &watch{printed: make(chan struct{}, 1)} // which nobody follows, so that the test alone looks
+	w := &watch{printed: make(chan struct{}, 1)} // no follow runs, so only the test reads it
 	sub := &subscription{wake: make(chan struct{}, 1)}
 	feed.watching, feed.streams[sub] = w, struct{}{}
 	feed.outputs.open(w.printed)
@@ -118,7 +118,7 @@ func TestOutputComesBeforeTheEnd(t *testing.T) {
 		f.accept(queue.Arrival{Endpoint: "failing", Body: []byte("{}")})
 	})
 	defer end()
-	next("output") // passes over what comes before
+	next("output") // skips the events before
 	if e := next("attempt"); !strings.Contains(string(e.Data), `"error":"no such`) {
 		t.Errorf("the attempt's end is told as %s", e.Data)
 	}

@@ -14,22 +14,21 @@ import (
 	"github.com/gorilla/mux"
 )
 
-// pageFiles are the page and all that it loads, as they are in the repository: there is no build step. What others wrote is under
-// vendor, whose README.md names versions, licences and sources.
+// pageFiles are the page and all files that it loads, as they are in the repository: there is no build step. Files of others are under
+// vendor; its README.md names versions, licences and sources.
 //
 //go:embed page
 var pageFiles embed.FS
 
-// contentSecurityPolicy lets the page run and show what comes from here and nothing else: no inline script or style, no form, no
-// frame, nothing from elsewhere. Text becomes HTML only through lit-html's templates, which are literals of ours: the browser
-// itself refuses any other way.
+// contentSecurityPolicy lets the page load files of this server alone: no inline script or style, no form, no frame, no other origin.
+// Text becomes HTML only through lit-html's templates, which are literals in the page's code. The browser itself refuses any other way.
 const contentSecurityPolicy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; " +
 	"base-uri 'none'; form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types lit-html"
 
-// page answers GET / with the document. What it shows, it asks of the API.
+// page answers GET / with the document. The document gets its data from the API.
 func (in *Inspector) page(w http.ResponseWriter, r *http.Request) { servePageFile(w, r, "page.html") }
 
-// asset answers GET /assets/PATH. Browsers keep these files, but ask each time whether they are still right: another hubhook
+// asset answers GET /assets/PATH. Browsers cache these files, but ask each time whether they are still valid, because another hubhook
 // may answer at this address tomorrow.
 func (in *Inspector) asset(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Cache-Control", "private, no-cache")
@@ -53,7 +52,7 @@ func servePageFile(w http.ResponseWriter, r *http.Request, name string) {
 	http.ServeContent(w, r, name, time.Time{}, bytes.NewReader(content))
 }
 
-// mediaType doesn't ask the system for what the page's life depends on.
+// mediaType knows the types that the page depends on. It does not ask the system for them, because the system's table may be wrong.
 func mediaType(name string) string {
 	switch path.Ext(name) {
 	case ".html":

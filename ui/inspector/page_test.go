@@ -65,7 +65,7 @@ func TestNothingButThePageIsUnderAssets(t *testing.T) {
 	}
 }
 
-// The policy allows nothing inline, so that what slips into the page as a string stays a string.
+// The policy allows nothing inline, so that a string that gets into the page stays a string.
 func TestPageNeedsNothingThatItsPolicyForbids(t *testing.T) {
 	for _, part := range []string{"default-src 'none'", "script-src 'self'", "style-src 'self'", "connect-src 'self'", "form-action 'none'", "base-uri 'none'",
 		"frame-ancestors 'none'", "require-trusted-types-for 'script'", "trusted-types lit-html"} {
@@ -99,7 +99,7 @@ func TestPageNeedsNothingThatItsPolicyForbids(t *testing.T) {
 	}
 }
 
-// What others wrote is the very text that they published.
+// Vendored files are exactly as published.
 func TestVendoredFilesAreAsPublished(t *testing.T) {
 	readme, err := pageFiles.ReadFile("page/vendor/README.md")
 	if err != nil {

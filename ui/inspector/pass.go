@@ -12,11 +12,11 @@ import (
 
 const (
 	passLife  = time.Minute // a browser takes less to start
-	maxPasses = 16          // that wait to be used; the oldest gives way
+	maxPasses = 16          // unused passes; beyond it the oldest is dropped
 )
 
-// passes are codes each of which gets one browser in, once, soon after it was made. Who starts a browser with a URL shows that to
-// everybody who can list the processes of this machine, and the token in it would let them in for as long as it is kept.
+// passes are codes. Each lets one browser in, once, soon after it was made. Everybody who can list the machine's processes can see the URL
+// that a browser is started with. A token in that URL would let them in for as long as the token is valid.
 type passes struct {
 	now func() time.Time
 
@@ -24,7 +24,7 @@ type passes struct {
 	open []pass // oldest first
 }
 
-// pass is the trace of a code, which is compared without telling how much of it is right.
+// pass holds the hash of a code, so that comparing reveals nothing about the code.
 type pass struct {
 	sum   [sha256.Size]byte
 	until time.Time
@@ -42,7 +42,7 @@ func (p *passes) issue() string {
 	return code
 }
 
-// use reports whether code is one that was issued within the last minute, and has it hold no longer.
+// use reports whether code was issued within the last minute, and makes it invalid.
 func (p *passes) use(code string) bool {
 	sum, now := sha256.Sum256([]byte(code)), p.now()
 	p.mu.Lock()
@@ -56,8 +56,8 @@ func (p *passes) use(code string) bool {
 	return true
 }
 
-// Pass returns a code that stands for the token in the URL of the page, for one browser and for a minute. It is for starting a browser
-// with that URL, which other users of the machine can see in the list of processes.
+// Pass returns a code that replaces the token in the page's URL, for one browser and for a minute. Use it to start a browser with that
+// URL, because other users of the machine can see the URL in the list of processes.
 func (in *Inspector) Pass() string { return in.passes.issue() }
 
 func (in *Inspector) issuePass(w http.ResponseWriter, _ *http.Request) {

@@ -39,7 +39,7 @@ func TestPasses(t *testing.T) {
 	}
 }
 
-// TestPassLetsOneBrowserIn: what other users can read in the list of processes gets none of them in later.
+// TestPassLetsOneBrowserIn: other users can read a pass in the list of processes, but it does not let them in later.
 func TestPassLetsOneBrowserIn(t *testing.T) {
 	f := newFixture(t)
 	anonymous := func(r *http.Request) { r.Header.Del("Authorization") }
@@ -54,7 +54,7 @@ func TestPassLetsOneBrowserIn(t *testing.T) {
 			t.Fatalf("%q, %v, want another pass", pass, err)
 		}
 		let := func(r *http.Request) {
-			if withCookie { // a browser that needs none uses it up all the same
+			if withCookie { // a browser with the cookie needs no pass, and uses it up all the same
 				name := cookieName(r.URL.Host)
 				r.AddCookie(&http.Cookie{Name: name, Value: cookieValue(testToken, name)})
 			}

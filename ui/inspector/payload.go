@@ -10,7 +10,7 @@ import (
 	"github.com/hubhook/hubhook/payload"
 )
 
-// readPayload reads a payload as the front door does, and stores nothing.
+// readPayload reads a payload as an endpoint does, and stores nothing.
 func (in *Inspector) readPayload(w http.ResponseWriter, r *http.Request) {
 	body, err := decodePayload(w, r)
 	if err != nil {
@@ -24,13 +24,13 @@ func (in *Inspector) readPayload(w http.ResponseWriter, r *http.Request) {
 	writeJSON(w, http.StatusOK, read(body))
 }
 
-// decodePayload reads a request for a payload: an object in body, or a text, which need not be one. Nil: neither was given.
+// decodePayload reads the payload of a request: an object in body, or a text, which need not be an object. Nil: neither was given.
 func decodePayload(w http.ResponseWriter, r *http.Request) ([]byte, error) {
 	var request struct {
 		Body jsontext.Value `json:"body"`
-		Text *string        `json:"text"` // the front door takes what strict readers of JSON don't, such as a name that comes twice
+		Text *string        `json:"text"` // endpoints accept JSON that strict readers refuse, such as a name that comes twice
 	}
-	if err := decode(w, r, 2*maxBody, &request); err != nil { // quotes and line ends of a text are two bytes each
+	if err := decode(w, r, 2*maxBody, &request); err != nil { // quotes and line ends of a text take two bytes each
 		return nil, err
 	}
 	body := []byte(request.Body)
@@ -48,7 +48,7 @@ func decodePayload(w http.ResponseWriter, r *http.Request) ([]byte, error) {
 	return body, nil
 }
 
-// read says what the front door makes of a body.
+// read says how an endpoint would read a body.
 func read(body []byte) api.Reading {
 	p, err := payload.Parse(body)
 	if p == nil {
@@ -66,7 +66,7 @@ func read(body []byte) api.Reading {
 	return reading
 }
 
-// linksOf is never nil, as a list in JSON is never null.
+// linksOf never returns nil, because a list in the API's JSON is never null.
 func linksOf(p *payload.Payload) []payload.Link {
 	if links := p.Links(); links != nil {
 		return links

@@ -9,7 +9,7 @@ import (
 	"github.com/hubhook/hubhook/payload"
 )
 
-// documentedSamples returns a payload for each documented event, and beside the push to a repo that of a bucket, which has other fields.
+// documentedSamples returns a payload for each documented event. A push has two: to a repo, and to a bucket, which has other fields.
 var documentedSamples = sync.OnceValues(func() ([]api.SampleEvent, error) {
 	var samples []api.SampleEvent
 	add := func(e payload.Event, set map[string]any) error {

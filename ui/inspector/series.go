@@ -14,9 +14,9 @@ import (
 )
 
 const (
-	// seriesAge is how old a time series may be that is answered, so that many pages cost no more than one.
+	// seriesAge is the greatest age of a cached time series. With the cache many open pages cost no more than one.
 	seriesAge = time.Second
-	// maxRecentSeries is how many of them are kept for that.
+	// maxRecentSeries is how many time series are cached.
 	maxRecentSeries = 64
 )
 
@@ -81,9 +81,10 @@ func (in *Inspector) series(w http.ResponseWriter, r *http.Request) {
 	writeJSON(w, http.StatusOK, series)
 }
 
-// recentSeries reads time series, one at a time, as each takes one of the few connections that lists are read through too.
+// recentSeries reads and caches time series. It reads one at a time, because each takes one of the store's few reading connections, which
+// lists need too.
 type recentSeries struct {
-	turn  chan struct{} // has one element while it is nobody's turn
+	turn  chan struct{} // has one element while nobody reads
 	known map[queue.TimeSeriesQuery]readSeries
 }
 
@@ -116,7 +117,7 @@ func (rs *recentSeries) get(ctx context.Context, q Queue, tq queue.TimeSeriesQue
 	}
 	series := fromTimeSteps(tq.Step, steps)
 	if len(rs.known) < maxRecentSeries {
-		rs.known[tq] = readSeries{series, time.Now()} // who waited for a long reading is content with it
+		rs.known[tq] = readSeries{series, time.Now()} // its age begins after the read, so that callers who waited for a slow read can use it
 	}
 	return series, nil
 }

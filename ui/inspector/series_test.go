@@ -17,7 +17,7 @@ import (
 	"github.com/hubhook/hubhook/internal/queue"
 )
 
-// seriesFixture is an inspector on a real queue, in a bubble of time, where it can't be served over a network.
+// seriesFixture is an inspector on a real queue in a synctest bubble, where no network can be used.
 type seriesFixture struct {
 	t         *testing.T
 	queue     *queue.Queue
@@ -68,7 +68,7 @@ func (f *seriesFixture) get(ctx context.Context, query string) (status int, body
 	return w.Code, w.Body.String()
 }
 
-// series is what the API answers, by its own names.
+// series is the API's answer, with the API's names.
 type series struct {
 	StepMS     int64                 `json:"step_ms"`
 	Times      []int64               `json:"times"`
@@ -102,7 +102,7 @@ func (f *seriesFixture) accept(endpoint string, wait bool) {
 	}
 }
 
-// shown are the steps of s in which there is something, by the time at which they begin.
+// shown returns the steps of s that are not empty, by the time at which they begin.
 func (s series) shown() map[string]string {
 	shown := map[string]string{}
 	for i, at := range s.Times {
@@ -208,7 +208,7 @@ func TestSeriesRefusesWhatItDoesNotKnow(t *testing.T) {
 
 func TestSeriesIsReadOnceForManyPages(t *testing.T) {
 	withSeries(t, func(t *testing.T, f *seriesFixture) {
-		time.Sleep(30 * time.Second) // into a minute
+		time.Sleep(30 * time.Second) // to the middle of a minute
 		done := func() (n int64) {
 			for _, in := range f.series("last=1h").States["done"] {
 				n += in
@@ -233,7 +233,7 @@ func TestSeriesIsReadOnceForManyPages(t *testing.T) {
 		if n := len(f.inspector.recentSeries.known); n != maxRecentSeries {
 			t.Errorf("%d are kept, want %d", n, maxRecentSeries)
 		}
-		// Who waits for its turn can give up.
+		// A caller that waits for its turn can give up.
 		<-f.inspector.recentSeries.turn
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()

@@ -23,7 +23,7 @@ var (
 
 	signInTemplate = template.Must(template.New("signin").Parse(signInHTML))
 
-	// signInPolicy allows the page that asks for the token its own style sheet and its form, which leads here. It has no script.
+	// signInPolicy allows the sign-in page its own style sheet and its form, which is sent to this server. The page has no script.
 	signInPolicy = "default-src 'none'; style-src " + sourceHash(signInCSS) + "; img-src data:; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
 )
 
@@ -35,10 +35,10 @@ func sourceHash(source string) string {
 // webCommand opens the page, with its token, in the user's browser.
 const webCommand = "hubhook deliveries list --web"
 
-// A denial says why a request is not let in: to a person on the page that asks for the token, to a program in JSON.
+// A denial says why a request is not let in: to a person on the sign-in page, to a program in JSON.
 type denial struct {
 	page, api string
-	alarming  bool // it was tried, and failed
+	alarming  bool // a token or cookie was sent, and is wrong
 }
 
 var (
@@ -61,7 +61,8 @@ var (
 func (in *Inspector) signIn(w http.ResponseWriter, r *http.Request) {
 	query := r.URL.Query()
 	given := query.Get("token")
-	// A pass holds no longer once it was here, whoever came with it. And who is let in already may come with the URL of an earlier run.
+	// Check the pass first: it is used up even if the browser has the cookie. Check the cookie last: a browser with the cookie may come
+	// with the URL of an earlier run, whose token is wrong.
 	if !in.passes.use(given) && !in.isToken(given) && !in.isToken(tokenIn(given)) && !in.authorized(r) {
 		in.askForToken(w, r, wrongToken)
 		return
@@ -82,7 +83,7 @@ func (in *Inspector) signIn(w http.ResponseWriter, r *http.Request) {
 	http.Redirect(w, r, target, http.StatusSeeOther)
 }
 
-// tokenIn returns the token in what a person pasted: the URL that hubhook printed, or the token alone, with blanks around it.
+// tokenIn returns the token in a pasted text: the URL that hubhook printed, or the token alone, with blanks around it.
 func tokenIn(pasted string) string {
 	if _, query, ok := strings.Cut(pasted, "?"); ok {
 		if values, err := url.ParseQuery(strings.TrimSpace(query)); err == nil {
@@ -101,7 +102,7 @@ func (in *Inspector) ask(w http.ResponseWriter, r *http.Request) {
 	in.askForToken(w, r, noToken)
 }
 
-// askForToken answers 401: a browser that wants to show a page gets one with a form for the token, anything else JSON.
+// askForToken answers 401: with the sign-in page if a browser wants a page, else with JSON.
 func (in *Inspector) askForToken(w http.ResponseWriter, r *http.Request, why denial) {
 	w.Header().Set("WWW-Authenticate", "Bearer")
 	if !wantsPage(r) {
@@ -135,11 +136,11 @@ func (in *Inspector) askForToken(w http.ResponseWriter, r *http.Request, why den
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")
 	w.Header().Set("Content-Security-Policy", signInPolicy)
 	w.WriteHeader(http.StatusUnauthorized)
-	w.Write(page.Bytes()) // who has gone away needs no answer
+	w.Write(page.Bytes()) // if this fails, the client has gone away
 }
 
-// wantsPage reports whether r asks for a page to be shown, as browsers do when they are sent somewhere. What a page of ours
-// fetches, its scripts and its style sheets, is asked for otherwise.
+// wantsPage reports whether r asks for a page to show, as a browser does for an address or a link. Requests for scripts, style sheets and
+// fetched data look different.
 func wantsPage(r *http.Request) bool {
 	if r.Method != http.MethodGet && r.Method != http.MethodHead {
 		return false

@@ -42,7 +42,7 @@ func TestSignIn(t *testing.T) {
 	}
 }
 
-// signInPage is what a person finds on the page that asks for the token.
+// signInPage holds what a person sees on the sign-in page.
 type signInPage struct {
 	action   string
 	fields   url.Values // of the form
@@ -51,7 +51,7 @@ type signInPage struct {
 	elements int
 }
 
-// parsePage reads the page that asks for the token, and fails the test if there is anything on it that does not belong there.
+// parsePage reads the sign-in page, and fails the test if the page has anything else on it.
 func parsePage(t testing.TB, response *http.Response, body string) signInPage {
 	t.Helper()
 	if response.StatusCode != http.StatusUnauthorized || response.Header.Get("WWW-Authenticate") != "Bearer" {
@@ -142,7 +142,7 @@ func TestBrowserIsAskedForTheToken(t *testing.T) {
 		t.Errorf("a wrong token gets the cookie %v", response.Cookies())
 	}
 
-	// With the right one, and what else a person may have on the clipboard.
+	// With the right token, and with other texts that a person may have on the clipboard.
 	for _, pasted := range []string{
 		testToken,
 		"  " + testToken + "\n",
@@ -157,13 +157,13 @@ func TestBrowserIsAskedForTheToken(t *testing.T) {
 		}
 	}
 
-	// A browser that was let in, by whatever answered here before.
+	// A browser with the cookie of another hubhook that answered here before.
 	name := cookieName(strings.TrimPrefix(f.server.URL, "http://"))
 	response, body = browse("/", func(r *http.Request) { r.AddCookie(&http.Cookie{Name: name, Value: cookieValue("another", name)}) })
 	if page = parsePage(t, response, body); !strings.Contains(page.says, "another token") {
 		t.Errorf("with another token's cookie it says %q", page.says)
 	}
-	// One that is let in needs no right token in the URL, which may be that of an earlier run.
+	// A browser with the cookie needs no right token in the URL: the URL may be of an earlier run.
 	response, _ = browse("/?token=old&q=x", func(r *http.Request) { r.AddCookie(&http.Cookie{Name: name, Value: cookieValue(testToken, name)}) })
 	if response.StatusCode != http.StatusSeeOther || response.Header.Get("Location") != "/?q=x" {
 		t.Errorf("with the cookie and another token: status %d to %q, want 303 to /?q=x", response.StatusCode, response.Header.Get("Location"))
@@ -175,7 +175,7 @@ func TestBrowserIsAskedForTheToken(t *testing.T) {
 	}
 }
 
-// TestProgramsGetJSON: what is not to be shown as a page is refused in JSON, what our own page fetches too.
+// TestProgramsGetJSON: requests that don't ask for a page to show are refused in JSON, also those of the inspector's own page.
 func TestProgramsGetJSON(t *testing.T) {
 	f := newFixture(t)
 	for _, c := range []struct{ method, path, accept string }{

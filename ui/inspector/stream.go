@@ -12,15 +12,15 @@ import (
 
 // pace holds the times of a stream.
 type pace struct {
-	heartbeat time.Duration // between comments, so that both ends notice a dead connection
+	heartbeat time.Duration // between comments, by which both ends notice a dead connection
 	flush     time.Duration // at least this long between two writes: under load events go out in batches
 	write     time.Duration // a reader that takes nothing for this long is disconnected
 }
 
 var defaultPace = pace{heartbeat: 15 * time.Second, flush: 50 * time.Millisecond, write: 10 * time.Second}
 
-// stream answers GET /api/stream. Each event has an id, one more than the one before; a gap, an event "missed" or a
-// reconnection means that the list should be fetched again.
+// stream answers GET /api/stream. Each event has an id, one more than the id before. After a gap, an event "missed" or a
+// reconnection, the client should fetch the list again.
 func (in *Inspector) stream(w http.ResponseWriter, r *http.Request) {
 	sub, err := in.feed.subscribe()
 	if err != nil {
@@ -32,12 +32,12 @@ func (in *Inspector) stream(w http.ResponseWriter, r *http.Request) {
 
 	h := w.Header()
 	h.Set("Content-Type", "text/event-stream")
-	h.Set("X-Accel-Buffering", "no") // for those who reach it through a forwarder of their own
+	h.Set("X-Accel-Buffering", "no") // for users who put a proxy in front
 	if r.Method == http.MethodHead {
 		return
 	}
 	out := &streamWriter{w: w, control: http.NewResponseController(w), limit: in.pace.write}
-	// Subscribed first, then answered: whoever has seen the answer misses nothing that happens from then on.
+	// Subscribe before answering, so that a client that has the answer's head misses no later event.
 	out.WriteString("retry: 2000\n: the deliveries as they come\n\n")
 	if r.Header.Get("Last-Event-ID") != "" {
 		out.event("missed", 0, encode(api.Missed{}))
@@ -50,7 +50,7 @@ func (in *Inspector) stream(w http.ResponseWriter, r *http.Request) {
 	pause := time.NewTimer(0)
 	defer pause.Stop()
 	for {
-		// Whatever comes during the pause waits for its end, and then goes out together.
+		// Events that come during the pause are sent together at its end.
 		select {
 		case <-r.Context().Done():
 			return
@@ -97,10 +97,10 @@ func (s *streamWriter) event(name string, seq uint64, data []byte) {
 	fmt.Fprintf(s, "event: %s\ndata: %s\n\n", name, data)
 }
 
-// chunk is written with one deadline, in bytes: a reader that takes a large batch slowly is not one that takes nothing.
+// chunk is how many bytes are written under one deadline. A slow reader of a large batch takes some chunks in time; a dead one takes none.
 const chunk = 64 << 10
 
-// flush sends what was collected. An error means that the reader is gone or takes nothing.
+// flush sends the collected events. An error means that the reader is gone or takes nothing.
 func (s *streamWriter) flush() error {
 	for s.Len() > 0 {
 		if err := s.control.SetWriteDeadline(time.Now().Add(s.limit)); err != nil && !errors.Is(err, http.ErrNotSupported) {

@@ -18,7 +18,7 @@ import (
 	"github.com/hubhook/hubhook/internal/queue"
 )
 
-// follow opens a stream, then calls act. next waits for the stream's next event of a name and passes over others; end
+// follow opens a stream, then calls act. next waits for the stream's next event of a name and skips others; end
 // ends the stream.
 func (f *fixture) follow(act func()) (next func(name string) StreamEvent, end func()) {
 	f.t.Helper()
@@ -114,12 +114,12 @@ func (f *fixture) openRaw(header string) (net.Conn, *bufio.Reader, *http.Respons
 	return conn, reader, response
 }
 
-// TestStreamUnderLoad has one reader that takes all, and one that takes nothing, while many events come. What the first
-// one sees is without a gap that was not said, nobody waits for the second one, and it is disconnected.
+// TestStreamUnderLoad has one reader that takes all events, and one that takes none, while many events come. The first reader sees no
+// unreported gap. Nobody waits for the second reader, and it is disconnected.
 func TestStreamUnderLoad(t *testing.T) {
 	f := newFixture(t, func(f *fixture) {
 		f.inspector.pace = pace{heartbeat: time.Second, flush: time.Millisecond, write: time.Second}
-		// Small buffers of the sockets fill soon.
+		// Small socket buffers fill soon.
 		f.configure = func(s *http.Server) {
 			s.ConnContext = func(ctx context.Context, c net.Conn) context.Context {
 				if err := c.(*net.TCPConn).SetWriteBuffer(16 << 10); err != nil {
@@ -188,7 +188,7 @@ func TestStreamUnderLoad(t *testing.T) {
 	}
 	work.Wait()
 
-	// What the sockets' buffers hold of it delays the end of the reader that takes nothing.
+	// Bytes in the sockets' buffers delay the end of the reader that takes nothing.
 	text = strings.Repeat(text, 100)
 	gone := time.After(patience)
 	for f.inspector.streams() > 1 {
@@ -341,7 +341,7 @@ func TestCloseEndsStreams(t *testing.T) {
 	}
 }
 
-// TestWatchingOnlyWhileSomeoneLooks keeps the price of the stream from those who don't use it.
+// TestWatchingOnlyWhileSomeoneLooks: without a stream, the queue is not watched and pays nothing.
 func TestWatchingOnlyWhileSomeoneLooks(t *testing.T) {
 	f := newFixture(t)
 	feed := f.inspector.feed

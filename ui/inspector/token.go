@@ -13,7 +13,7 @@ import (
 	"github.com/hubhook/hubhook/internal/text"
 )
 
-// tokenFile keeps the token in the data directory from one start to the next, so that a page that is open goes on working.
+// tokenFile keeps the token in the data directory from one start to the next, so that an open page goes on working.
 const tokenFile = "inspector-token"
 
 const tokenBytes = 16
@@ -25,11 +25,11 @@ func Token() string {
 	return hex.EncodeToString(b[:])
 }
 
-// KeptToken returns the token that an earlier run left in the data directory dir, or a new one, which it leaves there for the
-// next run in a file that only its owner can read. A token that others could have read, or that is damaged, is replaced.
+// KeptToken returns the token that an earlier run saved in the data directory dir. If there is none, it makes a token and saves it for
+// the next run, in a file that only its owner can read. It replaces a token that is damaged or that others could have read.
 //
-// The token can be used whatever the error, which says why an earlier one no longer holds or why this one ends with the
-// process; its method Hint says what to do. Neither has the token in it.
+// The token is usable even with an error. The error says why the earlier token was replaced, or why this token could not be saved; its
+// method Hint says what to do. Neither contains the token.
 func KeptToken(dir string) (token string, err error) {
 	path := filepath.Join(dir, tokenFile)
 	token, err = readToken(path)
@@ -53,12 +53,12 @@ func KeptToken(dir string) (token string, err error) {
 	return token, trouble
 }
 
-// readToken returns the token in the file at path, if it is one that only this user can know.
+// readToken returns the token in the file at path, if only this user can know it.
 func readToken(path string) (string, error) {
 	failed := func(err error) (string, error) {
 		return "", fmt.Errorf("reading the inspector's token from %s: %w", path, text.FileCause(err))
 	}
-	// Not what a link leads to, and no pipe, on which opening would wait.
+	// Follow no link, and open no pipe: opening a pipe would block.
 	if info, err := os.Lstat(path); err != nil {
 		return failed(err)
 	} else if !info.Mode().IsRegular() {
@@ -84,7 +84,7 @@ func readToken(path string) (string, error) {
 	if ended {
 		token = token[:2*tokenBytes]
 	}
-	// Not the decoder's words: they may repeat what is in the file.
+	// Leave out the decoder's error: it may repeat the file's content.
 	if b, err := hex.DecodeString(token); !ended || err != nil || len(b) != tokenBytes {
 		return failed(errors.New("it is damaged"))
 	}

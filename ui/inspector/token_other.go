@@ -4,5 +4,5 @@ package inspector
 
 import "io/fs"
 
-// ownersAlone is true where files have no modes: there the directory, which is the user's own, keeps others out.
+// ownersAlone returns true, because files here have no modes. The directory belongs to the user and keeps others out.
 func ownersAlone(fs.FileInfo) bool { return true }

@@ -35,7 +35,7 @@ func TestKeptToken(t *testing.T) {
 	}
 }
 
-// TestKeptTokenThatIsNoGood puts something else in the place of the token's file. Each time a new token is made, kept, and said.
+// TestKeptTokenThatIsNoGood replaces the token's file by something else. Each time KeptToken makes and saves a new token, and reports it.
 func TestKeptTokenThatIsNoGood(t *testing.T) {
 	const old = "0123456789abcdef0123456789abcdef"
 	write := func(t *testing.T, path, text string, mode os.FileMode) {
@@ -121,7 +121,7 @@ func TestKeptTokenThatCannotBeKept(t *testing.T) {
 		t.Errorf("%v has no hint", err)
 	}
 
-	// Neither read nor replaced: a directory with something in it.
+	// A directory with a file in it can be neither read nor replaced.
 	dir := t.TempDir()
 	if err := os.MkdirAll(filepath.Join(dir, tokenFile, "x"), 0o700); err != nil {
 		t.Fatal(err)

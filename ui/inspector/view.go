@@ -10,7 +10,7 @@ import (
 	"github.com/hubhook/hubhook/payload"
 )
 
-// ViewDelivery returns a stored delivery as lists, the stream and --json show it.
+// ViewDelivery returns a stored delivery in the form of lists, the stream and --json.
 func ViewDelivery(d *queue.Delivery) api.Delivery {
 	v := api.Delivery{
 		ID:         d.ID,
@@ -37,7 +37,7 @@ func ViewDelivery(d *queue.Delivery) api.Delivery {
 	return v
 }
 
-// ViewAttempt returns what the stream and --json say of a change: of its attempt, or of a delivery that has ended without one.
+// ViewAttempt returns the attempt of a change in the form of the stream and --json. If a delivery ended without an attempt, it returns that end.
 func ViewAttempt(c *queue.Change) api.AttemptEvent {
 	d := &c.Delivery
 	v := api.AttemptEvent{
@@ -51,7 +51,7 @@ func ViewAttempt(c *queue.Change) api.AttemptEvent {
 	}
 	if a := c.Attempt; a != nil {
 		v.N, v.Started, v.DurationMS, v.Error = a.N, api.Time{Time: a.Started}, durationOf(a), a.Error
-		if !a.Ended { // the delivery's reason is that of the attempt before
+		if !a.Ended { // the delivery's reason is still that of the attempt before
 			return v
 		}
 	}
@@ -63,7 +63,7 @@ func ViewAttempt(c *queue.Change) api.AttemptEvent {
 	return v
 }
 
-// viewRecord returns a stored delivery with its headers, body and attempts. A body that is no payload has nothing to tell.
+// viewRecord returns a stored delivery with its headers, body and attempts. If the body is no payload, there is no summary and no link.
 func viewRecord(r *queue.Record) api.Record {
 	v := api.Record{
 		Delivery:    ViewDelivery(&r.Delivery),
@@ -98,7 +98,7 @@ func viewRecord(r *queue.Record) api.Record {
 	return v
 }
 
-// durationOf is nil for an attempt that runs.
+// durationOf returns nil for a running attempt.
 func durationOf(a *queue.Attempt) *int64 {
 	if !a.Ended {
 		return nil
@@ -107,7 +107,7 @@ func durationOf(a *queue.Attempt) *int64 {
 	return &ms
 }
 
-// count fills in the numbers of deliveries, every state of every endpoint.
+// count fills in the numbers of deliveries, for every state of every endpoint.
 func count(s *api.Status, counts queue.Counts) {
 	s.Counts = make(map[string]int64, len(queue.States()))
 	s.CountsByEndpoint = make(map[string]map[string]int64, len(counts))

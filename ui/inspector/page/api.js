@@ -2,7 +2,7 @@
 
 import { parseExact } from "./format.js";
 
-// APIError is an answer that is none of the good ones, or none at all (status 0).
+// APIError is an answer with an error status, or no answer at all (status 0).
 class APIError extends Error {
   constructor(status, message) {
     super(message);
@@ -52,9 +52,9 @@ export const getTunnel = () => request("/api/tunnel");
 export const getSamples = () => request("/api/samples");
 export const getSeries = (last, endpoint) => request(`/api/series?${query({ last, endpoint })}`);
 
-// replay handles a delivery once more, with the text of another payload if one is given. It goes out to the byte as it was written.
+// replay handles a delivery once more, with the text of another payload if one is given. The text is sent byte for byte.
 export const replay = (id, text) => post(`${deliveryPath(id)}/replay`, JSON.stringify({ text }));
 
-// readPayload asks what the front door would make of a text, whether it is a payload yet or not.
+// readPayload asks how an endpoint would read a text, whether the text is a payload yet or not.
 export const readPayload = (text, signal) =>
   request("/api/payload", { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify({ text }), signal });

@@ -79,7 +79,7 @@ const toasts = () => html`
       ${t.href ? html`<a href=${t.href}>${t.label}</a>` : nothing}
       <button type="button" class="small" aria-label="Dismiss" @click=${() => dismiss(t.id)}>×</button></div>`)}</div>`;
 
-// One element holds everything, so that what is not drawn yet, or no more, leaves nothing behind.
+// One element holds everything, so that a view that is not drawn leaves nothing behind.
 const root = document.createElement("div");
 root.id = "app";
 document.body.append(root);
@@ -97,7 +97,7 @@ onDraw(() => {
   statusDrawn();
 });
 
-let unseenDeliveries = 0; // that came while the page was in the background
+let unseenDeliveries = 0; // deliveries that came while the page was in the background
 
 function entitle() {
   document.title = `${unseenDeliveries ? `(${count(unseenDeliveries)}) ` : ""}${title(state.route)} · hubhook inspector`;

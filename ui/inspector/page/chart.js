@@ -6,7 +6,7 @@ import { count, duration } from "./format.js";
 
 const color = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 
-// stacked returns the series so that each stands on those before it, and is drawn before them.
+// stacked returns each series added to the sum of those before it.
 function stacked(series) {
   const sums = series[0].map(() => 0);
   return series.map((values) => values.map((v, i) => (sums[i] += v)));
@@ -40,7 +40,7 @@ const timeScale = (times, step) => ({ time: false, range: [times[0], times.at(-1
 
 const hour = 3600; // s
 
-// timeTicks are round times of the day here, at most one for each 80 pixels.
+// timeTicks returns round times in the local time zone, at most one for each 80 pixels.
 function timeTicks(u, axis, from, to) {
   const most = Math.max(2, Math.floor(u.width / 80));
   const apart = [300, 600, 900, 1800, hour, 2 * hour, 3 * hour, 6 * hour, 12 * hour, 24 * hour].find((s) => (to - from) / s <= most) ?? 24 * hour;
@@ -50,7 +50,7 @@ function timeTicks(u, axis, from, to) {
   return ticks;
 }
 
-// powers are the powers of ten in a range.
+// powers returns the powers of ten in a range.
 function powers(u, axis, from, to) {
   const ticks = [];
   for (let v = 10 ** Math.ceil(Math.log10(from)); v <= to; v *= 10) ticks.push(v);
@@ -107,7 +107,7 @@ export class Charts {
     const shown = states.filter((s) => byState[s]?.some((n) => n > 0));
     const names = shown.length ? shown : ["done"];
     const values = names.map((s) => byState[s] ?? times.map(() => 0));
-    // The highest sum is drawn first, so that the lower ones stand before it.
+    // The highest sum is drawn first, so that the lower ones are in front.
     const sums = stacked(values).reverse();
     const order = [...names].reverse();
     const real = [...values].reverse();
@@ -142,7 +142,7 @@ export class Charts {
       scales: { x: timeScale(times, step), y: { distr: 3, range: (u, min, max) => [(min ?? 1) / 1.5, Math.max(10, (max ?? 10) * 1.5)] } },
       axes: [timeAxis(), axis({ size: 66, splits: powers, filter: (u, splits) => splits, values: (u, splits) => splits.map(tick) })],
       series: [timeSeries(step), line("median", "--accent"), line("95 %", "--running", [6, 4]), line("longest", "--dead", [2, 3])],
-      // A logarithm knows no 0.
+      // 0 has no logarithm.
     }, [times, ...[d.p50, d.p95, d.max].map((values) => values.map((v) => (v === null ? null : Math.max(0.001, v))))], this.#element);
   }
 }

@@ -1,4 +1,4 @@
-// Two deliveries side by side: their payloads, their headers, and what became of them.
+// Two deliveries side by side: their payloads, their headers, and their outcomes.
 
 import { html, nothing } from "./vendor/lit-html/lit-html.js";
 import { getDelivery, listDeliveries } from "./api.js";
@@ -8,7 +8,7 @@ import { deliveryLink, pill, problem, when } from "./parts.js";
 import { link, navigate, redraw, state } from "./store.js";
 
 let pair = { ids: null, records: null, error: null };
-let choice = null; // null, or the delivery that another one is chosen for, with suggestions
+let choice = null; // null, or a delivery, with suggestions of what to compare it with
 
 // showPair fetches two deliveries, null for none.
 export async function showPair(ids) {
@@ -24,7 +24,7 @@ export async function showPair(ids) {
   redraw();
 }
 
-// chooseOther asks with which delivery one is to be compared.
+// chooseOther asks which delivery to compare this one with.
 export async function chooseOther(record) {
   choice = { record, suggestions: null, error: null };
   const mine = choice;
@@ -37,7 +37,7 @@ export async function chooseOther(record) {
   redraw();
 }
 
-// suggest returns deliveries that are likely meant, each with the reason why.
+// suggest returns likely deliveries to compare with, each with the reason.
 async function suggest(record) {
   const before = { before: record.id, limit: 20 };
   const of = (filter) => listDeliveries({ endpoint: record.endpoint, ...before, ...filter }).then((page) => page.deliveries);
@@ -49,7 +49,7 @@ async function suggest(record) {
   const found = new Map();
   const add = (why, d) => d && d.id !== record.id && !found.has(d.id) && found.set(d.id, { why, d });
   if (record.replay_of) {
-    const first = await getDelivery(record.replay_of).catch(() => null); // retention may have taken it
+    const first = await getDelivery(record.replay_of).catch(() => null); // retention may have removed it
     add("the delivery that it repeats", first);
   }
   add("the one before it of this repo", repo[0]);
@@ -67,7 +67,7 @@ function choose(id) {
   const { record } = choice;
   close();
   const other = id.trim();
-  // The older one is the one that things are compared with.
+  // The older delivery is the base of the comparison.
   const ids = other < record.id ? [other, record.id] : [record.id, other];
   navigate({ view: "deliveries", compare: ids });
 }

@@ -1,4 +1,4 @@
-// The deliveries that the list shows: what was fetched, kept up to date by what the stream tells.
+// The deliveries of the list: fetched from the API, and kept up to date by the stream.
 
 import { listDeliveries } from "./api.js";
 
@@ -6,13 +6,13 @@ export const states = ["waiting", "running", "retrying", "done", "dead", "skippe
 export const finished = new Set(["done", "dead", "skipped", "merged", "discarded"]);
 
 const pageSize = 200;
-const mostRows = 20_000; // beyond it the oldest are let go; they can be fetched again
-const mostArrived = 2000; // told by the stream and not in the rows yet: a page that nobody looks at is not drawn
-const betweenRefreshes = 2000; // ms; a page that can't follow is not made slower by fetching all the time
+const mostRows = 20_000; // beyond it the oldest rows are dropped; they can be fetched again
+const mostArrived = 2000; // deliveries from the stream that are not in the rows yet; they pile up while the page is hidden and not drawn
+const betweenRefreshes = 2000; // ms; constant fetching would slow down a page that lags already
 
 export const noFilter = { endpoint: "", state: "", scope: "", repo: "", q: "" };
 
-// matches says whether the list of a filter has a delivery, by the rules of GET /api/deliveries.
+// matches says whether a filter picks a delivery, by the rules of GET /api/deliveries.
 export function matches(d, filter) {
   if (filter.endpoint && d.endpoint !== filter.endpoint) return false;
   if (filter.state && d.state !== filter.state) return false;
@@ -27,7 +27,7 @@ export function matches(d, filter) {
 
 const rank = { waiting: 0, running: 1, retrying: 2 };
 
-// newer says whether a is a later view of a delivery than b. Where an answer and the stream cross, nothing else tells.
+// newer says whether a is a later view of a delivery than b. An answer and the stream may cross, and views have no version to compare.
 function newer(a, b) {
   if (a.attempts !== b.attempts) return a.attempts > b.attempts;
   const [ra, rb] = [rank[a.state] ?? 3, rank[b.state] ?? 3];
@@ -37,21 +37,21 @@ function newer(a, b) {
 
 const newestFirst = (a, b) => (a.id < b.id ? 1 : a.id > b.id ? -1 : 0);
 
-// DeliveryList holds the rows of one filter, newest first. It calls changed after each change that is to be seen.
+// DeliveryList holds the rows of one filter, newest first. It calls changed after each visible change.
 export class DeliveryList {
   rows = [];
   filter = noFilter;
-  next = null; // the cursor of what comes after the rows; null if that is all
+  next = null; // the cursor of the deliveries after the rows; null if there are none
   loading = false;
-  loaded = false; // whether rows has an answer to filter
+  loaded = false; // whether rows has the answer for filter
   error = null;
-  behind = false; // events were lost, and the rows are not fetched again yet
-  anchor = undefined; // ID of the row that is to stay where it is
+  behind = false; // events were lost, and the rows were not fetched again since
+  anchor = undefined; // ID of the row that must stay in place on the screen
 
   #index = new Map(); // rows by ID
-  #arrived = new Map(); // what the stream told since the rows were last put together
-  #shift = 0; // rows that came before the anchor since settle was last called
-  #generation = 0; // answers to older questions are dropped
+  #arrived = new Map(); // deliveries from the stream since the last merge into the rows, by ID
+  #shift = 0; // rows added before the anchor since the last call of settle
+  #generation = 0; // of the newest request; answers to older requests are dropped
   #refreshTimer = null;
   #lastRefresh = -Infinity;
 
@@ -59,7 +59,7 @@ export class DeliveryList {
     this.changed = changed;
   }
 
-  // show starts anew with a filter.
+  // show starts again with a filter.
   async show(filter) {
     this.filter = filter;
     this.rows = [];
@@ -70,7 +70,7 @@ export class DeliveryList {
     await this.#load(pageSize);
   }
 
-  // refresh fetches again what is shown, at least the first n rows.
+  // refresh fetches the shown rows again, at least the first n.
   refresh(n = pageSize) {
     this.behind = true;
     this.changed();
@@ -141,7 +141,7 @@ export class DeliveryList {
     return this.rows[low]?.id === id ? low : -1;
   }
 
-  // apply takes in what the stream tells of a delivery. settle brings it into the rows, once for all that came since.
+  // apply stores a delivery from the stream. settle later merges all stored ones into the rows at once.
   apply(d) {
     this.#arrived.set(d.id, d);
     if (this.#arrived.size <= mostArrived) return;
@@ -153,7 +153,7 @@ export class DeliveryList {
     }
   }
 
-  // settle brings what has arrived into the rows, and returns how many came before the anchor since it was last called.
+  // settle merges the arrived deliveries into the rows. It returns how many rows were added before the anchor since its last call.
   settle() {
     this.#merge();
     const shift = this.#shift;
@@ -164,12 +164,12 @@ export class DeliveryList {
   #merge() {
     if (this.#arrived.size === 0 || !this.loaded) return;
     const fresh = [];
-    let changed = false; // some of the rows are others, or gone
+    let changed = false; // some rows were replaced or removed
     for (const d of this.#arrived.values()) {
       const known = this.#index.get(d.id);
       const fits = matches(d, this.filter);
       if (!known) {
-        // What is older than the last row comes with the page that it belongs to.
+        // A delivery older than the last row comes later, with its page.
         if (fits && (this.next === null || this.rows.length === 0 || d.id > this.rows.at(-1).id)) fresh.push(d);
       } else if (!fits) {
         this.#index.delete(d.id);

@@ -1,4 +1,4 @@
-// One delivery: what happened, what the handler made of it, and what to do next.
+// One delivery: the event, its attempts, and what to do next.
 
 import { html, nothing } from "./vendor/lit-html/lit-html.js";
 import { discard, getDelivery, replay } from "./api.js";
@@ -14,11 +14,11 @@ import { Tree } from "./tree.js";
 const rawPiece = 200_000; // characters of a body shown at first
 const resultPiece = 20_000; // characters of a result shown at first
 
-// What is open: the delivery as it was fetched last, and how it is looked at.
+// The open delivery as last fetched, and the state of its view.
 let shown = { id: "", record: null, bytes: 0, error: null, loading: false, tab: "tree", tree: null, raw: rawPiece, whole: new Set() };
 let controller = null;
-let unannounced = false; // the delivery was opened, and its title has not been there for the focus yet
-let wish = null; // what is to be done with the delivery once it is here
+let unannounced = false; // the delivery was opened, and its title is not drawn yet to get the focus
+let wish = null; // the action to do once the delivery is loaded
 let refetch = null;
 
 // showDelivery fetches a delivery, "" for none.
@@ -56,7 +56,7 @@ async function load() {
   redraw();
 }
 
-// changedDelivery is called when the stream tells that something is new about a delivery.
+// changedDelivery is called when the stream reports a change of a delivery.
 export function changedDelivery(id) {
   if (id !== shown.id || refetch !== null) return;
   // Several changes come together: stored, started, ended.
@@ -68,7 +68,7 @@ export function changedDelivery(id) {
 
 export const refreshDelivery = () => shown.id && changedDelivery(shown.id);
 
-// withDelivery does something with the delivery that is open, or else opens the one under the cursor for it.
+// withDelivery does an action with the open delivery. If none is open, it opens the delivery under the cursor first.
 export function withDelivery(f) {
   if (shown.record) {
     f(shown.record);
@@ -140,7 +140,7 @@ function timeline(record, a, until) {
     <rect class="track" x="0" y="4" width="1000" height="2"></rect><rect class=${kind} x=${Math.min(x, 996)} y="0" width=${Math.min(width, 1000 - Math.min(x, 996))} height="10"></rect></svg>`;
 }
 
-// culprit is the line of a Go stack that is worth seeing first: where it panicked, without what the runtime does then.
+// culprit returns the line of a Go stack to show first: where the handler panicked, without the runtime's own frames.
 function culprit(stack) {
   const at = stack.findLastIndex((line) => /^(panic|runtime\.\w+)\(/.test(line));
   return stack[at < 0 ? 1 : at + 2] ?? stack[0];
@@ -219,7 +219,7 @@ function tab(name, text) {
     }}>${text}</button>`;
 }
 
-// turn moves between the tabs with the arrow keys, as screen readers say that one can.
+// turn moves between the tabs with the arrow keys, as screen readers announce.
 function turn(e) {
   if (e.key !== "ArrowLeft" && e.key !== "ArrowRight") return;
   shown.tab = shown.tab === "tree" ? "raw" : "tree";
@@ -288,7 +288,7 @@ export function detailView() {
     </section>`;
 }
 
-// detailDrawn gives the focus to what was opened, if nothing else has it: the row that had it may be out of sight by then.
+// detailDrawn gives the focus to the opened delivery, unless something else has it. The row that had it may be out of sight by then.
 export function detailDrawn() {
   const title = unannounced && document.getElementById("detail-title");
   if (!title) return;
@@ -297,7 +297,7 @@ export function detailDrawn() {
   if (activeElement === document.body || activeElement?.offsetParent === null) title.focus({ preventScroll: true });
 }
 
-// followOutput keeps the end of what is being printed in sight, unless somebody has scrolled away from it.
+// followOutput keeps the end of running output in sight, unless the reader has scrolled away from it.
 export function followOutput(draw) {
   const near = [...document.querySelectorAll(".output")].map((e) => [e, e.scrollHeight - e.scrollTop - e.clientHeight < 40]);
   draw();

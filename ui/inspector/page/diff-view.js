@@ -1,4 +1,4 @@
-// What differs between two texts, line by line, with a little of what surrounds it.
+// The differences between two texts, line by line, with some context.
 
 import { html, nothing } from "./vendor/lit-html/lit-html.js";
 import { diffLines } from "./vendor/diff/diff/line.js";
@@ -10,7 +10,7 @@ const mostLines = 2000; // drawn
 const longestLine = 2000; // characters drawn
 
 // differences returns the changed lines with their context as rows {kind, text, left, right}: kind is "+", "-", " " or "gap".
-// It is null where that takes too long.
+// It returns null if that takes too long.
 export function differences(before, after) {
   const parts = diffLines(before, after, { timeout: patience });
   if (!parts) return null;
@@ -38,7 +38,7 @@ export function differences(before, after) {
   return rows;
 }
 
-const remembered = []; // the newest comparisons, since a page is drawn again more often than its texts change
+const remembered = []; // the newest comparisons, because a page is drawn more often than its texts change
 
 function compared(before, after) {
   let found = remembered.find((c) => c.before === before && c.after === after);
@@ -50,7 +50,7 @@ function compared(before, after) {
   return found.rows;
 }
 
-// diffView shows how the JSON after differs from the JSON before. Both are set out over lines first.
+// diffView shows how the JSON after differs from the JSON before. It breaks both into indented lines first.
 export function diffView(before, after, label) {
   const rows = compared(before, after);
   if (rows === null) return html`<p class="quiet">The two differ in so much that comparing them takes too long.</p>`;

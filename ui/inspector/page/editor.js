@@ -1,4 +1,4 @@
-// Edit and replay: another payload with the headers of a delivery, checked while it is written.
+// Edit and replay: another payload with the headers of a delivery, checked while you type.
 
 import { html, nothing } from "./vendor/lit-html/lit-html.js";
 import { live } from "./vendor/lit-html/directives/live.js";
@@ -7,10 +7,10 @@ import { diffView } from "./diff-view.js";
 import { reindent } from "./format.js";
 import { attempt, navigate, redraw, say } from "./store.js";
 
-const drafts = new Map(); // texts that were begun, by ID of the delivery, for as long as the page is open
-const pause = 200; // ms without a key before the text is looked at
+const drafts = new Map(); // unfinished texts by delivery ID, for as long as the page is open
+const pause = 200; // ms without a key before the text is checked
 
-// null, or the delivery, its payload, the text as it is now, the text that was read last, and what was read in it.
+// null, or the delivery, its payload, the current text, the text that was checked last, and the result of that check.
 let editing = null;
 let timer = null;
 let asking = null;
@@ -38,7 +38,7 @@ function wrote(text) {
   redraw();
 }
 
-// check asks hubhook what it reads in the text, so that the page and the front door are of one opinion.
+// check lets hubhook read the text, so that the page says the same as an endpoint would.
 async function check() {
   asking?.abort();
   const mine = editing;
@@ -57,7 +57,7 @@ async function check() {
   redraw();
 }
 
-// isValid is only ever said of the text as it is now.
+// isValid is about the current text only.
 const isValid = () => editing.readText === editing.text && editing.reading !== null && !editing.reading.refused;
 
 async function send() {

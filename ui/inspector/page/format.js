@@ -3,7 +3,7 @@
 const pad = (n, width = 2) => String(n).padStart(width, "0");
 const months = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
 
-// clock is a moment as a list shows it: the time of day, and before it the date where that is not today's.
+// clock formats a time for a list: the time of day, after the date if that is not today.
 export function clock(text, now = new Date()) {
   const at = new Date(text);
   const time = `${pad(at.getHours())}:${pad(at.getMinutes())}:${pad(at.getSeconds())}`;
@@ -12,7 +12,7 @@ export function clock(text, now = new Date()) {
   return `${year}${months[at.getMonth()]} ${at.getDate()} ${time}`;
 }
 
-// moment is a moment to the millisecond, with its date and the distance to UTC.
+// moment formats a time to the millisecond, with its date and its offset from UTC.
 export function moment(text) {
   const at = new Date(text);
   const offset = -at.getTimezoneOffset();
@@ -21,7 +21,7 @@ export function moment(text) {
     `${pad(at.getHours())}:${pad(at.getMinutes())}:${pad(at.getSeconds())}.${pad(at.getMilliseconds(), 3)} ${zone}`;
 }
 
-// duration is a length of time in milliseconds, with the digits that matter.
+// duration formats milliseconds, with the digits that matter.
 export function duration(ms) {
   if (ms === 0) return "< 1 ms";
   if (ms < 10 && !Number.isInteger(ms)) return `${Number(ms.toPrecision(2))} ms`;
@@ -34,7 +34,7 @@ export function duration(ms) {
   return `${Math.floor(whole / 3600)} h ${Math.floor(whole / 60) % 60} min`;
 }
 
-// ago is how long since a moment, roughly.
+// ago says roughly how long ago a time was.
 export function ago(text, now = Date.now()) {
   const s = Math.max(0, Math.round((now - new Date(text)) / 1000));
   if (s < 60) return `${s} s ago`;
@@ -43,7 +43,7 @@ export function ago(text, now = Date.now()) {
   return `${Math.floor(s / 86400)} d ago`;
 }
 
-// size is a number of bytes.
+// size formats a number of bytes.
 export function size(bytes) {
   if (bytes < 1024) return `${bytes} B`;
   const units = ["KiB", "MiB", "GiB"];
@@ -61,14 +61,14 @@ export const count = (n) => n.toLocaleString("en");
 
 export const plural = (n, one, many = `${one}s`) => `${count(n)} ${n === 1 ? one : many}`;
 
-// event is an event's name, as the terminal shows it.
+// event returns an event's name, as the terminal shows it.
 export function eventName(d) {
   if (!d.event.scope && !d.event.action) return "unreadable";
   return d.event.action ? `${d.event.scope}/${d.event.action}` : d.event.scope;
 }
 
-// parseExact is JSON.parse, but for numbers that JavaScript would show as others, such as 12345678901234567890 and 1.0: isExact tells
-// them, their field rawJSON is what was written, and JSON.stringify writes it again.
+// parseExact is JSON.parse that keeps numbers which JavaScript would change, such as 12345678901234567890 and 1.0. isExact recognizes such
+// a number. Its field rawJSON is the original text, and JSON.stringify writes that again.
 export function parseExact(text) {
   if (!JSON.rawJSON || !/\d{16}|\d[eE]|\d\.\d*0[,\s}\]]|-0/.test(text)) return JSON.parse(text);
   return JSON.parse(text, (key, value, context) => (typeof value === "number" && String(value) !== context.source ? JSON.rawJSON(context.source) : value));
@@ -76,8 +76,8 @@ export function parseExact(text) {
 
 export const isExact = (value) => JSON.isRawJSON?.(value) ?? false;
 
-// reindent sets JSON out over lines. It changes white space alone: numbers, escapes and keys that come twice stay as they were
-// sent, which JSON.parse would not leave so. What is no JSON comes out somehow, but whole.
+// reindent breaks JSON into indented lines. It changes white space alone: JSON.parse would change numbers, escapes and keys that come
+// twice. Text that is no JSON comes out badly indented, but complete.
 export function reindent(text, indent = "  ") {
   const out = [];
   let depth = 0;
@@ -137,13 +137,13 @@ export function reindent(text, indent = "  ") {
   }
 }
 
-// quote makes one word of a POSIX shell out of any text.
+// quote turns any text into one word of a POSIX shell.
 export const quote = (text) => `'${text.replaceAll("'", `'\\''`)}'`;
 
-// Headers that curl sets by itself, or that belonged to one connection.
+// Headers that curl sets by itself, or that belong to one connection.
 const ownHeaders = new Set(["content-length", "host", "connection", "accept-encoding", "transfer-encoding"]);
 
-// curl is a command that sends a delivery again, from outside, byte for byte. The secret is left to the reader's shell.
+// curl returns a command that sends a delivery again from outside, byte for byte. The reader's shell supplies the secret.
 export function curl(record, url) {
   const words = [`curl -X POST ${quote(url)}`];
   for (const [name, values] of Object.entries(record.headers)) {
@@ -157,7 +157,7 @@ export function curl(record, url) {
   return words.join(" \\\n  ");
 }
 
-// safeURL lets through what may become a link: payloads come from strangers.
+// safeURL returns only URLs that may become a link, because payloads come from strangers.
 export function safeURL(text) {
   try {
     const url = new URL(text);

@@ -40,7 +40,7 @@ function search() {
   });
 }
 
-// Keys with what they do. Those of the list do nothing elsewhere.
+// Keys with their actions. The list's keys work in the list only.
 const keys = [
   { keys: ["j"], says: "next delivery", act: () => step(1), list: true },
   { keys: ["k"], says: "previous delivery", act: () => step(-1), list: true },
@@ -63,7 +63,7 @@ addEventListener("keydown", (e) => {
     if (e.key === "Escape") e.target.blur();
     return;
   }
-  // Enter and Space belong to what has the focus, if that can be pressed.
+  // Enter and Space belong to the focused element, if it can be pressed.
   if (e.key === "Enter" && e.target.closest("a, button, summary")) return;
   const key = keys.find((k) => k.keys.includes(e.key));
   if (!key || (key.list && (state.route.view !== "deliveries" || state.route.compare))) return;

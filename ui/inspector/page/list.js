@@ -1,4 +1,4 @@
-// The list of deliveries: filters above, and of the rows only those that can be seen.
+// The list of deliveries: filters above, and only the visible rows below.
 
 import { html, nothing } from "./vendor/lit-html/lit-html.js";
 import { repeat } from "./vendor/lit-html/directives/repeat.js";
@@ -10,16 +10,16 @@ import { pill, problem, repoName, tags, when } from "./parts.js";
 import { replayDead } from "./replay-dead.js";
 import { link, navigate, onNavigate, redraw, state, storedCounts } from "./store.js";
 
-const overscan = 8; // rows drawn above and below those that can be seen
-const fetchAhead = 60; // rows before the end of what was fetched
+const overscan = 8; // rows drawn above and below the visible ones
+const fetchAhead = 60; // fetch more so many rows before the end
 
 const scopes = ["repo", "repo.content", "repo.config", "discussion", "discussion.comment"];
 
 let scroller = null; // the element that scrolls
-let rowHeight = 36; // px, as the style sheet has it for the list's width
-let freshAbove = 0; // rows that came above what is in sight
-let wanted = ""; // ID of the row that is to be brought into sight once it is there
-let focusWanted = false; // the row under the cursor is to have the focus once it is drawn
+let rowHeight = 36; // px, from the style sheet, for the list's width
+let freshAbove = 0; // new rows above the visible ones
+let wanted = ""; // ID of the row to scroll to once it is there
+let focusWanted = false; // focus the row under the cursor once it is drawn
 
 const observer = new ResizeObserver(() => {
   measure();
@@ -48,7 +48,7 @@ function setFilter(name, value, options) {
   if (filter[name] !== state.route.filter[name]) navigate({ filter }, options);
 }
 
-// What is written in the fields and is no filter yet. The page is drawn again whenever something happens, and must not take it away.
+// Text in the fields that is no filter yet. The page is drawn again with every event, and must not lose this text.
 const drafts = new Map();
 let typing = null;
 
@@ -58,14 +58,14 @@ onNavigate(({ filter }) => {
   for (const [name, text] of drafts) if (text.trim() !== filter[name]) drafts.delete(name);
 });
 
-// searchAs waits until somebody stops typing for a moment.
+// searchAs waits until the user stops typing for a moment.
 function searchAs(value) {
   drafts.set("q", value);
   clearTimeout(typing);
   typing = setTimeout(() => setFilter("q", value, { replace: true }), 200);
 }
 
-// settleField makes a filter of what is written.
+// settleField makes the text of a field the filter.
 function settleField(name, value) {
   drafts.delete(name);
   setFilter(name, value);
@@ -156,13 +156,13 @@ function visible() {
 function scrolled() {
   const { list } = state;
   const index = Math.floor(scroller.scrollTop / rowHeight);
-  // What somebody reads stays where it is when others come above it; at the top, the newest are what they want to see.
+  // When new rows come above, the rows in sight stay in place. At the top they don't, so that the newest rows show.
   list.anchor = index > 0 ? list.rows[index]?.id : undefined;
   if (index === 0) freshAbove = 0;
   redraw();
 }
 
-// settleList brings what arrived into the rows without moving what somebody looks at.
+// settleList merges arrived deliveries into the rows without moving the visible ones.
 export function settleList() {
   const shift = state.list.settle();
   if (shift && scroller) {
@@ -192,7 +192,7 @@ export function listDrawn() {
   }
 }
 
-// reveal brings a delivery's row into sight, at once or when it comes.
+// reveal scrolls to a delivery's row, at once or when the row comes.
 export function reveal(id) {
   wanted = id;
 }
@@ -203,7 +203,7 @@ function bringIntoSight(at) {
   else if (top + rowHeight > scroller.scrollTop + scroller.clientHeight) scroller.scrollTop = top + rowHeight - scroller.clientHeight;
 }
 
-// step moves the cursor by so many rows, and with it what is open.
+// step moves the cursor by so many rows. If a delivery is open, it opens the one at the cursor instead.
 export function step(by) {
   const { rows } = state.list;
   if (rows.length === 0) return;
@@ -247,7 +247,7 @@ function body() {
     ${list.error ? problem(list.error, () => list.more()) : nothing}`;
 }
 
-// The heading stays where a narrow page has no room for the list beside a delivery.
+// The heading stays even if a narrow page has no room for the list beside a delivery.
 export const listView = () => html`
   <h1 id="list-title" class="hidden">Deliveries</h1>
   <section class="pane list" aria-labelledby="list-title">

@@ -1,4 +1,4 @@
-// The stream of what happens, with a word for how fresh the page is.
+// The stream of events, with a word for how fresh the page is.
 
 import { getStatus } from "./api.js";
 
@@ -7,8 +7,8 @@ const longestRetry = 10_000; // ms
 
 // Live follows /api/stream for as long as the page is open.
 //
-// phase is "connecting", "live", "reconnecting", or "locked out" where hubhook does not take this page's cookie any more.
-// on.missed is called whenever events may have been lost, with their number or null: what is shown has to be fetched again.
+// phase is "connecting", "live", "reconnecting", or "locked out" if hubhook no longer accepts this page's cookie.
+// on.missed is called whenever events may have been lost, with their number or null. The page then has to fetch its data again.
 export class Live {
   phase = "connecting";
 
@@ -24,12 +24,12 @@ export class Live {
     source.onopen = () => {
       this.retry = firstRetry;
       this.enter("live");
-      // A connection that is made anew is not told what was missed.
+      // A new connection does not know what was missed.
       if (this.everLive) this.on.missed(null);
       this.everLive = true;
     };
     source.onerror = () => {
-      // The browser's own retries know nothing of answers such as 401 and 503, after which it gives up, so all of them are made here.
+      // The browser gives up after answers such as 401 and 503, so all retries are made here.
       source.close();
       this.enter("reconnecting");
       this.again();

@@ -1,4 +1,4 @@
-// What the page says before the first delivery.
+// The page before the first delivery: how to begin.
 
 import { html, nothing } from "./vendor/lit-html/lit-html.js";
 import { trigger } from "./api.js";

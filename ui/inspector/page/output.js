@@ -1,9 +1,9 @@
-// What handlers print while they run: what was fetched with the delivery, and the pieces that the stream brings.
+// The output of running handlers: the text fetched with the delivery, and the pieces from the stream.
 
 const kept = 256 << 10; // bytes of an attempt
-const attempts = 50; // of which something is kept
+const attempts = 50; // attempts whose output is kept
 
-const known = new Map(); // by delivery and attempt: {bytes, end}, end is the offset after the last byte
+const known = new Map(); // by delivery and attempt: {bytes, end}; end is the offset after the last byte
 
 function entry(delivery, n) {
   const key = `${delivery} ${n}`;
@@ -26,7 +26,7 @@ function append(e, bytes) {
 const encoder = new TextEncoder();
 const decoder = new TextDecoder();
 
-// heard takes in one piece of the stream.
+// heard adds one piece from the stream.
 export function heard({ delivery, n, offset, text }) {
   const e = entry(delivery, n);
   const bytes = encoder.encode(text);
@@ -37,7 +37,7 @@ export function heard({ delivery, n, offset, text }) {
   e.end = end;
 }
 
-// fetched takes in what the API knows of an attempt that runs. Of much output it leaves out the middle, so it tells the offset of the end.
+// fetched stores the output of a running attempt from the API. The API leaves out the middle of a long output, so it tells the end's offset.
 export function fetched(delivery, attempt) {
   const e = entry(delivery, attempt.n);
   if (attempt.output_bytes < e.end) return;
@@ -45,7 +45,7 @@ export function fetched(delivery, attempt) {
   e.end = attempt.output_bytes;
 }
 
-// printed is an attempt's output as far as it is known.
+// printed returns the known output of an attempt.
 export function printed(delivery, attempt) {
   if (attempt.duration_ms !== null) return attempt.output;
   const e = known.get(`${delivery} ${attempt.n}`);

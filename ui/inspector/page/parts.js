@@ -19,10 +19,10 @@ export const deliveryLink = (id, text = id) =>
 export const copyButton = (text, what, label = "Copy") =>
   html`<button type="button" class="small" aria-label="Copy ${what}" @click=${() => copy(typeof text === "function" ? text() : text, what)}>${label}</button>`;
 
-// outside is a link to the Hub, or to anywhere that is not this page.
+// outside is a link to the Hub or any other site.
 export const outside = (url, text) => html`<a href=${url} target="_blank" rel="noopener noreferrer">${text}<span class="hidden"> (opens in a new tab)</span></a>`;
 
-// webhookSettings leads to where webhooks are made on the Hub.
+// webhookSettings is a link to the Hub's page for making webhooks.
 export const webhookSettings = () => outside("https://huggingface.co/settings/webhooks", "your webhook settings");
 
 export const endpointURLs = (endpoints) =>
@@ -35,9 +35,9 @@ export const problem = (error, retry) => html`
     ${retry ? html`<button type="button" @click=${retry}>Try again</button>` : nothing}
   </div>`;
 
-let opener = null; // what had the focus before a dialog was opened
+let opener = null; // the element that had the focus before a dialog opened
 
-// showDialogs makes dialogs modal that were just drawn, and gives the focus back once they are gone.
+// showDialogs makes newly drawn dialogs modal, and gives the focus back once they are gone.
 export function showDialogs(root) {
   const dialog = root.querySelector("dialog");
   if (dialog && !dialog.open) {
@@ -45,7 +45,7 @@ export function showDialogs(root) {
     dialog.showModal();
     const text = dialog.querySelector("textarea");
     if (text) {
-      // Where the caret is put at the end, the beginning is out of sight.
+      // With the caret at the end, the beginning would be out of sight.
       text.setSelectionRange(0, 0);
       text.scrollTop = 0;
       text.focus();

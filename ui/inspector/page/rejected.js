@@ -1,4 +1,4 @@
-// Requests that were refused at the front door: nothing of them was stored, and the Hub counts each as a failure.
+// Requests that were refused: nothing of them was stored, and the Hub counts each as a failure.
 
 import { html, nothing } from "./vendor/lit-html/lit-html.js";
 import { getRejected } from "./api.js";
@@ -25,14 +25,14 @@ export async function loadRejected() {
   redraw();
 }
 
-// refused takes in one that the stream tells of. Repeats are folded by hubhook, so the list is fetched again, soon.
+// refused is called for each refused request on the stream. hubhook keeps repeats in one entry, so the list is fetched again soon.
 export function refused() {
   state.rejectedTotal++;
   timer ??= setTimeout(loadRejected, 300);
   redraw();
 }
 
-// lookedAt is called whenever the list is shown.
+// lookedAt notes that the reader has seen the list. It is called whenever the list is shown.
 export function lookedAt() {
   if (state.route.view === "refused") state.rejectedSeen = state.rejectedTotal;
 }

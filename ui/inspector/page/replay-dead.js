@@ -6,7 +6,7 @@ import { count, plural } from "./format.js";
 import { problem } from "./parts.js";
 import { redraw, state, storedCounts } from "./store.js";
 
-let run = null; // null, or what the dialog shows
+let run = null; // null, or the run that the dialog shows
 
 async function open() {
   const filter = { ...state.route.filter, state: "dead" };
@@ -39,7 +39,7 @@ async function start() {
       await replay(id);
     } catch (e) {
       mine.failed.push(`${id}: ${e.message}`);
-      if (e.status === 0 || e.status === 401) break; // nobody is there to take the others
+      if (e.status === 0 || e.status === 401) break; // the other replays would fail too
     }
     mine.done++;
     redraw();
@@ -85,7 +85,7 @@ function dialog() {
     </dialog>`;
 }
 
-// replayDead is the button, where there is something to replay, and the dialog once it was pressed.
+// replayDead is the button, if there are dead deliveries to replay, and the dialog after a press.
 export function replayDead() {
   const { filter } = state.route;
   const counts = storedCounts(filter.endpoint);

@@ -1,4 +1,4 @@
-// How hubhook stands: the tunnel and its history, URLs to copy, counts, and the chart.
+// The status of hubhook: the tunnel and its history, URLs to copy, counts, and the chart.
 
 import { html, nothing } from "./vendor/lit-html/lit-html.js";
 import { ref } from "./vendor/lit-html/directives/ref.js";
@@ -8,13 +8,13 @@ import { ago, count, duration, moment, plural } from "./format.js";
 import { copyButton, endpointURLs, outside, problem, webhookSettings, when } from "./parts.js";
 import { link, redraw, state } from "./store.js";
 
-const apart = 1000; // ms between two questions for the status, however much happens
-const chartAge = 10_000; // ms after which the chart is asked for again
+const apart = 1000; // ms between two requests for the status, however much happens
+const chartAge = 10_000; // ms after which the chart is fetched again
 
 let timer = null;
 let last = -Infinity;
 
-// loadStatus asks for the status soon, once for all that ask for it meanwhile.
+// loadStatus fetches the status soon, once for all calls until then.
 export function loadStatus() {
   if (timer !== null) return;
   timer = setTimeout(async () => {
@@ -62,7 +62,7 @@ async function loadSeries() {
   redraw();
 }
 
-// enterStatus and leaveStatus are called as the view is opened and left.
+// enterStatus and leaveStatus are called when the view is opened and left.
 export function enterStatus() {
   loadTunnel();
   loadStatus();
@@ -94,7 +94,7 @@ async function loadCharts() {
 
 export const phaseClass = (phase) => ({ online: "good", reachable: "good", failed: "bad", stopped: "bad", unreachable: "bad" })[phase] ?? "busy";
 
-// lastCheck says what the last look at the public way has proved. A failure on the way out from here proves nothing.
+// lastCheck says what the last check of the public URL proved. If this machine could not ask, the check proved nothing.
 function lastCheck({ ok, error, time }) {
   const checks = ["reachable", "unreachable", "unchecked"];
   const unchecked = !ok && state.tunnel.find((c) => checks.includes(c.phase))?.phase === "unchecked";
@@ -143,7 +143,7 @@ function counts() {
     </div>`;
 }
 
-// summary says in words what the chart shows, for those who don't see it.
+// summary says in words what the chart shows, for readers who can't see it.
 function summary() {
   const total = states.reduce((n, s) => n + (series.states[s] ?? []).reduce((a, b) => a + b, 0), 0);
   const dead = (series.states.dead ?? []).reduce((a, b) => a + b, 0);

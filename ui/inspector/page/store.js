@@ -1,8 +1,8 @@
-// What the page shows, where its address says so, and when it is drawn.
+// The page's state, its address, and when to draw it.
 
 import { DeliveryList, noFilter } from "./deliveries.js";
 
-// The page's address holds everything that a reload must bring back: ?view=, ?delivery=, ?compare=A,B and the filters.
+// The page's address holds the state that must survive a reload: ?view=, ?delivery=, ?compare=A,B and the filters.
 function readAddress(search) {
   const params = new URLSearchParams(search);
   const view = params.get("view");
@@ -17,7 +17,7 @@ function readAddress(search) {
   };
 }
 
-// address is the opposite of readAddress.
+// address is the inverse of readAddress.
 function address(route) {
   const params = new URLSearchParams();
   for (const [name, value] of Object.entries(route.filter)) if (value) params.set(name, value);
@@ -28,18 +28,18 @@ function address(route) {
   return query ? `?${query}` : "?";
 }
 
-const calm = 150; // ms between two drawings that nobody at the page has asked for
+const calm = 150; // ms between two drawings that no user action has caused
 
 let draw = () => {};
 let scheduled = false;
 let later = null;
 
-// onDraw sets what draws the page.
+// onDraw sets the function that draws the page.
 export function onDraw(f) {
   draw = f;
 }
 
-// redraw has the page drawn before the next frame, once however often it is asked for.
+// redraw draws the page before the next frame, once for all calls until then.
 export function redraw() {
   if (scheduled) return;
   scheduled = true;
@@ -51,26 +51,26 @@ export function redraw() {
   });
 }
 
-// redrawSoon is redraw for what comes by itself, which may be hundreds of things a second: they are drawn together.
+// redrawSoon is redraw for events from the stream. There may be hundreds a second, so they are drawn together.
 export function redrawSoon() {
   later ??= setTimeout(redraw, calm);
 }
 
 export const state = {
   route: readAddress(location.search),
-  live: null, // the stream, once it is opened
+  live: null, // the stream, once it is open
   list: new DeliveryList(redraw),
   cursor: "", // ID of the row that the keyboard is on
   status: null,
   statusError: null,
   rejected: [],
   rejectedTotal: 0,
-  rejectedSeen: 0, // of the total, when the refused requests were last looked at
+  rejectedSeen: 0, // the total when the reader last saw the refused requests
   tunnel: [],
   toasts: [],
 };
 
-// storedCounts are the numbers of stored deliveries by state, of one endpoint or, with "", of all; undefined before they are known.
+// storedCounts returns the numbers of stored deliveries by state, of one endpoint or, with "", of all. It is undefined before they are known.
 export const storedCounts = (endpoint) => (endpoint && state.status?.counts_by_endpoint?.[endpoint]) || state.status?.counts;
 
 const followers = [];
@@ -87,7 +87,7 @@ function enter(route) {
   redraw();
 }
 
-// navigate changes parts of the route. With replace, the way back leads past it.
+// navigate changes parts of the route. With replace, the browser's history has no entry for the route before.
 export function navigate(change, { replace = false } = {}) {
   const route = { ...state.route, ...change };
   history[replace ? "replaceState" : "pushState"](null, "", address(route));
@@ -96,12 +96,12 @@ export function navigate(change, { replace = false } = {}) {
 
 addEventListener("popstate", () => enter(readAddress(location.search)));
 
-// link is the address of the page with parts of the route changed.
+// link returns the address of the page with parts of the route changed.
 export const link = (change) => address({ ...state.route, ...change });
 
 let toastID = 0;
 
-// say shows a sentence for a while, and has it read out. It may carry a link into the page.
+// say shows a sentence for a while, and lets screen readers read it out. It may have a link into the page.
 export function say(text, { href = "", label = "", bad = false } = {}) {
   const toast = { id: ++toastID, text, href, label, bad };
   state.toasts = [...state.toasts.slice(-2), toast];
@@ -114,7 +114,7 @@ export function dismiss(id) {
   redraw();
 }
 
-// attempt does something that may fail, and says so where it does. It returns what f returns, or undefined.
+// attempt calls f, and shows the error if f fails. It returns f's result, or undefined.
 export async function attempt(act, f) {
   try {
     return await f();
@@ -124,7 +124,7 @@ export async function attempt(act, f) {
   }
 }
 
-// copy puts a text on the clipboard and says how that went.
+// copy puts a text on the clipboard and says whether that worked.
 export async function copy(text, what) {
   try {
     await navigator.clipboard.writeText(text);

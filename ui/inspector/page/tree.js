@@ -1,4 +1,4 @@
-// A payload as a tree that folds. Only what is unfolded is in the document, so that a large one costs what is seen of it.
+// A payload as a tree that folds. Only unfolded parts are in the document, so that a large payload costs only its visible part.
 
 import { html, nothing } from "./vendor/lit-html/lit-html.js";
 import { count, isExact, parseExact, plural } from "./format.js";
@@ -7,10 +7,10 @@ const firstChildren = 100;
 const moreChildren = 1000;
 const firstCharacters = 2000;
 
-// Tree is what is unfolded of one payload.
+// Tree holds which parts of one payload are unfolded.
 export class Tree {
   #open = new Map(); // by path
-  #children = new Map(); // how many are shown, by path
+  #children = new Map(); // how many children are shown, by path
   #whole = new Set(); // paths of long strings that are shown whole
 
   // text is JSON; redraw is called when something is folded or unfolded.
@@ -32,7 +32,7 @@ export class Tree {
     return this.#open.get(path) ?? depth < 2;
   }
 
-  // unfold opens or closes everything down to a depth that a page can take.
+  // unfold opens or closes all levels down to a depth that a page can handle.
   unfold(open) {
     this.#open.clear();
     const visit = (value, path, left) => {
@@ -90,7 +90,7 @@ export class Tree {
   }
 }
 
-// quoted is a string as JSON has it, with what can't be seen, or turns the order of what can, as escapes.
+// quoted returns a string as JSON. It escapes invisible characters, and characters that change the direction of text.
 const quoted = (text) => JSON.stringify(text).replace(/[\u007f-\u009f\u00ad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff]/g, (c) => `\\u${c.charCodeAt(0).toString(16).padStart(4, "0")}`);
 
 const isContainer = (v) => v !== null && typeof v === "object" && !isExact(v);

@@ -1,4 +1,4 @@
-// A sample event of one's own, from a form that is made from the samples.
+// The form for a sample event. Its fields come from the samples.
 
 import { html, nothing } from "./vendor/lit-html/lit-html.js";
 import { live } from "./vendor/lit-html/directives/live.js";
@@ -7,7 +7,7 @@ import { quote } from "./format.js";
 import { problem } from "./parts.js";
 import { navigate, redraw, say, state } from "./store.js";
 
-// What people change first; the other fields stand below.
+// The fields that people change first; the other fields are below.
 const common = /^(repo\.(type|name|private)|updatedRefs\.0\.(ref|oldSha|newSha)|updatedFiles\.0\.(path|action)|discussion\.(num|title|status|isPullRequest)|comment\.(content|hidden)|movedTo\.name|updatedConfig\..*)$/;
 
 const choices = {
@@ -18,9 +18,9 @@ const choices = {
 
 let samples = null;
 let error = null;
-let chosen = 0; // of samples
+let chosen = 0; // index of the chosen sample
 let endpoint = "";
-let set = new Map(); // what was changed, by path
+let set = new Map(); // changed values by path
 let sending = false;
 let refusal = null;
 
@@ -36,7 +36,7 @@ export async function loadSamples() {
   redraw();
 }
 
-// leaves lists a payload's values that are no objects or arrays, by path. The event itself is chosen, not written.
+// leaves lists a payload's values that are no objects or arrays, by path. It leaves out the event: that is chosen, not typed.
 function leaves(value, path = "", found = []) {
   if (path === "event" || path === "webhook") return found;
   if (value !== null && typeof value === "object") {
@@ -56,7 +56,7 @@ function change(leaf, text) {
 
 const asText = (value) => (typeof value === "string" ? value : JSON.stringify(value));
 
-// typed is a text as a value of the leaf's kind. What doesn't fit goes as it is, and hubhook says what is wrong with it.
+// typed converts a text to the leaf's type. A text that doesn't fit stays a text, and hubhook says what is wrong with it.
 function typed(leaf, text) {
   if (typeof leaf.value === "string") return text;
   try {
@@ -91,7 +91,7 @@ async function send(e) {
   redraw();
   try {
     const fields = Object.fromEntries([...set].map(([path, text]) => [path, typed(all.find((l) => l.path === path), text)]));
-    // The samples of one event differ in the kind of repo.
+    // Samples of one event differ in the type of repo.
     if (samples.some((s) => s !== sample && s.scope === sample.scope && s.action === sample.action)) fields["repo.type"] ??= sample.body.repo.type;
     const answer = await trigger({ endpoint: chosenEndpoint(), scope: sample.scope, action: sample.action, set: fields });
     navigate({ view: "deliveries", delivery: answer.delivery, compare: null });
@@ -107,7 +107,7 @@ const chosenEndpoint = () => endpoint || state.status?.endpoints[0]?.name || "";
 
 const nameOf = (s) => `${s.scope}/${s.action}${s.body.repo.type === "bucket" ? " of a bucket" : ""}`;
 
-// equivalent is the command that does the same.
+// equivalent returns the command that does the same.
 function equivalent(sample) {
   const words = ["hubhook trigger", sample.scope, sample.action];
   if (state.status?.endpoints.length > 1) words.push("--endpoint", chosenEndpoint());
