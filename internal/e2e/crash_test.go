@@ -23,8 +23,8 @@ import (
 // interrupted begins the error of an attempt whose process died.
 const interrupted = "interrupted"
 
-// Ten times in a row the process is killed under load, at a random moment. Every delivery that was answered 2xx is handled all the same,
-// once unless it was interrupted, and the database is sound.
+// The process is killed under load ten times in a row, at random moments. Every delivery that was answered 2xx is handled all the same:
+// once, or again if it was interrupted. The database stays sound.
 func TestKilledTenTimesUnderLoad(t *testing.T) {
 	t.Parallel()
 	seed := uint64(time.Now().UnixNano())
@@ -42,7 +42,7 @@ func TestKilledTenTimesUnderLoad(t *testing.T) {
 	const kills = 10
 	for n := range kills {
 		before := hub.accepted()
-		// A moment counts from the first deliveries of this life on, so that each of them has handlers to interrupt.
+		// Wait for the first deliveries of each process before the random moment, so that each kill has handlers to interrupt.
 		pollFor(t, patience, "deliveries are accepted", func() (bool, string) { return hub.accepted() >= before+5, fmt.Sprint(hub.accepted()) })
 		time.Sleep(150*time.Millisecond + time.Duration(moments.Int64N(int64(500*time.Millisecond))))
 		p.kill()
@@ -85,7 +85,7 @@ func TestKilledTenTimesUnderLoad(t *testing.T) {
 	if len(answered) == 0 || interruptions == 0 {
 		t.Errorf("%d deliveries were answered and %d attempts interrupted; the test has shown nothing", len(answered), interruptions)
 	}
-	// What was stored without an answer was sent again until it had one: nothing is there twice.
+	// Deliveries that were stored without an answer were sent again until they had one. None is stored twice.
 	if len(records) != len(answered) || counts[queue.Done] != int64(len(answered)) {
 		t.Errorf("%d deliveries are stored, %d of them done; %d were sent", len(records), counts[queue.Done], len(answered))
 	}
@@ -94,7 +94,7 @@ func TestKilledTenTimesUnderLoad(t *testing.T) {
 	t.Logf("%d deliveries, %d interruptions, %d answers lost with a process", len(answered), interruptions, hub.retried)
 }
 
-// A delivery whose handler kills the process takes no other with it: it ends up dead, those beside and behind it are done.
+// A delivery whose handler kills the process takes no other with it: it ends up dead, and the deliveries beside and behind it are done.
 func TestAHandlerThatKillsTheProcess(t *testing.T) {
 	t.Parallel()
 	h := newHome(t)
@@ -155,7 +155,7 @@ func TestAHandlerThatKillsTheProcess(t *testing.T) {
 	p.stop()
 }
 
-// readyOrDead waits for the program's banner and reports false if it died before.
+// readyOrDead waits until the program is ready, and reports false if it died before.
 func (p *program) readyOrDead() bool {
 	p.t.Helper()
 	alive := true
@@ -180,7 +180,7 @@ func (p *program) readyOrDead() bool {
 	return alive
 }
 
-// deadOr waits until the program has died, which it reports, or until ok says yes.
+// deadOr waits until the program has died or ok returns true. It reports whether the program has died.
 func (p *program) deadOr(ok func() bool) bool {
 	p.t.Helper()
 	died := false
@@ -196,7 +196,7 @@ func (p *program) deadOr(ok func() bool) bool {
 	return died
 }
 
-// wantSound runs SQLite's own check on the database of a process that has ended.
+// wantSound runs SQLite's integrity check on the database of an ended process.
 func wantSound(t *testing.T, data string) {
 	t.Helper()
 	file := url.URL{Scheme: "file", Path: filepath.Join(data, "hubhook.db")}
@@ -227,7 +227,7 @@ func wantSound(t *testing.T, data string) {
 	}
 }
 
-// sender posts deliveries as the Hub does: each again with its Webhook-Id until it is answered 2xx, whatever happens to the other side.
+// sender posts deliveries as the Hub does: it repeats each with its Webhook-Id until the answer is 2xx, whatever happens to the receiver.
 type sender struct {
 	client *http.Client
 	quit   chan struct{}
@@ -238,8 +238,8 @@ type sender struct {
 	retried int               // requests that were not answered, or not 2xx
 }
 
-// newSender starts to post, so many at once, to an endpoint that has one URL or several, as behind a load balancer: what one of them does
-// not take is sent to the next.
+// newSender starts to post, so many deliveries at once, to the URLs of an endpoint. If one URL does not accept a delivery, the next one
+// gets it, as behind a load balancer.
 func newSender(t *testing.T, atOnce int, endpoints ...string) *sender {
 	s := &sender{client: &http.Client{Timeout: patience, Transport: &http.Transport{MaxIdleConnsPerHost: atOnce}}, quit: make(chan struct{}), ids: map[string]string{}}
 	body := []byte(push(t))
@@ -259,7 +259,7 @@ func newSender(t *testing.T, atOnce int, endpoints ...string) *sender {
 	return s
 }
 
-// deliver posts one delivery until it is taken, to the endpoint with this number first.
+// deliver posts one delivery until it is accepted, first to the URL with this number.
 func (s *sender) deliver(t *testing.T, endpoints []string, n int, webhookID string, body []byte) {
 	deadline := time.Now().Add(patience)
 	for ; t.Context().Err() == nil; n++ {
@@ -294,7 +294,7 @@ func (s *sender) accepted() int {
 	return len(s.ids)
 }
 
-// stop ends the posting, once what is under way is taken, and returns the IDs of the deliveries that were answered 2xx.
+// stop ends the posting once the deliveries in flight are accepted, and returns the IDs of the deliveries that were answered 2xx.
 func (s *sender) stop() map[string]string {
 	select {
 	case <-s.quit:

@@ -18,7 +18,7 @@ import (
 	"github.com/hubhook/hubhook/internal/testing/pgserver"
 )
 
-// shared makes a home whose programs share a database of their own, and returns the texts that they have to keep to themselves.
+// shared makes a home whose programs share a new database, and returns the texts that they must not show.
 func shared(t *testing.T) (h *home, private []string) {
 	t.Helper()
 	address := pgserver.Database(t)
@@ -32,7 +32,7 @@ func shared(t *testing.T) (h *home, private []string) {
 	return h, []string{address, password, u.User.String()}
 }
 
-// Programs that share a database are one to the Hub and to who looks at the log: one repeat, one key, one burst for all of them.
+// Programs that share a database act as one: repeats, keys, bursts and the log hold for all of them together.
 func TestProgramsThatShareADatabase(t *testing.T) {
 	t.Parallel()
 	h, private := shared(t)
@@ -53,7 +53,7 @@ func TestProgramsThatShareADatabase(t *testing.T) {
 	if !again.says(t, map[string]string{"delivery": first.delivery(), "state": "duplicate"}) {
 		t.Errorf("the same Webhook-Id at another program is answered %d %s; want a duplicate of %s", again.status, again.body, first.delivery())
 	}
-	// An outcome is stored a moment after it was answered.
+	// An outcome is stored a moment after the answer.
 	b.poll("the other program shows what became of it", func() (bool, string) {
 		r := b.record(first.delivery())
 		return r.State == string(queue.Done) && r.Duplicates == 1, fmt.Sprintf("it shows %+v", r.Delivery)
@@ -84,7 +84,7 @@ func TestProgramsThatShareADatabase(t *testing.T) {
 		t.Errorf("one whose key runs elsewhere is answered %d %s; want 202 waiting", held.status, held.body)
 	}
 	key = append(key, held.delivery())
-	wantMergedUpTo(b, burst) // takes its time, in which the one that is held could start
+	wantMergedUpTo(b, burst) // takes a while, in which the waiting delivery could start
 	if r := a.record(held.delivery()); r.State != string(queue.Waiting) {
 		t.Errorf("it is %s while another one with its key runs elsewhere; want waiting", r.State)
 	}
@@ -121,7 +121,7 @@ func TestProgramsThatShareADatabase(t *testing.T) {
 	}
 }
 
-// wantUnsaid wants none of these texts in what the inspector tells, nor in the data directory.
+// wantUnsaid checks that none of these texts is in the inspector's answers or in the data directory.
 func wantUnsaid(p *program, private []string) {
 	p.t.Helper()
 	inspector, err := url.Parse(p.ready.InspectorURL)
@@ -163,7 +163,7 @@ func containsAny(text string, parts []string) bool {
 	return slices.ContainsFunc(parts, func(part string) bool { return strings.Contains(text, part) })
 }
 
-// A sender that waits for a delivery at one program is answered by what becomes of it at another.
+// A sender that waits at one program gets the delivery's outcome from another program.
 func TestAnAnswerThatWaitsForAnotherProgram(t *testing.T) {
 	t.Parallel()
 	h, _ := shared(t)
@@ -207,7 +207,7 @@ func TestAnAnswerThatWaitsForAnotherProgram(t *testing.T) {
 	b.stop()
 }
 
-// What a handler returns is the answer, whichever program has run it.
+// The handler's result is the answer, whichever program ran the handler.
 func TestAResultFromAnotherProgram(t *testing.T) {
 	t.Parallel()
 	h, _ := shared(t)
@@ -236,7 +236,7 @@ func TestAResultFromAnotherProgram(t *testing.T) {
 	b.stop()
 }
 
-// Where the database can't be used the program says why and what to do, and keeps the password to itself.
+// If the database can't be used, the program says why and what to do, without the password.
 func TestADatabaseThatCannotBeUsed(t *testing.T) {
 	t.Parallel()
 	right, err := url.Parse(pgserver.Database(t))

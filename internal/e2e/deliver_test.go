@@ -17,7 +17,7 @@ import (
 	"github.com/hubhook/hubhook/tunnel/tunneltest"
 )
 
-// Every body that the Hub is known to send goes the whole way: the edge, the real SDK, admission, disk, a user's own handler.
+// Every known body of the Hub goes the whole way: the edge, the real SDK, admission, disk, a user's own handler.
 func TestEveryPayloadThroughTheEdge(t *testing.T) {
 	t.Parallel()
 	edge := tunneltest.NewEdge(t, tunneltest.Options{})
@@ -96,7 +96,7 @@ func TestABodyOf15MiBThroughTheEdge(t *testing.T) {
 	}
 }
 
-// noise is a text of n characters that hardly compresses.
+// noise returns a text of n characters that hardly compresses.
 func noise(n int) string {
 	var b strings.Builder
 	for x := uint64(1); b.Len() < n; {
@@ -106,7 +106,7 @@ func noise(n int) string {
 	return b.String()[:n]
 }
 
-// What an endpoint answers, as the table of the public face has it.
+// The answers of an endpoint, as in the table of docs/deliveries.md.
 func TestAnswers(t *testing.T) {
 	t.Parallel()
 	h := newHome(t)
@@ -165,7 +165,7 @@ func TestAnswers(t *testing.T) {
 	if r := p.settled(recovered.delivery(), queue.Done, queue.Dead); r.State != string(queue.Done) || r.Attempts != 2 {
 		t.Errorf("a delivery whose first attempt failed is %s after %d attempts; want done after 2", r.State, r.Attempts)
 	}
-	for n, status := range map[int]int{1: 202, 2: 0} { // the second one came too late to be in an answer
+	for n, status := range map[int]int{1: 202, 2: 0} { // the second result came too late for an answer
 		e := p.await("attempt", patience, func(e event) bool { return e.Type == "attempt" && e.Delivery == recovered.delivery() && e.N == n })
 		if e.Status != status {
 			t.Errorf("the line of attempt %d has status %d; want %d", n, e.Status, status)
@@ -182,7 +182,7 @@ func TestAnswers(t *testing.T) {
 	p.stop()
 }
 
-// The secret is on no screen and in no file, whatever way it came.
+// The secret is on no screen and in no file, however it was sent.
 func TestSecretsAreLeftNowhere(t *testing.T) {
 	t.Parallel()
 	h := newHome(t)
@@ -200,7 +200,7 @@ func TestSecretsAreLeftNowhere(t *testing.T) {
 	}
 	p.finished(patience)
 	data := p.ready.Data
-	p.kill() // what a running process keeps on disk is still there
+	p.kill() // the files of a running process are still there
 	for _, o := range []*output{p.out, p.errs} {
 		if strings.Contains(o.String(), secret) {
 			t.Errorf("the secret was printed:\n%s", o)

@@ -15,8 +15,8 @@ import (
 	"github.com/hubhook/hubhook/tunnel/tunneltest"
 )
 
-// A session that is lost comes back by itself, under the same URL, and deliveries flow again within 2 s of the edge's return. What is
-// posted locally meanwhile is none the worse. These tests measure time, so nothing runs beside them.
+// A lost session comes back by itself, under the same URL, and deliveries flow again within 2 s of the edge's return. Local deliveries
+// work meanwhile. These tests measure time, so they don't run in parallel.
 func TestTheEdgeComesBack(t *testing.T) {
 	for name, lose := range map[string]func(*tunneltest.Edge) (back time.Time){
 		"dropped": func(e *tunneltest.Edge) time.Time {
@@ -42,7 +42,7 @@ func TestTheEdgeComesBack(t *testing.T) {
 			if a := p.post("nothing", body); a.status != 200 {
 				t.Errorf("meanwhile a local delivery is answered %d %s", a.status, a.body)
 			}
-			// As the Hub does it, but without patience: the same delivery again until it is taken.
+			// Repeat the same delivery until it is accepted, as the Hub does, but without waits.
 			for n := 0; ; n++ {
 				a, err := tryPost(t, client, public+"/webhooks/nothing", body, "Webhook-Id", "the one")
 				if err == nil && a.ok() {
@@ -73,8 +73,8 @@ func TestTheEdgeComesBack(t *testing.T) {
 	}
 }
 
-// Whatever keeps the tunnel from opening is said within 15 s of the start, with its code, its cause, where the token came from and one
-// thing to do, and never with the token. The local server serves all the while.
+// If the tunnel can't be opened, the program says so within 15 s of the start: with the code, the cause, where the token came from and
+// one fix, and never with the token. The local server serves all the while.
 func TestATunnelThatDoesNotOpen(t *testing.T) {
 	const wrong = "2zzzzzzzzzzzzzzzzzzzzzzzzzz_3WrongTokenOfNobodyAtAll"
 	for _, test := range []struct {
@@ -162,7 +162,7 @@ func TestATunnelThatDoesNotOpen(t *testing.T) {
 	}
 }
 
-// An endpoint that is stopped at ngrok's dashboard takes the public URL away, and nothing else.
+// If an endpoint is stopped at ngrok's dashboard, the public URL is lost, and nothing else.
 func TestAnEndpointThatIsStoppedFarAway(t *testing.T) {
 	t.Parallel()
 	edge := tunneltest.NewEdge(t, tunneltest.Options{})

@@ -15,13 +15,13 @@ import (
 	"github.com/hubhook/hubhook/internal/queue"
 )
 
-// inSpace makes a home's programs believe that they are in a Docker Space.
+// inSpace makes a home's programs believe that they run in a Docker Space.
 func inSpace(h *home, variables ...string) *home {
 	h.env = append(h.env, append([]string{"SPACE_ID=me/hooks", "SPACE_HOST=me-hooks.hf.space"}, variables...)...)
 	return h
 }
 
-// statuses are those of a delivery's attempts.
+// statuses returns the answers' statuses of a delivery's attempts.
 func statuses(d *hubtest.Delivery) []int {
 	var list []int
 	for _, a := range d.Attempts() {
@@ -30,7 +30,7 @@ func statuses(d *hubtest.Delivery) []int {
 	return list
 }
 
-// A Space forgets its disk when it restarts. With --answer handled, what was at work then is sent again by the Hub, which has seen no 2xx.
+// A Space loses its disk when it restarts. With --answer handled the Hub has seen no 2xx for unfinished deliveries, so it sends them again.
 func TestADiskThatDoesNotLast(t *testing.T) {
 	t.Parallel()
 	s := newSiteIn(t, inSpace(newHome(t), "HUBHOOK_ANSWER=handled"), "--secret", secret)
@@ -81,7 +81,7 @@ func TestASpaceWarnsOfItsDisk(t *testing.T) {
 	p.stop()
 }
 
-// With --answer handled the Hub sees a 2xx only for what it need not send again.
+// With --answer handled the Hub sees a 2xx only for deliveries that it need not send again.
 func TestAnswersWhenHandled(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, "--no-tunnel", "--secret", secret, "--answer", "handled", "--reply-within", "0")
@@ -103,7 +103,7 @@ func TestAnswersWhenHandled(t *testing.T) {
 		t.Errorf("one that is not readable is answered %d %s; want 200 dead", old.status, old.body)
 	}
 
-	// One that fails is sent again until it is handled.
+	// A delivery that fails is sent again until it is handled.
 	d := s.event("barred")
 	s.poll("the Hub tries it again", func() (bool, string) { return len(statuses(d)) >= 2, fmt.Sprint(statuses(d)) })
 	s.open(t)
@@ -119,7 +119,7 @@ func TestAnswersWhenHandled(t *testing.T) {
 	s.stop()
 }
 
-// A stop answers those who wait: with what their handlers still come to, and with 503 where they don't.
+// A stop answers all waiting senders: with the outcome if the handler still finishes, else with 503.
 func TestAStopWhileAnswersWait(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, "--no-tunnel", "--answer", "handled")
@@ -155,7 +155,7 @@ func TestAStopWhileAnswersWait(t *testing.T) {
 	}
 }
 
-// The Hub waits for 30 s. What takes longer than 25 is answered 503 before that, and its repeat waits for the outcome.
+// The Hub waits for 30 s. A delivery that takes longer than 25 s gets 503 before that, and its repeat waits for the outcome.
 func TestWhatTakesLongerThanTheHubWaits(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, "--no-tunnel", "--secret", secret, "--answer", "handled")

@@ -13,7 +13,7 @@ import (
 	"github.com/hubhook/hubhook/internal/queue"
 )
 
-// pushTo is a push to a repo.
+// pushTo returns the payload of a push to a repo.
 func pushTo(t *testing.T, repo string) string {
 	t.Helper()
 	body := push(t)
@@ -24,7 +24,7 @@ func pushTo(t *testing.T, repo string) string {
 	return strings.ReplaceAll(body, sent.Repo.Name, repo)
 }
 
-// Deliveries with one key run one at a time, also after the process has died, and hold up none with another key.
+// Deliveries with one key run one at a time, also after the process has died, and delay none with another key.
 func TestOneAtATimeForEachKey(t *testing.T) {
 	t.Parallel()
 	h := newHome(t)
@@ -82,7 +82,7 @@ func TestOneAtATimeForEachKey(t *testing.T) {
 	p.stop()
 }
 
-// Of a burst the last one runs, once, and is told of the others; also after the process has died while it was held back.
+// Of a burst the last delivery runs once, and its handler is told of the others. That holds also if the process dies while the burst waits.
 func TestABurstRunsOnce(t *testing.T) {
 	t.Parallel()
 	h := newHome(t)
@@ -110,7 +110,7 @@ func TestABurstRunsOnce(t *testing.T) {
 	p.stop()
 }
 
-// Where pushes never cease for long enough, the endpoint's longest wait ends each burst.
+// If pushes never pause for long enough, the endpoint's longest wait ends each burst.
 func TestABurstWithoutAnEndRuns(t *testing.T) {
 	t.Parallel()
 	h := newHome(t)
@@ -126,8 +126,8 @@ func TestABurstWithoutAnEndRuns(t *testing.T) {
 	p.stop()
 }
 
-// wantMergedUpTo wants each of these deliveries of one burst to have run, or to have been merged into the next one that ran. A machine
-// that stands still may make several bursts of one, so it wants only one merged where there are several.
+// wantMergedUpTo checks that each delivery of one burst has run, or was merged into the next one that ran. A stalled machine may split the
+// burst, so of several deliveries only one need be merged.
 func wantMergedUpTo(p *program, ids []string) {
 	p.t.Helper()
 	var merged []string
@@ -165,7 +165,7 @@ func wantMergedUpTo(p *program, ids []string) {
 	}
 }
 
-// What waits for one endpoint holds up no other, neither while it comes in nor after a restart.
+// A backlog at one endpoint delays no other endpoint, neither while deliveries arrive nor after a restart.
 func TestABacklogHoldsUpNoOtherEndpoint(t *testing.T) {
 	t.Parallel()
 	h := newHome(t)
@@ -217,7 +217,7 @@ func TestConcurrencyAndTimeoutOfAnEndpoint(t *testing.T) {
 	p.stop()
 }
 
-// What waits counts after a restart too, and so does the room that it leaves.
+// Waiting deliveries count towards the limit after a restart too, and make room when they end.
 func TestAFullQueueAfterARestart(t *testing.T) {
 	t.Parallel()
 	h := newHome(t)

@@ -17,17 +17,17 @@ import (
 	"github.com/hubhook/hubhook/internal/testing/pgserver"
 )
 
-// What is promised of a database that fails, and of a process that dies.
+// The promises for a database that fails, and for a process that dies.
 const (
-	elsewhereWithin = 15 * time.Second // work of a process that died goes on
-	refusedWithin   = 5 * time.Second  // what is under way when the database stops is answered 503
-	atOnce          = time.Second      // what comes later
-	endsWithin      = 5 * time.Second  // SIGTERM with nothing to finish while the database stands still
+	elsewhereWithin = 15 * time.Second // until another process runs the deliveries of a dead one
+	refusedWithin   = 5 * time.Second  // until a delivery in flight when the database stops gets 503
+	atOnce          = time.Second      // until a later delivery gets 503
+	endsWithin      = 5 * time.Second  // until an idle process ends after SIGTERM while the database is stalled
 	lease           = 10 * time.Second
-	lookEvery       = 2 * time.Second // how often a process looks for work that is left
+	lookEvery       = 2 * time.Second // how often a process looks for deliveries that are left over
 )
 
-// tally is what became of the deliveries of an endpoint.
+// tally counts the outcomes of an endpoint's deliveries.
 type tally struct {
 	accepted   int // answered 2xx
 	retried    int // requests that were refused, or not answered at all
@@ -43,8 +43,8 @@ func (c tally) String() string {
 		c.accepted, c.stored, c.done, c.lost, c.twice, c.interrupts, c.retried)
 }
 
-// account stops a sender, and compares what it was answered with what is stored and what the bots' log has once nothing is unfinished any
-// more. It fails the test where an accepted delivery was lost, or not handled.
+// account stops a sender and waits until every delivery is finished. Then it compares the sender's answers with the store and with the
+// bots' log. It fails the test if an accepted delivery was lost or not handled.
 func (p *program) account(h *home, endpoint string, hub *sender) tally {
 	p.t.Helper()
 	answered := hub.stop()
@@ -94,7 +94,7 @@ func (s *sender) underLoad(t *testing.T, more int) {
 	})
 }
 
-// A process that is killed takes nothing with it: what it ran or had waiting goes on in the others.
+// A killed process loses no delivery: the others take over those that it ran or that waited there.
 func TestKilledWhileOthersGoOn(t *testing.T) {
 	t.Parallel()
 	h := newHome(t)
@@ -131,7 +131,7 @@ func TestKilledWhileOthersGoOn(t *testing.T) {
 	}
 }
 
-// Connections to the database that are cut, again and again and under load, cost a retry of the Hub's at most: no handler is cancelled.
+// Database connections are cut under load, again and again. That costs at most a retry of the Hub's, and cancels no handler.
 func TestConnectionsAreCut(t *testing.T) {
 	t.Parallel()
 	seed := uint64(time.Now().UnixNano())
@@ -199,7 +199,7 @@ func (p *program) postAll(t *testing.T, n int, webhookID string) []refusal {
 	return all
 }
 
-// wantRefused wants all answers to be 503, to come within that time, and to say when to try again.
+// wantRefused checks that all answers are 503, come within that time, and say when to try again.
 func wantRefused(t *testing.T, what string, all []refusal, within time.Duration) {
 	t.Helper()
 	var longest time.Duration
@@ -216,8 +216,8 @@ func wantRefused(t *testing.T, what string, all []refusal, within time.Duration)
 	}
 }
 
-// The database stops where it is, as behind a network that drops everything, and comes back. Meanwhile the Hub is told to try again,
-// soon enough and without a pile-up. A handler that runs through all of it keeps its delivery.
+// The database stalls, as behind a network that drops everything, and comes back. Meanwhile the Hub is told to try again, soon enough and
+// without a pile-up. A handler that runs during the whole outage keeps its delivery.
 func TestTheDatabaseStopsAndContinues(t *testing.T) {
 	t.Parallel()
 	outage := outageTime(t)
@@ -237,14 +237,14 @@ func TestTheDatabaseStopsAndContinues(t *testing.T) {
 	must(t, server.Pause())
 	stopped := time.Now()
 	for _, p := range []*program{a, b} {
-		// A promise for a machine with nothing else to do; tests run beside this one.
+		// The promise is for an idle machine, and other tests run beside this one.
 		wantRefused(t, "under way when it stops", p.postAll(t, stuck, "stuck"), 2*refusedWithin)
 		wantRefused(t, "while it stands still", p.postAll(t, 200, "later"), 2*atOnce)
 		if health := p.get("/healthz"); health.status != http.StatusOK {
 			t.Errorf("/healthz: %d %s; want 200", health.status, health.body)
 		}
 	}
-	// Whatever the programs try meanwhile, nobody waits for it.
+	// No request waits for the programs' tries to reach the database.
 	var meanwhile []refusal
 	for time.Since(stopped) < outage {
 		meanwhile = append(meanwhile, a.postAll(t, 1, "meanwhile")...)
@@ -253,7 +253,7 @@ func TestTheDatabaseStopsAndContinues(t *testing.T) {
 	}
 	wantRefused(t, "meanwhile", meanwhile, 2*atOnce)
 	wantRefused(t, "at the end of the outage", a.postAll(t, 200, "last"), 2*atOnce)
-	// The claim on the long one ran out long ago. The other process is the first to be back, and has time to take it.
+	// The lease of the long delivery expired long ago. The other process is back first, and has time to take the delivery over.
 	a.signal(syscall.SIGSTOP)
 	must(t, server.Continue())
 	back := time.Now()
@@ -278,13 +278,13 @@ func TestTheDatabaseStopsAndContinues(t *testing.T) {
 	if starts, ends := h.handled(t); starts[long] != 1 || ends[long] != 1 {
 		t.Errorf("it started %d times and came to its end %d times; want once", starts[long], ends[long])
 	}
-	// A refused delivery is the Hub's to send again. Of those that were under way when the server stood still, one that another process has
-	// started since is not taken back.
+	// The Hub sends refused deliveries again. A delivery in flight when the server stalled is not revoked if another process has started it
+	// since.
 	if counts := b.finished(patience); counts[queue.Done] < int64(accepted)+1 || counts[queue.Done] > int64(accepted)+1+2*stuck {
 		t.Errorf("%v are stored; want the %d that were accepted", counts, accepted+1)
 	}
 
-	// A process that is to end while the database stands still, and has nothing to finish, does not wait for it.
+	// An idle process that is stopped while the database is stalled does not wait for the database.
 	must(t, server.Pause())
 	wantRefused(t, "before it is to end", b.postAll(t, 1, "stuck"), 2*refusedWithin)
 	asked := time.Now()

@@ -1,7 +1,7 @@
 //go:build unix
 
-// Package e2e_test runs what users run, the hubhook binary and a Go program of one's own, and looks at them from outside: over HTTP, over an
-// ngrok edge with the real SDK in between, by signals, by what they print and by what they leave on disk.
+// Package e2e_test runs the programs that users run: the hubhook binary, and a Go program with the library. It tests them from outside:
+// over HTTP, over an ngrok edge with the real SDK, by signals, by their output and by their files.
 package e2e_test
 
 import (
@@ -31,7 +31,7 @@ import (
 	"github.com/hubhook/hubhook/ui/inspector"
 )
 
-// patience bounds every wait for something that no requirement sets a time for.
+// patience bounds every wait that no requirement bounds.
 const patience = 30 * time.Second
 
 const secret = "s3cret-of-the-webhook"
@@ -41,7 +41,7 @@ var hubhook, bot, mounted string
 
 func TestMain(m *testing.M) {
 	flag.Parse()
-	// Most of them wait: for leases, backoffs, the end of an outage. With one for each core, as is the default, they would wait in line.
+	// Most tests wait, for leases, backoffs or the end of an outage. So run more at once than one for each core, the default.
 	asked := false
 	flag.Visit(func(f *flag.Flag) { asked = asked || f.Name == "test.parallel" })
 	if !asked {
@@ -74,7 +74,7 @@ func runTests(m *testing.M) int {
 	return status
 }
 
-// home is where programs of one test live: their home directory, configuration and state, which outlive each of them.
+// home holds the home directory, configuration and state of one test's programs. It outlives each of them.
 type home struct {
 	dir      string
 	env      []string
@@ -102,7 +102,7 @@ func newHome(t *testing.T) *home {
 // ngrokConfig is where ngrok's own program, and so hubhook, looks for its configuration.
 func (h *home) ngrokConfig() string { return filepath.Join(h.dir, "config", "ngrok", "ngrok.yml") }
 
-// open lets the handlers go on that wait for the gate.
+// open lets the handlers that wait for the gate go on.
 func (h *home) open(t *testing.T) {
 	t.Helper()
 	if err := os.WriteFile(filepath.Join(h.dir, "bot", "gate"), nil, 0o600); err != nil {
@@ -128,7 +128,7 @@ func (h *home) logged(t *testing.T) [][2]string {
 	return lines
 }
 
-// handled counts in the bot's log how often the handler of each delivery started, and how often it came to its end.
+// handled counts in the bot's log how often each delivery's handler started, and how often it succeeded.
 func (h *home) handled(t *testing.T) (starts, ends map[string]int) {
 	t.Helper()
 	starts, ends = map[string]int{}, map[string]int{}
@@ -177,7 +177,7 @@ type program struct {
 	cmd     *exec.Cmd
 	out     *output
 	errs    *output
-	exited  chan struct{} // closed once it has ended and all that it printed is here
+	exited  chan struct{} // closed once it has ended and its whole output is read
 	started time.Time
 	base    string // its local URL, from awaitReady on
 	ready   event
@@ -239,7 +239,7 @@ func (p *program) awaitReady() {
 	p.base = p.ready.LocalURL
 }
 
-// await waits until the program has printed an event that is the wanted one.
+// await waits until the program has printed the wanted event.
 func (p *program) await(what string, limit time.Duration, is func(event) bool) event {
 	p.t.Helper()
 	timeout := time.NewTimer(limit)
@@ -291,7 +291,7 @@ func (p *program) signal(s syscall.Signal) {
 	}
 }
 
-// stop ends the program as a service manager does, and wants it to agree.
+// stop ends the program as a service manager does, and checks its exit status.
 func (p *program) stop() {
 	p.t.Helper()
 	p.signal(syscall.SIGTERM)
@@ -300,7 +300,7 @@ func (p *program) stop() {
 	}
 }
 
-// kill ends the program as a power cut would, but for the disk.
+// kill ends the program with SIGKILL. Unlike a power cut it spares the disk.
 func (p *program) kill() {
 	p.t.Helper()
 	p.signal(syscall.SIGKILL)
@@ -308,10 +308,10 @@ func (p *program) kill() {
 	p.client.CloseIdleConnections()
 }
 
-// inspector is the client of the program's private face, as our own commands use it.
+// inspector returns a client of the program's inspector, as hubhook's own commands use it.
 func (p *program) inspector() *inspector.Client { return inspector.NewClient(p.ready.InspectorURL, "") }
 
-// record returns what the inspector has of a delivery.
+// record returns the inspector's record of a delivery.
 func (p *program) record(id string) api.Record {
 	p.t.Helper()
 	r, err := p.inspector().Get(p.t.Context(), id)
@@ -390,7 +390,7 @@ func (p *program) poll(what string, ok func() (bool, string)) {
 	pollFor(p.t, patience, what, ok)
 }
 
-// pollFor asks ok until it says yes; its text is how things stand.
+// pollFor calls ok until it returns true. ok's text describes the state for the error.
 func pollFor(t *testing.T, limit time.Duration, what string, ok func() (bool, string)) {
 	t.Helper()
 	deadline := time.Now().Add(limit)
@@ -406,7 +406,7 @@ func pollFor(t *testing.T, limit time.Duration, what string, ok func() (bool, st
 	}
 }
 
-// answer is what came back for a request.
+// answer is the answer to a request.
 type answer struct {
 	status int
 	header http.Header
@@ -450,7 +450,7 @@ func do(client *http.Client, r *http.Request) (answer, error) {
 	return answer{resp.StatusCode, resp.Header, string(body)}, err
 }
 
-// fields are those of the answer's body, which has to be a JSON object.
+// fields returns the fields of the answer's body, which has to be a JSON object.
 func (a answer) fields(t *testing.T) map[string]any {
 	t.Helper()
 	if ct := a.header.Get("Content-Type"); ct != "application/json" {
@@ -463,7 +463,7 @@ func (a answer) fields(t *testing.T) map[string]any {
 	return fields
 }
 
-// says reports whether the answer's body has just these fields, where "*" stands for any text but the empty one.
+// says reports whether the answer's body has exactly these fields. "*" stands for any non-empty text.
 func (a answer) says(t *testing.T, want map[string]string) bool {
 	t.Helper()
 	got := a.fields(t)
@@ -480,7 +480,7 @@ func (a answer) delivery() string { return a.header.Get("Hubhook-Delivery") }
 
 func (a answer) ok() bool { return a.status/100 == 2 }
 
-// viaEdge lets a home's programs find an edge as a user's would find ngrok, and starts one of them behind it.
+// viaEdge configures a home's programs to use an edge in ngrok's place, and starts one of them behind it.
 func viaEdge(t *testing.T, h *home, edge *tunneltest.Edge, binary string, flags ...string) (p *program, public string) {
 	t.Helper()
 	if err := edge.WriteConfig(h.ngrokConfig(), tunneltest.DefaultToken); err != nil {
@@ -502,7 +502,7 @@ func edgeClient(t *testing.T, edge *tunneltest.Edge) *http.Client {
 	return client
 }
 
-// payloads are the Hub's bodies that we have, by file name.
+// payloads returns the known bodies of the Hub, by file name.
 func payloads(t *testing.T) map[string]string {
 	t.Helper()
 	files, err := filepath.Glob("../../payload/testdata/*.json")
@@ -523,7 +523,7 @@ func payloads(t *testing.T) map[string]string {
 	return bodies
 }
 
-// push is a payload of the commonest kind.
+// push is a payload of the most common event.
 func push(t *testing.T) string {
 	t.Helper()
 	return payloads(t)["synthetic_repo_content_update_main_model.json"]
@@ -544,7 +544,7 @@ func freePort(t *testing.T) string {
 	return port
 }
 
-// output keeps what a program prints.
+// output keeps a program's output.
 type output struct {
 	mu   sync.Mutex
 	text bytes.Buffer
@@ -569,7 +569,7 @@ func (o *output) Write(b []byte) (int, error) {
 	return len(b), nil
 }
 
-// since returns the whole lines after the first n, and what tells of more.
+// since returns the whole lines after the first n, and a channel that closes when there is more.
 func (o *output) since(n int) ([]string, <-chan struct{}) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -591,7 +591,7 @@ func (o *output) String() string {
 	return o.text.String()
 }
 
-// tail is the end of a long output.
+// tail returns the end of a long output.
 func tail(o *output) string {
 	const most = 4 << 10
 	text := o.String()

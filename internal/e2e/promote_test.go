@@ -9,8 +9,8 @@ import (
 	"github.com/hubhook/hubhook/internal/testing/pgserver"
 )
 
-// The primary is killed under load while each commit waits for any one of two standbys. The one that has received more is promoted, and
-// hubhook, whose URL has all three, follows. Nothing that was answered 2xx is lost.
+// The primary is killed under load while each commit waits for any one of two standbys. The standby that has received more is promoted.
+// hubhook's URL has all three hosts, so it follows. No delivery that was answered 2xx is lost.
 func TestAPrimaryIsKilledUnderLoad(t *testing.T) {
 	if testing.Short() {
 		t.Skip("-short: it starts three servers")

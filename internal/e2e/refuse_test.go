@@ -18,8 +18,8 @@ import (
 	"github.com/hubhook/hubhook/tunnel/tunneltest"
 )
 
-// What is refused is refused in the order of the table, the same locally and through the tunnel. No request here has sent its body
-// when the answer comes, where the table says that the body is not read.
+// Requests are refused in the order of the documented table, the same locally and through the tunnel. If the table says that the body is
+// not read, the answer comes before the request has sent it.
 func TestRefusals(t *testing.T) {
 	t.Parallel()
 	edge := tunneltest.NewEdge(t, tunneltest.Options{})
@@ -40,7 +40,7 @@ func TestRefusals(t *testing.T) {
 			request string // method and path
 			secret  string
 			length  int    // Content-Length of a body that is never sent; 0: body is sent
-			body    string // where it is read
+			body    string // for checks that read it
 			status  int
 			words   string // in the error
 			allow   string
@@ -100,7 +100,7 @@ func TestRefusals(t *testing.T) {
 			t.Errorf("the screen says of %d: %q, %q; want what to mend", status, e.Error, e.Fix)
 		}
 	}
-	// Both secrets do while one replaces the other, in the header or in the URL, and no slash makes a redirect of it.
+	// While one secret replaces another, both work, in the header or in the URL. A slash too many causes no redirect.
 	body := push(t)
 	for _, request := range [][]string{
 		{"inbox", "X-Webhook-Secret", "another"}, {"inbox?secret=" + secret}, {"inbox/", "X-Webhook-Secret", secret}, {"/inbox//", "X-Webhook-Secret", secret},
@@ -111,7 +111,7 @@ func TestRefusals(t *testing.T) {
 	}
 }
 
-// A sender that asks before it sends a body is told to send it only once its secret is right.
+// A sender that asks first (Expect: 100-continue) is told to send the body only if its secret is right.
 func TestContinueComesAfterTheSecret(t *testing.T) {
 	t.Parallel()
 	p := newHome(t).serve(t, hubhook, "--port", "0", "--no-tunnel", "--secret", secret)
@@ -146,7 +146,7 @@ func TestContinueComesAfterTheSecret(t *testing.T) {
 	}
 }
 
-// A body of unknown length is cut off where it goes over the limit.
+// A body of unknown length is refused once it exceeds the limit.
 func TestAChunkedBodyOverTheLimit(t *testing.T) {
 	t.Parallel()
 	p := newHome(t).serve(t, hubhook, "--port", "0", "--no-tunnel")
@@ -155,7 +155,7 @@ func TestAChunkedBodyOverTheLimit(t *testing.T) {
 	chunk := "100000\r\n" + strings.Repeat("x", 1<<20) + "\r\n"
 	for range 17 {
 		if _, err := io.WriteString(c, chunk); err != nil {
-			break // it has heard enough
+			break // the server has closed the connection
 		}
 	}
 	if a := c.answer(t); a.status != http.StatusRequestEntityTooLarge || !a.says(t, map[string]string{"error": "*"}) {
@@ -163,7 +163,7 @@ func TestAChunkedBodyOverTheLimit(t *testing.T) {
 	}
 }
 
-// Nothing of the private face is on the public one, not with the token either, nor with a Host that the private one would take.
+// The public server serves nothing of the inspector, not even with the token or with a Host that the inspector accepts.
 func TestTheInspectorIsNotBehindTheTunnel(t *testing.T) {
 	t.Parallel()
 	edge := tunneltest.NewEdge(t, tunneltest.Options{})
@@ -207,7 +207,7 @@ func TestTheInspectorIsNotBehindTheTunnel(t *testing.T) {
 	}
 }
 
-// 503 tells when to come back, and takes nothing that it would have to drop.
+// A 503 says when to try again, and its delivery is not stored.
 func TestAFullQueue(t *testing.T) {
 	t.Parallel()
 	h := newHome(t)
@@ -244,7 +244,7 @@ func TestTooManyBytesInFlight(t *testing.T) {
 	t.Parallel()
 	p := newHome(t).serve(t, hubhook, "--port", "0", "--no-tunnel")
 	addr := strings.TrimPrefix(p.base, "http://")
-	const whole = 16 << 20 // 16 bodies of this length are all that may be on their way
+	const whole = 16 << 20 // at most 16 bodies of this length may be in flight
 	var held []*rawConn
 	for range 16 {
 		c := dialRaw(t, addr, "localhost")
@@ -264,7 +264,7 @@ func TestTooManyBytesInFlight(t *testing.T) {
 	})
 }
 
-// wantUnavailable checks an answer 503, whose reason has to have these words.
+// wantUnavailable checks for an answer 503 with these words in its reason.
 func (p *program) wantUnavailable(a answer, words string) {
 	p.t.Helper()
 	wait, err := strconv.Atoi(a.header.Get("Retry-After"))
@@ -273,7 +273,7 @@ func (p *program) wantUnavailable(a answer, words string) {
 	}
 }
 
-// rawConn is a connection on which requests are written by hand, whole or not.
+// rawConn is a connection on which tests write requests by hand, complete or not.
 type rawConn struct {
 	net.Conn
 	host string
@@ -287,7 +287,7 @@ func dialRaw(t *testing.T, addr, host string) *rawConn {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { conn.Close() })
-	// Far below the time that a server grants for a body: an answer that waits for one comes too late.
+	// Far below the server's time limit for a body, so that an answer that waits for the body comes too late.
 	if err := conn.SetDeadline(time.Now().Add(15 * time.Second)); err != nil {
 		t.Fatal(err)
 	}

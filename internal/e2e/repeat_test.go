@@ -18,8 +18,8 @@ import (
 	"github.com/hubhook/hubhook/internal/queue"
 )
 
-// kind is one of the two kinds of defaults, with one of the two stores. Without --no-tunnel and without a credential for a tunnel the
-// defaults are those of development.
+// kind is one of the two sets of defaults with one of the two stores. Without --no-tunnel the defaults are those of development, even if
+// there is no credential for a tunnel.
 type kind struct {
 	flags                []string
 	production, database bool
@@ -31,7 +31,7 @@ var kinds = map[string]kind{
 	"production, with a database": {flags: []string{"--secret", secret, "--reply-within", "500ms", "--no-tunnel"}, production: true, database: true},
 }
 
-// eachKind runs a test with each of them.
+// eachKind runs a test with each kind.
 func eachKind(t *testing.T, test func(t *testing.T, kind kind)) {
 	t.Helper()
 	for name, kind := range kinds {
@@ -56,7 +56,7 @@ func (k kind) site(t *testing.T) *site {
 	return newSiteIn(t, k.home(t), k.flags...)
 }
 
-// site is a program at an address that outlives it, with the Hub that posts there and a proxy between that may lose answers.
+// site is a program with a fixed address, a Hub that posts to it, and a proxy in between that may lose answers.
 type site struct {
 	*home
 	*program
@@ -134,13 +134,13 @@ func (s *site) delivered(d *hubtest.Delivery) {
 	}
 }
 
-// accepted is the ID that the last 2xx of a delivery named.
+// accepted returns the ID in the last 2xx answer to a delivery.
 func accepted(d *hubtest.Delivery) string {
 	attempts := d.Attempts()
 	return attempts[len(attempts)-1].Header.Get("Hubhook-Delivery")
 }
 
-// replay presses the Hub's Replay button, wants a 2xx, and returns the ID of the delivery that it was answered for.
+// replay presses the Hub's Replay button, checks that the answer is 2xx, and returns the delivery ID in the answer.
 func (s *site) replay(d *hubtest.Delivery) (id string, duplicate bool) {
 	s.t.Helper()
 	a, err := s.hub.Replay(s.t.Context(), d)
@@ -150,7 +150,7 @@ func (s *site) replay(d *hubtest.Delivery) (id string, duplicate bool) {
 	return a.Header.Get("Hubhook-Delivery"), strings.Contains(string(a.Body), `"state":"duplicate"`)
 }
 
-// again has the Hub repeat a delivery and wants the repeat to be a duplicate of the delivery id, or a new one that runs.
+// again lets the Hub repeat a delivery. It checks that the repeat is a duplicate of the delivery id, or else a new delivery that runs.
 func (s *site) again(d *hubtest.Delivery, id string, wantDuplicate bool) {
 	s.t.Helper()
 	got, duplicate := s.replay(d)
@@ -162,14 +162,14 @@ func (s *site) again(d *hubtest.Delivery, id string, wantDuplicate bool) {
 	}
 }
 
-// runs is how often the handler of a delivery has started.
+// runs returns how often the handler of a delivery has started.
 func (s *site) runs(id string) int {
 	starts, _ := s.handled(s.t)
 	return starts[id]
 }
 
-// An answer that is lost makes the Hub repeat a delivery; it runs once all the same. A repeat after its end is handled in development,
-// where it is the developer's Replay button, and not in production, not even by the next process.
+// If an answer is lost, the Hub repeats the delivery, and the delivery runs once all the same. A repeat after the delivery's end is
+// handled in development, because it comes from the developer's Replay button. In production it is not, not even by the next process.
 func TestRepeatsOfADeliveryThatIsDone(t *testing.T) {
 	t.Parallel()
 	eachKind(t, func(t *testing.T, kind kind) {
@@ -193,7 +193,7 @@ func TestRepeatsOfADeliveryThatIsDone(t *testing.T) {
 		s.restart()
 		if kind.production {
 			s.again(d, id, true)
-			if n := s.runs(id); n != 2 { // the one that was killed, and the one after it
+			if n := s.runs(id); n != 2 { // the killed run and the run after it
 				t.Errorf("it ran %d times; want twice", n)
 			}
 		} else {
@@ -203,7 +203,7 @@ func TestRepeatsOfADeliveryThatIsDone(t *testing.T) {
 	})
 }
 
-// The Hub's Replay button revives what is dead, or was discarded, whatever the kind of defaults.
+// The Hub's Replay button runs a dead or discarded delivery again, with either defaults.
 func TestTheHubRevivesADeadDelivery(t *testing.T) {
 	t.Parallel()
 	eachKind(t, func(t *testing.T, kind kind) {
@@ -218,7 +218,7 @@ func TestTheHubRevivesADeadDelivery(t *testing.T) {
 		s.open(t)
 		s.again(dead, accepted(dead), false)
 		s.again(discarded, accepted(discarded), false)
-		if kind.production { // by now there is one that is done
+		if kind.production { // by now one delivery with this Webhook-Id is done
 			if _, duplicate := s.replay(dead); !duplicate {
 				t.Error("the replay of one that was revived is no duplicate")
 			}
@@ -227,7 +227,7 @@ func TestTheHubRevivesADeadDelivery(t *testing.T) {
 	})
 }
 
-// What `hubhook deliveries replay` makes is never a duplicate, and nothing is a duplicate of it.
+// A replay by `hubhook deliveries replay` is never a duplicate, and no delivery is a duplicate of it.
 func TestReplaysMadeHereTakeNoPart(t *testing.T) {
 	t.Parallel()
 	s := kinds["production"].site(t)
@@ -251,7 +251,7 @@ func TestReplaysMadeHereTakeNoPart(t *testing.T) {
 	s.settled(accepted(dead), queue.Dead)
 	s.open(t)
 	s.settled(replay(accepted(dead)), queue.Done)
-	s.again(dead, accepted(dead), false) // the only one that counts is dead
+	s.again(dead, accepted(dead), false) // the only delivery that counts is dead
 	s.stop()
 }
 

@@ -45,7 +45,7 @@ func TestADeliveryIsOneObjectEverywhere(t *testing.T) {
 	})
 	<-opened
 
-	// kept has no handler, so that its deliveries are the same from their arrival on.
+	// kept has no handler, so its deliveries don't change after their arrival.
 	id := p.post("kept", push(t), "Webhook-Id", "wh-1").delivery()
 	p.await("delivery", patience, func(e event) bool { return e.Type == "delivery" && e.ID == id })
 	line := fields(t, p.line("delivery", id))
@@ -85,7 +85,7 @@ func TestADeliveryIsOneObjectEverywhere(t *testing.T) {
 		}
 	}
 
-	// An attempt: what --json says of its end is what the stream says, and the status of the answer.
+	// An attempt: --json says the same of its end as the stream, and adds the status of the answer.
 	id = p.post("overdue", push(t)).delivery()
 	p.await("attempt", patience, func(e event) bool { return e.Type == "attempt" && e.Delivery == id })
 	line = fields(t, p.line("attempt", id))
@@ -142,7 +142,7 @@ func (p *program) inspected(path string) string {
 	return string(body)
 }
 
-// command returns what a command of hubhook prints about this program.
+// command returns the output of a hubhook command about this program.
 func (p *program) command(args ...string) string {
 	p.t.Helper()
 	out, err := exec.CommandContext(p.t.Context(), hubhook, append(args, "--server", p.ready.InspectorURL)...).Output()

@@ -26,7 +26,7 @@ func sharing(flags ...string) []string {
 	return append([]string{"--port", "0", "--no-tunnel"}, flags...)
 }
 
-// follow keeps the deliveries that a program's stream tells of, as they are last told.
+// follow keeps the latest state of each delivery on a program's stream.
 func (p *program) follow() (told func(id string) (api.Delivery, bool)) {
 	p.t.Helper()
 	var mu sync.Mutex
@@ -69,7 +69,7 @@ func (p *program) follow() (told func(id string) (api.Delivery, bool)) {
 	}
 }
 
-// What one process accepts the others show, at once in the stream too, and can replay.
+// The other processes show the deliveries that one accepts, at once in the stream too, and can replay them.
 func TestProcessesShareTheLog(t *testing.T) {
 	t.Parallel()
 	h := newHome(t)
@@ -125,7 +125,7 @@ func TestProcessesShareTheLog(t *testing.T) {
 // discardWithin is how soon a handler is cancelled by a discard in another process.
 const discardWithin = 5 * time.Second
 
-// A delivery that runs or waits in one process is discarded from another one, which does not even serve its endpoint.
+// Another process can discard a delivery that runs or waits in one, even if it does not serve the endpoint.
 func TestDiscardedFromAnotherProcess(t *testing.T) {
 	t.Parallel()
 	h := newHome(t)
@@ -166,7 +166,7 @@ func TestDiscardedFromAnotherProcess(t *testing.T) {
 	}
 }
 
-// The Hub's retries reach any process. Whichever takes the first of a Webhook-Id, it is handled once.
+// The Hub's retries reach any process. Whichever process accepts a Webhook-Id first, the delivery is handled once.
 func TestDuplicatesAcrossProcesses(t *testing.T) {
 	t.Parallel()
 	h := newHome(t)
@@ -215,7 +215,7 @@ func TestDuplicatesAcrossProcesses(t *testing.T) {
 	}
 }
 
-// Deliveries with one key run one at a time, whichever processes accept and run them; those with other keys beside them.
+// Deliveries with one key run one at a time, whichever processes accept and run them. Deliveries with other keys run beside them.
 func TestSerialKeysAcrossProcesses(t *testing.T) {
 	t.Parallel()
 	h := newHome(t)
@@ -263,7 +263,7 @@ func TestSerialKeysAcrossProcesses(t *testing.T) {
 	}
 }
 
-// A retry is any process's to make. The one where the first attempt failed may be gone by then.
+// Any process can make a retry. The process of the first attempt may be gone by then.
 func TestRetriesGoOnElsewhere(t *testing.T) {
 	t.Parallel()
 	database := pgserver.Database(t)

@@ -14,7 +14,7 @@ import (
 	"github.com/hubhook/hubhook/ui/inspector"
 )
 
-// newBrowser returns a browser that was nowhere yet.
+// newBrowser returns a browser without cookies.
 func newBrowser(t *testing.T) *http.Client {
 	t.Helper()
 	jar, err := cookiejar.New(nil)
@@ -24,7 +24,7 @@ func newBrowser(t *testing.T) *http.Client {
 	return &http.Client{Jar: jar, Timeout: patience, Transport: &http.Transport{DisableKeepAlives: true}}
 }
 
-// browse has a browser show a page, and returns the status of that on which it ends.
+// browse opens a page in a browser, and returns the status of the page after redirects.
 func browse(t *testing.T, browser *http.Client, address string) int {
 	t.Helper()
 	r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, address, nil)
@@ -40,8 +40,8 @@ func browse(t *testing.T, browser *http.Client, address string) int {
 	return response.StatusCode
 }
 
-// A developer's program is killed and started again at each change. The page that is open in the browser goes on working, and so does
-// the token that a script was given, until somebody else could have read it.
+// A developer's program is killed and started again at each change. An open page goes on working, and so does a script's token, until
+// somebody else could have read the token.
 func TestTheInspectorsTokenOutlivesARestart(t *testing.T) {
 	t.Parallel()
 	for _, binary := range []string{hubhook, bot} {

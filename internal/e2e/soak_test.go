@@ -47,11 +47,11 @@ const (
 	busy = 500 * time.Millisecond
 )
 
-// For a minute the edge fails in every way it can while the Hub sends a hundred events a second and retries. Each is handled, none twice
-// but where the Hub had to send it twice, the way is open again as soon as it can be, and afterwards the process holds no more than
-// before.
+// The edge fails in every way while the Hub sends a hundred events a second and retries. Each event is handled, and none twice unless the
+// Hub had to send it twice. The tunnel is open again as soon as possible after each fault. Afterwards the process holds no more goroutines
+// and files than before.
 //
-// HUBHOOK_SOAK sets how long it lasts at least, HUBHOOK_SOAK_SEED repeats the order of the faults of an earlier run.
+// HUBHOOK_SOAK sets the least duration, HUBHOOK_SOAK_SEED repeats the order of an earlier run's faults.
 func TestSoak(t *testing.T) {
 	if testing.Short() {
 		t.Skip("-short: it takes a while")
@@ -88,7 +88,7 @@ func TestSoak(t *testing.T) {
 		}
 	}
 
-	// What the process holds at rest, once it has taken as much at once as after an outage.
+	// The process's goroutines and files at rest, after a burst as large as after an outage.
 	for range 1000 {
 		s.send()
 	}
@@ -131,7 +131,7 @@ func soakSettings(t *testing.T) (lasts time.Duration, seed uint64) {
 	return lasts, seed
 }
 
-// inBackground runs tasks until the test ends or stop is called, which waits for them.
+// inBackground runs tasks until the test ends or stop is called. stop waits for them.
 func inBackground(t *testing.T, tasks ...func(context.Context)) (stop func()) {
 	ctx, cancel := context.WithCancel(t.Context())
 	var running sync.WaitGroup
@@ -179,13 +179,13 @@ type soak struct {
 	probes []probe
 }
 
-// A stall is a time in which the machine stood still for everybody: a small write and its sync took that long.
+// A stall is a time in which the whole machine stalled: a small write and its sync took that long.
 type stall struct {
 	ended  time.Time
 	lasted time.Duration
 }
 
-// watchMachine notes when the machine stands still, which is no one's downtime.
+// watchMachine records stalls of the machine, which don't count as downtime.
 func (s *soak) watchMachine() {
 	began := time.Now()
 	_, err := s.disk.WriteAt([]byte("still here"), 0)
@@ -197,7 +197,7 @@ func (s *soak) watchMachine() {
 	}
 }
 
-// stalled is for how long the machine stood still between two times.
+// stalled returns for how long the machine stalled between two times.
 func (s *soak) stalled(from, to time.Time) time.Duration {
 	total := time.Duration(0)
 	for _, stop := range s.stalls {
@@ -223,7 +223,7 @@ func (s *soak) send() {
 	}
 }
 
-// follow keeps the webhooks pointed at the URL that the program says it has, as their owner would.
+// follow points the webhooks at the program's current public URL, as their owner would.
 func (s *soak) follow(ctx context.Context) {
 	for seen := 0; ; {
 		lines, more := s.program.out.since(seen)
@@ -253,8 +253,8 @@ func (s *soak) follow(ctx context.Context) {
 	}
 }
 
-// showStory logs, where the test has failed, what was done to the tunnel and what the program said of it, and what it printed to standard
-// error beside traces.
+// showStory logs, if the test has failed, the faults of the tunnel, the program's lines about it, and the program's standard error without
+// traces.
 func (s *soak) showStory() {
 	if !s.t.Failed() {
 		return
@@ -283,7 +283,7 @@ func (s *soak) showStory() {
 	s.t.Logf("standard error:\n%s", strings.Join(printed, "\n"))
 }
 
-// settle waits until everything that the Hub sent is delivered and handled, and leaves no connection open behind it.
+// settle waits until every event of the Hub is delivered and handled, and closes idle connections.
 func (s *soak) settle(client *http.Client) {
 	s.t.Helper()
 	ctx, cancel := context.WithTimeout(s.t.Context(), time.Minute)
@@ -296,7 +296,7 @@ func (s *soak) settle(client *http.Client) {
 	s.prober.CloseIdleConnections()
 }
 
-// A probe is one request of somebody who does not wait between tries.
+// A probe is one request of a sender that does not wait between tries.
 type probe struct {
 	started, ended time.Time
 	status         int
@@ -338,7 +338,7 @@ func (s *soak) probeOnce(ctx context.Context, url string) (int, error) {
 	return a.status, err
 }
 
-// backSince returns when a probe that was started after a moment has first been answered 2xx.
+// backSince returns the time of the first 2xx answer to a probe that was started after a given time.
 func (s *soak) backSince(moment time.Time) (time.Time, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -354,12 +354,12 @@ func (s *soak) backSince(moment time.Time) (time.Time, bool) {
 // fault is one way to fail, until it returns.
 type fault struct {
 	name string
-	// unnoticed says that no connection ends with it, so that it takes heartbeats to see it.
+	// unnoticed says that the fault ends no connection, so that only heartbeats notice it.
 	unnoticed bool
 	fail      func(*tunneltest.Edge, durations)
 }
 
-// durations are random ones, from the first up to the second.
+// durations returns random durations between the two.
 type durations func(least, most time.Duration) time.Duration
 
 // passedFault is a fault that is over.
@@ -368,7 +368,7 @@ type passedFault struct {
 	began, ended time.Time
 }
 
-// limit is how long after its end the way may be closed.
+// limit is how long the tunnel may be closed after the fault's end.
 func (f passedFault) limit() time.Duration {
 	lasted := f.ended.Sub(f.began)
 	switch {
@@ -439,7 +439,7 @@ var faults = []fault{
 	}},
 	{name: "stopped endpoint", fail: func(e *tunneltest.Edge, _ durations) {
 		for _, url := range e.URLs() {
-			// It may have gone offline since, which is what was wanted.
+			// The endpoint may have gone offline since, which is what the fault wants.
 			_ = e.StopEndpoint(url, "", "stopped by its owner")
 		}
 	}},
@@ -459,7 +459,7 @@ var faults = []fault{
 	}},
 }
 
-// runFaults goes through all faults in any order, and on until the time is over. Each begins some time after the way is open again.
+// runFaults runs all faults in random order, again and again until the time is over. Each begins some time after the tunnel is open again.
 func (s *soak) runFaults(lasts time.Duration, rnd *rand.Rand) {
 	s.t.Helper()
 	random := func(least, most time.Duration) time.Duration {
@@ -486,7 +486,7 @@ func (s *soak) runFaults(lasts time.Duration, rnd *rand.Rand) {
 	}
 }
 
-// wantShortDowntimes compares what the prober saw after each fault with how long that may last.
+// wantShortDowntimes compares the downtime that the prober saw after each fault with the fault's limit.
 func (s *soak) wantShortDowntimes() {
 	s.t.Helper()
 	worst := map[string]time.Duration{}
@@ -498,7 +498,7 @@ func (s *soak) wantShortDowntimes() {
 		}
 		back, ok := s.backSince(f.ended)
 		if !ok {
-			continue // runFaults has said so
+			continue // runFaults has reported it
 		}
 		down := back.Sub(f.ended)
 		limit := f.limit() + s.stalled(f.ended, back)
@@ -527,7 +527,7 @@ func (s *soak) wantShortDowntimes() {
 	}
 }
 
-// wantEachHandledOnce compares what the Hub has sent with what was stored and handled.
+// wantEachHandledOnce compares the Hub's deliveries with those that were stored and handled.
 func (s *soak) wantEachHandledOnce(h *home) {
 	s.t.Helper()
 	stored := map[string][]string{} // delivery IDs by Webhook-Id
@@ -571,7 +571,7 @@ func (s *soak) wantEachHandledOnce(h *home) {
 		if id := last.Header.Get("Hubhook-Delivery"); !slices.Contains(stored[d.ID], id) {
 			s.t.Errorf("event %s was answered with the delivery %q; stored are %q", d.ID, id, stored[d.ID])
 		}
-		// While a delivery is unfinished, another of the same event is a duplicate: their handlers never run at once.
+		// While a delivery is unfinished, another one of the same event is a duplicate, so their handlers never run at once.
 		var ran []handlerRun
 		for _, id := range stored[d.ID] {
 			ran = append(ran, runs[id]...)
@@ -593,7 +593,7 @@ func (s *soak) wantEachHandledOnce(h *home) {
 	s.t.Logf("%d events, %d attempts (%v), %d answers that may be lost, %d answers as a duplicate and %d events handled more than once for that", len(sent), attempts, answers, lost, duplicates, twice)
 }
 
-// answerKind is what the Hub has seen, in a word.
+// answerKind names the answer that the Hub has seen.
 func answerKind(a hubtest.Attempt) string {
 	if a.Status == 0 {
 		return "none"
@@ -674,7 +674,7 @@ func (s *soak) proc(name string) (string, error) {
 	return string(text), err
 }
 
-// atRest is what a process holds that has nothing to do.
+// atRest holds the goroutines and open files of an idle process.
 type atRest struct {
 	descriptors []string // what they are open on; nil where that cannot be seen
 	databases   int      // descriptors of the database's files, which are not among those
@@ -686,17 +686,17 @@ func (r atRest) String() string {
 }
 
 func (r atRest) noMoreThan(before atRest) bool {
-	// The queue opens up to four connections for reading beside the one for writing as it needs them, and SQLite keeps what a connection
-	// has closed for the next one while another holds a lock.
+	// The queue opens up to four reading connections as it needs them, beside the writing one. While one connection has a lock, SQLite keeps
+	// the files that another has closed, for the next connection.
 	const mostOfDatabases = 5*2 + 1
-	// The SDK's check of heartbeats waits for ever where one is answered in the moment in which it is found overdue.
+	// The SDK's heartbeat check waits for ever if a heartbeat is answered at the moment when it becomes overdue.
 	const mostOfHeartbeats = 2
 	return len(r.descriptors) <= len(before.descriptors) && r.databases <= mostOfDatabases &&
 		r.goroutines <= before.goroutines+mostOfHeartbeats
 }
 
-// measureRest returns what the process holds once that is no more than before, where there is a before, and does not change any more
-// otherwise. A session that was lost is gone after 10 s.
+// measureRest returns what the process holds at rest. With before, it waits until the process holds no more than that; without, until the
+// numbers no longer change. A lost session is gone after 10 s.
 func (s *soak) measureRest(before *atRest) atRest {
 	s.t.Helper()
 	now, since := s.holds(), time.Now()
@@ -724,7 +724,7 @@ func (s *soak) holds() atRest {
 		s.t.Fatal(err)
 	}
 	for _, entry := range entries {
-		// One that is closed meanwhile is none.
+		// Skip a descriptor that was closed meanwhile.
 		of, err := os.Readlink(filepath.Join(dir, entry.Name()))
 		switch {
 		case err != nil:

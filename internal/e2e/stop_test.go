@@ -19,7 +19,7 @@ import (
 	"github.com/hubhook/hubhook/tunnel/tunneltest"
 )
 
-// A service manager's SIGTERM and Ctrl-C end the program, once the handlers that run have come to their end.
+// A service manager's SIGTERM and Ctrl-C end the program, once the running handlers have ended.
 func TestSignalsLetHandlersFinish(t *testing.T) {
 	t.Parallel()
 	for name, signal := range map[string]syscall.Signal{"SIGTERM": syscall.SIGTERM, "Ctrl-C": syscall.SIGINT} {
@@ -66,7 +66,7 @@ func TestSignalsLetHandlersFinish(t *testing.T) {
 					t.Errorf("the inspector's address is still there: %v", err)
 				}
 
-				// What was handed back is no failed attempt, and runs next time.
+				// A delivery that was handed back has no failed attempt, and runs at the next start.
 				next := h.serve(t, bot, "--port", "0", "--no-tunnel")
 				named := "An earlier run left 1 delivery unfinished, handled now:\n  " + waiting + "  single  repo.content/update"
 				next.poll("standard error names the delivery that was left", func() (bool, string) {
@@ -84,7 +84,7 @@ func TestSignalsLetHandlersFinish(t *testing.T) {
 	}
 }
 
-// An answer that is under way when the end begins is still given.
+// A request in flight at the stop still gets its answer.
 func TestAnAnswerUnderWayAtTheEnd(t *testing.T) {
 	t.Parallel()
 	h := newHome(t)
@@ -113,7 +113,7 @@ func TestAnAnswerUnderWayAtTheEnd(t *testing.T) {
 	}
 }
 
-// A program with an HTTP server of its own may still be asked while it drains. It says when to come back, and that it is alive but not ready.
+// A program with its own HTTP server may still get requests while it drains. It answers when to try again, and that it is alive but not ready.
 func TestAServerOfOnesOwnWhileItDrains(t *testing.T) {
 	t.Parallel()
 	h := newHome(t)
@@ -149,8 +149,8 @@ func TestAServerOfOnesOwnWhileItDrains(t *testing.T) {
 	}
 }
 
-// A handler that goes on for too long does not keep the process: a second Ctrl-C ends it, as soon as it can't be the first one sent twice, or a
-// SIGTERM, at once. The delivery runs again.
+// A handler that takes too long does not keep the process alive. A SIGTERM ends the process at once, and so does a second Ctrl-C, unless
+// it comes so soon that it may be the first one sent twice. The delivery runs again.
 func TestASecondSignalEndsAtOnce(t *testing.T) {
 	t.Parallel()
 	for _, second := range []syscall.Signal{syscall.SIGINT, syscall.SIGTERM} {
@@ -167,7 +167,7 @@ func TestASecondSignalEndsAtOnce(t *testing.T) {
 				select {
 				case <-p.exited:
 					ended = true
-				case <-time.After(100 * time.Millisecond): // as someone who loses patience
+				case <-time.After(100 * time.Millisecond): // as an impatient user does
 					if err := p.cmd.Process.Signal(second); err != nil && !errors.Is(err, os.ErrProcessDone) {
 						t.Fatal(err)
 					}
@@ -184,7 +184,7 @@ func TestASecondSignalEndsAtOnce(t *testing.T) {
 	}
 }
 
-// Only one process can use a data directory. The second one says who has it, before it touches a port.
+// Only one process can use a data directory. The second one names the first, before it opens a port.
 func TestASecondProcessOnTheSameData(t *testing.T) {
 	t.Parallel()
 	for name, binary := range map[string]string{"hubhook": hubhook, "library": bot} {
@@ -193,7 +193,7 @@ func TestASecondProcessOnTheSameData(t *testing.T) {
 			h := newHome(t)
 			port := freePort(t)
 			first := h.serve(t, binary, "--port", port, "--no-tunnel", "--secret", secret)
-			// With the same port, whatever it did first is what it complains about.
+			// With the same port, the error shows what it checked first.
 			second := h.start(t, binary, "--port", port, "--no-tunnel", "--secret", secret)
 			if status := second.exit(); status != 1 {
 				t.Errorf("exit status %d; want 1", status)
@@ -208,7 +208,7 @@ func TestASecondProcessOnTheSameData(t *testing.T) {
 			if a := first.post("none", "{}"); a.status != 404 {
 				t.Errorf("the first one answers %d", a.status)
 			}
-			// Another directory is all that it takes.
+			// With another directory it works.
 			third := h.serve(t, binary, "--port", "0", "--no-tunnel", "--data", filepath.Join(h.dir, "other"))
 			third.stop()
 			first.stop()
@@ -245,7 +245,7 @@ func TestAPortInUse(t *testing.T) {
 	}
 }
 
-// wantError wants an error on standard error as all commands word it, with these words in the error and in the hint.
+// wantError checks that standard error has an error in the form of all commands, with these words in the error and in the hint.
 func (p *program) wantError(text, hint string) {
 	p.t.Helper()
 	var errs, hints []string
@@ -262,7 +262,7 @@ func (p *program) wantError(text, hint string) {
 	}
 }
 
-// --fresh begins without what an earlier run left.
+// --fresh begins without the unfinished deliveries of an earlier run.
 func TestFreshDiscardsWhatWasLeft(t *testing.T) {
 	t.Parallel()
 	h := newHome(t)
@@ -283,7 +283,7 @@ func TestFreshDiscardsWhatWasLeft(t *testing.T) {
 	next.stop()
 }
 
-// get asks for a page that has to be there.
+// get requests a page that has to be there.
 func (p *program) get(path string) answer {
 	p.t.Helper()
 	r, err := http.NewRequestWithContext(p.t.Context(), http.MethodGet, p.base+path, nil)

@@ -19,8 +19,8 @@ import (
 	"github.com/hubhook/hubhook/internal/testing/needs"
 )
 
-// A trace of the system calls shows what no test of behaviour can: that a delivery is on disk, and not only in the kernel's memory, before
-// the first byte of its answer is sent.
+// A delivery is on disk, and not only in the kernel's memory, before the first byte of its answer is sent. Only a trace of the system
+// calls can show that.
 func TestADeliveryIsSyncedBeforeItsAnswer(t *testing.T) {
 	t.Parallel()
 	strace := needs.Program(t, "strace")
@@ -33,7 +33,7 @@ func TestADeliveryIsSyncedBeforeItsAnswer(t *testing.T) {
 			t.Errorf("Webhook-Id %s: %v", id, err)
 		}
 	}
-	// The same program that leaves syncing to SQLite's checkpoints must not pass, or the test sees nothing.
+	// The same program with syncs at SQLite's checkpoints alone must fail, or this test proves nothing.
 	calls, ids = traceDeliveries(t, strace, buildUnsynced(t))
 	for _, id := range ids {
 		if syncedBeforeAnswer(calls, id) == nil {
@@ -101,7 +101,7 @@ func traceDeliveries(t *testing.T, strace, binary string) (calls []call, webhook
 	return readTrace(t, trace), webhookIDs
 }
 
-// call is one system call at the time when it had returned, or, for what sends an answer, when it began.
+// call is one system call. Its time is that of its return, or of its beginning if it sends an answer.
 type call struct {
 	name, on, args string // on is the file or connection that its first argument stands for
 }
@@ -111,8 +111,8 @@ var (
 	resumedLine = regexp.MustCompile(`^(\d+)\s+<\.\.\. (\w+) resumed>(.*)$`)
 )
 
-// readTrace reads strace's output. A call that was interrupted by others in the output counts at its end, a write to a connection at its
-// beginning: both count against what is to be shown.
+// readTrace reads strace's output. If other calls come between a call's beginning and its end, the call counts at its end, but a write to
+// a connection counts at its beginning. Both choices make the test stricter.
 func readTrace(t *testing.T, path string) []call {
 	t.Helper()
 	f, err := os.Open(path)
@@ -190,7 +190,7 @@ func syncedBeforeAnswer(calls []call, webhookID string) error {
 	return fmt.Errorf("the trace has no answer to it")
 }
 
-// A full disk takes nothing that it can't hold: 503 with Retry-After, and the same delivery is accepted once there is room again.
+// On a full disk a delivery gets 503 with Retry-After, and is accepted once there is room again.
 func TestAFullDisk(t *testing.T) {
 	h := newHome(t)
 	data := filepath.Join(h.dir, "small")
@@ -219,7 +219,7 @@ func TestAFullDisk(t *testing.T) {
 		switch {
 		case a.ok():
 			accepted[a.delivery()] = true
-			if n == 2 { // now fill the rest, as some other program would
+			if n == 2 { // now fill the rest, as another program would
 				fillUp(t, ballast)
 			}
 		default:
@@ -249,7 +249,7 @@ func TestAFullDisk(t *testing.T) {
 	}
 	p.kill()
 
-	// A start on a full disk refuses what comes, and goes on by itself.
+	// A start on a full disk refuses deliveries, and goes on by itself.
 	fillUp(t, ballast)
 	base, err := url.Parse(p.base)
 	if err != nil {

@@ -27,7 +27,7 @@ var (
 	deliveryLine = regexp.MustCompile(`(?m)^(?:\x1b\[[0-9;]*m)*(?:-->|<--).*inbox`)
 )
 
-// On a terminal the ID at the end of a delivery's line leads to its page, for a browser that was let in; the key i lets one in.
+// On a terminal the ID at the end of a line links to the delivery's page, for a browser that has the cookie. The key i lets a browser in.
 func TestADeliveryOpensFromTheTerminal(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
@@ -107,7 +107,7 @@ func TestADeliveryOpensFromTheTerminal(t *testing.T) {
 				}
 			}
 
-			if runtime.GOOS == "linux" { // elsewhere what opens a browser has another name
+			if runtime.GOOS == "linux" { // elsewhere the program that opens a browser has another name
 				if _, err := terminal.WriteString("i"); err != nil {
 					t.Fatal(err)
 				}
@@ -116,7 +116,7 @@ func TestADeliveryOpensFromTheTerminal(t *testing.T) {
 					address, _ = os.ReadFile(opened)
 					return bytes.HasSuffix(address, []byte("\n")), ""
 				})
-				// Other users can see the URL in the list of processes: it gets in the one browser that it was made for.
+				// Other users can see the URL in the list of processes, so it lets in one browser alone.
 				for _, want := range []int{http.StatusOK, http.StatusUnauthorized} {
 					if status := browse(t, newBrowser(t), strings.TrimSpace(string(address))); status != want {
 						t.Errorf("what the key i opens: status %d, want %d", status, want)

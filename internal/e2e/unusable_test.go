@@ -17,7 +17,7 @@ import (
 	"github.com/hubhook/hubhook/internal/testing/pgserver"
 )
 
-// startPostgres starts a server for one test, which may do to it what would disturb others.
+// startPostgres starts a server for one test alone, for tests that would disturb others on a shared server.
 func startPostgres(t *testing.T, settings ...string) *pgserver.Server {
 	t.Helper()
 	s, err := pgserver.Start(t.Context(), settings...)
@@ -42,8 +42,8 @@ func must(t *testing.T, err error) {
 	}
 }
 
-// useDatabase has a home's programs keep their deliveries in a database. When the test has ended, nothing that they printed or wrote may
-// have its password or its URL.
+// useDatabase makes a home's programs keep their deliveries in a database. At the test's end it checks that none of their output and files
+// has the database's password or URL.
 func (h *home) useDatabase(t *testing.T, database string) {
 	t.Helper()
 	u, err := url.Parse(database)
@@ -52,7 +52,7 @@ func (h *home) useDatabase(t *testing.T, database string) {
 	t.Cleanup(func() { h.wantUntold(t, u) })
 }
 
-// wantUntold looks for a database's password and URL in all that a home's programs printed, and in all that they left on disk.
+// wantUntold checks that a database's password and URL are not in the output and the files of a home's programs.
 func (h *home) wantUntold(t *testing.T, database *url.URL) {
 	t.Helper()
 	secrets := []string{database.Scheme + "://" + database.User.Username()}
@@ -80,12 +80,12 @@ func (h *home) wantUntold(t *testing.T, database *url.URL) {
 	}))
 }
 
-// A database that can't be used is said before anything is served, with the cause and what to do, and without its password.
+// If a database can't be used, the program says so before it serves anything, with the cause and the fix, and without the password.
 func TestDatabasesThatCannotBeUsed(t *testing.T) {
 	t.Parallel()
 	server := pgserver.Shared(t)
 	ctx := t.Context()
-	// Whoever owns a database may do all in it. The tables of this one are to be someone else's.
+	// The owner of a database may do everything in it, so give the tables of this one another owner.
 	must(t, server.Exec(ctx, "CREATE DATABASE norights"))
 	must(t, server.ExecIn(ctx, "norights", "REVOKE CREATE ON DATABASE norights FROM PUBLIC; REVOKE ALL ON SCHEMA public FROM PUBLIC"))
 	must(t, server.CreateDatabase(ctx, "readonly"))
@@ -139,14 +139,14 @@ func TestDatabasesThatCannotBeUsed(t *testing.T) {
 	}
 }
 
-// The URL need not have the password: PostgreSQL's own file of passwords does.
+// The URL need not have the password: it can be in PostgreSQL's own password file.
 func TestThePasswordFromAFile(t *testing.T) {
 	t.Parallel()
 	h := newHome(t)
 	whole, err := url.Parse(pgserver.Database(t))
 	must(t, err)
 	password, _ := whole.User.Password()
-	file := filepath.Join(t.TempDir(), "pgpass") // not among what the program leaves
+	file := filepath.Join(t.TempDir(), "pgpass") // outside the home, whose files are searched for the password
 	must(t, os.WriteFile(file, fmt.Appendf(nil, "%s:%s:*:%s:%s\n", whole.Hostname(), whole.Port(), whole.User.Username(), password), 0o600))
 	without := *whole
 	without.User = url.User(whole.User.Username())
@@ -159,7 +159,7 @@ func TestThePasswordFromAFile(t *testing.T) {
 	h.wantUntold(t, whole)
 }
 
-// What is unfinished in a database may be another process's, so that --fresh can't go with it.
+// Unfinished deliveries in a database may belong to another process, so --fresh is refused.
 func TestFreshWithADatabase(t *testing.T) {
 	t.Parallel()
 	const database = "postgres://hubhook:s3same@127.0.0.1:1/hooks"

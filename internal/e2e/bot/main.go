@@ -1,9 +1,9 @@
-// Command bot is a user's own program, as the library's tests run it: handlers of all kinds, registered with server.Handle and
-// server.Add, and server.Main. Its flags are those of `hubhook serve`.
+// Command bot is a user's program for the end-to-end tests: it registers handlers of all kinds with server.Handle and server.Add, and
+// calls server.Main. It has the flags of `hubhook serve`.
 //
-// BOT_DIR names a directory that it shares with its test: handlers write to its file log, one line for each start and each end, and the
-// endpoints held, single, pair and series wait for its file gate, without which barred fails. BOT_SLOW is how long the endpoints slow and
-// keyed take (default 100ms). Where BOT_FAILS is set the endpoint moody fails.
+// BOT_DIR names a directory that bot shares with its test. Handlers write to the file log there, one line for each start and each end.
+// The endpoints held, single, pair and series wait for the file gate there; barred fails while there is none. BOT_SLOW is how long the
+// endpoints slow and keyed take (default 100ms). If BOT_FAILS is set, the endpoint moody fails.
 package main
 
 import (
@@ -51,7 +51,7 @@ func main() {
 	server.Main()
 }
 
-// triggerTraining answers with what it has read of the payload.
+// triggerTraining answers with fields of the payload.
 func triggerTraining(_ context.Context, p *payload.Payload) (any, error) {
 	return map[string]string{"scope": string(p.Event.Scope), "action": string(p.Event.Action), "repo": p.Repo.Name}, nil
 }
@@ -72,7 +72,7 @@ func failOnce(ctx context.Context, p *payload.Payload) (any, error) {
 	return nil, nil
 }
 
-// kill ends the process as the kernel does when memory runs out: without a word, and without a chance to say one.
+// kill ends the process as the kernel does when memory runs out: with SIGKILL, which no handler can catch.
 func kill(ctx context.Context, _ *payload.Payload) (any, error) {
 	self, err := os.FindProcess(os.Getpid())
 	if err != nil {
@@ -85,7 +85,7 @@ func kill(ctx context.Context, _ *payload.Payload) (any, error) {
 	return nil, ctx.Err()
 }
 
-// merged answers with the IDs of those that were merged into the delivery.
+// merged answers with the IDs of the deliveries that were merged into this one.
 func merged(ctx context.Context, _ *payload.Payload) (any, error) {
 	d, _ := server.DeliveryFrom(ctx)
 	return d.Merged, nil
@@ -117,7 +117,7 @@ func sleep(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// logged writes down when h starts and when it has succeeded. What is written survives the end of the process, however sudden.
+// logged writes a line when h starts and when it has succeeded. The lines survive the end of the process, however sudden.
 func logged(h server.Handler) server.Handler {
 	return func(ctx context.Context, p *payload.Payload) (any, error) {
 		d, ok := server.DeliveryFrom(ctx)

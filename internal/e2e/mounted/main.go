@@ -1,4 +1,4 @@
-// Command mounted is a user's own program with an HTTP server of its own, which hubhook is one handler of. It prints its URL, and shares
+// Command mounted is a user's program with its own HTTP server; hubhook is one handler of that server. It prints its URL, and shares
 // BOT_DIR with its test as the command bot does.
 package main
 
@@ -46,7 +46,7 @@ func run() error {
 	fmt.Printf("http://%s\n", ln.Addr())
 
 	<-ctx.Done()
-	err = s.Shutdown(context.Background()) // first, so that there is someone to answer 503 meanwhile
+	err = s.Shutdown(context.Background()) // before the HTTP server, which answers 503 meanwhile
 	err = errors.Join(err, web.Shutdown(context.Background()))
 	if end := <-served; !errors.Is(end, http.ErrServerClosed) {
 		err = errors.Join(err, end)

@@ -16,7 +16,7 @@ import (
 	"github.com/hubhook/hubhook/internal/testing/browser"
 )
 
-// axe is the source of axe-core, the very text that was published.
+// axe is the source of axe-core, exactly as published.
 func axe(t *testing.T) string {
 	t.Helper()
 	source, err := os.ReadFile("testdata/axe-core/axe.min.js")
@@ -43,7 +43,7 @@ type violation struct {
 	}
 }
 
-// checkAccess has axe-core look at the page as it is: light and dark, wide and narrow.
+// checkAccess lets axe-core check the page in its current state: light and dark, wide and narrow.
 func (b *tab) checkAccess(what, axe string) {
 	b.t.Helper()
 	if !value[bool](b, `typeof axe === "object"`) {
@@ -55,7 +55,7 @@ func (b *tab) checkAccess(what, axe string) {
 		dark          bool
 	}{{"wide and light", 1280, 800, false}, {"wide and dark", 1280, 800, true}, {"narrow and dark", 375, 812, true}, {"narrow and light", 375, 812, false}} {
 		b.do(b.Look(look.width, look.height, look.dark))
-		b.do(b.Evaluate(`new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))`, nil)) // it is drawn anew for its size
+		b.do(b.Evaluate(`new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))`, nil)) // the page is drawn again for the new size
 		found := value[[]violation](b, `axe.run(document, {
 			runOnly: ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "best-practice"], resultTypes: ["violations"], preload: false,
 		}).then((r) => r.violations.map(({ id, help, nodes }) => ({ id, help, nodes: nodes.map(({ target, failureSummary }) => ({ target, failureSummary })) })))`)
@@ -179,7 +179,7 @@ func TestNoViolationOfAccessibilityWithoutAToken(t *testing.T) {
 	}
 }
 
-// follow opens another address of the page as a link in it does.
+// follow opens another address of the page as a link in the page does.
 func (b *tab) follow(query string) {
 	b.t.Helper()
 	b.do(b.Evaluate(`(() => { const a = document.createElement("a"); a.href = `+browser.Literal(query)+`; document.body.append(a); a.click(); a.remove(); })()`, nil))

@@ -11,7 +11,7 @@ import (
 	"github.com/hubhook/hubhook/internal/testing/browser"
 )
 
-// shown waits for another delivery than one to be open, and returns its ID.
+// shown waits until a delivery other than the given one is open, and returns its ID.
 func (b *tab) shown(not string) string {
 	b.t.Helper()
 	b.wait("another delivery", `new URLSearchParams(location.search).get("delivery") > `+browser.Literal(not))

@@ -32,7 +32,7 @@ var attacks = []string{
 // evil is a text with all of them.
 var evil = strings.Join(attacks, " ")
 
-// evilEvent is a payload that is evil wherever a text may stand.
+// evilEvent is a payload with evil in every place where a text is allowed.
 func evilEvent(scope string) string {
 	text := browser.Literal(evil)
 	nested := strings.Repeat(`{"deeper":`, 10) + text + strings.Repeat(`}`, 10)
@@ -109,7 +109,7 @@ func TestTextIsNeverMoreThanText(t *testing.T) {
 	b.waitText("#chart-summary", "4 deliveries")
 	b.unharmed("the status")
 
-	// Nor what stands in the page's own address.
+	// Nor texts in the page's own address.
 	query := url.Values{"q": {attacks[1]}, "repo": {attacks[2]}, "endpoint": {attacks[0]}, "scope": {"__proto__"}, "state": {"constructor"}, "delivery": {attacks[1]}, "view": {"__proto__"}}
 	b = s.open("/?" + query.Encode())
 	b.wait("the search", `document.querySelector("#search")?.value === `+browser.Literal(attacks[1]))
@@ -121,7 +121,7 @@ func TestTextIsNeverMoreThanText(t *testing.T) {
 	b.Forgive("status of 400", "status of 404") // no such state, no such delivery
 }
 
-// What turns the order of text must not make one name look like another.
+// Characters that change the direction of text must not make one name look like another.
 func TestTheOrderOfTextIsNotTurned(t *testing.T) {
 	s := serve(t)
 	id := s.send("train", strings.Replace(event("me/data"), `"private":false`, "\"note\":\"safe \u202e dangerous\"", 1))
@@ -169,7 +169,7 @@ func TestLargeAndOddPayloads(t *testing.T) {
 	b.wait("the editor's verdict", `/Valid/.test(document.querySelector("#editor-verdict").innerText)`)
 	b.do(b.Evaluate(`(() => { const t = document.querySelector("dialog textarea"); t.value = t.value.replace('"me/long"', '"me/edited"'); t.dispatchEvent(new Event("input", { bubbles: true })); })()`, nil))
 	b.waitText("dialog .diff .plus", "me/edited")
-	// Not with the mouse: to find a button by its name, all five megabytes are made readable to screen readers first.
+	// Don't find the button by its name: the browser would first prepare all five megabytes for screen readers.
 	b.do(b.Evaluate(`document.querySelector("dialog .primary").click()`, nil))
 	edited := b.shown(id)
 	b.waitText(".detail", "me/edited")
@@ -234,7 +234,7 @@ func TestHTMLFromStringsIsRefusedByTheBrowserItself(t *testing.T) {
 	}
 }
 
-// A page of elsewhere that the same browser, signed in to the inspector, has open.
+// The browser is signed in to the inspector, and has a page of another site open.
 func TestAnotherOriginGetsNothing(t *testing.T) {
 	s := serve(t)
 	id := s.send("slow", event("me/private-data"))

@@ -10,7 +10,7 @@ import (
 	"github.com/hubhook/hubhook/internal/testing/browser"
 )
 
-// waitCursor waits for the focus to be in the list's row of a delivery.
+// waitCursor waits until the list's row of a delivery has the focus.
 func (b *tab) waitCursor(id string) {
 	b.t.Helper()
 	b.wait("the focus on the row of "+id, `document.activeElement?.closest(".row")?.dataset.id === `+browser.Literal(id))
@@ -92,7 +92,7 @@ func TestKeys(t *testing.T) {
 	b.waitRows(oldest, middle, newest, replayed)
 }
 
-// What has the focus takes Enter for itself.
+// The focused element gets Enter.
 func TestEnterPressesAButton(t *testing.T) {
 	s := serve(t)
 	id := s.send("train", event("me/data"))

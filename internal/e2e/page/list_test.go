@@ -73,7 +73,7 @@ func TestFiltersLiveInTheAddress(t *testing.T) {
 	b.waitRows(four)
 	b.waitAddress("?repo=you/model&q=hub7")
 
-	// What comes meanwhile is held against the filter too.
+	// Deliveries that come meanwhile are filtered too.
 	s.send("train", event("you/model"))
 	fits := s.send("train", event("you/model"), "Webhook-Id", "HUB77")
 	b.waitRows(four, fits)
@@ -93,7 +93,7 @@ func TestFiltersLiveInTheAddress(t *testing.T) {
 	b.waitAddress("")
 }
 
-// The page is drawn again with each delivery, which must not take away what somebody is about to write.
+// The page is drawn again with each delivery. It must keep the text that the user is typing.
 func TestWhatIsBeingWrittenStays(t *testing.T) {
 	s := serve(t)
 	b := s.open("/")
@@ -107,7 +107,7 @@ func TestWhatIsBeingWrittenStays(t *testing.T) {
 	b.wait("the space that a next word begins with", `document.querySelector("#search").value === "you model "`)
 }
 
-// The terminal links each delivery's line so.
+// The terminal's links have this form.
 func TestADeliveryIsOpenedByItsAddress(t *testing.T) {
 	s := serve(t)
 	id := s.send("panics", event("me/data"))
@@ -198,7 +198,7 @@ func TestTenThousandScroll(t *testing.T) {
 		t.Errorf("%d rows are drawn at the end", value[int](b, `document.querySelectorAll(".row[data-id]").length`))
 	}
 
-	// What comes above leaves in place what somebody reads.
+	// New rows above leave the rows in sight in place.
 	b.do(b.Evaluate(`document.getElementById("rows").scrollTop = 5000`, nil))
 	inSight := `(() => {
 		const list = document.getElementById("rows").getBoundingClientRect();

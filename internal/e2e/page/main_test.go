@@ -1,7 +1,7 @@
 //go:build unix
 
-// Package page_test uses the inspector's page as people do, in a real Chromium: with mouse and keyboard, against a server with a
-// database, whose webhooks are sent to its front door.
+// Package page_test uses the inspector's page as people do: in a real Chromium, with mouse and keyboard, against a real server with a
+// database. The tests send the server's webhooks over HTTP.
 package page_test
 
 import (
@@ -54,11 +54,11 @@ type site struct {
 	public  string // its local URL
 	private string // its inspector's
 	release chan struct{}
-	bodies  chan string // that the handler of train was called with
+	bodies  chan string // the bodies that the handler of train was called with
 	stop    func()
 }
 
-// serve starts a server that is stopped with the test. The test goes on beside others: each waits more than it works.
+// serve starts a server that stops with the test. The test runs in parallel with others, because each waits more than it works.
 func serve(t *testing.T, change ...func(*server.Config)) *site {
 	t.Helper()
 	t.Parallel()
@@ -127,7 +127,7 @@ func serve(t *testing.T, change ...func(*server.Config)) *site {
 	return s
 }
 
-// readOutput reads a server's lines of JSON to their end, and sends its URLs, the local one and the inspector's, once it is ready.
+// readOutput reads a server's lines of JSON to their end. Once the server is ready, it sends the local URL and the inspector's.
 func readOutput(out io.Reader, ready chan<- [2]string) {
 	lines := bufio.NewScanner(out)
 	lines.Buffer(nil, 64<<20)
@@ -144,7 +144,7 @@ func readOutput(out io.Reader, ready chan<- [2]string) {
 	}
 }
 
-// handlers registers an endpoint for each way that a handler can end. That of slow waits for release.
+// handlers registers an endpoint for each way in which a handler can end. The handler of slow waits for release.
 func handlers(s *server.Server, release <-chan struct{}, bodies chan<- string) {
 	s.Handle("train", func(_ context.Context, p *payload.Payload) (any, error) {
 		select {
@@ -251,7 +251,7 @@ func (s *site) get(path string, into any) {
 	}
 }
 
-// until waits for a delivery to come into a state, by the API.
+// until waits until a delivery has a state, by the API.
 func (s *site) until(id, state string) {
 	s.t.Helper()
 	for deadline := time.Now().Add(patience); ; time.Sleep(10 * time.Millisecond) {
@@ -266,8 +266,8 @@ func (s *site) until(id, state string) {
 	}
 }
 
-// tab is a page that a test fails with: each of its methods ends the test where it can't do what it says, and the end of the test fails
-// on whatever the page complains of.
+// tab is a page that belongs to a test. Each of its methods ends the test if it fails. At the end of the test, any complaint of the page
+// fails the test.
 type tab struct {
 	t      *testing.T
 	finish func() // fails the test if the page complains, and closes it; the end of the test does it otherwise
@@ -340,7 +340,7 @@ func (b *tab) waitState(id, state string) {
 	b.wait("the row of "+id+" to be "+state, fmt.Sprintf(`document.querySelector('.row[data-id="%s"]')?.dataset.state === "%s"`, id, state))
 }
 
-// waitText waits for a text to be seen in what a CSS selector names.
+// waitText waits until the element of a CSS selector shows a text.
 func (b *tab) waitText(selector, text string) {
 	b.t.Helper()
 	b.wait(fmt.Sprintf("%q in %s", text, selector), fmt.Sprintf(`[...document.querySelectorAll(%s)].some((e) => e.checkVisibility() && e.innerText.includes(%s))`, browser.Literal(selector), browser.Literal(text)))

@@ -24,7 +24,7 @@ import (
 	"github.com/hubhook/hubhook/server"
 )
 
-// The variables of a test binary that is to be a server and nothing else.
+// These variables make the test binary run as a server and nothing else.
 const (
 	childData      = "PAGE_TEST_DATA"
 	childAddr      = "PAGE_TEST_ADDR"
@@ -50,8 +50,8 @@ func child() {
 	log.Fatal(s.Run(context.Background()))
 }
 
-// start starts a server in a process of its own, on addresses and data that may be those of one before it. It returns what kills it,
-// without a word, as a crash would.
+// start starts a server in a process of its own. Addresses and data may be those of an earlier server. It returns a function that kills
+// the server, as a crash would.
 func start(t *testing.T, data, public, private string) (s *site, kill func()) {
 	t.Helper()
 	command := exec.Command(os.Args[0])
@@ -101,7 +101,7 @@ func TestARestartIsSaidAndCaughtUpWith(t *testing.T) {
 	b.waitText("header", "hubhook is away")
 	public, private := strings.TrimPrefix(s.public, "http://"), strings.TrimPrefix(s.private, "http://")
 	again, _ := start(t, data, public, private)
-	// Nobody tells the page of this one: it comes before the page is back, or while it is coming back.
+	// The stream does not bring this delivery to the page: it comes before or while the page reconnects.
 	second := again.send("evaluate", event("me/data"))
 	b.waitState(second, "dead")
 	b.waitState(first, "running")
@@ -112,11 +112,11 @@ func TestARestartIsSaidAndCaughtUpWith(t *testing.T) {
 	if b.Forgive("ERR_CONNECTION_REFUSED", "ERR_INCOMPLETE_CHUNKED_ENCODING", "ERR_CONNECTION_RESET", "ERR_EMPTY_RESPONSE") == 0 {
 		t.Error("the browser saw nothing of the kill")
 	}
-	b.finish() // before the other one is killed, too
+	b.finish() // before the second server is killed
 }
 
-// A page that was in the background, or a laptop that slept, takes nothing of the stream for a while. Handlers are not held up by it, so
-// it loses events, is told so, and fetches what it shows again.
+// A page in the background or on a sleeping laptop does not read the stream for a while. Handlers don't wait for it. So the page loses
+// events, is told so, and fetches its data again.
 func TestMissedEventsAreCaughtUpWith(t *testing.T) {
 	s := serve(t)
 	target, err := url.Parse(s.private)
@@ -151,7 +151,7 @@ func TestMissedEventsAreCaughtUpWith(t *testing.T) {
 	b.waitText("main h2", "Nothing has come yet")
 
 	pace.stop()
-	// More than waits for one reader at most, in the server and on the way.
+	// More events than the buffers for one reader hold, in the server and on the way.
 	ids := make([]string, 200)
 	for i := range ids {
 		ids[i] = s.send("rambles", event("me/data"))
@@ -170,7 +170,7 @@ func TestMissedEventsAreCaughtUpWith(t *testing.T) {
 	b.finish()
 }
 
-// pace lets through what is read, or holds it back.
+// pace lets reads through, or blocks them.
 type pace struct{ sync.RWMutex }
 
 func (p *pace) stop() { p.Lock() }
@@ -184,7 +184,7 @@ type pacedBody struct {
 
 func (b *pacedBody) Read(buf []byte) (int, error) {
 	n, err := b.ReadCloser.Read(buf)
-	b.RLock() // not before: who waits for something to read must not keep stop waiting
+	b.RLock() // only after the read: a blocked read must not block stop
 	defer b.RUnlock()
 	return n, err
 }

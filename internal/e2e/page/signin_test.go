@@ -9,8 +9,8 @@ import (
 	"github.com/hubhook/hubhook/internal/testing/browser"
 )
 
-// A browser that was never let in follows a link to a delivery, is asked for the token, and gets to the delivery with it: by mouse, with
-// the URL that hubhook prints on the clipboard, and by keyboard, with the token alone.
+// A new browser follows a link to a delivery, is asked for the token, and gets to the delivery with it: by mouse, with hubhook's printed
+// URL on the clipboard, and by keyboard, with the token alone.
 func TestSignIn(t *testing.T) {
 	s := serve(t)
 	id := s.send("train", event("me/data"))
@@ -38,7 +38,7 @@ func TestSignIn(t *testing.T) {
 		if n := page.Forgive("401"); n != 2 {
 			t.Errorf("the page was refused %d times, want 2", n)
 		}
-		// Let in for as long as the browser lives, wherever a link leads.
+		// The cookie lasts as long as the browser, for every link.
 		page.do(page.Open(s.private + "/?state=done"))
 		page.waitRows(id)
 	}
