@@ -110,7 +110,7 @@ func TestLostConnections(t *testing.T) {
 // TestServerStandsStill stops the server and lets it resume. Deliveries whose senders got an error are not stored after all.
 func TestServerStandsStill(t *testing.T) {
 	s := ownServer(t)
-	b, e := openBench(t, s.URL("d"), Config{tries: 300 * time.Millisecond, lease: time.Second})
+	b, e := openBench(t, s.URL("d"), Config{tries: 900 * time.Millisecond, lease: time.Second})
 	runs := b.Store(func(a *store.Arrival) { a.Stored.State, a.Stored.Token = store.Running, 77 })
 	for range 3 {
 		kept := b.Store(nil)
@@ -168,7 +168,7 @@ func TestServerStandsStill(t *testing.T) {
 // had no chance to renew. An outcome among them is not mistaken for one of another process.
 func TestServerDoesLateWhatItWasSent(t *testing.T) {
 	s := ownServer(t)
-	b, e := openBench(t, s.URL("d"), Config{tries: 300 * time.Millisecond, lease: 2 * time.Second})
+	b, e := openBench(t, s.URL("d"), Config{tries: 900 * time.Millisecond, lease: 2 * time.Second})
 	running := func(token int64) *store.Arrival {
 		return b.Store(func(a *store.Arrival) { a.Stored.State, a.Stored.Token = store.Running, token })
 	}
