@@ -1,0 +1,63 @@
+//go:build unix
+
+package action
+
+import (
+	"errors"
+	"os"
+	"os/exec"
+	"runtime"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+)
+
+func ownSession() *syscall.SysProcAttr { return &syscall.SysProcAttr{Setsid: true} }
+
+// needsMark skips a test of what only Linux can do.
+func needsMark(t *testing.T) {
+	if runtime.GOOS != "linux" {
+		t.Skip("this system shows no process's environment, so what left its group and lost its parent is not found")
+	}
+}
+
+// lives reports whether a process that is no zombie has that pid.
+func lives(t *testing.T, pid int) bool {
+	if errors.Is(syscall.Kill(pid, 0), syscall.ESRCH) {
+		return false
+	}
+	stat, err := exec.Command("ps", "-o", "stat=", "-p", strconv.Itoa(pid)).Output()
+	if err != nil {
+		return false // it has ended since
+	}
+	return !strings.HasPrefix(strings.TrimSpace(string(stat)), "Z")
+}
+
+func TestListsOfProcessesAgree(t *testing.T) {
+	p, out := startChild(t, t.Context(), "a -- b session")
+	pids := out.pids(t, 2)
+	own, err := processTable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	portable, err := listWithPs()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []row{
+		{pid: pids["a"], parent: os.Getpid(), group: p.Pid()},
+		{pid: pids["b"], parent: pids["a"], group: pids["b"]},
+	} {
+		for name, table := range map[string][]row{"the system's list": own, "ps": portable} {
+			found := false
+			for _, r := range table {
+				r.started = ""
+				found = found || r == want
+			}
+			if !found {
+				t.Errorf("%s lacks %+v", name, want)
+			}
+		}
+	}
+}
