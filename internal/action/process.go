@@ -76,6 +76,9 @@ func startProcess(ctx context.Context, s processSpec) (*process, error) {
 	p.cmd.Stdin, p.cmd.Stdout, p.cmd.Stderr = s.Stdin, s.Output, s.Output
 	p.cmd.WaitDelay = pipeGrace
 	if err := p.start(); err != nil {
+		if _, missing := os.Stat(s.Dir); s.Dir != "" && missing != nil {
+			return nil, missing // which err says of the program
+		}
 		return nil, err
 	}
 	unhook := context.AfterFunc(ctx, func() { p.Stop(stopGrace) })
@@ -125,7 +128,8 @@ func (p *process) Err() error {
 
 // Stop ends the process and all that it started. It asks them with SIGTERM, on Windows with Ctrl-Break, and kills what lives after
 // grace. It returns once nothing of it lives. Where killed processes hang in the kernel, or belong to another user, it returns 10 s later.
-// After Done it ends what the first process left. It may be called again, and by several goroutines at a time.
+// After Done it ends what the first process left. It may be called again, and by several goroutines at a time: the grace is that of the
+// first, and all return together.
 func (p *process) Stop(grace time.Duration) {
 	p.stopping.Lock()
 	defer p.stopping.Unlock()
