@@ -19,6 +19,15 @@ var payloadFields = []string{"event", "repo", "updatedRefs", "updatedFiles", "up
 
 // checkFilter parses source and finds all that is wrong with it before there is a payload. It returns the fields that source names.
 func checkFilter(source string) (ast.Node, []string, error) {
+	return check(source, expr.AsBool())
+}
+
+// checkExpression is checkFilter for one that may have any value.
+func checkExpression(source string) (ast.Node, []string, error) {
+	return check(source, expr.AsAny())
+}
+
+func check(source string, value expr.Option) (ast.Node, []string, error) {
 	if strings.TrimSpace(source) == "" {
 		return nil, nil, &FilterError{"the expression is empty", 1, 1}
 	}
@@ -34,8 +43,7 @@ func checkFilter(source string) (ast.Node, []string, error) {
 		return nil, nil, filterError(c.err.Bind(tree.Source))
 	}
 	// Without the patches of compile, which would hide that the types of two values never fit.
-	options := append(environmentOptions(), expr.AsBool())
-	if _, err := expr.Compile(source, options...); err != nil {
+	if _, err := expr.Compile(source, append(environmentOptions(), value)...); err != nil {
 		return nil, nil, filterError(err)
 	}
 	if _, err := compile(source); err != nil {

@@ -1,0 +1,192 @@
+package action
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/expr-lang/expr"
+	"github.com/expr-lang/expr/vm"
+
+	"github.com/hubhook/hubhook/payload"
+	"github.com/hubhook/hubhook/server"
+)
+
+// Endpoint is one whose handler is no Go function: of hubhook.yaml, --run or --forward.
+type Endpoint struct {
+	Name        string
+	If          string // the filter's expression, "" for none
+	Run         string // the command, "" for none
+	Forward     string // the URL as it may be shown, "" for none
+	Timeout     time.Duration
+	Attempts    int
+	SerialBy    string // an expression, "" for none
+	Debounce    time.Duration
+	Concurrency int // of all these 0 for the server's default
+
+	filter   *Filter
+	serial   *key
+	handler  server.Handler // nil stores and shows alone
+	upstream *Forward       // nil for one that does not forward
+}
+
+// FromFlags returns the endpoints of `--run NAME=COMMAND` and `--forward NAME=URL`. Commands run in the working directory.
+func FromFlags(run, forward []string, commands *Commands) ([]*Endpoint, error) {
+	var all []*Endpoint
+	add := func(flag, text, want string, action func(*Endpoint, string) error) error {
+		name, value, ok := strings.Cut(text, "=")
+		if !ok || strings.TrimSpace(value) == "" {
+			return fmt.Errorf("--%s: want %s, have %q", flag, want, oneLine(text, maxShown))
+		}
+		name, err := server.EndpointName(name)
+		if err != nil {
+			return fmt.Errorf("--%s: %w", flag, err)
+		}
+		for _, other := range all {
+			if other.Name == name {
+				return fmt.Errorf("--%s: endpoint %s has something to do already", flag, name)
+			}
+		}
+		e := &Endpoint{Name: name}
+		if err := action(e, value); err != nil {
+			return fmt.Errorf("--%s %s: %w", flag, name, err)
+		}
+		all = append(all, e)
+		return nil
+	}
+	for _, text := range run {
+		if err := add("run", text, "NAME=COMMAND", func(e *Endpoint, line string) error { return e.run(line, "", commands) }); err != nil {
+			return nil, err
+		}
+	}
+	for _, text := range forward {
+		if err := add("forward", text, "NAME=URL", func(e *Endpoint, url string) error { return e.forward(url, commands) }); err != nil {
+			return nil, err
+		}
+	}
+	return all, nil
+}
+
+func (e *Endpoint) run(line, dir string, commands *Commands) error {
+	if strings.ContainsRune(line, 0) {
+		return errors.New("the command has a NUL in it")
+	}
+	e.Run, e.handler = line, commands.Handler(line, dir)
+	return nil
+}
+
+func (e *Endpoint) forward(url string, commands *Commands) error {
+	upstream, err := NewForward(url, commands.Secret)
+	if err != nil {
+		return err
+	}
+	e.Forward, e.upstream, e.handler = upstream.shown, upstream, upstream.Handle
+	return nil
+}
+
+// Close lets go of what the endpoint holds.
+func (e *Endpoint) Close() {
+	if e.upstream != nil {
+		e.upstream.Close()
+	}
+}
+
+// Health returns that of what the endpoint forwards to. ok is false for one that does not.
+func (e *Endpoint) Health() (h Health, ok bool) {
+	if e.upstream == nil {
+		return Health{}, false
+	}
+	return e.upstream.Health(), true
+}
+
+// Handler returns what handles the endpoint's deliveries, nil where they are stored and shown alone.
+func (e *Endpoint) Handler() server.Handler {
+	if e.filter == nil {
+		return e.handler
+	}
+	return func(ctx context.Context, p *payload.Payload) (any, error) {
+		// A condition has no way to fail but this one: keep says yes, and the attempt fails here.
+		if _, _, err := e.filter.Keep(p); err != nil {
+			return nil, fmt.Errorf("if: %w", err)
+		}
+		if e.handler == nil {
+			return nil, nil
+		}
+		return e.handler(ctx, p)
+	}
+}
+
+// Options returns the endpoint's settings for server.Handle.
+func (e *Endpoint) Options() []server.Option {
+	var options []server.Option
+	if e.filter != nil {
+		options = append(options, server.WhenBecause(e.keep))
+	}
+	if e.Timeout > 0 {
+		options = append(options, server.Timeout(e.Timeout))
+	}
+	if e.Attempts > 0 {
+		options = append(options, server.Retry(e.Attempts, time.Second))
+	}
+	if e.serial != nil {
+		options = append(options, server.SerialBy(e.serial.of))
+	}
+	if e.Debounce > 0 {
+		options = append(options, server.Debounce(e.Debounce, 0, nil))
+	}
+	if e.Concurrency > 0 {
+		options = append(options, server.Concurrency(e.Concurrency))
+	}
+	return options
+}
+
+func (e *Endpoint) keep(p *payload.Payload) (keep bool, why string) {
+	keep, why, err := e.filter.Keep(p)
+	return keep || err != nil, why
+}
+
+// key is an expression whose value is a serial key.
+type key struct {
+	program *vm.Program
+	fields  []string
+}
+
+// newKey reads an expression. The error is a *FilterError.
+func newKey(source string) (*key, error) {
+	tree, fields, err := checkExpression(source)
+	if err != nil {
+		return nil, err
+	}
+	program, err := compile(tree.String())
+	if err != nil {
+		return nil, filterError(err)
+	}
+	return &key{program, fields}, nil
+}
+
+// of returns p's key: text as it is, another value as JSON, "" for nil. An expression that fails panics, which has the delivery stored as
+// dead, with the reason.
+func (k *key) of(p *payload.Payload) string {
+	env, err := environment(p, k.fields)
+	var value any
+	if err == nil {
+		value, err = expr.Run(k.program, env)
+	}
+	if err != nil {
+		panic(fmt.Errorf("serial_by: %s", messageOf(err)))
+	}
+	switch v := value.(type) {
+	case nil:
+		return ""
+	case string:
+		return v
+	}
+	text, err := json.Marshal(value)
+	if err != nil {
+		panic(fmt.Errorf("serial_by: its value can't be a key: %w", err))
+	}
+	return string(text)
+}
