@@ -48,6 +48,8 @@ type File struct {
 	Watch     []string           // [ENDPOINT=]TYPE:NAME
 	Follow    []string           // [ENDPOINT=]TYPE:NAME
 	Triggers  map[string]Trigger // by name
+
+	text []byte
 }
 
 // Value is that of a setting.
@@ -120,7 +122,7 @@ func (f *File) Close() {
 // parseFile checks a file's text.
 func parseFile(path string, text []byte, options Options) (*File, error) {
 	r := &reader{path: path, dir: filepath.Dir(path), options: options}
-	f := &File{Path: path, Values: map[string]Value{}, Triggers: map[string]Trigger{}}
+	f := &File{Path: path, Values: map[string]Value{}, Triggers: map[string]Trigger{}, text: text}
 	root, err := r.parse(text)
 	if err == nil && root != nil {
 		err = r.file(root, f)

@@ -1,0 +1,75 @@
+package action
+
+import (
+	"bytes"
+	"context"
+	"time"
+)
+
+// lookEvery is how often a configuration file is looked at. Reading a small file costs less than to be told of its changes by every kind
+// of editor, mount and symbolic link.
+const lookEvery = 500 * time.Millisecond
+
+// Follow calls changed with each new version of the file that f was loaded from, until ctx ends: with a File in which everything is
+// checked, or with what is wrong with it, a *FileError for what stands in it. It goes by the content, so a file that is merely written
+// again is no new version. A version is taken up once it has stood unchanged for half a second, since editors empty a file before they
+// write it. Follow closes no File.
+func Follow(ctx context.Context, f *File, options Options, changed func(*File, error)) {
+	l := newLookout(f, options)
+	tick := time.NewTicker(lookEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+			if f, err, ok := l.look(); ok {
+				changed(f, err)
+			}
+		}
+	}
+}
+
+// lookout knows what a file has in it.
+type lookout struct {
+	path    string
+	options Options
+	known   content // the version that was told last
+	fresh   content // a version that was seen once, known if there is none
+}
+
+// content is what reading a file has brought.
+type content struct {
+	text    []byte
+	problem string // why it can't be read
+}
+
+func (c content) is(other content) bool {
+	return c.problem == other.problem && bytes.Equal(c.text, other.text)
+}
+
+func newLookout(f *File, options Options) *lookout {
+	known := content{text: f.text}
+	return &lookout{path: f.Path, options: options, known: known, fresh: known}
+}
+
+// look reads the file. ok is true where there is a new version, or a new problem.
+func (l *lookout) look() (f *File, problem error, ok bool) {
+	text, err := readConfiguration(l.path)
+	now := content{text: text}
+	if err != nil {
+		now = content{problem: err.Error()}
+	}
+	if !now.is(l.fresh) {
+		l.fresh = now
+		return nil, nil, false
+	}
+	if now.is(l.known) {
+		return nil, nil, false
+	}
+	l.known = now
+	if err == nil {
+		f, err = parseFile(l.path, text, l.options)
+	}
+	return f, err, true
+}
