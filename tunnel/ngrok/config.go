@@ -9,11 +9,10 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
-	"regexp"
 	"runtime"
 	"strings"
 
-	"go.yaml.in/yaml/v3"
+	"go.yaml.in/yaml/v4"
 
 	"github.com/hubhook/hubhook/tunnel"
 )
@@ -259,10 +258,8 @@ func knownProxy(scheme string) bool {
 
 // yamlLines is the place of a YAML error in the words ", line 3", or nothing.
 func yamlLines(err error) string {
-	if m := yamlLine.FindString(err.Error()); m != "" {
-		return ", " + m
+	if at, ok := errors.AsType[*yaml.LoadError](err); ok && at.Mark.Line > 0 {
+		return fmt.Sprintf(", line %d", at.Mark.Line)
 	}
 	return ""
 }
-
-var yamlLine = regexp.MustCompile(`line \d+`)
