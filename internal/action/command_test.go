@@ -278,9 +278,9 @@ func TestCommandAtItsTimeout(t *testing.T) {
 }
 
 func TestCommandTimesOutUnderAServer(t *testing.T) {
-	r, _ := serveCommand(t, `echo begun; trap '' TERM; sleep 100 & wait; sleep 100`, server.Timeout(time.Second))
+	r, _ := serveCommand(t, `echo begun; trap '' TERM; sleep 100 & wait; sleep 100`, server.Timeout(3*time.Second))
 	got := r.deliver("train", push)
-	if got.state != "dead" || !strings.HasPrefix(got.reason, "timed out after 1s: the command was killed, 50ms after SIGTERM") {
+	if got.state != "dead" || !strings.HasPrefix(got.reason, "timed out after 3s: the command was killed, 50ms after SIGTERM") {
 		t.Errorf("have %+v", got)
 	}
 	if list := r.attempts(got.id); len(list) != 1 || list[0].Output != "begun\n" {

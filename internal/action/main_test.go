@@ -36,6 +36,7 @@ func TestMain(m *testing.M) {
 //	bare     it is started without any environment
 //	leaves   it ends by itself once it has started its child
 //	fails    it ends with status 3 when it gets SIGTERM
+//	starts   it starts its child as hubhook does
 func beChild(args []string) int {
 	own, child := args, []string(nil)
 	if i := slices.Index(args, "--"); i >= 0 {
@@ -61,7 +62,14 @@ func beChild(args []string) int {
 		if slices.Contains(like, "session") {
 			cmd.SysProcAttr = ownSession()
 		}
-		if err := cmd.Start(); err != nil {
+		start := cmd.Start
+		if slices.Contains(own, "starts") {
+			start = func() error {
+				_, err := startProcess(context.Background(), processSpec{Args: cmd.Args, Output: os.Stdout})
+				return err
+			}
+		}
+		if err := start(); err != nil {
 			fmt.Println(err)
 			return 1
 		}
