@@ -29,7 +29,7 @@ const maxFile = 1 << 20
 type Options struct {
 	// Settings are the flags of serve, which are keys of the file too.
 	Settings []Setting
-	// Commands runs the commands of endpoints, and has the secret of both commands and forwarding.
+	// Commands runs the commands of endpoints, and has the secret of both commands and forwarding; nil for new ones without a secret.
 	Commands *Commands
 }
 
@@ -121,6 +121,9 @@ func (f *File) Close() {
 
 // parseFile checks a file's text.
 func parseFile(path string, text []byte, options Options) (*File, error) {
+	if options.Commands == nil {
+		options.Commands = new(Commands)
+	}
 	r := &reader{path: path, dir: filepath.Dir(path), options: options}
 	f := &File{Path: path, Values: map[string]Value{}, Triggers: map[string]Trigger{}, text: text}
 	root, err := r.parse(text)

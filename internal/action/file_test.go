@@ -156,6 +156,8 @@ func TestFileThatIsWrong(t *testing.T) {
 		{"triggers: {a: {action: update}}", `:1:12: trigger a names no scope`, "repo.content is a push"},
 		{"triggers: {a: {scope: repo.contents}}", `:1:12: trigger a: `, ""},
 		{"triggers: {a: {scope: repo, set: {repo.nmae: x}}}", `:1:12: trigger a: `, ""},
+		{"triggers: {a: {scope: repo, set: {updatedConfig.x: &a [*a]}}}", `:1:5`, ""},
+		{"triggers: {a: {scope: repo, set: {updatedConfig.x: " + laughs(10) + "}}}", `:1:`, ""},
 		{"- a", `:1:1: the file: want keys with values, have a list`, ""},
 		{"endpoints:\n  a: b: c", `:2:7: mapping values are not allowed in this context`, ""},
 		{"endpoints:\n\ta: b", `:2:1: found character that cannot start any token`, ""},
@@ -175,6 +177,16 @@ func TestFileThatIsWrong(t *testing.T) {
 			t.Errorf("%s:\nhave %v\n     %s\nwant hubhook.yaml%s\n     %s", test.text, err, text.Hint(err), test.want, test.hint)
 		}
 	}
+}
+
+// laughs is a list that has ten times as many elements with each level, made of aliases.
+func laughs(levels int) string {
+	list := "&l0 [x, x, x, x, x, x, x, x, x, x]"
+	all := []string{list}
+	for i := range levels {
+		all = append(all, fmt.Sprintf("&l%d [%s]", i+1, strings.Repeat(fmt.Sprintf("*l%d, ", i), 10)))
+	}
+	return "[" + strings.Join(all, ", ") + "]"
 }
 
 func TestFileOnDisk(t *testing.T) {

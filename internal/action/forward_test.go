@@ -236,7 +236,8 @@ func TestForwardKeepsTheAnswer(t *testing.T) {
 }
 
 func TestForwardOverOneConnection(t *testing.T) {
-	u := listenRaw(t, "127.0.0.1:0", "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}")
+	long := strings.Repeat("x", 2*maxResult) // more than is kept
+	u := listenRaw(t, "127.0.0.1:0", "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}", fmt.Sprintf("HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s", len(long), long))
 	f := newForward(t, u.URL, "")
 	for range 50 {
 		if _, err := f.Handle(t.Context(), parse(t, push)); err != nil {

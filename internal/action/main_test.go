@@ -37,6 +37,7 @@ func TestMain(m *testing.M) {
 //	leaves   it ends by itself once it has started its child
 //	fails    it ends with status 3 when it gets SIGTERM
 //	starts   it starts its child as hubhook does
+//	breeds   it starts one child after the other, in sessions of their own and without any environment: sleep 100.PID, with its own pid
 func beChild(args []string) int {
 	own, child := args, []string(nil)
 	if i := slices.Index(args, "--"); i >= 0 {
@@ -75,6 +76,15 @@ func beChild(args []string) int {
 		}
 	}
 	fmt.Println(own[0], os.Getpid())
+	if slices.Contains(own, "breeds") {
+		for range 2000 {
+			cmd := exec.Command("sleep", fmt.Sprintf("100.%d", os.Getpid()))
+			cmd.Env, cmd.SysProcAttr = []string{}, ownSession()
+			if err := cmd.Start(); err != nil {
+				return 1
+			}
+		}
+	}
 	if slices.Contains(own, "leaves") {
 		return 0
 	}

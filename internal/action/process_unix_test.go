@@ -4,6 +4,7 @@ package action
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"runtime"
@@ -59,5 +60,26 @@ func TestListsOfProcessesAgree(t *testing.T) {
 				t.Errorf("%s lacks %+v", name, want)
 			}
 		}
+	}
+}
+
+// A process that goes on starting others while it is being stopped.
+func TestStopOfOneThatBreeds(t *testing.T) {
+	p, out := startChild(t, t.Context(), "a deaf breeds")
+	name := fmt.Sprintf("sleep 100.%d", out.pids(t, 1)["a"])
+	children := func() int {
+		list, err := exec.Command("ps", "-A", "-o", "args=").Output()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return strings.Count(string(list), name)
+	}
+	within(t, "the first child", func() {
+		for children() == 0 { // nobody tells
+		}
+	})
+	within(t, "Stop", func() { p.Stop(0) })
+	if n := children(); n > 0 {
+		t.Errorf("%d children live on", n)
 	}
 }
