@@ -94,11 +94,14 @@ type Config struct {
 
 	// Getenv looks up a variable. nil means os.LookupEnv.
 	Getenv func(string) (string, bool)
+	// File looks a setting up in a configuration file of the program's own. name is the setting's flag without dashes. The values are written
+	// as that flag takes them, several where it may be repeated, and none where the file does not set it. place says where they stand, for
+	// messages. Flags, fields and variables outweigh the file. nil means no file.
+	File func(name string) (values []string, place string)
 
 	host, port string            // of the flags --host and --port, which outweigh Addr
 	provider   map[string]string // of the flags of providers that have no field
 	given      map[string]bool   // flags that were given, some perhaps with a field's zero value
-	file       layer             // what a configuration file says; nil without one
 
 	// For tests.
 	tunnelRetry  time.Duration // before the second try to open a tunnel, 0 for 5 s; doubled up to a minute

@@ -15,6 +15,7 @@ import (
 
 	"github.com/hubhook/hubhook/internal/env"
 	"github.com/hubhook/hubhook/internal/text"
+	"github.com/hubhook/hubhook/tunnel"
 )
 
 // variables makes a Getenv of a map.
@@ -104,8 +105,8 @@ func TestTheOrderOfThePlacesWhereSettingsAre(t *testing.T) {
 			}
 			c := Config{Getenv: variables(env)}
 			if first <= file {
-				c.file = func(s *setting) ([]string, string) {
-					if s.name != of.setting {
+				c.File = func(name string) ([]string, string) {
+					if name != of.setting {
 						return nil, ""
 					}
 					return strings.Split(of.values[file], ","), places[file]
@@ -247,8 +248,8 @@ func TestWrongSettingsAreNamedAndHinted(t *testing.T) {
 }
 
 func TestWrongFieldsAndFilesAreNamed(t *testing.T) {
-	file := func(s *setting) ([]string, string) {
-		if s.name == "keep" {
+	file := func(name string) ([]string, string) {
+		if name == "keep" {
 			return []string{"soon"}, "a file, line 3"
 		}
 		return nil, ""
@@ -259,7 +260,7 @@ func TestWrongFieldsAndFilesAreNamed(t *testing.T) {
 		"Config.Secrets: the webhook secret is":     {Secrets: []string{""}},
 		`Config.Addr: "http" is no port`:            {Addr: "127.0.0.1:http"},
 		`Addr "localhost"`:                          {Addr: "localhost"},
-		`a file, line 3: "soon" is not a duration`:  {file: file},
+		`a file, line 3: "soon" is not a duration`:  {File: file},
 	} {
 		c.Getenv = variables(nil)
 		if _, err := c.resolve(); err == nil || !strings.Contains(err.Error(), want) {
@@ -293,6 +294,30 @@ func TestVariablesAreDocumentedWhereTheirFieldIs(t *testing.T) {
 			if !strings.Contains(comment, name) {
 				t.Errorf("the comment of Config.%s does not name %s", s.field, name)
 			}
+		}
+	}
+}
+
+func TestSecretAndPublic(t *testing.T) {
+	for name, test := range map[string]struct {
+		config Config
+		env    map[string]string
+		secret string
+		public bool
+	}{
+		"no tunnel":    {config: Config{NoTunnel: true}},
+		"tunnel":       {config: Config{Provider: struct{ tunnel.Provider }{}, Secrets: []string{" first ", "second"}}, secret: "first", public: true},
+		"public URL":   {config: Config{NoTunnel: true, PublicURL: "https://example.com"}, public: true},
+		"in a Space":   {env: map[string]string{"SPACE_ID": "me/space", "WEBHOOK_SECRET": "one,two"}, secret: "one", public: true},
+		"by variables": {env: map[string]string{"HUBHOOK_NO_TUNNEL": "1", "HUBHOOK_SECRET": "own"}, secret: "own"},
+	} {
+		test.config.Getenv = variables(test.env)
+		s, err := New(test.config)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if s.Secret() != test.secret || s.Public() != test.public {
+			t.Errorf("%s: secret %q, public %t; want %q, %t", name, s.Secret(), s.Public(), test.secret, test.public)
 		}
 	}
 }

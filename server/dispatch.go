@@ -84,7 +84,11 @@ func runHandler(ctx context.Context, e *endpoint, p *payload.Payload) (outcome q
 
 func callHandler(ctx context.Context, e *endpoint, p *payload.Payload) queue.Outcome {
 	if e.when != nil {
-		if keep, why := e.when(p); !keep {
+		keep, why, err := e.when(ctx, p)
+		if err != nil {
+			return queue.Outcome{Error: err.Error()}
+		}
+		if !keep {
 			return queue.Outcome{Skip: cmp.Or(why, "the endpoint's condition (When) said no")}
 		}
 	}

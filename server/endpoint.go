@@ -19,15 +19,18 @@ type Option func(*endpoint) error
 
 type endpoint struct {
 	name        string
-	handler     Handler                                        // nil: deliveries are stored, shown and answered {}
-	when        func(*payload.Payload) (keep bool, why string) // nil: all are kept
-	attempts    int                                            // 0: 1 in development, 5 in production
+	handler     Handler   // nil: deliveries are stored, shown and answered {}
+	when        condition // nil: all are kept
+	attempts    int       // 0: 1 in development, 5 in production
 	firstWait   time.Duration
 	timeout     time.Duration
 	concurrency int
 	serialBy    func(*payload.Payload) string // nil: any may run beside any other
 	debounce    *debounce                     // nil: nothing is held back
 }
+
+// condition says whether a delivery is handled, and if not, why. An error is a failed attempt.
+type condition func(context.Context, *payload.Payload) (keep bool, why string, err error)
 
 // debounce says how an endpoint's deliveries are held back.
 type debounce struct {
@@ -62,20 +65,36 @@ func When(keep func(*payload.Payload) bool) Option {
 		if keep == nil {
 			return fmt.Errorf("When: the function is nil")
 		}
-		e.when = func(p *payload.Payload) (bool, string) { return keep(p), "" }
+		e.when = func(_ context.Context, p *payload.Payload) (bool, string, error) { return keep(p), "", nil }
 		return nil
 	}
 }
 
 // WhenBecause is [When] with a reason. Where keep is false, why is shown with the skipped delivery: in the answer to the sender, on the
 // screen, in the inspector, and by `hubhook deliveries`. A good reason says what was seen and what was wanted: "the branch is dev, want
-// main". 512 bytes of it are kept. Of When and WhenBecause an endpoint has one, the last that it was given.
+// main". 512 bytes of it are kept. Of When, WhenBecause and [WhenChecked] an endpoint has one, the last that it was given.
 func WhenBecause(keep func(*payload.Payload) (keep bool, why string)) Option {
 	return func(e *endpoint) error {
 		if keep == nil {
 			return fmt.Errorf("WhenBecause: the function is nil")
 		}
-		e.when = keep
+		e.when = func(_ context.Context, p *payload.Payload) (bool, string, error) {
+			kept, why := keep(p)
+			return kept, why, nil
+		}
+		return nil
+	}
+}
+
+// WhenChecked is [WhenBecause] for a condition that may have to ask somebody, and so may fail. An error is a failed attempt: the condition
+// is checked again with the next one. ctx is the handler's, and its time counts towards the endpoint's [Timeout]. What check prints to
+// [Output] is kept like the handler's.
+func WhenChecked(check func(ctx context.Context, p *payload.Payload) (keep bool, why string, err error)) Option {
+	return func(e *endpoint) error {
+		if check == nil {
+			return fmt.Errorf("WhenChecked: the function is nil")
+		}
+		e.when = check
 		return nil
 	}
 }

@@ -59,6 +59,7 @@ func TestRegisteringBadlyPanicsWithTheName(t *testing.T) {
 		"Timeout":                      func() { s.Handle("other", triggerTraining, Timeout(0)) },
 		"When: the":                    func() { s.Handle("other", triggerTraining, When(nil)) },
 		"WhenBecause":                  func() { s.Handle("other", triggerTraining, WhenBecause(nil)) },
+		"WhenChecked":                  func() { s.Handle("other", triggerTraining, WhenChecked(nil)) },
 		"SerialBy":                     func() { s.Handle("other", triggerTraining, SerialBy(nil)) },
 		"a wait above 0, have -1s":     func() { s.Handle("other", triggerTraining, Debounce(-time.Second, 0, nil)) },
 		"other: Debounce: want a wait": func() { s.Handle("other", triggerTraining, Debounce(0, time.Second, nil)) },

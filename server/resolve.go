@@ -52,9 +52,6 @@ func (c Config) resolve() (settings, error) {
 	if c.Getenv == nil {
 		c.Getenv = os.LookupEnv
 	}
-	if c.file == nil {
-		c.file = func(*setting) ([]string, string) { return nil, "" }
-	}
 	s := settings{Config: c}
 	space, _ := c.Getenv("SPACE_ID")
 	s.inSpace = space != ""
@@ -70,8 +67,14 @@ func (c Config) resolve() (settings, error) {
 		}
 		return of.customary
 	})
+	file := func(of *setting) ([]string, string) {
+		if c.File == nil {
+			return nil, ""
+		}
+		return c.File(of.name)
+	}
 	var err error
-	if s.places, err = s.fill(own, customary, c.file, initialValues); err != nil {
+	if s.places, err = s.fill(own, customary, file, initialValues); err != nil {
 		return s, err
 	}
 	s.tunnelRetry = cmp.Or(s.tunnelRetry, defaultTunnelRetry)

@@ -9,8 +9,8 @@
 // makes a [Server] with [New], registers handlers with [Server.Handle] and [Server.Add], and calls [Server.Run]. One with an HTTP server of
 // its own mounts [Server.Handler] there, and calls [Server.Shutdown] at the end.
 //
-// A [Handler] runs at least once for each delivery. The options [When], [WhenBecause], [Retry], [Timeout], [Concurrency], [SerialBy] and
-// [Debounce] say for which, how often and in what order. [DeliveryFrom] tells a handler more about its delivery, and what it prints to
+// A [Handler] runs at least once for each delivery. The options [When], [WhenBecause], [WhenChecked], [Retry], [Timeout], [Concurrency],
+// [SerialBy] and [Debounce] say for which, how often and in what order. [DeliveryFrom] tells a handler more about its delivery, and what it prints to
 // [Output] is kept.
 //
 // [Config] has the settings. Each can come from a flag or a field, from a variable named HUBHOOK_ and the flag, or from a variable that
@@ -85,6 +85,21 @@ func (s *Server) configure(config Config) error {
 	s.public = s.routes()
 	s.life, s.endLife = context.WithCancel(context.Background())
 	return nil
+}
+
+// Secret returns the first webhook secret that the server accepts, "" where it accepts everyone: what a handler has to send where it
+// passes deliveries on to a program that checks the secret, too.
+func (s *Server) Secret() string {
+	if len(s.secrets.texts) == 0 {
+		return ""
+	}
+	return s.secrets.texts[0]
+}
+
+// Public reports whether anyone on the internet may post to the server: through a tunnel, open or not, through [Config].PublicURL, or
+// because it is in a Space.
+func (s *Server) Public() bool {
+	return !s.settings.NoTunnel || s.settings.PublicURL != "" || s.settings.inSpace
 }
 
 // Handle registers h for POST /webhooks/NAME. A name has letters, digits, '_', '-' and '.' in segments joined by '/'; a leading or

@@ -165,6 +165,13 @@ func TestAnswersOfAnEndpoint(t *testing.T) {
 	s.Handle("because", triggerTraining, no("a dataset, want a model; not s3cret"))
 	s.Handle("speechless", triggerTraining, no(""))
 	s.Handle("agreed", triggerTraining, WhenBecause(func(*payload.Payload) (bool, string) { return true, "of no interest" }))
+	s.Handle("checked", triggerTraining, WhenChecked(func(_ context.Context, p *payload.Payload) (bool, string, error) {
+		return p.Repo.Type == payload.Model, "a dataset, want a model; not s3cret", nil
+	}))
+	s.Handle("unchecked", triggerTraining, Retry(2, time.Hour), WhenChecked(func(ctx context.Context, _ *payload.Payload) (bool, string, error) {
+		d, ok := DeliveryFrom(ctx)
+		return true, "of no interest", fmt.Errorf("s3cret: the Hub did not answer %t %d", ok, d.Attempt)
+	}))
 	s.Handle("kept", nil)
 	web := serve(t, s)
 	t.Cleanup(func() { close(release) })
@@ -187,6 +194,8 @@ func TestAnswersOfAnEndpoint(t *testing.T) {
 		{"skipped because", "because", push, 200, map[string]string{"delivery": "*", "state": "skipped", "reason": "a dataset, want a model; not [secret]"}, queue.Skipped},
 		{"skipped without a word", "speechless", push, 200, map[string]string{"delivery": "*", "state": "skipped", "reason": "the endpoint's condition (When) said no"}, queue.Skipped},
 		{"not skipped", "agreed", push, 200, map[string]string{}, queue.Done},
+		{"checked", "checked", push, 200, map[string]string{"delivery": "*", "state": "skipped", "reason": "a dataset, want a model; not [secret]"}, queue.Skipped},
+		{"not to be checked", "unchecked", push, 202, map[string]string{"delivery": "*", "state": "retrying", "error": "[secret]: the Hub did not answer true 1"}, queue.Retrying},
 		{"without handler", "kept", push, 200, map[string]string{}, queue.Done},
 		{"no event", "nothing", `{"hello":"world"}`, 200, map[string]string{"delivery": "*", "state": "dead", "error": "*"}, queue.Dead},
 		{"version 2", "kept", `{"event":"update","scope":"repo","repo":{"type":"model","name":"a/b"},"webhook":{"id":"1","version":2}}`, 200,

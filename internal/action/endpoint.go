@@ -103,27 +103,13 @@ func (e *Endpoint) Health() (h Health, ok bool) {
 }
 
 // Handler returns what handles the endpoint's deliveries, nil where they are stored and shown alone.
-func (e *Endpoint) Handler() server.Handler {
-	if e.filter == nil {
-		return e.handler
-	}
-	return func(ctx context.Context, p *payload.Payload) (any, error) {
-		// A condition has no way to fail but this one: keep says yes, and the attempt fails here.
-		if _, _, err := e.filter.Keep(p); err != nil {
-			return nil, fmt.Errorf("if: %w", err)
-		}
-		if e.handler == nil {
-			return nil, nil
-		}
-		return e.handler(ctx, p)
-	}
-}
+func (e *Endpoint) Handler() server.Handler { return e.handler }
 
 // Options returns the endpoint's settings for server.Handle.
 func (e *Endpoint) Options() []server.Option {
 	var options []server.Option
 	if e.filter != nil {
-		options = append(options, server.WhenBecause(e.keep))
+		options = append(options, server.WhenChecked(e.keep))
 	}
 	if e.Timeout > 0 {
 		options = append(options, server.Timeout(e.Timeout))
@@ -143,9 +129,12 @@ func (e *Endpoint) Options() []server.Option {
 	return options
 }
 
-func (e *Endpoint) keep(p *payload.Payload) (keep bool, why string) {
-	keep, why, err := e.filter.Keep(p)
-	return keep || err != nil, why
+// keep is the endpoint's filter, for server.WhenChecked.
+func (e *Endpoint) keep(_ context.Context, p *payload.Payload) (keep bool, why string, err error) {
+	if keep, why, err = e.filter.Keep(p); err != nil {
+		err = fmt.Errorf("if: %w", err)
+	}
+	return keep, why, err
 }
 
 // key is an expression whose value is a serial key.
