@@ -13,6 +13,7 @@ import (
 	"testing"
 	"unicode"
 
+	"github.com/hubhook/hubhook/internal/action"
 	"github.com/hubhook/hubhook/internal/cli"
 	"github.com/hubhook/hubhook/server"
 )
@@ -40,7 +41,7 @@ func documents(t *testing.T) map[string]string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, guide := range []string{"library", "payload", "command-line", "deliveries", "tunnels", "inspector", "production", "scale"} {
+	for _, guide := range []string{"library", "actions", "payload", "command-line", "deliveries", "tunnels", "inspector", "production", "scale"} {
 		if texts[filepath.Join("docs", guide+".md")] == "" {
 			t.Errorf("docs/%s.md is missing or empty", guide)
 		}
@@ -207,6 +208,30 @@ func TestFlags(t *testing.T) {
 		if !maps.Equal(documented, flags) {
 			t.Errorf("docs/command-line.md, section %s, has\n%v\nthe command has\n%v", command, documented, flags)
 		}
+	}
+}
+
+// TestConfigurations checks that each configuration file in the guide can be read.
+func TestConfigurations(t *testing.T) {
+	checked := 0
+	for _, m := range codeBlock.FindAllStringSubmatch(documents(t)["docs/actions.md"], -1) {
+		if m[1] != "yaml" {
+			continue
+		}
+		checked++
+		path := filepath.Join(t.TempDir(), action.FileName)
+		if err := os.WriteFile(path, []byte(m[2]), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		file, err := action.Load(path, action.Options{})
+		if err != nil {
+			t.Errorf("docs/actions.md: %v\n%s", err, m[2])
+			continue
+		}
+		file.Close()
+	}
+	if checked == 0 {
+		t.Error("docs/actions.md has no configuration file")
 	}
 }
 

@@ -110,6 +110,24 @@ func readConfiguration(path string) ([]byte, error) {
 	return text, err
 }
 
+// Setting returns the values of a setting and where they stand, none where the file does not set it. It is for server.Config.
+func (f *File) Setting(name string) (values []string, place string) {
+	v := f.Values[name]
+	return v.Texts, v.Place
+}
+
+// Unbuilt returns the keys that are checked and have no effect yet.
+func (f *File) Unbuilt() []string {
+	var keys []string
+	if len(f.Watch) > 0 {
+		keys = append(keys, "watch")
+	}
+	if len(f.Follow) > 0 {
+		keys = append(keys, "follow")
+	}
+	return keys
+}
+
 // Close lets go of what the endpoints hold.
 func (f *File) Close() {
 	for _, e := range f.Endpoints {

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -29,7 +30,7 @@ func (p *program) workspace() (string, error) {
 // dataDirectory returns dir, or without one the data directory of hubhook in this working directory, or else of the one
 // program that has one here. Nothing needs to run.
 func (p *program) dataDirectory(dir string) (string, error) {
-	if dir != "" {
+	if dir = cmp.Or(dir, p.dataOfFile()); dir != "" {
 		return dir, nil
 	}
 	workspace, err := p.workspace()

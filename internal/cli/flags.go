@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -54,11 +55,12 @@ func nearFlags(cmd *cobra.Command, name string) []string {
 // readVariables fills the flags of cmd that were not given from their variables. Those of serve belong to server.Config, and a secret
 // has a second variable.
 func (p *program) readVariables(cmd *cobra.Command) error {
-	if cmd.Name() == "serve" || !cmd.HasParent() {
-		return nil
-	}
+	serve := cmd.Name() == "serve" || !cmd.HasParent()
 	var err error
 	cmd.LocalFlags().VisitAll(func(f *pflag.Flag) {
+		if serve && !slices.Contains(ownServeFlags, f.Name) {
+			return
+		}
 		name := env.Variable(f.Name)
 		text, _ := p.LookupEnv(name)
 		if f.Changed || f.Name == "help" || f.Name == "secret" || text == "" || err != nil {

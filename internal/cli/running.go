@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -42,8 +43,8 @@ func (p *program) client(cmd *cobra.Command, w *where) (*inspector.Client, error
 	}
 	var address inspector.Address
 	var err error
-	if w.data != "" {
-		address, err = inspector.ReadAddress(w.data)
+	if data := cmp.Or(w.data, p.dataOfFile()); data != "" {
+		address, err = inspector.ReadAddress(data)
 	} else {
 		address, err = p.addressHere()
 	}
@@ -71,7 +72,7 @@ func (p *program) clientOf(w *where) (*inspector.Client, error) {
 	if token, _ := p.LookupEnv(env.Variable("inspector-token")); token != "" {
 		return inspector.NewClient(address, token), nil
 	}
-	for _, a := range p.knownAddresses(w.data) {
+	for _, a := range p.knownAddresses(cmp.Or(w.data, p.dataOfFile())) {
 		if sameHost(a.URL, u) {
 			return inspector.NewClient(address, a.Token), nil
 		}

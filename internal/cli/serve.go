@@ -3,20 +3,32 @@ package cli
 import (
 	"flag"
 	"fmt"
+	"slices"
 
 	"github.com/spf13/cobra"
 
+	"github.com/hubhook/hubhook/internal/action"
 	"github.com/hubhook/hubhook/internal/text"
 	"github.com/hubhook/hubhook/server"
 	"github.com/hubhook/hubhook/tunnel"
 )
 
-// defaultEndpoint is served where no name is given.
+// defaultEndpoint is served where neither a name nor a file says what to serve.
 const defaultEndpoint = "inbox"
+
+// serve is what `hubhook serve` is told, beside the names of endpoints.
+type serve struct {
+	*program
+	config   server.Config
+	run      []string // NAME=COMMAND
+	forward  []string // NAME=URL
+	file     string   // "" for the working directory's, if there is one
+	insecure bool
+}
 
 func newServe(p *program) *cobra.Command {
 	standard, _ := tunnel.Lookup("")
-	config := &server.Config{Keys: p.Stdin, Output: p.Stdout, Errors: p.Stderr, Getenv: p.LookupEnv}
+	s := &serve{program: p, config: server.Config{Keys: p.Stdin, Output: p.Stdout, Errors: p.Stderr, Getenv: p.LookupEnv}}
 	cmd := &cobra.Command{
 		Use:     "serve [NAME...] [flags]",
 		GroupID: groupReceive,
@@ -25,24 +37,33 @@ func newServe(p *program) *cobra.Command {
 paste into the Hub's settings, store each delivery before it is answered, and
 show it. Ctrl-C stops.
 
-Each NAME is an endpoint, /webhooks/NAME; without one there is a single
-endpoint, inbox. NAME has letters, digits, _, - and ., in segments joined by /.
+Each NAME is an endpoint, /webhooks/NAME, that stores and shows. --run has a
+command run for each delivery, --forward sends it on, and hubhook.yaml in this
+directory can do both and more. Without any of these there is a single endpoint,
+inbox. NAME has letters, digits, _, - and ., in segments joined by /.
 
 ` + standard.Usage,
 		Example: `  hubhook serve trigger_training
+  hubhook serve --run trigger_training=./train.sh
+  hubhook serve --forward mirror=http://127.0.0.1:3000/hook
   WEBHOOK_SECRET=... hubhook serve --url me.ngrok.app trigger_training mirror
   hubhook serve --no-tunnel --host 0.0.0.0 --port 8080     # in production`,
 		ValidArgsFunction: cobra.NoFileCompletions,
 		RunE: func(cmd *cobra.Command, names []string) error {
-			if err := p.serve(cmd, *config, names); err != nil {
+			if err := s.serve(cmd, names); err != nil {
 				return fmt.Errorf("serve: %w", err)
 			}
 			return nil
 		},
 	}
 	flags := flag.NewFlagSet("serve", flag.ContinueOnError)
-	config.Flags(flags)
-	cmd.Flags().AddGoFlagSet(flags)
+	s.config.Flags(flags)
+	own := cmd.Flags()
+	own.StringArrayVar(&s.run, "run", nil, "run a command for each delivery of an endpoint, `NAME=COMMAND`; repeatable")
+	own.StringArrayVar(&s.forward, "forward", nil, "send the deliveries of an endpoint on, `NAME=URL`; repeatable")
+	own.StringVar(&s.file, "config", "", "configuration `FILE` (default hubhook.yaml, if this directory has one)")
+	own.BoolVar(&s.insecure, "insecure", false, "run commands for anyone who posts to the public URL, without a webhook secret")
+	own.AddGoFlagSet(flags)
 	completeFlag(cmd, "answer", completeWords("stored", "handled"))
 	var providers []string
 	for _, provider := range tunnel.Registered() {
@@ -53,27 +74,84 @@ endpoint, inbox. NAME has letters, digits, _, - and ., in segments joined by /.
 	return cmd
 }
 
-func (p *program) serve(cmd *cobra.Command, config server.Config, names []string) error {
-	if len(names) == 0 {
-		names = []string{defaultEndpoint}
-	}
-	seen := map[string]bool{}
-	for i, name := range names {
-		name, err := server.EndpointName(name)
-		if err != nil {
-			return &usageError{text.WithHint(err, "an endpoint's name has letters, digits, _, - and ., in segments joined by /: trigger_training")}
-		}
-		if seen[name] {
-			return &usageError{text.WithHint(fmt.Errorf("endpoint %s is named twice", name), "name each endpoint once; it takes any number of webhooks")}
-		}
-		seen[name], names[i] = true, name
-	}
-	s, err := server.New(config)
+// ownServeFlags are the flags of serve that are not settings of a server.Config, which reads their variables itself.
+var ownServeFlags = []string{"run", "forward", "config", "insecure"}
+
+func (s *serve) serve(cmd *cobra.Command, names []string) error {
+	names, err := endpointNames(names)
 	if err != nil {
 		return err
 	}
-	for _, name := range names {
-		s.Handle(name, nil)
+	var hooks *server.Server
+	commands := &action.Commands{Secret: func() string { return hooks.Secret() }}
+	flagged, err := action.FromFlags(s.run, s.forward, commands)
+	if err != nil {
+		return &usageError{text.WithHint(err, "write it as --run trigger_training=./train.sh, or --forward mirror=http://127.0.0.1:3000/hook")}
 	}
-	return s.Run(cmd.Context())
+	isFlagged := func(name string) bool {
+		return slices.ContainsFunc(flagged, func(e *action.Endpoint) bool { return e.Name == name })
+	}
+	file, err := s.loadFile(s.file, commands)
+	if err != nil {
+		return err
+	}
+	live := action.NewLive(file, isFlagged)
+	defer live.Close()
+	if len(names) == 0 && len(flagged) == 0 && len(file.Endpoints) == 0 {
+		names = []string{defaultEndpoint}
+	}
+	config := s.config
+	config.File = file.Setting
+	if hooks, err = server.New(config); err != nil {
+		return err
+	}
+	if err := s.checkSecret(hooks, flagged, file); err != nil {
+		return err
+	}
+	live.Register(hooks)
+	for _, e := range flagged {
+		defer e.Close()
+		hooks.Handle(e.Name, e.Handler(), e.Options()...)
+	}
+	for _, name := range names {
+		if !isFlagged(name) && !live.Has(name) {
+			hooks.Handle(name, nil)
+		}
+	}
+	stop := s.follow(cmd.Context(), file, live, commands)
+	defer stop()
+	err = hooks.Run(cmd.Context())
+	commands.Wait() // or those that are being ended would outlive hubhook
+	return err
+}
+
+// endpointNames checks names.
+func endpointNames(names []string) ([]string, error) {
+	var checked []string
+	for _, name := range names {
+		name, err := server.EndpointName(name)
+		if err != nil {
+			return nil, &usageError{text.WithHint(err, "an endpoint's name has letters, digits, _, - and ., in segments joined by /: trigger_training")}
+		}
+		if slices.Contains(checked, name) {
+			return nil, &usageError{text.WithHint(fmt.Errorf("endpoint %s is named twice", name), "name each endpoint once; it takes any number of webhooks")}
+		}
+		checked = append(checked, name)
+	}
+	return checked, nil
+}
+
+// checkSecret refuses to run commands for everyone on the internet.
+func (s *serve) checkSecret(hooks *server.Server, flagged []*action.Endpoint, file *action.File) error {
+	if s.insecure || !hooks.Public() || hooks.Secret() != "" {
+		return nil
+	}
+	for _, e := range slices.Concat(flagged, file.Endpoints) {
+		if e.Run != "" {
+			return &usageError{text.WithHint(
+				fmt.Errorf("endpoint %s runs a command, and without a webhook secret anyone who learns the public URL can run it", e.Name),
+				"set WEBHOOK_SECRET to the secret in the webhook's settings on the Hub, or let everyone with --insecure")}
+		}
+	}
+	return nil
 }

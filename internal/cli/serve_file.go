@@ -1,0 +1,117 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io/fs"
+	"strings"
+
+	"github.com/hubhook/hubhook/internal/action"
+	"github.com/hubhook/hubhook/internal/env"
+	"github.com/hubhook/hubhook/internal/text"
+	"github.com/hubhook/hubhook/server"
+)
+
+// fileOptions are what hubhook.yaml is read with: each setting that is a flag of serve is a key, too.
+func fileOptions(commands *action.Commands) action.Options {
+	options := action.Options{Commands: commands}
+	flags := flag.NewFlagSet("serve", flag.ContinueOnError)
+	new(server.Config).Flags(flags)
+	flags.VisitAll(func(f *flag.Flag) {
+		check := func(values []string) error {
+			scratch := flag.NewFlagSet("serve", flag.ContinueOnError)
+			new(server.Config).Flags(scratch)
+			for _, v := range values {
+				if err := scratch.Set(f.Name, v); err != nil {
+					return err
+				}
+			}
+			return nil
+		}
+		options.Settings = append(options.Settings, action.Setting{Name: f.Name, Many: f.Name == "secret", Check: check})
+	})
+	return options
+}
+
+// loadFile reads the configuration file at path; where path is "", that of the working directory, which need not be there. All that is
+// wrong is wrong usage.
+func (p *program) loadFile(path string, commands *action.Commands) (*action.File, error) {
+	named := path != ""
+	if !named {
+		path = action.FileName
+	}
+	file, err := action.Load(path, fileOptions(commands))
+	var broken *action.FileError
+	switch {
+	case err == nil:
+		return file, nil
+	case errors.Is(err, fs.ErrNotExist) && !named:
+		return &action.File{}, nil
+	case errors.Is(err, fs.ErrNotExist):
+		return nil, &usageError{text.WithHint(fmt.Errorf("--config: there is no file %s", path), "name a file that is there, or leave --config (HUBHOOK_CONFIG) out")}
+	case errors.As(err, &broken):
+		return nil, &usageError{fileError(err)}
+	}
+	return nil, fmt.Errorf("read the configuration file: %w", err)
+}
+
+// fileError is an error of a configuration file with a hint.
+func fileError(err error) error {
+	if text.Hint(err) != "" {
+		return err
+	}
+	return text.WithHint(err, "mend the file at that place; docs/actions.md has every key")
+}
+
+// fileHere returns the configuration file that `hubhook serve` would read here: the one that HUBHOOK_CONFIG names, or that of the working
+// directory. Without one it is empty.
+func (p *program) fileHere() (*action.File, error) {
+	path, _ := p.LookupEnv(env.Variable("config"))
+	return p.loadFile(path, nil)
+}
+
+// dataOfFile returns the data directory that the configuration file here names, "" for none. A file that is broken names none: the hubhook
+// that runs may go on with the version before.
+func (p *program) dataOfFile() string {
+	file, err := p.fileHere()
+	if err != nil {
+		return ""
+	}
+	if data, _ := file.Setting("data"); len(data) > 0 {
+		return data[0]
+	}
+	return ""
+}
+
+// follow takes up edits of file until the function that it returns is called.
+func (s *serve) follow(ctx context.Context, file *action.File, live *action.Live, commands *action.Commands) (stop func()) {
+	if file.Path == "" {
+		return func() {}
+	}
+	if unbuilt := file.Unbuilt(); len(unbuilt) > 0 {
+		server.PrintError(s.Stderr, text.WithHint(fmt.Errorf("%s: %s: no effect in this version of hubhook", file.Path, strings.Join(unbuilt, ", ")),
+			"set the webhook up at https://huggingface.co/settings/webhooks"))
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		action.Follow(ctx, file, fileOptions(commands), func(edited *action.File, err error) { s.takeUp(file.Path, live, edited, err) })
+	}()
+	return func() { cancel(); <-ended }
+}
+
+// takeUp has the server work as the edited file says, or as before where that is broken, and says so.
+func (s *serve) takeUp(path string, live *action.Live, edited *action.File, err error) {
+	if err != nil {
+		server.PrintError(s.Stderr, text.WithHint(fmt.Errorf("%w; hubhook goes on with the version before", err), text.Hint(fileError(err))))
+		return
+	}
+	if later := live.Replace(edited); len(later) > 0 {
+		server.PrintError(s.Stderr, text.WithHint(fmt.Errorf("%s was edited; not taken up yet: %s", path, strings.Join(later, ", ")), "restart hubhook to take up all of it"))
+		return
+	}
+	s.note("%s was edited, and is taken up.", path)
+}
