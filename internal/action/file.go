@@ -445,6 +445,9 @@ func (r *reader) triggers(key field, f *File) error {
 	}
 	for _, one := range fields {
 		what := "trigger " + oneLine(one.name, maxShown)
+		if slices.ContainsFunc(payload.Samples(), func(e payload.Event) bool { return string(e.Scope) == one.name }) {
+			return r.fail(one.key, "give the trigger another name", "%s is named like a scope", what)
+		}
 		parts, err := r.fields(one.value, what, triggerKeys)
 		if err != nil {
 			return err

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/url"
 	"slices"
@@ -16,6 +17,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/hubhook/hubhook/internal/action"
 	"github.com/hubhook/hubhook/internal/api"
 	"github.com/hubhook/hubhook/internal/env"
 	"github.com/hubhook/hubhook/internal/queue"
@@ -37,16 +39,19 @@ type trigger struct {
 	wait     bool
 	print    bool
 	json     bool
+	triggers []string // of hubhook.yaml, sorted; filled by named
 }
 
 func newTrigger(p *program) *cobra.Command {
 	t := &trigger{program: p}
 	cmd := &cobra.Command{
-		Use:     "trigger SCOPE [ACTION] [flags]",
+		Use:     "trigger SCOPE|NAME [ACTION] [flags]",
 		GroupID: groupLook,
 		Short:   "send a sample event, as the Hub would",
 		Long: `Send a sample event to the hubhook that runs in this directory. It takes the way
 of the Hub's own deliveries: checked, stored, answered, handled and shown.
+
+NAME is one of triggers in hubhook.yaml: an event with fields of yours.
 
 The ID of the delivery is printed. Scopes with their actions, the first of which
 is taken if none is given:
@@ -55,9 +60,10 @@ is taken if none is given:
   hubhook trigger repo.content --wait       until it is handled
   hubhook trigger discussion update --set repo.type=dataset --set repo.name=me/d
   hubhook trigger repo.content --to http://127.0.0.1:3000/hook
+  hubhook trigger push                      one of triggers in hubhook.yaml
   hubhook trigger --from 01J9ZK...          with the body of a delivery`,
 		Args:              t.arguments,
-		ValidArgsFunction: completeEvent,
+		ValidArgsFunction: p.completeTrigger,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := t.run(cmd, args); err != nil {
 				return fmt.Errorf("trigger: %w", err)
@@ -111,6 +117,19 @@ func completeEvent(_ *cobra.Command, args []string, _ string) ([]string, cobra.S
 	return words, cobra.ShellCompDirectiveNoFileComp
 }
 
+// completeTrigger completes the triggers of hubhook.yaml and the scopes, then actions.
+func (p *program) completeTrigger(cmd *cobra.Command, args []string, word string) ([]string, cobra.ShellCompDirective) {
+	words, directive := completeEvent(cmd, args, word)
+	if len(args) > 0 {
+		return words, directive
+	}
+	file, err := p.fileHere()
+	if err != nil {
+		return words, directive
+	}
+	return append(slices.Sorted(maps.Keys(file.Triggers)), words...), directive
+}
+
 func (t *trigger) arguments(cmd *cobra.Command, args []string) error {
 	if len(args) > 2 {
 		return wrongUsage(cmd, "unexpected argument %q after SCOPE and ACTION", args[2])
@@ -129,14 +148,28 @@ func (t *trigger) run(cmd *cobra.Command, args []string) error {
 		if err != nil {
 			return &usageError{text.WithHint(fmt.Errorf("--set %w", err), seeTrigger)}
 		}
+		named, err := t.named(args[0])
+		if err != nil {
+			return err
+		}
 		request.Scope, request.Set = args[0], set
 		if len(args) == 2 {
 			request.Action = args[1]
 		}
+		if named != nil {
+			if len(args) == 2 {
+				return &usageError{text.WithHint(fmt.Errorf("the trigger %s has its event in hubhook.yaml, so it goes without ACTION", args[0]), seeTrigger)}
+			}
+			request.Scope, request.Action, request.Set = named.Scope, named.Action, maps.Clone(named.Set)
+			if request.Set == nil {
+				request.Set = map[string]any{}
+			}
+			maps.Copy(request.Set, set) // --set has the last word
+		}
 		// Whatever is wrong with the arguments is found here, before anything that runs is asked.
-		sample, err := payload.Sample(payload.Scope(request.Scope), payload.Action(request.Action), set)
+		sample, err := payload.Sample(payload.Scope(request.Scope), payload.Action(request.Action), request.Set)
 		if err != nil {
-			return &usageError{text.WithHint(err, "the scopes with their actions: hubhook trigger --help")}
+			return &usageError{text.WithHint(err, t.sampleHint(args[0], request.Scope))}
 		}
 		body = sample.Raw()
 	}
@@ -155,6 +188,30 @@ func (t *trigger) run(cmd *cobra.Command, args []string) error {
 		return t.leave(cmd, []byte(record.Body))
 	}
 	return t.send(cmd.Context(), client, request)
+}
+
+// named returns the trigger of that name in hubhook.yaml, nil for a scope and for what is neither.
+func (t *trigger) named(name string) (*action.Trigger, error) {
+	if slices.Contains(scopes(), name) {
+		return nil, nil
+	}
+	file, err := t.fileHere()
+	if err != nil {
+		return nil, err // the name may stand in it
+	}
+	t.triggers = slices.Sorted(maps.Keys(file.Triggers))
+	if named, ok := file.Triggers[name]; ok {
+		return &named, nil
+	}
+	return nil, nil
+}
+
+// sampleHint says where to read what name may be, where it made no sample of scope.
+func (t *trigger) sampleHint(name, scope string) string {
+	if name == scope && len(t.triggers) > 0 && !slices.Contains(scopes(), name) {
+		return "triggers of hubhook.yaml: " + strings.Join(t.triggers, ", ") + "; the scopes with their actions: hubhook trigger --help"
+	}
+	return "the scopes with their actions: hubhook trigger --help"
 }
 
 // parseSet reads the values of --set, each of the form path=value, for payload.Sample. A value may be empty and may hold further equals signs.
@@ -182,7 +239,7 @@ func (t *trigger) check(cmd *cobra.Command, args []string) error {
 	case t.from != "" && (len(args) > 0 || len(t.set) > 0):
 		problem = "--from sends a delivery's body as it is, so it goes without SCOPE, ACTION and --set"
 	case t.from == "" && len(args) == 0:
-		problem, hint = "want a SCOPE", "one of "+strings.Join(scopes(), ", ")+"; "+seeTrigger
+		problem, hint = "want a SCOPE, or the NAME of a trigger in hubhook.yaml", "one of "+strings.Join(scopes(), ", ")+"; "+seeTrigger
 	case t.to != "" && (t.endpoint != "" || t.wait):
 		problem = "--to posts past hubhook, so it goes without --endpoint and --wait"
 	case t.to == "" && cmd.Flags().Changed("secret"):
