@@ -22,7 +22,7 @@ func newDeliveries(p *program) *cobra.Command {
 		Use:     "deliveries",
 		Aliases: []string{"delivery"},
 		GroupID: groupLook,
-		Short:   "list, show, replay and discard deliveries, and save them",
+		Short:   "list, show, await, replay and discard deliveries, and save them",
 		Long: `Look into the log of the hubhook that runs in this directory: every delivery
 that it accepted, and how it was handled. backup works whether it runs or not,
 recover while it is stopped.`,
@@ -31,14 +31,14 @@ recover while it is stopped.`,
   hubhook deliveries replay --dead --since 2h`,
 		Args: func(cmd *cobra.Command, args []string) error {
 			if len(args) == 0 {
-				return wrongUsage(cmd, "want list, show, replay, discard, backup or recover")
+				return wrongUsage(cmd, "want list, show, wait, replay, discard, backup or recover")
 			}
 			return commandOnly(cmd, args)
 		},
 		RunE:              func(*cobra.Command, []string) error { return nil }, // Args has refused every call
 		ValidArgsFunction: cobra.NoFileCompletions,
 	}
-	cmd.AddCommand(newList(p), newShow(p), newReplay(p), newDiscard(p), newBackup(p), newRecover(p))
+	cmd.AddCommand(newList(p), newShow(p), newWait(p), newReplay(p), newDiscard(p), newBackup(p), newRecover(p))
 	return cmd
 }
 

@@ -20,13 +20,44 @@ const defaultListed = 50
 
 type listing struct {
 	*program
-	where  *where
-	filter queue.Filter
-	state  string
-	since  string
-	limit  int
-	json   bool
-	web    bool
+	where *where
+	pick  picking
+	limit int
+	json  bool
+	web   bool
+}
+
+// picking has the flags that say which deliveries are meant.
+type picking struct {
+	filter       queue.Filter
+	state, since string
+}
+
+// addTo gives cmd the flags.
+func (k *picking) addTo(p *program, cmd *cobra.Command, w *where) {
+	flags := cmd.Flags()
+	flags.StringVar(&k.filter.Endpoint, "endpoint", "", "only those of the endpoint `NAME`")
+	flags.StringVar(&k.state, "state", "", "only those in this `STATE`: "+strings.Join(stateNames(), ", "))
+	flags.StringVar(&k.filter.Scope, "scope", "", "only those of this `SCOPE` and narrower ones, such as repo")
+	flags.StringVar(&k.filter.Action, "action", "", "only those with this `ACTION`, such as update")
+	flags.StringVar(&k.filter.Repo, "repo", "", "only those about this `REPO`, me/data or dataset:me/data")
+	flags.StringVar(&k.filter.Query, "search", "", "only those with this `TEXT` in ID, Webhook-Id, repo or reason")
+	flags.StringVar(&k.since, "since", "", "only those that came since this `TIME`, 2h ago or 2026-01-31T08:00:00Z")
+	completeFlag(cmd, "endpoint", p.completeEndpoint(w))
+	completeFlag(cmd, "state", completeState)
+	completeFlag(cmd, "scope", completeScope)
+	completeFlag(cmd, "action", completeAction)
+}
+
+// read returns what the flags say.
+func (k *picking) read() (f queue.Filter, err error) {
+	f = k.filter
+	f.State = queue.State(k.state)
+	if k.state != "" && !slices.Contains(queue.States(), f.State) {
+		return f, &usageError{text.WithHint(fmt.Errorf("--state: there is no state %q", k.state), "the states are "+strings.Join(stateNames(), ", "))}
+	}
+	f.Since, err = since(k.since)
+	return f, err
 }
 
 // webless are the flags whose wish the inspector's page can't fulfil.
@@ -59,35 +90,22 @@ inspector's page instead.`,
 	}
 	flags := cmd.Flags()
 	flags.SortFlags = false
-	flags.StringVar(&l.filter.Endpoint, "endpoint", "", "only those of the endpoint `NAME`")
-	flags.StringVar(&l.state, "state", "", "only those in this `STATE`: "+strings.Join(stateNames(), ", "))
-	flags.StringVar(&l.filter.Scope, "scope", "", "only those of this `SCOPE` and narrower ones, such as repo")
-	flags.StringVar(&l.filter.Action, "action", "", "only those with this `ACTION`, such as update")
-	flags.StringVar(&l.filter.Repo, "repo", "", "only those about this `REPO`, me/data or dataset:me/data")
-	flags.StringVar(&l.filter.Query, "search", "", "only those with this `TEXT` in ID, Webhook-Id, repo or reason")
-	flags.StringVar(&l.since, "since", "", "only those that came since this `TIME`, 2h ago or 2026-01-31T08:00:00Z")
+	l.where = &where{}
+	l.pick.addTo(p, cmd, l.where)
 	flags.IntVar(&l.limit, "limit", defaultListed, "at most `N`; 0 lists all")
 	flags.BoolVar(&l.json, "json", false, "print one JSON object a line")
 	flags.BoolVar(&l.web, "web", false, "list them on the inspector's page, in your browser; for time and action that has no filter")
-	l.where = addWhere(cmd)
-	completeFlag(cmd, "endpoint", p.completeEndpoint(l.where))
-	completeFlag(cmd, "state", completeState)
-	completeFlag(cmd, "scope", completeScope)
-	completeFlag(cmd, "action", completeAction)
+	l.where.addTo(cmd)
 	return cmd
 }
 
 func (l *listing) run(cmd *cobra.Command) (err error) {
-	f := l.filter
-	f.State = queue.State(l.state)
-	if l.state != "" && !slices.Contains(queue.States(), f.State) {
-		return &usageError{text.WithHint(fmt.Errorf("--state: there is no state %q", l.state), "the states are "+strings.Join(stateNames(), ", "))}
+	f, err := l.pick.read()
+	if err != nil {
+		return err
 	}
 	if l.limit < 0 {
 		return &usageError{text.WithHint(errors.New("--limit: want a number above 0, or 0 for all"), "see hubhook deliveries list --help")}
-	}
-	if f.Since, err = since(l.since); err != nil {
-		return err
 	}
 	client, err := l.client(cmd, l.where)
 	if err != nil {

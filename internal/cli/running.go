@@ -27,9 +27,13 @@ type where struct {
 // addWhere gives cmd the flags --server and --data.
 func addWhere(cmd *cobra.Command) *where {
 	w := &where{}
+	w.addTo(cmd)
+	return w
+}
+
+func (w *where) addTo(cmd *cobra.Command) {
 	cmd.Flags().StringVar(&w.server, "server", "", "`URL` of the running hubhook's inspector, as its banner shows it")
 	cmd.Flags().StringVar(&w.data, "data", "", "data `DIR` of the running hubhook (default that of this working directory)")
-	return w
 }
 
 // client returns a client of the running hubhook that w names, or of the one that was started in this working directory.
