@@ -68,6 +68,10 @@ func (s *Screen) Ready(r Ready) {
 	}
 	t.add(plain, "Try it: ")
 	t.add(strong, "hubhook trigger repo.content")
+	if len(r.Endpoints) > 1 { // without it the command asks which one
+		t.add(strong, " --endpoint ")
+		t.foreign(strong, r.Endpoints[0].Name, maxURL)
+	}
 	if r.Keys {
 		t.add(plain, "   (or press t)")
 	}

@@ -66,7 +66,7 @@ Webhooks are correctly setup and ready to use:
   - POST https://example.ngrok-free.app/webhooks/trigger_training
   - POST https://example.ngrok-free.app/webhooks/trigger_evaluation
 Go to https://huggingface.co/settings/webhooks to setup your webhooks.
-Try it: hubhook trigger repo.content   (or press t)
+Try it: hubhook trigger repo.content --endpoint trigger_training   (or press t)
 
 `
 )
