@@ -13,6 +13,7 @@ import (
 
 	"go.yaml.in/yaml/v4"
 
+	"github.com/hubhook/hubhook/internal/text"
 	"github.com/hubhook/hubhook/payload"
 	"github.com/hubhook/hubhook/server"
 )
@@ -35,7 +36,7 @@ type Options struct {
 type Setting struct {
 	Name  string                      // without dashes before it; in a file _ may stand for -
 	Many  bool                        // it may be repeated, so a list may stand in the file
-	Check func(values []string) error // says what is wrong with a value, nil for nothing
+	Check func(values []string) error // says what is wrong with which setting, nil for nothing; the error may have a hint
 }
 
 // File is a configuration file in which everything is checked. Close it at the end.
@@ -431,7 +432,7 @@ func (r *reader) setting(name string, key field, f *File) error {
 	}
 	if s.Check != nil {
 		if err := s.Check(v.Texts); err != nil {
-			return r.fail(key.value, "", "%s: %v", name, err)
+			return r.fail(key.value, text.Hint(err), "%v", err)
 		}
 	}
 	f.Values[name] = v

@@ -28,7 +28,7 @@ func testOptions() Options {
 			new(server.Config).Flags(scratch)
 			for _, v := range values {
 				if err := scratch.Set(f.Name, v); err != nil {
-					return err
+					return fmt.Errorf("%s: %w", f.Name, err)
 				}
 			}
 			return nil

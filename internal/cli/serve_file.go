@@ -20,19 +20,33 @@ func fileOptions(commands *action.Commands) action.Options {
 	flags := flag.NewFlagSet("serve", flag.ContinueOnError)
 	new(server.Config).Flags(flags)
 	flags.VisitAll(func(f *flag.Flag) {
-		check := func(values []string) error {
-			scratch := flag.NewFlagSet("serve", flag.ContinueOnError)
-			new(server.Config).Flags(scratch)
-			for _, v := range values {
-				if err := scratch.Set(f.Name, v); err != nil {
-					return err
-				}
-			}
-			return nil
-		}
-		options.Settings = append(options.Settings, action.Setting{Name: f.Name, Many: f.Name == "secret", Check: check})
+		options.Settings = append(options.Settings, action.Setting{
+			Name: f.Name, Many: f.Name == "secret",
+			Check: func(values []string) error { return checkSetting(f.Name, values) },
+		})
 	})
 	return options
+}
+
+// checkSetting says what is wrong with the value of a setting, whatever the others are.
+func checkSetting(name string, values []string) error {
+	scratch := flag.NewFlagSet("serve", flag.ContinueOnError)
+	new(server.Config).Flags(scratch)
+	for _, v := range values {
+		if err := scratch.Set(name, v); err != nil {
+			return fmt.Errorf("%s: %w", name, err)
+		}
+	}
+	_, err := server.New(server.Config{
+		Getenv: func(string) (string, bool) { return "", false },
+		File: func(other string) ([]string, string) {
+			if other != name {
+				return nil, ""
+			}
+			return values, name
+		},
+	})
+	return err
 }
 
 // loadFile reads the configuration file at path; where path is "", that of the working directory, which need not be there. All that is
