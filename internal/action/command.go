@@ -34,6 +34,10 @@ type Commands struct {
 	// Secret returns the webhook secret that commands get in WEBHOOK_SECRET, "" for none. It is asked for each attempt; nil means none.
 	Secret func() string
 
+	// Upstream is told of each URL that deliveries are forwarded to when it does not answer any more, and when it answers again. It must be
+	// quick; nil means nobody.
+	Upstream func(endpoint string, h Health)
+
 	grace   time.Duration // between SIGTERM and SIGKILL; 0 for stopGrace
 	running sync.WaitGroup
 }

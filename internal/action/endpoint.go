@@ -83,6 +83,9 @@ func (e *Endpoint) forward(url string, commands *Commands) error {
 	if err != nil {
 		return err
 	}
+	if commands.Upstream != nil {
+		upstream.changed = func(h Health) { commands.Upstream(e.Name, h) }
+	}
 	e.Forward, e.upstream, e.handler = upstream.shown, upstream, upstream.Handle
 	return nil
 }

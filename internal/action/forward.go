@@ -44,6 +44,10 @@ type Forward struct {
 	transport *http.Transport
 	user      string // the Authorization header that the target's user makes, "" for none
 
+	// changed is told of an upstream that does not answer any more, and of one that answers again, in this order; nil for nobody. It must be
+	// quick.
+	changed func(Health)
+
 	mu     sync.Mutex
 	health Health
 }
@@ -238,11 +242,18 @@ func (f *Forward) refusal(response *http.Response, text []byte) error {
 func (f *Forward) note(up bool, err error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if f.health.Since.IsZero() || f.health.Up != up {
+	first, news := f.health.Since.IsZero(), f.health.Up != up // before the first request it counts as not up
+	if first || news {
 		f.health.Up, f.health.Since = up, time.Now()
 	}
 	if err != nil {
 		f.health.Error = err.Error()
+	}
+	if first {
+		news = !up // that all is well needs no word
+	}
+	if news && f.changed != nil {
+		f.changed(f.health)
 	}
 }
 

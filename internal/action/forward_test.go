@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -359,5 +360,34 @@ func TestForwardToNoURL(t *testing.T) {
 		if _, err := NewForward(target, nil); err == nil || err.Error() != want {
 			t.Errorf("%q: have %v, want %s", target, err, want)
 		}
+	}
+}
+
+func TestForwardTellsOfItsHealth(t *testing.T) {
+	var told []string
+	f, err := NewForward("http://127.0.0.1:3000", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.changed = func(h Health) { told = append(told, fmt.Sprintf("%t %s", h.Up, h.Error)) }
+	refused := errors.New("refused")
+	f.note(true, nil)
+	f.note(true, errors.New("500"))
+	f.note(false, refused)
+	f.note(false, refused)
+	f.note(true, nil)
+	if want := []string{"false refused", "true refused"}; !slices.Equal(told, want) {
+		t.Errorf("have %q, want %q", told, want)
+	}
+	g, err := NewForward("http://127.0.0.1:3000", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	told = nil
+	g.changed = f.changed
+	g.note(false, refused)
+	g.note(true, nil)
+	if want := []string{"false refused", "true refused"}; !slices.Equal(told, want) {
+		t.Errorf("down from the start: have %q, want %q", told, want)
 	}
 }

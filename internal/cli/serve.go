@@ -83,7 +83,7 @@ func (s *serve) serve(cmd *cobra.Command, names []string) error {
 		return err
 	}
 	var hooks *server.Server
-	commands := &action.Commands{Secret: func() string { return hooks.Secret() }}
+	commands := &action.Commands{Secret: func() string { return hooks.Secret() }, Upstream: s.upstream}
 	flagged, err := action.FromFlags(s.run, s.forward, commands)
 	if err != nil {
 		return &usageError{text.WithHint(err, "write it as --run trigger_training=./train.sh, or --forward mirror=http://127.0.0.1:3000/hook")}
@@ -123,6 +123,15 @@ func (s *serve) serve(cmd *cobra.Command, names []string) error {
 	err = hooks.Run(cmd.Context())
 	commands.Wait() // or those that are being ended would outlive hubhook
 	return err
+}
+
+// upstream says that what an endpoint forwards to is down, or up again.
+func (s *serve) upstream(endpoint string, h action.Health) {
+	if h.Up {
+		s.note("Endpoint %s: %s answers again.", endpoint, text.Printable(h.URL, 0))
+		return
+	}
+	server.PrintError(s.Stderr, text.WithHint(fmt.Errorf("endpoint %s: %s", endpoint, h.Error), "start the program that listens there"))
 }
 
 // endpointNames checks names.
