@@ -31,14 +31,14 @@ recover while it is stopped.`,
   hubhook deliveries replay --dead --since 2h`,
 		Args: func(cmd *cobra.Command, args []string) error {
 			if len(args) == 0 {
-				return wrongUsage(cmd, "want list, show, wait, replay, discard, backup or recover")
+				return wrongUsage(cmd, "want list, show, wait, follow, replay, discard, backup or recover")
 			}
 			return commandOnly(cmd, args)
 		},
 		RunE:              func(*cobra.Command, []string) error { return nil }, // Args has refused every call
 		ValidArgsFunction: cobra.NoFileCompletions,
 	}
-	cmd.AddCommand(newList(p), newShow(p), newWait(p), newReplay(p), newDiscard(p), newBackup(p), newRecover(p))
+	cmd.AddCommand(newList(p), newShow(p), newWait(p), newFollow(p), newReplay(p), newDiscard(p), newBackup(p), newRecover(p))
 	return cmd
 }
 

@@ -166,13 +166,18 @@ func (l *listing) table(deliveries []api.Delivery) {
 	}
 	rows = append(rows, header)
 	for _, d := range deliveries {
-		state := func(words string) string { return l.ink.State(string(d.State), words) }
-		rows = append(rows, []cell{
-			{d.ID, nil}, {moment(d.Received.Time, l.ink.Width() > 0), l.ink.Faint}, {string(d.State), state}, {text.Printable(d.Endpoint, 0), nil},
-			{dash(event(d)), nil}, {dash(repo(d)), l.ink.Strong}, {noteOf(d), nil},
-		})
+		rows = append(rows, l.row(d))
 	}
 	fmt.Fprint(l.out, layOut(rows, l.ink.Width()))
+}
+
+// row writes what a table has of a delivery.
+func (p *program) row(d api.Delivery) []cell {
+	state := func(words string) string { return p.ink.State(string(d.State), words) }
+	return []cell{
+		{d.ID, nil}, {moment(d.Received.Time, p.ink.Width() > 0), p.ink.Faint}, {string(d.State), state}, {text.Printable(d.Endpoint, 0), nil},
+		{dash(event(d)), nil}, {dash(repo(d)), p.ink.Strong}, {noteOf(d), nil},
+	}
 }
 
 // layOut writes rows in columns two spaces apart. Lines are cut at width characters, unless it is 0.

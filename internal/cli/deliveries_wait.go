@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"time"
 
@@ -75,42 +76,59 @@ func (p *program) wait(cmd *cobra.Command, w *where, pick *picking, timeout time
 }
 
 // next waits for a delivery that comes to match f, and returns its ID.
-func next(ctx context.Context, client *inspector.Client, f queue.Filter) (string, error) {
+func next(ctx context.Context, client *inspector.Client, f queue.Filter) (id string, err error) {
+	err = eachNew(ctx, client, f, func(d api.Delivery) (enough bool) {
+		id = d.ID
+		return true
+	})
+	return id, err
+}
+
+// mostKnown bounds how many deliveries eachNew remembers.
+const mostKnown = 10 * maxPage
+
+// eachNew calls found for each delivery that comes to match f, until found has enough: then it returns nil. It returns an error where ctx
+// or the stream ends.
+func eachNew(ctx context.Context, client *inspector.Client, f queue.Filter, found func(api.Delivery) (enough bool)) error {
 	streaming, stop := context.WithCancel(ctx)
 	defer stop()
 	f.Limit = maxPage
-	var found string
+	var known []string // the newest that match, in the order in which they were seen
+	looked, newest := false, ""
 	var failed error
-	var known map[string]bool // the newest that match, nil before the first look
-	var newest string         // of all deliveries at the first look
+	enough := false
+	tell := func(d api.Delivery) {
+		known = append(known[max(0, len(known)+1-mostKnown):], d.ID)
+		enough = enough || found(d)
+	}
 	look := func() {
 		page, err := client.List(ctx, f)
 		if failed = err; err != nil {
 			return
 		}
-		first := known == nil
-		if first {
-			known = map[string]bool{}
-			all, err := client.List(ctx, queue.Filter{Limit: 1})
-			if failed = err; err != nil {
-				return
-			}
-			if len(all.Deliveries) > 0 {
-				newest = all.Deliveries[0].ID
+		slices.Reverse(page.Deliveries) // the oldest first
+		for _, d := range page.Deliveries {
+			switch {
+			case !looked:
+				known = append(known, d.ID)
+			case !enough && !slices.Contains(known, d.ID):
+				tell(d)
 			}
 		}
-		for _, d := range page.Deliveries { // the newest first, so the oldest of the new ones is left in found
-			if !first && !known[d.ID] {
-				found = d.ID
-			}
-			known[d.ID] = true
+		if looked {
+			return
+		}
+		looked = true
+		all, err := client.List(ctx, queue.Filter{Limit: 1})
+		if failed = err; err == nil && len(all.Deliveries) > 0 {
+			newest = all.Deliveries[0].ID
 		}
 	}
 	// What a filter without state and text asks for never changes, so an older delivery has always matched.
 	fixed := f.State == "" && f.Query == ""
 	err := client.Stream(streaming, func(e inspector.StreamEvent) {
-		if found != "" {
-			return
+		if failed != nil || enough {
+			return // the stream is about to end
 		}
 		switch e.Name {
 		case "open", "missed":
@@ -120,24 +138,25 @@ func next(ctx context.Context, client *inspector.Client, f queue.Filter) (string
 			if failed = json.Unmarshal(e.Data, &d); failed != nil {
 				break
 			}
+			at := slices.Index(known, d.ID)
 			switch matches := picks(f, d); {
-			case !matches:
-				delete(known, d.ID)
-			case !known[d.ID] && !(fixed && d.ID <= newest):
-				found = d.ID
+			case !matches && at >= 0:
+				known = slices.Delete(known, at, at+1)
+			case matches && at < 0 && !(fixed && d.ID <= newest):
+				tell(d)
 			}
 		}
-		if failed != nil || found != "" {
+		if failed != nil || enough {
 			stop()
 		}
 	})
 	switch {
 	case failed != nil:
-		return "", failed
-	case found != "":
-		return found, nil
+		return failed
+	case enough:
+		return nil
 	}
-	return "", err
+	return err
 }
 
 // picks reports whether f picks d, as a list does.
