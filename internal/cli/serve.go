@@ -105,7 +105,7 @@ func (s *serve) serve(cmd *cobra.Command, names []string) error {
 	if hooks, err = server.New(config); err != nil {
 		return err
 	}
-	if err := s.checkSecret(hooks, flagged, file); err != nil {
+	if err := s.checkSecret(hooks, slices.Concat(flagged, file.Endpoints)); err != nil {
 		return err
 	}
 	live.Register(hooks)
@@ -118,7 +118,7 @@ func (s *serve) serve(cmd *cobra.Command, names []string) error {
 			hooks.Handle(name, nil)
 		}
 	}
-	stop := s.follow(cmd.Context(), file, live, commands)
+	stop := s.follow(cmd.Context(), hooks, file, live, commands)
 	defer stop()
 	err = hooks.Run(cmd.Context())
 	commands.Wait() // or those that are being ended would outlive hubhook
@@ -151,11 +151,11 @@ func endpointNames(names []string) ([]string, error) {
 }
 
 // checkSecret refuses to run commands for everyone on the internet.
-func (s *serve) checkSecret(hooks *server.Server, flagged []*action.Endpoint, file *action.File) error {
+func (s *serve) checkSecret(hooks *server.Server, endpoints []*action.Endpoint) error {
 	if s.insecure || !hooks.Public() || hooks.Secret() != "" {
 		return nil
 	}
-	for _, e := range slices.Concat(flagged, file.Endpoints) {
+	for _, e := range endpoints {
 		if e.Run != "" {
 			return &usageError{text.WithHint(
 				fmt.Errorf("endpoint %s runs a command, and without a webhook secret anyone who learns the public URL can run it", e.Name),

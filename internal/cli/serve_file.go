@@ -100,7 +100,7 @@ func (p *program) dataOfFile() string {
 }
 
 // follow takes up edits of file until the function that it returns is called.
-func (s *serve) follow(ctx context.Context, file *action.File, live *action.Live, commands *action.Commands) (stop func()) {
+func (s *serve) follow(ctx context.Context, hooks *server.Server, file *action.File, live *action.Live, commands *action.Commands) (stop func()) {
 	if file.Path == "" {
 		return func() {}
 	}
@@ -112,7 +112,12 @@ func (s *serve) follow(ctx context.Context, file *action.File, live *action.Live
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
-		action.Follow(ctx, file, fileOptions(commands), func(edited *action.File, err error) { s.takeUp(file.Path, live, edited, err) })
+		action.Follow(ctx, file, fileOptions(commands), func(edited *action.File, err error) {
+			if err == nil {
+				err = s.checkSecret(hooks, edited.Endpoints)
+			}
+			s.takeUp(file.Path, live, edited, err)
+		})
 	}()
 	return func() { cancel(); <-ended }
 }
