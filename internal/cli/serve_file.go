@@ -71,12 +71,18 @@ func (p *program) loadFile(path string, commands *action.Commands) (*action.File
 	return nil, fmt.Errorf("read the configuration file: %w", err)
 }
 
-// fileError is an error of a configuration file with a hint.
+// fileError is an error of a configuration file with a hint, where there is one to give.
 func fileError(err error) error {
-	if text.Hint(err) != "" {
+	var broken *action.FileError
+	switch {
+	case text.Hint(err) != "":
 		return err
+	case errors.As(err, &broken):
+		return text.WithHint(err, "mend the file at that place; docs/actions.md has every key")
+	case errors.Is(err, fs.ErrNotExist):
+		return text.WithHint(err, "put the file back, or restart hubhook to go without it")
 	}
-	return text.WithHint(err, "mend the file at that place; docs/actions.md has every key")
+	return err
 }
 
 // fileHere returns the configuration file that `hubhook serve` would read here: the one that HUBHOOK_CONFIG names, or that of the working
