@@ -226,16 +226,31 @@ func names(values []string, header string) bool {
 	return false
 }
 
+// RefusedError is an answer that is not 2xx.
+type RefusedError struct {
+	Status int
+	Header http.Header
+	Body   []byte // the first 64 KiB
+
+	said string
+}
+
+func (e *RefusedError) Error() string { return e.said }
+
 // refusal is the error of an answer that is not 2xx.
 func (f *Forward) refusal(response *http.Response, text []byte) error {
+	return &RefusedError{Status: response.StatusCode, Header: response.Header, Body: text, said: f.refused(response, text)}
+}
+
+func (f *Forward) refused(response *http.Response, text []byte) string {
 	said := fmt.Sprintf("%s answered %d %s", f.shown, response.StatusCode, http.StatusText(response.StatusCode))
 	if location := response.Header.Get("Location"); location != "" && response.StatusCode < 400 {
-		return fmt.Errorf("%s to %s: redirects are not followed, so forward to that URL", strings.TrimSpace(said), oneLine(location, maxShown))
+		return fmt.Sprintf("%s to %s: redirects are not followed, so forward to that URL", strings.TrimSpace(said), oneLine(location, maxShown))
 	}
 	if body := oneLine(string(text[:min(len(text), 4*maxShown)]), maxShown); body != "" {
-		return fmt.Errorf("%s: %s", strings.TrimSpace(said), body)
+		return fmt.Sprintf("%s: %s", strings.TrimSpace(said), body)
 	}
-	return errors.New(strings.TrimSpace(said))
+	return strings.TrimSpace(said)
 }
 
 // note keeps what an attempt has shown of the upstream.

@@ -6,9 +6,9 @@ import (
 	"time"
 )
 
-// lookEvery is how often a configuration file is looked at. Reading a small file costs less than to be told of its changes by every kind
+// fileEvery is how often a configuration file is looked at. Reading a small file costs less than to be told of its changes by every kind
 // of editor, mount and symbolic link.
-const lookEvery = 500 * time.Millisecond
+const fileEvery = 500 * time.Millisecond
 
 // Follow calls changed with each new version of the file that f was loaded from, until ctx ends: with a File in which everything is
 // checked, or with what is wrong with it, a *FileError for what stands in it. It goes by the content, so a file that is merely written
@@ -16,7 +16,7 @@ const lookEvery = 500 * time.Millisecond
 // write it. Follow closes no File.
 func Follow(ctx context.Context, f *File, options Options, changed func(*File, error)) {
 	l := newLookout(f, options)
-	tick := time.NewTicker(lookEvery)
+	tick := time.NewTicker(fileEvery)
 	defer tick.Stop()
 	for {
 		select {

@@ -1,0 +1,161 @@
+//go:build unix
+
+package action
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/hubhook/hubhook/payload"
+)
+
+// pushOf is a payload whose repo is named after i.
+func pushOf(t *testing.T, i int, set map[string]any) *payload.Payload {
+	t.Helper()
+	if set == nil {
+		set = make(map[string]any)
+	}
+	set["repo.name"] = fmt.Sprintf("me/%d", i)
+	p, err := payload.Sample(payload.ScopeRepoContent, payload.Update, set)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+// deliverUntilTaken sends a delivery as a queue does that puts back what was not taken.
+func (p *realProgram) deliverUntilTaken(payload *payload.Payload) (any, error) {
+	p.t.Helper()
+	handle := p.Handler("x", func() string { return "s3cret" })
+	deadline := time.Now().Add(time.Minute)
+	for {
+		result, err := handle(context.Background(), payload)
+		var notTaken *NotTakenError
+		if !errors.As(err, &notTaken) {
+			return result, err
+		}
+		if time.Now().After(deadline) {
+			p.t.Fatalf("not taken for a minute: %v", err)
+		}
+		time.Sleep(max(notTaken.Again, 5*time.Millisecond))
+	}
+}
+
+// While a program is restarted again and again no delivery fails, and each is handled, in order.
+func TestDeliverWhileEdited(t *testing.T) {
+	t.Parallel()
+	p, changes := runPython(t, `
+import json
+signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
+class Reading(Handler):
+    def do_POST(self):
+        if self.headers["X-Webhook-Secret"] != os.environ["WEBHOOK_SECRET"]:
+            self.answer(403)
+            return
+        name = json.loads(self.rfile.read(int(self.headers["Content-Length"])))["repo"]["name"]
+        time.sleep(0.01)
+        print("handled", name, flush=True)
+        self.answer(200)
+Handler = Reading
+serve()
+`)
+	const deliveries, edits = 200, 20
+	edited := make(chan struct{})
+	go func() {
+		defer close(edited)
+		for range edits {
+			changes <- Change{Files: []string{"app.py"}}
+			time.Sleep(100 * time.Millisecond)
+		}
+	}()
+	go func() {
+		for range p.Events() {
+		}
+	}()
+	for i := range deliveries {
+		if i%10 == 5 {
+			time.Sleep(50 * time.Millisecond)
+		}
+		if _, err := p.deliverUntilTaken(pushOf(t, i, nil)); err != nil {
+			t.Fatalf("delivery %d: %v", i, err)
+		}
+	}
+	<-edited
+	p.end()
+	next := 0
+	for _, line := range p.lines {
+		name, ok := strings.CutPrefix(line, "handled me/")
+		switch {
+		case !ok:
+		case name == fmt.Sprint(next):
+			next++
+		case name != fmt.Sprint(next-1): // one that was interrupted after it was handled
+			t.Fatalf("handled %s when %d was next", name, next)
+		}
+	}
+	if next != deliveries {
+		t.Errorf("%d of %d deliveries were handled", next, deliveries)
+	}
+}
+
+func TestDeliverFailures(t *testing.T) {
+	t.Parallel()
+	p, _ := runPython(t, `
+import json
+print("- POST http://127.0.0.1/webhooks/x", flush=True)
+class Reading(Handler):
+    def do_POST(self):
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        self.name = body["repo"]["name"]
+        if self.name == "me/1":
+            print("KeyError: 'x'", flush=True)
+            os._exit(3)
+        self.answer({"me/2": 404, "me/3": 500, "me/4": 422}.get(self.name, 200))
+    def answer(self, status):
+        text = b'[{"error": "no"}, 400]' if self.command == "POST" and self.name == "me/5" else b'{"ok": true}'
+        self.send_response(status)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(text)))
+        self.end_headers()
+        self.wfile.write(text)
+Handler = Reading
+serve()
+`)
+	p.await(ProgramReady)
+	if result, err := p.deliverUntilTaken(pushOf(t, 0, nil)); err != nil || fmt.Sprintf("%s", result) != `{"ok": true}` {
+		t.Errorf("%s, %v", result, err)
+	}
+	for i, want := range map[int]string{
+		1: "app.py ended while it had the delivery (exit status 3): the program ended: KeyError: 'x'",
+		2: "the program has no /webhooks/x",
+		3: "the handler failed (500)",
+		4: "the program's payload model refuses a bucket",
+	} {
+		set := map[string]any(nil)
+		if i == 4 {
+			set = map[string]any{"repo.type": payload.Bucket}
+		}
+		_, err := p.deliverUntilTaken(pushOf(t, i, set))
+		var advised *AdvisedError
+		if !errors.As(err, &advised) || !strings.Contains(err.Error(), want) || advised.Hint() == "" {
+			t.Errorf("delivery %d: %v", i, err)
+		}
+		if i == 1 {
+			p.Wake()
+			p.await(ProgramReady)
+		}
+	}
+	if _, err := p.deliverUntilTaken(pushOf(t, 5, nil)); err != nil {
+		t.Error(err)
+	}
+	p.await(ProgramAdvice).wantAdvice(t, "is no status", "HTTPException(400)")
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	if _, err := p.Handler("x", nil)(ctx, pushOf(t, 0, nil)); !errors.Is(err, context.Canceled) {
+		t.Errorf("discarded: %v", err)
+	}
+}

@@ -1,0 +1,101 @@
+package action
+
+import (
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// programEnv says what a program under dev is told by its environment.
+type programEnv struct {
+	port       int
+	secret     string // "" for none; several are separated by commas, and the first is the one in use
+	noSpace    bool   // --no-space-env
+	publicHost string // with its port, if any; what the program prints its endpoints with
+}
+
+// environ returns base with what the program needs to listen where hubhook looks for it, and without what is meant for hubhook alone.
+func (e programEnv) environ(base []string) []string {
+	port := strconv.Itoa(e.port)
+	set := []string{
+		"PORT=" + port, "GRADIO_SERVER_PORT=" + port, "UVICORN_PORT=" + port,
+		"GRADIO_NUM_PORTS=1", // a taken port is an error, not the next port
+		"PYTHONUNBUFFERED=1",
+		"HUBHOOK_NO_TUNNEL=1", "HUBHOOK_INSPECTOR=off",
+		// A program that is written with hubhook believes that it is in a Space, where it would not look at PORT.
+		"HUBHOOK_HOST=127.0.0.1", "HUBHOOK_PORT=" + port,
+	}
+	first, _, _ := strings.Cut(e.secret, ",")
+	if first != "" {
+		set = append(set, "WEBHOOK_SECRET="+first)
+	}
+	env := slices.DeleteFunc(slices.Clone(base), func(variable string) bool {
+		name, _, _ := strings.Cut(variable, "=")
+		// HUBHOOK_DATA, HUBHOOK_DATABASE or HUBHOOK_PORT would make a program that is written with hubhook meet the hubhook that runs it.
+		return strings.HasPrefix(name, "HUBHOOK_") && name != markVariable || name == "WEBHOOK_SECRET" || slices.ContainsFunc(set, func(s string) bool { return strings.HasPrefix(s, name+"=") })
+	})
+	has := func(name string) bool {
+		return slices.ContainsFunc(env, func(variable string) bool { return strings.HasPrefix(variable, name+"=") })
+	}
+	if !e.noSpace {
+		if !has("SPACE_ID") {
+			set = append(set, "SPACE_ID=hubhook/dev")
+		}
+		if !has("SPACE_HOST") && e.publicHost != "" {
+			set = append(set, "SPACE_HOST="+e.publicHost)
+		}
+	}
+	return append(env, set...)
+}
+
+// freePort returns a loopback port that nothing listens on. The one that is preferred is taken again if it is free.
+func freePort(preferred int) (int, error) {
+	l, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(preferred)))
+	if err != nil && preferred != 0 {
+		l, err = net.Listen("tcp", "127.0.0.1:0")
+	}
+	if err != nil {
+		return 0, fmt.Errorf("find a free port for the program: %w", err)
+	}
+	port := l.Addr().(*net.TCPAddr).Port
+	return port, l.Close()
+}
+
+// runners start a program that one of their arguments names.
+var runners = []string{
+	"python", "python3", "pypy3", "node", "bun", "deno", "ruby", "perl", "php", "sh", "bash", "env", "uv", "poetry", "pipenv", "pdm", "hatch", "rye", "npx", "npm",
+	"pnpm", "yarn", "tsx", "ts-node", "go", "cargo", "dotnet", "java", "uvicorn", "gunicorn", "hypercorn", "flask", "fastapi", "gradio", "nodemon", "time", "nice",
+}
+
+// programName is what stands before each line that a program prints: the file that its command names, or else the command.
+func programName(args []string, dir string) string {
+	name := strings.TrimSuffix(filepath.Base(args[0]), ".exe")
+	if !slices.Contains(runners, strings.TrimRight(name, "0123456789.")) && !slices.Contains(runners, name) {
+		return name
+	}
+	for _, arg := range args[1:] {
+		if strings.HasPrefix(arg, "-") {
+			continue
+		}
+		path := arg
+		if !filepath.IsAbs(path) {
+			path = filepath.Join(dir, path)
+		}
+		if info, err := os.Stat(path); err == nil && (info.Mode().IsRegular() || arg == "." || strings.HasPrefix(arg, "./")) {
+			if info.IsDir() {
+				if abs, err := filepath.Abs(path); err == nil {
+					return filepath.Base(abs)
+				}
+			}
+			return filepath.Base(path)
+		}
+		if module, _, ok := strings.Cut(arg, ":"); ok && module != "" && !strings.ContainsAny(module, "/\\=") {
+			return module // uvicorn main:app
+		}
+	}
+	return name
+}

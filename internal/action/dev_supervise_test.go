@@ -1,0 +1,388 @@
+package action
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// fakeProgram is a program that ends when it is told to.
+type fakeProgram struct {
+	once    sync.Once
+	done    chan struct{}
+	err     error
+	stopped bool
+	takes   time.Duration // to end once it is asked to
+	output  io.Writer
+}
+
+func (p *fakeProgram) Done() <-chan struct{} { return p.done }
+func (p *fakeProgram) Err() error            { return p.err }
+func (p *fakeProgram) Pid() int              { return -1 }
+
+func (p *fakeProgram) Stop(grace time.Duration) {
+	p.once.Do(func() {
+		p.stopped = true
+		time.Sleep(min(p.takes, grace))
+		p.err = errors.New("signal: terminated")
+		close(p.done)
+	})
+}
+
+func (p *fakeProgram) exit(err error) {
+	p.once.Do(func() {
+		p.err = err
+		close(p.done)
+	})
+}
+
+// supervised is a Supervisor of fake programs in a bubble of synctest.
+type supervised struct {
+	t *testing.T
+	*Supervisor
+	changes  chan Change
+	programs []*fakeProgram
+	lines    []ProgramLine
+	refuse   error // to start
+	began    time.Time
+	end      func()
+}
+
+func supervise(t *testing.T) *supervised {
+	s := &supervised{t: t, changes: make(chan Change), began: time.Now()}
+	var err error
+	s.Supervisor, err = NewSupervisor(SupervisorConfig{
+		Args: []string{"app"}, Env: []string{}, Changes: s.changes,
+		start: func(spec processSpec) (program, error) {
+			if s.refuse != nil {
+				return nil, s.refuse
+			}
+			p := &fakeProgram{done: make(chan struct{}), output: spec.Output}
+			s.programs = append(s.programs, p)
+			return p, nil
+		},
+		look:  func(context.Context, *ProgramRun) {},
+		Lines: func(l ProgramLine) { s.lines = append(s.lines, l) },
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- s.Run(ctx) }()
+	s.end = func() {
+		cancel()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+		for i, p := range s.programs {
+			select {
+			case <-p.done:
+			default:
+				t.Errorf("program %d still runs", i+1)
+			}
+		}
+	}
+	return s
+}
+
+func (s *supervised) last() *fakeProgram { return s.programs[len(s.programs)-1] }
+
+// expect waits until nothing moves and compares the events since the last time, as "1 starting", with what is added for some.
+func (s *supervised) expect(want ...string) {
+	s.t.Helper()
+	synctest.Wait()
+	var got []string
+	for {
+		select {
+		case e, ok := <-s.Events():
+			if ok {
+				got = append(got, describe(e))
+				continue
+			}
+		default:
+		}
+		break
+	}
+	if !slices.Equal(got, want) {
+		s.t.Fatalf("events:\n  %s\nwant:\n  %s", strings.Join(got, "\n  "), strings.Join(want, "\n  "))
+	}
+}
+
+func describe(e ProgramEvent) string {
+	text := fmt.Sprintf("%d %s", e.Run, e.Phase)
+	if len(e.Files) > 0 {
+		text += " for " + strings.Join(e.Files, " ")
+	}
+	if e.Exit != nil {
+		text += fmt.Sprintf(": %s, next in %s", e.Exit.How, e.Wait)
+	}
+	return text
+}
+
+func TestSuperviseRestarts(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := supervise(t)
+		s.expect("1 starting")
+		s.last().takes = time.Hour
+		s.changes <- Change{Files: []string{"app.py", "lib.py"}}
+		s.expect("1 restarting for app.py lib.py")
+		time.Sleep(stopGrace)
+		s.expect("2 starting")
+		s.Restart()
+		s.expect("2 restarting", "3 starting")
+		s.end()
+		s.expect("3 stopped")
+	})
+}
+
+func TestSuperviseBackoff(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := supervise(t)
+		s.expect("1 starting")
+		crash := errors.New("exit status 1")
+		wait := firstBackoff
+		for run := 1; run <= 8; run++ {
+			s.last().exit(crash)
+			events := []string{fmt.Sprintf("%d exited: exit status 1, next in %s", run, wait)}
+			if run == loopAfter {
+				events = append(events, fmt.Sprintf("%d crash loop: exit status 1, next in %s", run, wait))
+			}
+			s.expect(events...)
+			time.Sleep(wait - time.Nanosecond)
+			s.expect()
+			time.Sleep(time.Nanosecond)
+			s.expect(fmt.Sprintf("%d starting", run+1))
+			wait = min(2*wait, mostBackoff)
+		}
+		if wait != mostBackoff {
+			t.Errorf("the last wait was %s", wait)
+		}
+
+		// An edit starts it at once, and forgets what was.
+		s.last().exit(crash)
+		s.expect("9 exited: exit status 1, next in 30s")
+		s.changes <- Change{Files: []string{"app.py"}}
+		s.expect("10 starting")
+		s.last().exit(nil)
+		s.expect("10 exited: exit status 0, next in 1s")
+		// A delivery that waits starts it at once, where it has not failed before,
+		s.Wake()
+		s.expect("11 starting")
+		s.last().exit(nil)
+		s.expect("11 exited: exit status 0, next in 2s")
+		// and after a second where it has.
+		time.Sleep(100 * time.Millisecond)
+		s.Wake()
+		s.expect()
+		time.Sleep(900 * time.Millisecond)
+		s.expect("12 starting")
+		// One that lives for a while is well.
+		time.Sleep(healthyFor)
+		s.last().exit(nil)
+		s.expect("12 exited: exit status 0, next in 1s")
+		s.Restart()
+		s.expect("13 starting")
+		s.refuse = errors.New("no such program")
+		s.last().exit(nil)
+		s.Wake()
+		s.expect("13 exited: exit status 0, next in 1s", "14 starting", "14 exited: no such program, next in 2s")
+		s.refuse = nil
+		s.end()
+		s.expect("14 stopped")
+	})
+}
+
+func TestSupervisePause(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := supervise(t)
+		s.expect("1 starting")
+		s.Pause()
+		s.Pause()
+		s.expect("1 paused")
+		s.changes <- Change{Files: []string{"a"}}
+		s.changes <- Change{Files: []string{"b"}}
+		time.Sleep(time.Hour)
+		s.expect()
+		s.Resume()
+		s.expect("1 resumed", "1 restarting for a b", "2 starting")
+		s.Pause()
+		s.expect("2 paused")
+		s.Restart()
+		s.expect("2 restarting", "3 starting")
+		s.last().exit(nil)
+		s.expect("3 exited: exit status 0, next in 1s")
+		s.Wake()
+		s.changes <- Change{Files: []string{"c"}}
+		time.Sleep(time.Hour)
+		s.expect()
+		s.Restart()
+		s.expect("4 starting")
+		s.last().exit(nil)
+		s.expect("4 exited: exit status 0, next in 1s")
+		s.Resume()
+		s.expect("4 resumed", "5 starting")
+		s.Resume()
+		s.expect()
+		s.end()
+		s.expect("5 stopped")
+	})
+}
+
+// A program that writes below its own directory is told apart from a person who edits.
+func TestSuperviseSelfEdit(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := supervise(t)
+		advised := 0
+		edit := func(files ...string) {
+			s.changes <- Change{Files: files}
+			synctest.Wait()
+			for len(s.Events()) > 0 {
+				if e := <-s.Events(); e.Advice != nil {
+					advised++
+					if e.Advice.Fix != "leave it out: --ignore out.csv" {
+						t.Errorf("the fix is %q", e.Advice.Fix)
+					}
+				}
+			}
+		}
+		edit("out.csv")
+		edit("out.csv")
+		edit("app.py")
+		edit("out.csv")
+		edit("out.csv")
+		time.Sleep(time.Hour)
+		edit("out.csv")
+		edit("out.csv", "other.csv")
+		if advised != 0 {
+			t.Errorf("advised %d times for edits", advised)
+		}
+		for range 5 {
+			edit("out.csv")
+		}
+		if advised != 1 {
+			t.Errorf("advised %d times", advised)
+		}
+		s.end()
+	})
+}
+
+func TestSuperviseEventsUnreceived(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := supervise(t)
+		for range eventBuffer {
+			synctest.Wait()
+			s.Restart()
+		}
+		synctest.Wait()
+		s.end()
+		var events []ProgramEvent
+		for e := range s.Events() {
+			events = append(events, e)
+		}
+		missed := 0
+		for _, e := range events {
+			missed += e.Missed
+		}
+		if all := 2*eventBuffer + 2; len(events) != eventBuffer || len(events)+missed != all {
+			t.Errorf("%d events, %d missed, of %d", len(events), missed, all)
+		}
+		if last := events[len(events)-1]; last.Phase != ProgramStopped {
+			t.Errorf("the last event is %s", last.Phase)
+		}
+	})
+}
+
+func TestSuperviseOutput(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := supervise(t)
+		s.expect("1 starting")
+		fmt.Fprint(s.last().output, "ready\nTraceback\nKeyError: 'sha'")
+		s.last().exit(errors.New("exit status 1"))
+		synctest.Wait()
+		e := <-s.Events()
+		if e.Phase != ProgramExited || !slices.Equal(e.Exit.Lines, []string{"ready", "Traceback", "KeyError: 'sha'"}) {
+			t.Errorf("%s, after %q", describe(e), e.Exit.Lines)
+		}
+		if e.Advice == nil || e.Advice.Cause != "the program ended: KeyError: 'sha'" {
+			t.Errorf("advice %v", e.Advice)
+		}
+		if want := []ProgramLine{{"app", 1, "ready"}, {"app", 1, "Traceback"}, {"app", 1, "KeyError: 'sha'"}}; !slices.Equal(s.lines, want) {
+			t.Errorf("lines %v", s.lines)
+		}
+		s.end()
+	})
+}
+
+func TestJudge(t *testing.T) {
+	type step struct {
+		after    time.Duration
+		status   int
+		err      error
+		replaced bool
+		want     Verdict
+	}
+	refused := fmt.Errorf("dial: %w", syscall.ECONNREFUSED)
+	for name, steps := range map[string][]step{
+		"routes come later": {
+			{status: 404, want: NotYet}, {after: notYetFor - 1, status: 405, want: NotYet}, {status: 200, want: Handled}, {status: 404, want: Failed}, {status: 405, want: Failed},
+		},
+		"routes never come":            {{status: 404, want: NotYet}, {after: notYetFor, status: 404, want: Failed}},
+		"a refusal is an answer":       {{status: 422, want: Failed}, {status: 404, want: Failed}, {status: 204, want: Handled}, {status: 301, want: Failed}},
+		"nobody there":                 {{err: refused, want: NotYet}, {after: time.Hour, err: refused, want: NotYet}},
+		"cut":                          {{err: io.ErrUnexpectedEOF, want: Failed}},
+		"cut by a restart":             {{err: io.ErrUnexpectedEOF, replaced: true, want: Replaced}},
+		"refused by one that ends":     {{status: 503, replaced: true, want: Replaced}, {status: 404, replaced: true, want: NotYet}},
+		"handled by one that ends":     {{status: 200, replaced: true, want: Handled}},
+		"failed while it was to end":   {{status: 500, replaced: true, want: Failed}},
+		"unloaded by one that ends":    {{status: 200, want: Handled}, {status: 404, replaced: true, want: Replaced}},
+		"unavailable for its own sake": {{status: 503, want: Failed}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s, err := NewSupervisor(SupervisorConfig{Args: []string{"app"}})
+				if err != nil {
+					t.Fatal(err)
+				}
+				r := &ProgramRun{N: 1, supervisor: s, ended: make(chan struct{}), listening: time.Now()}
+				for i, step := range steps {
+					time.Sleep(step.after)
+					r.replaced = step.replaced
+					if got := r.Judge(step.status, step.err); got != step.want {
+						t.Errorf("step %d: status %d, error %v is %v; want %v", i+1, step.status, step.err, got, step.want)
+					}
+				}
+			})
+		})
+	}
+}
+
+func TestProgramLines(t *testing.T) {
+	var got []string
+	l := programLines{each: func(line string) { got = append(got, line) }}
+	for _, part := range []string{"a\nb", "c\r\n", "\n10%\r20%", "\r100%\n", "x\r", "\ny\r", "z\n", strings.Repeat("w", lineLimit+3), "\nopen"} {
+		if n, err := l.Write([]byte(part)); n != len(part) || err != nil {
+			t.Fatal(n, err)
+		}
+	}
+	l.flush()
+	l.flush()
+	want := []string{"a", "bc", "", "100%", "x", "z", strings.Repeat("w", lineLimit), "www", "open"}
+	if !slices.Equal(got, want) {
+		t.Errorf("lines %q\nwant %q", got, want)
+	}
+	for i := range 2 * keptLines {
+		fmt.Fprintln(&l, i)
+	}
+	if kept := l.kept(); len(kept) != keptLines || kept[keptLines-1] != fmt.Sprint(2*keptLines-1) {
+		t.Errorf("kept %q", kept)
+	}
+}
