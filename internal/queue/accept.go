@@ -13,7 +13,7 @@ type Receipt struct {
 	ID        string // for a duplicate, the ID of the first delivery
 	State     State  // when it was stored; for a duplicate, the state of the first delivery
 	Duplicate bool
-	Postponed bool // it does not run yet because of its Burst, or because another delivery with its SerialKey comes first
+	Postponed bool // it does not run yet because of its Burst, because another delivery with its SerialKey comes first, or because its endpoint is paused
 	Value     any  // Arrival.Value
 	wait      *wait
 	q         *Queue

@@ -31,23 +31,11 @@ func (b *backlog) start(endpoints map[string]*handlers) error {
 	if !ok {
 		return errors.New("start the queue: its engine can't tell what an earlier process left")
 	}
-	lines := make(map[string]*line, len(endpoints))
-	var suspects dueHeap
+	b.lines, b.suspects = make(map[string]*line, len(endpoints)), nil // an earlier call may have failed
 	window := time.Duration(0)
-	for name, h := range endpoints {
-		l := &line{handlers: h}
-		lines[name] = l
-		left, err := own.Backlog(q.life, name)
-		if err != nil {
-			return fmt.Errorf("read the deliveries left to endpoint %s: %w", name, err)
-		}
-		for _, d := range left {
-			d.At = notLater(d, q.now(), h.MaxWait)
-			if d.Interruptions >= store.AloneAfter {
-				suspects.push(entry{Due: d, line: l})
-			} else {
-				l.push(entry{Due: d, line: l})
-			}
+	for _, h := range endpoints {
+		if err := b.read(own, h); err != nil {
+			return err
 		}
 		window = max(window, h.DedupeWindow)
 	}
@@ -61,10 +49,31 @@ func (b *backlog) start(endpoints map[string]*handlers) error {
 	if window > 0 {
 		own.Preload(q.now().Add(-window))
 	}
-	b.lines, b.suspects = lines, suspects
 	q.commits.sweepAt = q.now().Add(sweepEvery)
 	return nil
 }
+
+// read makes the line of an endpoint, with what an earlier process left.
+func (b *backlog) read(own store.Owning, h *handlers) error {
+	q := b.q
+	left, err := own.Backlog(q.life, h.Name)
+	if err != nil {
+		return fmt.Errorf("read the deliveries left to endpoint %s: %w", h.Name, err)
+	}
+	l := &line{handlers: h}
+	b.lines[h.Name] = l
+	for _, d := range left {
+		d.At = notLater(d, q.now(), h.MaxWait)
+		b.push(entry{Due: d, line: l})
+	}
+	return nil
+}
+
+// serve leaves it to the first arrival to read what it may be a duplicate of.
+func (b *backlog) serve(h *handlers) error { return b.read(b.q.eng.(store.Owning), h) } // start has checked that it is one
+
+// resumed has nothing to do: what is due is looked for next.
+func (b *backlog) resumed() {}
 
 // notLater is when a delivery that an earlier process left is due. The clock may have been set back since, so it is due now, or
 // within one wait, at the latest.
@@ -104,16 +113,17 @@ func (b *backlog) startDue(now time.Time) {
 }
 
 func (b *backlog) startSuspect(now time.Time) {
-	if !b.suspectDue(now) {
+	i := b.firstSuspect(now)
+	if i < 0 {
 		return
 	}
 	r := &b.q.runner
 	switch r.solo.turn(now, r.active) {
 	case startAlone:
-		t := b.startEntry(b.suspects.pop(), now)
+		t := b.startEntry(b.suspects.remove(i), now)
 		r.solo.begin(t)
 	case giveWay:
-		e := b.suspects.pop()
+		e := b.suspects.remove(i)
 		e.At = now.Add(giveWayFor).UnixNano()
 		b.suspects.push(e)
 	}
@@ -191,7 +201,19 @@ func (b *backlog) hasDue(endpoint string, now time.Time) bool {
 }
 
 func (b *backlog) suspectDue(now time.Time) bool {
-	return len(b.suspects) > 0 && b.suspects[0].At <= now.UnixNano()
+	return b.firstSuspect(now) >= 0
+}
+
+// firstSuspect returns the index of the suspect that is due first and whose endpoint does not rest, -1 for none.
+func (b *backlog) firstSuspect(now time.Time) int {
+	first := -1
+	for i := range b.suspects { // there are few, as each has ended a process several times
+		e := &b.suspects[i]
+		if e.At <= now.UnixNano() && !e.line.handlers.rests() && (first < 0 || e.At < b.suspects[first].At) {
+			first = i
+		}
+	}
+	return first
 }
 
 func (b *backlog) oldest() map[string]time.Time {

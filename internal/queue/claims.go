@@ -58,6 +58,14 @@ func (s *claims) start(map[string]*handlers) error {
 	return nil
 }
 
+// serve looks for deliveries of the endpoint, as they may have waited for it.
+func (s *claims) serve(*handlers) error {
+	s.lookSoon()
+	return nil
+}
+
+func (s *claims) resumed() { s.lookSoon() }
+
 // stop gives up a claim that the database does not answer. If the claim is made all the same, other processes take it over when
 // its lease has ended.
 func (s *claims) stop() {
@@ -80,7 +88,17 @@ func (s *claims) nextDue(time.Time) time.Time { return time.Time{} }
 func (s *claims) hasDue(endpoint string, _ time.Time) bool { return s.left.Due[endpoint] }
 
 func (s *claims) suspectDue(now time.Time) bool {
-	return len(s.left.Suspects) > 0 && !now.Before(s.suspectsAt)
+	return !now.Before(s.suspectsAt) && s.suspect() != ""
+}
+
+// suspect returns an endpoint that has a suspect and does not rest, "" for none.
+func (s *claims) suspect() string {
+	for endpoint := range s.left.Suspects {
+		if h := s.q.runner.endpoints[endpoint]; h == nil || !h.rests() {
+			return endpoint
+		}
+	}
+	return ""
 }
 
 func (s *claims) oldest() map[string]time.Time { return maps.Clone(s.left.Oldest) }
@@ -211,9 +229,7 @@ func (s *claims) wants(now time.Time) (wants []store.Want) {
 	if s.suspectDue(now) {
 		switch q.runner.solo.turn(now, q.runner.active) {
 		case startAlone:
-			for endpoint := range s.left.Suspects {
-				return []store.Want{{Endpoint: endpoint, N: 1, Suspects: true}}
-			}
+			return []store.Want{{Endpoint: s.suspect(), N: 1, Suspects: true}}
 		case giveWay:
 			s.suspectsAt = now.Add(giveWayFor)
 		}

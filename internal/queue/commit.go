@@ -227,7 +227,7 @@ func (c *committer) setAlarm() {
 	}
 	now := q.now()
 	at := earlier(c.sweepAt, q.source.nextDue(now))
-	at = earlier(at, q.runner.nextHandBack())
+	at = earlier(at, q.runner.nextTurn())
 	if c.outage {
 		at = earlier(at, now.Add(outageRetry))
 	}

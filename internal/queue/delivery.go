@@ -63,6 +63,14 @@ type Outcome struct {
 	Output []byte // what the handler printed, bounded by the caller
 	Skip   string // not "": why the endpoint's condition declined the delivery; that uses no attempt
 	Final  bool   // with Error: no further attempt can help
+	// PutBack, not nil, says that no attempt was made, whatever the other fields say: the delivery waits again, with the attempts and
+	// interruptions that it had. So that it keeps its place, nothing of its endpoint starts in this process until After has passed.
+	PutBack *PutBack
+}
+
+// PutBack says how long a delivery waits that was not attempted.
+type PutBack struct {
+	After time.Duration // 0: until Resume of its endpoint, which counts if it came while the handler ran
 }
 
 // Report is what is known of a delivery when its first attempt has ended, or when it has ended without an attempt.

@@ -9,10 +9,20 @@ type handlers struct {
 	running int     // handlers that run; at most Concurrency
 	ready   []*task // stored as running, without a handler: the next free handler takes the first
 	pace    pace
+
+	paused      bool      // nothing starts until Resume
+	pausedUntil time.Time // nothing starts until then, after a delivery was put back; zero for no such time
+	resumes     int       // calls of Resume
 }
+
+// rests reports whether nothing of the endpoint may start.
+func (h *handlers) rests() bool { return h.paused || !h.pausedUntil.IsZero() }
 
 // room is how many deliveries of the endpoint may be stored as running.
 func (h *handlers) room() int {
+	if h.rests() {
+		return 0
+	}
 	if h.pace.quick() {
 		return h.Concurrency * readyFactor
 	}
@@ -22,7 +32,7 @@ func (h *handlers) room() int {
 // refill is up to how many of them the backlog may start. While a handler is free, all of room: with quick handlers, a start for
 // each handler that ends would be a commit for each, and a backlog of more than Concurrency would never get shorter.
 func (h *handlers) refill() int {
-	if h.started < h.Concurrency {
+	if h.started < h.Concurrency || h.rests() {
 		return h.room()
 	}
 	return h.Concurrency

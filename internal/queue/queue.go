@@ -260,8 +260,61 @@ func (q *Queue) Start(endpoints []Endpoint) error {
 		return err
 	}
 	q.runner.endpoints, q.started = all, true
+	q.startDue()
+	return nil
+}
+
+// Serve begins to accept and to hand out deliveries of one more endpoint, after Start, those that wait for it first.
+func (q *Queue) Serve(e Endpoint) error {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	switch {
+	case q.stopping:
+		return ErrStopping
+	case !q.started:
+		return fmt.Errorf("serve endpoint %s: the queue is not started", e.Name)
+	case e.Name == "":
+		return errors.New("serve an endpoint: it has no name")
+	case q.runner.endpoints[e.Name] != nil:
+		return fmt.Errorf("serve endpoint %s: it is served already", e.Name)
+	}
+	h := &handlers{Endpoint: e.withDefaults()}
+	q.runner.endpoints[e.Name] = h
+	if err := q.source.serve(h); err != nil {
+		delete(q.runner.endpoints, e.Name)
+		return err
+	}
+	q.startDue()
+	return nil
+}
+
+// Pause has no delivery of an endpoint start in this process until Resume. They are accepted and stored meanwhile. Handlers that run
+// go on.
+func (q *Queue) Pause(endpoint string) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if h := q.runner.endpoints[endpoint]; h != nil && !q.stopping {
+		h.paused = true
+		q.runner.handBackReady(h, q.now())
+		q.commits.setLinger()
+	}
+}
+
+// Resume ends Pause, and the rest that an endpoint takes because a delivery was put back.
+func (q *Queue) Resume(endpoint string) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if h := q.runner.endpoints[endpoint]; h != nil && !q.stopping {
+		h.paused, h.pausedUntil = false, time.Time{}
+		h.resumes++
+		q.source.resumed()
+		q.startDue()
+	}
+}
+
+// startDue starts what is due. Its caller does not wait for it.
+func (q *Queue) startDue() {
 	q.runner.dispatch()
 	q.commits.setAlarm()
 	q.commits.kick()
-	return nil
 }

@@ -37,6 +37,7 @@ type task struct {
 	hasHandler bool      // it has one of its endpoint's handlers
 	readySince time.Time // since when it is among handlers.ready
 	gone       bool      // discarded while it runs, or taken over by another process
+	resumes    int       // those of its endpoint when it began
 }
 
 // abandon cancels the handler of a delivery that is no longer its to end, and tells those who wait for it.
@@ -85,6 +86,10 @@ func (r *runner) dispatch() {
 	now := q.now()
 	for _, h := range r.endpoints {
 		r.handBackReady(h, now.Add(-readyFor))
+		if !h.pausedUntil.IsZero() && !now.Before(h.pausedUntil) {
+			h.pausedUntil = time.Time{}
+			q.source.resumed()
+		}
 	}
 	q.source.startDue(now)
 }
@@ -99,16 +104,18 @@ func (r *runner) take(t *task) {
 // begin runs a delivery whose start is stored, or has it wait for the next free handler.
 func (r *runner) begin(t *task) {
 	h := t.handlers
-	if h.running < h.Concurrency {
+	if h.running < h.Concurrency && !h.rests() {
 		h.running++
+		t.resumes = h.resumes
 		t.hasHandler = true
 		go r.run(t)
 		return
 	}
 	t.readySince = r.q.now()
 	h.ready = append(h.ready, t)
-	if r.q.stopping {
+	if r.q.stopping || h.rests() {
 		r.handBackReady(h, t.readySince)
+		r.q.commits.setLinger()
 	}
 }
 
@@ -135,31 +142,59 @@ func (r *runner) release(t *task) {
 // handBackReady has those deliveries wait that are stored as running, but have been ready since the given time without a
 // handler. They were not attempted. The endpoint's handlers count as quick only when they have shown it again.
 func (r *runner) handBackReady(h *handlers, since time.Time) {
-	q := r.q
 	for len(h.ready) > 0 && !h.ready[0].readySince.After(since) {
-		t := h.takeReady()
 		h.pace = pace{}
-		t.ended = true
-		t.Attempts--
-		e := &pendingEnd{task: t}
-		e.ID, e.Endpoint, e.Failures, e.Attempts, e.Token = t.ULID, t.Endpoint, t.Failures, t.Attempts, t.Token
-		e.From, e.To, e.Reason = Discarded, Discarded, t.Reason
-		if !t.gone {
-			t.State, t.Reason, t.RunAt = Waiting, "", t.Received
-			e.From, e.To, e.Reason, e.RunAt = Running, Waiting, "", t.RunAt
-			q.waiting++
-			q.waits[t.ULID] = t.wait
-			q.source.putBack(t)
-		}
-		q.commits.next.ends = append(q.commits.next.ends, e)
-		r.release(t)
+		r.handBack(h.takeReady())
 	}
 }
 
-// nextHandBack returns when the first delivery that is ready has been so for too long, zero if none is.
-func (r *runner) nextHandBack() time.Time {
+// handBack has a delivery wait that is stored as running and was not attempted. It comes to where it was among those that wait.
+func (r *runner) handBack(t *task) {
+	q := r.q
+	t.ended = true
+	t.Attempts--
+	e := &pendingEnd{task: t}
+	e.ID, e.Endpoint, e.Failures, e.Attempts, e.Token = t.ULID, t.Endpoint, t.Failures, t.Attempts, t.Token
+	e.From, e.To, e.Reason = Discarded, Discarded, t.Reason
+	if !t.gone {
+		t.State, t.Reason, t.RunAt = Waiting, "", t.Received
+		e.From, e.To, e.Reason, e.RunAt = Running, Waiting, "", t.RunAt
+		q.waiting++
+		q.waits[t.ULID] = t.wait
+		q.source.putBack(t)
+	}
+	q.commits.next.ends = append(q.commits.next.ends, e)
+	r.release(t)
+}
+
+// putBack has a delivery wait whose handler made no attempt, and has its endpoint rest for as long as it is to wait: others of the
+// endpoint must not overtake it.
+func (r *runner) putBack(t *task, back *PutBack, now time.Time) {
+	h := t.handlers
+	switch {
+	case back.After > 0:
+		if at := now.Add(back.After); at.After(h.pausedUntil) {
+			h.pausedUntil = at
+		}
+	case h.resumes == t.resumes:
+		h.paused = true
+	}
+	if h.rests() {
+		r.handBackReady(h, now)
+	}
+	r.handBack(t)
+	r.dispatch()
+	r.q.commits.setAlarm()
+}
+
+// nextTurn returns when the first delivery that is ready has been so for too long, or when the first endpoint has rested long enough. It
+// is zero if there is neither.
+func (r *runner) nextTurn() time.Time {
 	var next time.Time
 	for _, h := range r.endpoints {
+		if !r.q.commits.outage { // nothing starts until it is over
+			next = earlier(next, h.pausedUntil)
+		}
 		if len(h.ready) > 0 {
 			next = earlier(next, h.ready[0].readySince.Add(readyFor))
 		}
@@ -249,9 +284,13 @@ func (r *runner) finish(ctx context.Context, t *task, out Outcome) {
 		q.mu.Unlock()
 		return
 	}
-	t.ended = true
-	e := r.judge(t, out, now, errors.Is(context.Cause(ctx), ErrStopping))
-	r.conclude(t, e, Report{State: t.State, Reason: t.Reason, Result: out.Result})
+	if out.PutBack != nil && !t.gone {
+		r.putBack(t, out.PutBack, now)
+	} else {
+		t.ended = true
+		e := r.judge(t, out, now, errors.Is(context.Cause(ctx), ErrStopping))
+		r.conclude(t, e, Report{State: t.State, Reason: t.Reason, Result: out.Result})
+	}
 	if !q.commits.busy && q.commits.next.urgent() {
 		q.commits.lead()
 		return

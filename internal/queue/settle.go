@@ -139,7 +139,7 @@ func (a *pendingArrival) settle(q *Queue) {
 			q.withdraw(a.Merged, Waiting, Report{State: Merged, Reason: "merged into " + t.ID})
 		}
 		q.waits[t.ULID] = t.wait
-		a.receipt.Postponed = q.source.add(a)
+		a.receipt.Postponed = q.source.add(a) || t.handlers.rests()
 	default:
 		t.wait.end(Report{State: t.State, Reason: t.Reason})
 	}

@@ -13,6 +13,8 @@ import (
 type source interface {
 	// start begins to start deliveries of these endpoints. It is called once, by Start.
 	start(endpoints map[string]*handlers) error
+	// serve begins to start deliveries of one more endpoint, after start.
+	serve(h *handlers) error
 	// stop returns when the source starts nothing any more. It is called once, by Drain, and only after start.
 	stop()
 
@@ -34,6 +36,8 @@ type source interface {
 	putBack(t *task)
 	// remove takes out a delivery that is not to start any more.
 	remove(s *store.Stored)
+	// resumed hears that an endpoint no longer rests.
+	resumed()
 	// released hears that a delivery has given back its handler and its serial key.
 	released(t *task)
 	// committed hears what a commit changed.
