@@ -70,10 +70,22 @@ type refusal struct {
 // admit is the front door: it checks a delivery, stores it and answers.
 func (s *Server) admit(w http.ResponseWriter, r *http.Request) {
 	name := strings.TrimPrefix(r.URL.Path, "/webhooks/")
-	e := s.byName[name]
+	e, known := s.byName[name], true
+	if e == nil && s.joined != nil {
+		if e = s.endpointOf(name); e == nil {
+			e, known = s.joined.candidate(name), false
+		}
+	}
 	if no := s.screenRequest(e, name, r); no != nil {
 		s.refuse(w, r, name, no)
 		return
+	}
+	if !known {
+		var no *refusal
+		if e, no = s.joined.admit(e); no != nil {
+			s.refuse(w, r, name, no)
+			return
+		}
 	}
 	receipt, no := s.take(e, r)
 	if no != nil {

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/hubhook/hubhook/internal/queue"
+	"github.com/hubhook/hubhook/internal/text"
 	"github.com/hubhook/hubhook/payload"
 	"github.com/hubhook/hubhook/ui"
 	"github.com/hubhook/hubhook/ui/inspector"
@@ -97,7 +98,7 @@ func callHandler(ctx context.Context, e *endpoint, p *payload.Payload) queue.Out
 	}
 	result, err := e.handler(ctx, p)
 	if err != nil {
-		return queue.Outcome{Error: err.Error()}
+		return failure(err)
 	}
 	if result == nil {
 		return queue.Outcome{}
@@ -107,6 +108,19 @@ func callHandler(ctx context.Context, e *endpoint, p *payload.Payload) queue.Out
 		return queue.Outcome{Final: true, Error: "the handler is done, but what it returned can't be written as JSON: " + err.Error()}
 	}
 	return queue.Outcome{Result: b}
+}
+
+// failure is the outcome of a handler's error. One with a method PutBack says that no attempt was made, and when another one may be.
+func failure(err error) queue.Outcome {
+	var notYet interface{ PutBack() (after time.Duration) }
+	if errors.As(err, &notYet) {
+		return queue.Outcome{PutBack: &queue.PutBack{After: notYet.PutBack()}}
+	}
+	what := err.Error()
+	if hint := text.Hint(err); hint != "" {
+		what += "; " + hint
+	}
+	return queue.Outcome{Error: what}
 }
 
 // changed shows what became of a delivery. The queue calls it on the goroutine that does the work, so everything here is quick.
@@ -121,6 +135,9 @@ func (s *Server) changed(c queue.Change) {
 			s.prober.delivered(d.Received)
 		}
 		s.screen.Delivery(inspector.ViewDelivery(d))
+		if d.State == queue.Waiting && s.joined != nil {
+			s.joined.program.Waits()
+		}
 		if d.State.Finished() {
 			s.metrics.ended(d.Endpoint, string(d.State))
 		}
@@ -141,7 +158,7 @@ func (s *Server) changed(c queue.Change) {
 
 func (s *Server) viewOutcome(c *queue.Change) ui.Outcome {
 	v := ui.Outcome{AttemptEvent: inspector.ViewAttempt(c)}
-	if e := s.byName[c.Delivery.Endpoint]; e != nil {
+	if e := s.endpointOf(c.Delivery.Endpoint); e != nil {
 		v.Attempts = s.attempts(e)
 	}
 	if c.Attempt != nil {

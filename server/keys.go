@@ -30,6 +30,10 @@ func (r *run) obeyKeys(ctx context.Context, quit func()) {
 			err = r.pressInspector()
 		case 'q':
 			quit()
+		default:
+			if r.joined != nil {
+				r.joined.program.Key(key)
+			}
 		}
 		if err != nil {
 			r.screen.Warn(ui.Notice{Text: fmt.Sprintf("key %c: %v", key, err), Hint: text.Hint(err)})
@@ -42,10 +46,11 @@ func (r *run) obeyKeys(ctx context.Context, quit func()) {
 
 // pressTrigger sends the commonest event to each endpoint in turn.
 func (r *run) pressTrigger(ctx context.Context, n int) error {
-	if len(r.endpoints) == 0 {
+	endpoints := r.listed()
+	if len(endpoints) == 0 {
 		return fmt.Errorf("there is no endpoint to send a sample event to")
 	}
-	_, err := r.trigger(ctx, api.Trigger{Endpoint: r.endpoints[n%len(r.endpoints)].name, Scope: string(payload.ScopeRepoContent)})
+	_, err := r.trigger(ctx, api.Trigger{Endpoint: endpoints[n%len(endpoints)].name, Scope: string(payload.ScopeRepoContent)})
 	return err
 }
 

@@ -35,7 +35,7 @@ func (s *Server) replay(ctx context.Context, id string, body []byte) (string, er
 	if err != nil {
 		return "", err
 	}
-	e := s.byName[record.Endpoint]
+	e := s.endpointOf(record.Endpoint)
 	if e == nil {
 		return "", &inspector.Refusal{Status: http.StatusConflict, Err: fmt.Errorf("replay %s: no endpoint is called %q any more", id, record.Endpoint)}
 	}
@@ -69,11 +69,12 @@ func (s *Server) trigger(ctx context.Context, t api.Trigger) (string, error) {
 	}
 	name := t.Endpoint
 	if name == "" {
-		if len(s.endpoints) != 1 {
+		endpoints := s.listed()
+		if len(endpoints) != 1 {
 			return "", &inspector.Refusal{Status: http.StatusUnprocessableEntity,
 				Err: fmt.Errorf("trigger: name one of the endpoints %v", s.names())}
 		}
-		name = s.endpoints[0].name
+		name = endpoints[0].name
 	}
 	ctx = context.WithValue(context.WithoutCancel(ctx), sampleKey{}, true)
 	r, err := http.NewRequestWithContext(ctx, http.MethodPost, "/webhooks/"+name, bytes.NewReader(body))

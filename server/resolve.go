@@ -40,11 +40,14 @@ type settings struct {
 	Config
 	places    map[string]string // where each setting was set, by its name; "" where nothing has set it
 	inSpace   bool
-	spaceHost string // the Space's own, "" if it is not known
+	spaceHost string // that of the Space, or of the hubhook that runs this program; "" if it is not known
 	localHost string
 	localPort int
 	portFixed bool // no other port will do
 }
+
+// devSpace is the SPACE_ID of programs under `hubhook dev`, which has a WebhooksServer open no share link. They run in no Space.
+const devSpace = "hubhook/dev"
 
 // resolve decides every setting: by the flag or the field of c, by hubhook's own variable, by a customary one, by the configuration file, or
 // as hubhook does where nobody says anything.
@@ -54,9 +57,11 @@ func (c Config) resolve() (settings, error) {
 	}
 	s := settings{Config: c}
 	space, _ := c.Getenv("SPACE_ID")
-	s.inSpace = space != ""
+	s.inSpace = space != "" && space != devSpace
 	hosts, _ := c.Getenv("SPACE_HOST")
-	s.spaceHost, _, _ = strings.Cut(hosts, ",")
+	if space != "" {
+		s.spaceHost, _, _ = strings.Cut(hosts, ",")
+	}
 	if err := s.splitAddr(); err != nil {
 		return s, err
 	}

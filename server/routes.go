@@ -122,16 +122,20 @@ func (s *Server) homeView(r *http.Request) ui.HomeView {
 }
 
 func (s *Server) endpointURLs(base string) []api.Endpoint {
-	list := make([]api.Endpoint, 0, len(s.endpoints))
-	for _, e := range s.endpoints {
-		list = append(list, api.Endpoint{Name: e.name, URL: base + "/webhooks/" + e.name})
+	endpoints := s.listed()
+	list := make([]api.Endpoint, 0, len(endpoints))
+	for _, e := range endpoints {
+		list = append(list, api.Endpoint{Name: e.name, URL: s.endpointURL(base, e.name)})
 	}
 	return list
 }
 
+func (s *Server) endpointURL(base, name string) string { return base + "/webhooks/" + name }
+
 func (s *Server) names() []string {
-	names := make([]string, 0, len(s.endpoints))
-	for _, e := range s.endpoints {
+	endpoints := s.listed()
+	names := make([]string, 0, len(endpoints))
+	for _, e := range endpoints {
 		names = append(names, e.name)
 	}
 	return names

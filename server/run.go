@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/hubhook/hubhook/internal/api"
+	"github.com/hubhook/hubhook/internal/program"
 	"github.com/hubhook/hubhook/internal/queue"
 	"github.com/hubhook/hubhook/internal/text"
 	"github.com/hubhook/hubhook/internal/version"
@@ -36,6 +37,9 @@ func (s *Server) Run(ctx context.Context) error {
 	s.opened = true
 	s.mu.Unlock()
 	s.openScreen()
+	if p := program.From(ctx); p != nil {
+		s.join(p)
+	}
 	run := &run{Server: s}
 	err := run.open(ctx)
 	if err == nil {
@@ -87,7 +91,7 @@ func (r *run) open(ctx context.Context) (err error) {
 		p.started = time.Now()
 		p.local = baseURL(r.localListener)
 		p.public = r.settings.PublicURL
-		if r.settings.inSpace && r.settings.spaceHost != "" {
+		if r.settings.spaceHost != "" {
 			p.public = "https://" + r.settings.spaceHost
 		}
 	})
@@ -163,8 +167,9 @@ func (r *run) leaveAddress(ctx context.Context) {
 
 // serve serves until ctx ends or a listener fails.
 func (r *run) serve(ctx context.Context) error {
-	ctx, quit := context.WithCancel(ctx)
-	defer quit()
+	ctx, end := context.WithCancel(ctx)
+	defer end()
+	quit := func() { end() }
 	if err := r.start(ctx, r.store); err != nil {
 		return err
 	}
@@ -184,6 +189,10 @@ func (r *run) serve(ctx context.Context) error {
 	}
 	keys := r.settings.Keys != nil && ui.CanReadKeys(r.settings.Keys)
 	r.screen.Ready(r.ready(keys))
+	if r.joined != nil {
+		close(r.joined.shown)
+		quit = r.joined.program.Quit
+	}
 	switch {
 	case r.tunnel != nil:
 		r.attendTunnel(ctx)

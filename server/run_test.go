@@ -40,7 +40,12 @@ type running struct {
 // start runs a server until the test ends.
 func start(t *testing.T, s *Server) *running {
 	t.Helper()
-	ctx, cancel := context.WithCancel(context.Background())
+	return startIn(t, context.Background(), s)
+}
+
+func startIn(t *testing.T, ctx context.Context, s *Server) *running {
+	t.Helper()
+	ctx, cancel := context.WithCancel(ctx)
 	done := make(chan error, 1)
 	go func() { done <- s.Run(ctx) }()
 	stopped := false

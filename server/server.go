@@ -63,6 +63,7 @@ type Server struct {
 	newest   atomic.Pointer[string]              // ID of the newest delivery, for the key r
 	private  atomic.Pointer[inspector.Inspector] // nil until Run opens it, and where it is off
 	outputs  outputs
+	joined   *joined // the program of `hubhook dev`; nil without one
 }
 
 // New returns a server with the settings of config. Its error is a *[ConfigError]. Nothing is opened before Run or Handler.
@@ -264,7 +265,13 @@ func (s *Server) start(ctx context.Context, q *queue.Queue) error {
 		if n > 0 {
 			s.screen.Info(ui.Notice{Text: fmt.Sprintf("Discarded %s of an earlier run.", deliveries(n))})
 		}
-	} else if s.settings.Database == "" { // in a database it may be another process's, at work
+	}
+	if s.joined != nil {
+		if err := s.joined.left(ctx, q); err != nil {
+			return err
+		}
+	}
+	if !s.settings.Fresh && s.settings.Database == "" { // in a database it may be another process's, at work
 		if err := s.nameUnfinished(ctx, q); err != nil {
 			return err
 		}
@@ -280,6 +287,9 @@ func (s *Server) start(ctx context.Context, q *queue.Queue) error {
 	}
 	s.started = true
 	s.queue.Store(q)
+	if s.joined != nil {
+		return s.joined.serveLeft()
+	}
 	return nil
 }
 
@@ -315,7 +325,7 @@ func (s *Server) nameUnfinished(ctx context.Context, q *queue.Queue) error {
 	if err != nil {
 		return err
 	}
-	left = slices.DeleteFunc(left, func(d queue.Delivery) bool { return s.byName[d.Endpoint] == nil })
+	left = slices.DeleteFunc(left, func(d queue.Delivery) bool { return s.endpointOf(d.Endpoint) == nil })
 	if total -= orphans; total == 0 {
 		return nil
 	}
@@ -350,7 +360,7 @@ func (s *Server) nameUnserved(ctx context.Context, q *queue.Queue) (total int, e
 				n += int(count)
 			}
 		}
-		if n == 0 || s.byName[name] != nil {
+		if n == 0 || s.endpointOf(name) != nil {
 			continue
 		}
 		total += n

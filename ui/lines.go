@@ -58,13 +58,7 @@ func (s *Screen) Ready(r Ready) {
 	}
 	t.end()
 	if len(r.Endpoints) > 0 {
-		t.add(strong, "Webhooks are correctly setup and ready to use:")
-		t.end()
-		t.endpoints(r.Endpoints)
-		t.add(plain, "Go to ")
-		t.add(link, settingsURL)
-		t.add(plain, " to setup your webhooks.")
-		t.end()
+		t.ready(r.Endpoints)
 	}
 	t.add(plain, "Try it: ")
 	t.add(strong, "hubhook trigger repo.content")
@@ -78,6 +72,17 @@ func (s *Screen) Ready(r Ready) {
 	t.end()
 	t.end()
 	s.out.put(t.buf, t.count, notable)
+}
+
+// ready says which endpoints there are, and what to do with them.
+func (t *lines) ready(list []api.Endpoint) {
+	t.add(strong, "Webhooks are correctly setup and ready to use:")
+	t.end()
+	t.endpoints(list)
+	t.add(plain, "Go to ")
+	t.add(link, settingsURL)
+	t.add(plain, " to setup your webhooks.")
+	t.end()
 }
 
 func (t *lines) endpoints(list []api.Endpoint) {

@@ -24,6 +24,9 @@ type NotTakenError struct {
 
 func (e *NotTakenError) Error() string { return e.Why }
 
+// PutBack returns when the delivery is to be sent again, for the server.
+func (e *NotTakenError) PutBack() (after time.Duration) { return e.Again }
+
 // Handler returns the handler of an endpoint: it sends the delivery to the program, and returns its answer. Secret returns the webhook
 // secret that the program is to get, "" for none. An error is a *NotTakenError, or that of an attempt that failed, with the cause and
 // the fix where they are known.

@@ -26,8 +26,6 @@ func (e programEnv) environ(base []string) []string {
 		"GRADIO_NUM_PORTS=1", // a taken port is an error, not the next port
 		"PYTHONUNBUFFERED=1",
 		"HUBHOOK_NO_TUNNEL=1", "HUBHOOK_INSPECTOR=off",
-		// A program that is written with hubhook believes that it is in a Space, where it would not look at PORT.
-		"HUBHOOK_HOST=127.0.0.1", "HUBHOOK_PORT=" + port,
 	}
 	first, _, _ := strings.Cut(e.secret, ",")
 	if first != "" {

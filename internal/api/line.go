@@ -2,7 +2,7 @@ package api
 
 // Line is how each line of --json begins. Its objects are those of the inspector's API.
 type Line struct {
-	Type string `json:"type"` // ready, delivery, attempt, rejected, tunnel or stopped
+	Type string `json:"type"` // ready, delivery, attempt, rejected, tunnel, program, output or stopped
 	Time Time   `json:"time"`
 }
 
@@ -58,4 +58,32 @@ type StoppedLine struct {
 type Stopped struct {
 	Reason     string `json:"reason,omitempty"` // the signal or the error
 	Unfinished int    `json:"unfinished"`       // handed back, they run at the next start
+}
+
+// ProgramLine says what became of the program that `hubhook dev` runs.
+type ProgramLine struct {
+	Line
+	ProgramEvent
+}
+
+// ProgramEvent is one step in the life of a program under `hubhook dev`.
+type ProgramEvent struct {
+	Program   string     `json:"program"`
+	Phase     string     `json:"phase"` // starting, listening, ready, endpoints, restarting, exited, crash loop, paused, resumed, advice or stopped
+	Text      string     `json:"text,omitempty"`
+	Hint      string     `json:"hint,omitempty"`
+	Endpoints []Endpoint `json:"endpoints,omitempty"` // with ready and endpoints, where they have changed
+	Trouble   bool       `json:"-"`                   // it is a warning
+}
+
+// OutputLine is a line that the program printed.
+type OutputLine struct {
+	Line
+	ProgramOutput
+}
+
+// ProgramOutput is one line of the output of a program under `hubhook dev`.
+type ProgramOutput struct {
+	Program string `json:"program"`
+	Output  string `json:"output"` // without its end, and without escape sequences
 }

@@ -183,10 +183,10 @@ func TestServeLater(t *testing.T) {
 			t.Error("an endpoint that is not served accepts")
 		}
 		inbox := Endpoint{Name: "inbox", Concurrency: 1, DedupeWindow: time.Hour, Handle: g.handle}
-		if err := f.Serve(inbox); err != nil {
+		if err := f.Serve(inbox, false); err != nil {
 			t.Fatal(err)
 		}
-		if err := f.Serve(inbox); err == nil {
+		if err := f.Serve(inbox, false); err == nil {
 			t.Error("it is served twice")
 		}
 		<-f.acceptAll("first")[0].Done()
@@ -196,18 +196,22 @@ func TestServeLater(t *testing.T) {
 		f.end()
 
 		f = begin()
-		if err := f.Serve(inbox); err != nil {
+		if err := f.Serve(inbox, true); err != nil {
 			t.Fatal(err)
 		}
 		if r := f.accept(Arrival{WebhookID: "w"}); !r.Duplicate {
 			t.Errorf("its duplicate is %+v", r)
 		}
+		if rec := f.get(last.ID); rec.State != Waiting {
+			t.Errorf("served but paused, it is %+v", rec)
+		}
+		f.Resume("inbox")
 		storetest.Eventually(t, func() bool { return f.get(last.ID).State == Done })
 		if got := strings.Fields(g.seen()); !slices.Equal(got, []string{"first", "a", "b", "c"}) {
 			t.Errorf("handled %q", got)
 		}
 		f.end()
-		if err := f.Serve(Endpoint{Name: "late"}); err == nil {
+		if err := f.Serve(Endpoint{Name: "late"}, false); err == nil {
 			t.Error("a queue that has ended serves one more")
 		}
 	})

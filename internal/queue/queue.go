@@ -264,8 +264,9 @@ func (q *Queue) Start(endpoints []Endpoint) error {
 	return nil
 }
 
-// Serve begins to accept and to hand out deliveries of one more endpoint, after Start, those that wait for it first.
-func (q *Queue) Serve(e Endpoint) error {
+// Serve begins to accept and to hand out deliveries of one more endpoint, after Start, those that wait for it first. Where it
+// is paused, none starts before Resume.
+func (q *Queue) Serve(e Endpoint, paused bool) error {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	switch {
@@ -278,7 +279,7 @@ func (q *Queue) Serve(e Endpoint) error {
 	case q.runner.endpoints[e.Name] != nil:
 		return fmt.Errorf("serve endpoint %s: it is served already", e.Name)
 	}
-	h := &handlers{Endpoint: e.withDefaults()}
+	h := &handlers{Endpoint: e.withDefaults(), paused: paused}
 	q.runner.endpoints[e.Name] = h
 	if err := q.source.serve(h); err != nil {
 		delete(q.runner.endpoints, e.Name)

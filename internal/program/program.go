@@ -1,0 +1,57 @@
+// Package program joins a server to the program that `hubhook dev` runs beside it: the server takes deliveries for endpoints that only the
+// program knows, and shows what the program does. It is no part of the server's public face; Run finds it in its context.
+package program
+
+import (
+	"context"
+
+	"github.com/hubhook/hubhook/internal/api"
+	"github.com/hubhook/hubhook/payload"
+)
+
+// Handler is server.Handler.
+type Handler = func(ctx context.Context, p *payload.Payload) (any, error)
+
+// Program is what the server asks of the program's side. All fields are needed. The functions must not block, but for handlers.
+type Program struct {
+	Attach  func(Server)                  // called once, before anything is opened
+	Handler func(endpoint string) Handler // makes the handler of an endpoint
+	Waits   func()                        // a delivery was stored and has to wait
+	Key     func(key rune)                // a key that the server does not know was typed
+	Quit    func()                        // someone asked for the end, which the context of Run is to bring
+}
+
+// Server is what the program's side asks of a server. Its methods are safe for concurrent use.
+type Server interface {
+	// Shown is closed once the banner is shown. The public URL is known by then, unless the tunnel has failed.
+	Shown() <-chan struct{}
+	// Secret returns the webhook secret in use, "" for none.
+	Secret() string
+	// PublicURL returns the base URL at which the Hub reaches the endpoints, "" where there is none.
+	PublicURL() string
+
+	// Name makes endpoints known: they are listed, and from now on no others are taken.
+	Name(endpoints []string) error
+	// Pause has deliveries wait, until Resume.
+	Pause()
+	Resume()
+	// Replay repeats a delivery.
+	Replay(ctx context.Context, id string) error
+
+	// Show puts what the program does on the screen, Print a line of its output.
+	Show(event api.ProgramEvent)
+	Print(line api.ProgramOutput)
+	// Warn shows what is to be mended.
+	Warn(text, hint string)
+}
+
+type key struct{}
+
+// With returns a context for a server's Run that joins it to p.
+func With(ctx context.Context, p *Program) context.Context { return context.WithValue(ctx, key{}, p) }
+
+// From returns the program of With, nil for none.
+func From(ctx context.Context) *Program {
+	p, _ := ctx.Value(key{}).(*Program)
+	return p
+}
