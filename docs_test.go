@@ -41,7 +41,7 @@ func documents(t *testing.T) map[string]string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, guide := range []string{"library", "actions", "payload", "command-line", "deliveries", "tunnels", "inspector", "production", "scale"} {
+	for _, guide := range []string{"library", "actions", "payload", "command-line", "deliveries", "dev", "testing", "tunnels", "inspector", "production", "scale"} {
 		if texts[filepath.Join("docs", guide+".md")] == "" {
 			t.Errorf("docs/%s.md is missing or empty", guide)
 		}
@@ -165,7 +165,7 @@ func goBlocks(text string) []string {
 
 // commands are those with flags of their own. The keys are the headings of docs/command-line.md.
 var commands = []string{
-	"hubhook serve", "hubhook trigger", "hubhook deliveries list", "hubhook deliveries show", "hubhook deliveries wait", "hubhook deliveries follow", "hubhook deliveries replay",
+	"hubhook serve", "hubhook dev", "hubhook test", "hubhook trigger", "hubhook deliveries list", "hubhook deliveries show", "hubhook deliveries wait", "hubhook deliveries follow", "hubhook deliveries replay",
 	"hubhook deliveries discard", "hubhook deliveries backup", "hubhook deliveries recover", "hubhook version", "hubhook completion",
 }
 
@@ -191,6 +191,13 @@ func TestFlags(t *testing.T) {
 		documented := map[string]string{}
 		for _, m := range tableFlag.FindAllStringSubmatch(sections[command], -1) {
 			documented[m[1]] = m[2]
+		}
+		if command == "hubhook dev" { // it has serve's too, but for those that name what serve does with a delivery
+			for _, m := range tableFlag.FindAllStringSubmatch(sections["hubhook serve"], -1) {
+				if !slices.Contains([]string{"run", "forward", "config", "insecure"}, m[1]) {
+					documented[m[1]] = m[2]
+				}
+			}
 		}
 		help := helpOf(t, command)
 		flags := map[string]string{}

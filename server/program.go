@@ -7,7 +7,7 @@ import (
 	"sync"
 
 	"github.com/hubhook/hubhook/internal/api"
-	"github.com/hubhook/hubhook/internal/program"
+	"github.com/hubhook/hubhook/internal/companion"
 	"github.com/hubhook/hubhook/internal/queue"
 	"github.com/hubhook/hubhook/ui"
 )
@@ -15,10 +15,10 @@ import (
 // mostUnnamed bounds the endpoints that deliveries are taken for before the program has named any: strangers choose these names.
 const mostUnnamed = 64
 
-// joined is the program of `hubhook dev`, whose endpoints become known while the server runs. It is a program.Server.
+// joined is the program of `hubhook dev`, whose endpoints become known while the server runs. It is a companion.Server.
 type joined struct {
 	server  *Server
-	program *program.Program
+	program *companion.Program
 	shown   chan struct{}
 
 	mu     sync.Mutex // guards what follows
@@ -28,7 +28,7 @@ type joined struct {
 }
 
 // join has s take deliveries for p.
-func (s *Server) join(p *program.Program) {
+func (s *Server) join(p *companion.Program) {
 	s.joined = &joined{server: s, program: p, shown: make(chan struct{}), byName: map[string]*endpoint{}, paused: true}
 	p.Attach(s.joined)
 }
@@ -140,10 +140,10 @@ func (j *joined) serveLeft() error {
 	return nil
 }
 
-// Shown implements program.Server.
+// Shown implements companion.Server.
 func (j *joined) Shown() <-chan struct{} { return j.shown }
 
-// Secret implements program.Server.
+// Secret implements companion.Server.
 func (j *joined) Secret() string {
 	if texts := j.server.secrets.texts; len(texts) > 0 {
 		return texts[0]
@@ -151,10 +151,10 @@ func (j *joined) Secret() string {
 	return ""
 }
 
-// PublicURL implements program.Server.
+// PublicURL implements companion.Server.
 func (j *joined) PublicURL() string { return j.server.where.get().public }
 
-// Name implements program.Server.
+// Name implements companion.Server.
 func (j *joined) Name(endpoints []string) error {
 	j.mu.Lock()
 	defer j.mu.Unlock()
@@ -174,10 +174,10 @@ func (j *joined) Name(endpoints []string) error {
 	return nil
 }
 
-// Pause implements program.Server.
+// Pause implements companion.Server.
 func (j *joined) Pause() { j.setPaused(true) }
 
-// Resume implements program.Server.
+// Resume implements companion.Server.
 func (j *joined) Resume() { j.setPaused(false) }
 
 func (j *joined) setPaused(paused bool) {
@@ -197,13 +197,13 @@ func (j *joined) setPaused(paused bool) {
 	}
 }
 
-// Replay implements program.Server.
+// Replay implements companion.Server.
 func (j *joined) Replay(ctx context.Context, id string) error {
 	_, err := j.server.replay(ctx, id, nil)
 	return err
 }
 
-// Show implements program.Server. It says the endpoints' URLs where the event has their names only.
+// Show implements companion.Server. It says the endpoints' URLs where the event has their names only.
 func (j *joined) Show(event api.ProgramEvent) {
 	for i := range event.Endpoints {
 		event.Endpoints[i].URL = j.server.endpointURL(j.server.publicBase(), event.Endpoints[i].Name)
@@ -212,13 +212,13 @@ func (j *joined) Show(event api.ProgramEvent) {
 	j.server.screen.Program(event)
 }
 
-// Print implements program.Server.
+// Print implements companion.Server.
 func (j *joined) Print(line api.ProgramOutput) {
 	line.Output = j.server.secrets.hide.Redact(line.Output)
 	j.server.screen.ProgramOutput(line)
 }
 
-// Warn implements program.Server.
+// Warn implements companion.Server.
 func (j *joined) Warn(text, hint string) {
 	j.server.screen.Warn(ui.Notice{Text: j.server.secrets.hide.Redact(text), Hint: hint})
 }

@@ -10,7 +10,7 @@ import (
 	"time"
 
 	"github.com/hubhook/hubhook/internal/api"
-	"github.com/hubhook/hubhook/internal/program"
+	"github.com/hubhook/hubhook/internal/companion"
 	"github.com/hubhook/hubhook/internal/text"
 	"github.com/hubhook/hubhook/payload"
 )
@@ -23,7 +23,7 @@ func (e notYet) PutBack() (d time.Duration) { return e.after }
 
 // aProgram is the program's side of a server that is joined to one.
 type aProgram struct {
-	program.Server
+	companion.Server
 	waits   atomic.Int32
 	handled chan string // endpoint and repo of each attempt
 	answers chan error
@@ -31,9 +31,9 @@ type aProgram struct {
 
 func joinTo(t *testing.T, c Config) (*running, *aProgram) {
 	p := &aProgram{handled: make(chan string, 100), answers: make(chan error, 100)}
-	ctx := program.With(context.Background(), &program.Program{
-		Attach: func(s program.Server) { p.Server = s },
-		Handler: func(name string) program.Handler {
+	ctx := companion.With(context.Background(), &companion.Program{
+		Attach: func(s companion.Server) { p.Server = s },
+		Handler: func(name string) companion.Handler {
 			return func(_ context.Context, body *payload.Payload) (any, error) {
 				p.handled <- name + " " + body.Repo.Name
 				return nil, <-p.answers

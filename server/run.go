@@ -12,7 +12,7 @@ import (
 	"time"
 
 	"github.com/hubhook/hubhook/internal/api"
-	"github.com/hubhook/hubhook/internal/program"
+	"github.com/hubhook/hubhook/internal/companion"
 	"github.com/hubhook/hubhook/internal/queue"
 	"github.com/hubhook/hubhook/internal/text"
 	"github.com/hubhook/hubhook/internal/version"
@@ -37,7 +37,7 @@ func (s *Server) Run(ctx context.Context) error {
 	s.opened = true
 	s.mu.Unlock()
 	s.openScreen()
-	if p := program.From(ctx); p != nil {
+	if p := companion.From(ctx); p != nil {
 		s.join(p)
 	}
 	run := &run{Server: s}

@@ -11,7 +11,7 @@ func (s *Screen) Program(e api.ProgramEvent) {
 		s.Warn(Notice{Text: e.Program + ": " + e.Text, Hint: e.Hint})
 		return
 	}
-	if s.json || s.out == nil {
+	if s.json || s.out == nil || e.Text == "" && len(e.Endpoints) == 0 {
 		return
 	}
 	for _, endpoint := range e.Endpoints {

@@ -45,6 +45,9 @@ type ProgramLine struct {
 	Text    string // as it came, with escape sequences
 }
 
+// Plain returns the line without escape sequences.
+func (l ProgramLine) Plain() string { return escapes.ReplaceAllString(l.Text, "") }
+
 // A program is a process group that startProcess started.
 type program interface {
 	Done() <-chan struct{}    // closed once the process has ended

@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -52,18 +51,15 @@ func nearFlags(cmd *cobra.Command, name string) []string {
 	return flags.SuggestionsFor(name)
 }
 
-// readVariables fills the flags of cmd that were not given from their variables. Those of serve belong to server.Config, and a secret
+// readVariables fills the flags of cmd that were not given from their variables. Those of server.Config it reads itself, and a secret
 // has a second variable.
 func (p *program) readVariables(cmd *cobra.Command) error {
-	serve := cmd.Name() == "serve" || !cmd.HasParent()
 	var err error
 	cmd.LocalFlags().VisitAll(func(f *pflag.Flag) {
-		if serve && !slices.Contains(ownServeFlags, f.Name) {
-			return
-		}
 		name := env.Variable(f.Name)
 		text, _ := p.LookupEnv(name)
-		if f.Changed || f.Name == "help" || f.Name == "secret" || text == "" || err != nil {
+		_, ofServer := f.Annotations[setting]
+		if f.Changed || ofServer || f.Name == "help" || f.Name == "version" || f.Name == "secret" || text == "" || err != nil {
 			return
 		}
 		values := []string{text}

@@ -56,14 +56,24 @@ inbox. NAME has letters, digits, _, - and ., in segments joined by /.
 			return nil
 		},
 	}
-	flags := flag.NewFlagSet("serve", flag.ContinueOnError)
-	s.config.Flags(flags)
 	own := cmd.Flags()
 	own.StringArrayVar(&s.run, "run", nil, "run a command for each delivery of an endpoint, `NAME=COMMAND`; repeatable")
 	own.StringArrayVar(&s.forward, "forward", nil, "send the deliveries of an endpoint on, `NAME=URL`; repeatable")
 	own.StringVar(&s.file, "config", "", "configuration `FILE` (default hubhook.yaml, if this directory has one)")
 	own.BoolVar(&s.insecure, "insecure", false, "run commands for anyone who posts to the public URL, without a webhook secret")
-	own.AddGoFlagSet(flags)
+	addSettings(cmd, &s.config)
+	return cmd
+}
+
+// setting marks flags that server.Config reads the variables of.
+const setting = "setting"
+
+// addSettings gives cmd the flags that set config's fields.
+func addSettings(cmd *cobra.Command, config *server.Config) {
+	flags := flag.NewFlagSet("", flag.ContinueOnError)
+	config.Flags(flags)
+	cmd.Flags().AddGoFlagSet(flags)
+	flags.VisitAll(func(f *flag.Flag) { cmd.Flags().Lookup(f.Name).Annotations = map[string][]string{setting: nil} })
 	completeFlag(cmd, "answer", completeWords("stored", "handled"))
 	var providers []string
 	for _, provider := range tunnel.Registered() {
@@ -71,11 +81,7 @@ inbox. NAME has letters, digits, _, - and ., in segments joined by /.
 	}
 	completeFlag(cmd, "tunnel", completeWords(providers...))
 	completeFlag(cmd, "inspector", completeWords("off"))
-	return cmd
 }
-
-// ownServeFlags are the flags of serve that are not settings of a server.Config, which reads their variables itself.
-var ownServeFlags = []string{"run", "forward", "config", "insecure"}
 
 func (s *serve) serve(cmd *cobra.Command, names []string) error {
 	names, err := endpointNames(names)

@@ -27,7 +27,7 @@ var (
 	engines = []string{"internal/queue/store"}
 	queue   = append([]string{"internal/queue/sqlite", "internal/queue/sqlite/salvage", "internal/queue/postgres"}, engines...)
 	faces   = append([]string{"internal/queue"}, queue...)
-	server  = append([]string{"ui", "ui/inspector", "tunnel", "tunnel/ngrok", "tunnel/ssh", "tunnel/cloudflared", "hub", "internal/program"}, faces...)
+	server  = append([]string{"ui", "ui/inspector", "tunnel", "tunnel/ngrok", "tunnel/ssh", "tunnel/cloudflared", "hub", "internal/companion"}, faces...)
 	action  = append([]string{"server"}, server...)
 	cli     = append([]string{"internal/action"}, action...)
 )
@@ -52,7 +52,7 @@ var places = []place{
 	{dir: "tunnel/tunneltest", imports: []string{"tunnel"}},
 	{dir: "tunnel"},
 	{dir: "hub"},
-	{dir: "internal/program"},
+	{dir: "internal/companion"},
 	{dir: "internal/api"},
 	{dir: "internal/env"},
 	{dir: "internal/text"},

@@ -1,6 +1,6 @@
-// Package program joins a server to the program that `hubhook dev` runs beside it: the server takes deliveries for endpoints that only the
+// Package companion joins a server to the program that `hubhook dev` runs beside it: the server takes deliveries for endpoints that only the
 // program knows, and shows what the program does. It is no part of the server's public face; Run finds it in its context.
-package program
+package companion
 
 import (
 	"context"

@@ -1,0 +1,360 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/url"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/hubhook/hubhook/internal/action"
+	"github.com/hubhook/hubhook/internal/api"
+	"github.com/hubhook/hubhook/internal/companion"
+	"github.com/hubhook/hubhook/internal/env"
+	"github.com/hubhook/hubhook/internal/text"
+	"github.com/hubhook/hubhook/payload"
+	"github.com/hubhook/hubhook/server"
+)
+
+// urlWithin is how long a program's first start waits for the public URL, which is in its environment.
+const urlWithin = 3 * time.Second
+
+// devFlags are those of dev beside serve's.
+type devFlags struct {
+	paths, files, ignore         []string
+	noRestart, noSpaceEnv, rerun bool
+}
+
+func newDev(p *program) *cobra.Command {
+	config := &server.Config{Keys: p.Stdin, Output: p.Stdout, Errors: p.Stderr, Getenv: p.LookupEnv}
+	var f devFlags
+	cmd := &cobra.Command{
+		Use:     "dev [flags] -- COMMAND...",
+		GroupID: groupReceive,
+		Short:   "run your program behind the public URL, restart it after edits",
+		Long: `Run your own program, in any language, behind the public URL. hubhook starts it
+with a free port in PORT, finds its endpoints, and sends it deliveries once it
+is ready. When a file below the working directory is edited, the program is
+restarted: the URL stays, and deliveries wait and are then handled in order.
+
+COMMAND is a program and its arguments; no shell reads them. Ctrl-C ends the
+program first. On a terminal, R restarts it and p pauses restarts, beside the
+keys of serve.`,
+		Example: `  hubhook dev -- python app.py
+  hubhook dev --path /hook -- npm start
+  hubhook dev --ignore '*.log' --rerun -- go run .`,
+		ValidArgsFunction: completeCommand,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := commandAfterDash(cmd, args, "hubhook dev -- python app.py"); err != nil {
+				return err
+			}
+			if err := p.dev(cmd, *config, f, args); err != nil {
+				return fmt.Errorf("dev: %w", err)
+			}
+			return nil
+		},
+	}
+	addSettings(cmd, config)
+	flags := cmd.Flags()
+	flags.StringArrayVar(&f.paths, "path", nil, "`PATH` of the program that takes deliveries, as /hook; repeat it for several (default what the program says)")
+	flags.StringArrayVar(&f.files, "watch-files", nil, "watch only files that match this `GLOB`; repeat it for several (default all)")
+	flags.StringArrayVar(&f.ignore, "ignore", nil, "don't restart for files that match this `GLOB`, besides what .gitignore has; repeat it for several")
+	flags.BoolVar(&f.noRestart, "no-restart", false, "don't restart the program when files change")
+	flags.BoolVar(&f.noSpaceEnv, "no-space-env", false, "leave SPACE_ID and SPACE_HOST alone, which keep a WebhooksServer from opening a share link")
+	flags.BoolVar(&f.rerun, "rerun", false, "after each restart, run the last failed delivery again")
+	return cmd
+}
+
+// commandAfterDash returns an error unless there is a command, and all of it stands after "--".
+func commandAfterDash(cmd *cobra.Command, args []string, example string) error {
+	switch dash := cmd.ArgsLenAtDash(); {
+	case len(args) == 0:
+		return wrongUsageHint(cmd, "name it after --: "+example, "there is no command to run")
+	case dash != 0:
+		return wrongUsageHint(cmd, "name the command after --: "+example, "unexpected argument %q", args[0])
+	}
+	return nil
+}
+
+// completeCommand leaves a command's own words to the shell.
+func completeCommand(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
+	return nil, cobra.ShellCompDirectiveDefault
+}
+
+// routesOf returns the routes of --path. An endpoint can have any name that a path becomes.
+func routesOf(paths []string) (routes []action.Route, err error) {
+	for _, path := range paths {
+		route, err := action.PathRoute(path)
+		if err != nil {
+			return nil, &usageError{text.WithHint(err, "begin it with a slash: --path /"+strings.TrimLeft(path, "/"))}
+		}
+		routes = append(routes, route)
+	}
+	return routes, nil
+}
+
+func (p *program) dev(cmd *cobra.Command, config server.Config, f devFlags, command []string) error {
+	routes, err := routesOf(f.paths)
+	if err != nil {
+		return err
+	}
+	s, err := server.New(config)
+	if err != nil {
+		return err
+	}
+	d := &dev{rerun: f.rerun, names: map[string]bool{}}
+	supervisor := action.SupervisorConfig{
+		Args: command, NoSpaceEnv: f.noSpaceEnv, Routes: routes, PublicHost: d.publicHost, Lines: d.print,
+	}
+	if !f.noRestart {
+		data := config.Data
+		if data == "" {
+			data, _ = p.LookupEnv(env.Variable("data"))
+		}
+		watch := action.WatchConfig{Files: f.files, Ignore: f.ignore}
+		if data != "" {
+			watch.Own = []string{data}
+		}
+		if d.watcher, err = action.NewWatcher(watch); err != nil {
+			return err
+		}
+		defer d.watcher.Close()
+		supervisor.Changes = d.watcher.Changes()
+	}
+	return d.run(cmd.Context(), s, supervisor)
+}
+
+// dev is a program that runs beside a server.
+type dev struct {
+	server     companion.Server
+	supervisor *action.Supervisor
+	watcher    *action.Watcher // nil with --no-restart
+	rerun      bool
+
+	// Of the goroutine that attends to events.
+	names  map[string]bool // endpoints that are shown
+	edited bool            // the program was restarted and is not ready yet
+
+	mu     sync.Mutex
+	paused bool
+	failed string // ID of the delivery that failed last, "" once it has run again
+}
+
+// run runs the server, and the program beside it, until ctx ends or the server fails. The program ends first: what it has is finished or
+// put back, and then the server drains.
+func (d *dev) run(ctx context.Context, s *server.Server, config action.SupervisorConfig) error {
+	working, endProgram := context.WithCancel(ctx)
+	defer endProgram()
+	serving, endServer := context.WithCancel(context.WithoutCancel(ctx))
+	defer endServer()
+	var tasks sync.WaitGroup
+	var failure error
+	joined := &companion.Program{
+		Attach: func(joined companion.Server) {
+			d.server = joined
+			config.Secret = joined.Secret()
+			if d.supervisor, failure = action.NewSupervisor(config); failure != nil {
+				endServer()
+				return
+			}
+			tasks.Go(func() {
+				defer endServer()
+				d.attend(working)
+			})
+		},
+		Handler: d.handler,
+		Waits:   func() { d.supervisor.Wake() },
+		Key:     d.press,
+		Quit:    endProgram,
+	}
+	err := s.Run(companion.With(serving, joined))
+	endProgram()
+	tasks.Wait()
+	return errors.Join(failure, err)
+}
+
+// attend runs the program from when the banner is shown until ctx ends.
+func (d *dev) attend(ctx context.Context) {
+	known := time.NewTimer(urlWithin)
+	defer known.Stop()
+	select {
+	case <-d.server.Shown():
+	case <-known.C:
+	case <-ctx.Done():
+		return
+	}
+	var tasks sync.WaitGroup
+	defer tasks.Wait()
+	if d.watcher != nil {
+		tasks.Go(func() {
+			if err := d.watcher.Run(ctx); err != nil && ctx.Err() == nil {
+				d.server.Warn("watching for edits has ended: "+err.Error(), "press R to restart the program, or start hubhook again")
+			}
+		})
+		tasks.Go(func() { d.warnOfWatching(ctx) })
+	}
+	tasks.Go(func() { d.supervisor.Run(ctx) }) // it returns nil
+	for event := range d.supervisor.Events() {
+		d.tell(ctx, event)
+	}
+}
+
+func (d *dev) warnOfWatching(ctx context.Context) {
+	for {
+		select {
+		case notice := <-d.watcher.Notices():
+			d.server.Warn(notice.Cause, notice.Fix)
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// publicHost is the host that the program is told as that of its Space.
+func (d *dev) publicHost() string {
+	u, err := url.Parse(d.server.PublicURL())
+	if err != nil {
+		return ""
+	}
+	return u.Host
+}
+
+func (d *dev) print(line action.ProgramLine) {
+	d.server.Print(api.ProgramOutput{Program: line.Program, Output: line.Plain()})
+}
+
+// handler returns the handler of an endpoint, and notes which delivery has failed last.
+func (d *dev) handler(name string) companion.Handler {
+	send := d.supervisor.Handler(name, d.server.Secret)
+	return func(ctx context.Context, body *payload.Payload) (any, error) {
+		result, err := send(ctx, body)
+		var later *action.NotTakenError
+		if delivery, ok := server.DeliveryFrom(ctx); err != nil && ok && !errors.As(err, &later) {
+			d.mu.Lock()
+			d.failed = delivery.ID
+			d.mu.Unlock()
+		}
+		return result, err
+	}
+}
+
+// press obeys the keys that serve does not have.
+func (d *dev) press(key rune) {
+	switch key {
+	case 'R':
+		d.supervisor.Restart()
+	case 'p':
+		d.mu.Lock()
+		d.paused = !d.paused
+		paused := d.paused
+		d.mu.Unlock()
+		if paused {
+			d.supervisor.Pause()
+		} else {
+			d.supervisor.Resume()
+		}
+	}
+}
+
+// tell shows an event, and has deliveries wait or go on.
+func (d *dev) tell(ctx context.Context, event action.ProgramEvent) {
+	switch {
+	case event.Open:
+		d.server.Resume()
+	case event.Phase == action.ProgramStarting, event.Phase == action.ProgramRestarting, event.Phase == action.ProgramExited, event.Phase == action.ProgramStopped:
+		d.server.Pause()
+	}
+	shown := api.ProgramEvent{Program: d.supervisor.Name(), Phase: string(event.Phase), Text: words(event)}
+	if event.Phase == action.ProgramReady || event.Phase == action.ProgramEndpoints {
+		shown.Endpoints = d.learn(event.Routes)
+	}
+	shown.Trouble = event.Phase == action.ProgramExited
+	if event.Advice != nil {
+		shown.Hint, shown.Trouble = event.Advice.Fix, true
+		if shown.Text != "" {
+			shown.Text += ": "
+		}
+		shown.Text += event.Advice.Cause
+	}
+	d.server.Show(shown)
+	switch event.Phase {
+	case action.ProgramRestarting:
+		d.edited = true
+	case action.ProgramReady:
+		if d.edited && d.rerun {
+			d.runAgain(ctx)
+		}
+		d.edited = false
+	}
+}
+
+// words says what an event is about; "" where there is nothing to say, or its advice is all.
+func words(event action.ProgramEvent) string {
+	switch event.Phase {
+	case action.ProgramStarting:
+		return "starts"
+	case action.ProgramReady:
+		return "is ready"
+	case action.ProgramEndpoints:
+		return "has more endpoints"
+	case action.ProgramRestarting:
+		switch len(event.Files) {
+		case 0:
+			return "restarts"
+		case 1:
+			return "restarts, since " + event.Files[0] + " was edited"
+		}
+		return fmt.Sprintf("restarts, since %s and %d more were edited", event.Files[0], len(event.Files)-1)
+	case action.ProgramExited:
+		return fmt.Sprintf("ended by itself (%s); it is started again after an edit, or in %v", event.Exit.How, event.Wait)
+	case action.ProgramPaused:
+		return "is not restarted from now on; press p to go on"
+	case action.ProgramResumed:
+		return "is restarted after edits again"
+	case action.ProgramStopped:
+		return "has ended"
+	}
+	return ""
+}
+
+// learn has the server serve the program's endpoints, and returns them where there are new ones.
+func (d *dev) learn(routes []action.Route) []api.Endpoint {
+	var names []string
+	var endpoints []api.Endpoint
+	added := false
+	for _, route := range routes {
+		if _, err := server.EndpointName(route.Name); err != nil {
+			d.server.Warn(fmt.Sprintf("the program's endpoint %s is not served: %v", route.Path, err), "give its path letters, digits, _, - and . only")
+			continue
+		}
+		names = append(names, route.Name)
+		endpoints = append(endpoints, api.Endpoint{Name: route.Name})
+		added = added || !d.names[route.Name]
+		d.names[route.Name] = true
+	}
+	if !added {
+		return nil
+	}
+	if err := d.server.Name(names); err != nil {
+		d.server.Warn(err.Error(), text.Hint(err))
+	}
+	return endpoints
+}
+
+// runAgain repeats the delivery that failed last.
+func (d *dev) runAgain(ctx context.Context) {
+	d.mu.Lock()
+	id := d.failed
+	d.failed = ""
+	d.mu.Unlock()
+	if id == "" {
+		return
+	}
+	if err := d.server.Replay(ctx, id); err != nil {
+		d.server.Warn("run the last failed delivery again: "+err.Error(), text.Hint(err))
+	}
+}
