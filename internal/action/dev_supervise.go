@@ -65,7 +65,7 @@ const (
 	ProgramListening  ProgramPhase = "listening"  // deliveries are sent to it from now on, as a trial until it is ready
 	ProgramReady      ProgramPhase = "ready"      // its endpoints answer
 	ProgramEndpoints  ProgramPhase = "endpoints"  // others became known
-	ProgramRestarting ProgramPhase = "restarting" // it is ended to be started anew
+	ProgramRestarting ProgramPhase = "restarting" // it is ended, if it runs, to be started anew at once
 	ProgramExited     ProgramPhase = "exited"     // by itself
 	ProgramLooping    ProgramPhase = "crash loop" // it has ended soon after its start again and again
 	ProgramPaused     ProgramPhase = "paused"     // edits do not restart it until Resume
@@ -304,7 +304,7 @@ func (s *Supervisor) rest(ctx context.Context, wait time.Duration) bool {
 				s.pending = append(s.pending, change.Files...)
 				continue
 			}
-			s.failures = 0
+			s.startNow(change.Files)
 			return true
 		case <-s.wake:
 			soonest := firstBackoff
@@ -313,11 +313,23 @@ func (s *Supervisor) rest(ctx context.Context, wait time.Duration) bool {
 			}
 			timer.Reset(max(0, min(wait, soonest)-time.Since(began)))
 		case w := <-s.asked:
-			if restart, _ := s.obey(w); restart || w == wantResume {
+			if restart, files := s.obey(w); restart {
+				s.startNow(files)
+				return true
+			}
+			if w == wantResume {
 				s.failures = 0
 				return true
 			}
 		}
+	}
+}
+
+// startNow tells that a program which has ended is not waited for any longer.
+func (s *Supervisor) startNow(files []string) {
+	s.failures = 0
+	if s.runs > 0 {
+		s.emit(ProgramEvent{Phase: ProgramRestarting, Run: s.runs, Files: files})
 	}
 }
 

@@ -171,7 +171,7 @@ func TestSuperviseBackoff(t *testing.T) {
 		s.last().exit(crash)
 		s.expect("9 exited: exit status 1, next in 30s")
 		s.changes <- Change{Files: []string{"app.py"}}
-		s.expect("10 starting")
+		s.expect("9 restarting for app.py", "10 starting")
 		s.last().exit(nil)
 		s.expect("10 exited: exit status 0, next in 1s")
 		// A delivery that waits starts it at once, where it has not failed before,
@@ -190,7 +190,7 @@ func TestSuperviseBackoff(t *testing.T) {
 		s.last().exit(nil)
 		s.expect("12 exited: exit status 0, next in 1s")
 		s.Restart()
-		s.expect("13 starting")
+		s.expect("12 restarting", "13 starting")
 		s.refuse = errors.New("no such program")
 		s.last().exit(nil)
 		s.Wake()
@@ -225,7 +225,7 @@ func TestSupervisePause(t *testing.T) {
 		time.Sleep(time.Hour)
 		s.expect()
 		s.Restart()
-		s.expect("4 starting")
+		s.expect("3 restarting for c", "4 starting")
 		s.last().exit(nil)
 		s.expect("4 exited: exit status 0, next in 1s")
 		s.Resume()

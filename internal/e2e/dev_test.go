@@ -1,0 +1,260 @@
+//go:build unix
+
+package e2e_test
+
+import (
+	"fmt"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/hubhook/hubhook/internal/queue"
+	"github.com/hubhook/hubhook/internal/testing/needs"
+)
+
+// listener is a program under dev: what it is told to do stands in its first lines, as in a program that someone edits.
+const listener = `VERSION = "%s"
+%s
+import http.server, json, os
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_POST(self):
+        p = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        if p["repo"]["name"] == "me/crash":
+            print("about to crash", flush=True)
+            os._exit(7)
+        with open(os.environ["BOT_DIR"] + "/log", "a") as log:
+            log.write(VERSION + " " + p["repo"]["name"] + "\n")
+        print("handled", p["repo"]["name"], "by", VERSION)
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(json.dumps({"version": VERSION}).encode())
+    def log_message(self, *args):
+        pass
+print("  - POST http://127.0.0.1/webhooks/hook")
+http.server.HTTPServer(("127.0.0.1", int(os.environ["PORT"])), Handler).serve_forever()
+`
+
+// devHome is a home with a program to edit.
+type devHome struct {
+	*home
+	t      *testing.T
+	python string
+}
+
+func newDevHome(t *testing.T) *devHome {
+	t.Helper()
+	python := needs.Program(t, "python3")
+	h := &devHome{home: newHome(t), t: t, python: python}
+	h.edit("one", "")
+	return h
+}
+
+// edit writes the program's next version, which begins with a line of its own.
+func (h *devHome) edit(version, line string) {
+	h.t.Helper()
+	h.write(fmt.Sprintf(listener, version, line))
+}
+
+func (h *devHome) write(code string) {
+	h.t.Helper()
+	next := filepath.Join(h.dir, "bot", "next.py")
+	if err := os.WriteFile(next, []byte(code), 0o600); err != nil {
+		h.t.Fatal(err)
+	}
+	if err := os.Rename(next, filepath.Join(h.dir, "work", "app.py")); err != nil {
+		h.t.Fatal(err)
+	}
+}
+
+// dev runs the program, and waits for the banner.
+func (h *devHome) dev(flags ...string) *program {
+	h.t.Helper()
+	args := append([]string{"dev", "--json", "--port", "0", "--inspector", "127.0.0.1:0"}, flags...)
+	p := h.run(h.t, hubhook, append(args, "--", h.python, "app.py")...)
+	p.awaitReady()
+	return p
+}
+
+// log returns what the versions of the program have handled, in order.
+func (h *devHome) log() []string {
+	h.t.Helper()
+	text, err := os.ReadFile(filepath.Join(h.dir, "bot", "log"))
+	if err != nil && !os.IsNotExist(err) {
+		h.t.Fatal(err)
+	}
+	return strings.Split(strings.TrimSpace(string(text)), "\n")
+}
+
+// nothingLeft wants no process that runs the program.
+func (h *devHome) nothingLeft() {
+	h.t.Helper()
+	pollFor(h.t, patience, "the program is gone", func() (bool, string) {
+		out, err := exec.Command("ps", "-eo", "pid,args").Output()
+		if err != nil {
+			h.t.Fatal(err)
+		}
+		for _, pid := range h.children(string(out)) {
+			return false, "process " + pid
+		}
+		return true, ""
+	})
+}
+
+// children returns the processes that work in the program's directory.
+func (h *devHome) children(list string) (pids []string) {
+	for line := range strings.Lines(list) {
+		fields := strings.Fields(line)
+		if dir, err := os.Readlink("/proc/" + fields[0] + "/cwd"); err == nil && dir == filepath.Join(h.dir, "work") {
+			pids = append(pids, fields[0])
+		}
+	}
+	return pids
+}
+
+func pushOf(repo string) string {
+	return `{"event":{"action":"update","scope":"repo.content"},"repo":{"type":"dataset","name":"` + repo + `"}}`
+}
+
+func phase(name string) func(event) bool {
+	return func(e event) bool { return e.Type == "program" && e.Phase == name }
+}
+
+// interrupt ends the program as Ctrl-C does.
+func (p *program) interrupt() {
+	p.t.Helper()
+	p.signal(syscall.SIGINT)
+	if status := p.exit(); status != 0 {
+		p.t.Errorf("exit status %d after Ctrl-C; want 0", status)
+	}
+}
+
+// The program is run, edited and ended; nothing is lost, and what has waited is handled in order by the new code.
+func TestDevRestartsAProgramAfterEdits(t *testing.T) {
+	t.Parallel()
+	h := newDevHome(t)
+	p := h.dev("--no-tunnel")
+	p.await("ready", patience, phase("ready"))
+	if a := p.post("hook", pushOf("me/first")); a.status != http.StatusOK || !strings.Contains(a.body, `"one"`) {
+		t.Fatalf("the first delivery: %+v", a)
+	}
+	// The next version takes a while to start, and meanwhile deliveries come.
+	h.edit("two", "import time; time.sleep(1)")
+	p.await("a restart", patience, phase("restarting"))
+	want := []string{"one me/first"}
+	var ids []string
+	for n := range 10 {
+		repo := "me/" + strconv.Itoa(n)
+		a := p.post("hook", pushOf(repo))
+		if a.status != http.StatusAccepted || !strings.Contains(a.body, `"waiting"`) {
+			t.Errorf("while it restarts: %+v", a)
+		}
+		ids, want = append(ids, a.header.Get("Hubhook-Delivery")), append(want, "two "+repo)
+	}
+	for _, id := range ids {
+		if r := p.settled(id, queue.Done); r.Attempts != 1 || len(r.AttemptList) != 1 {
+			t.Errorf("handled in %d attempts: %+v", r.Attempts, r.AttemptList)
+		}
+	}
+	if got := h.log(); strings.Join(got, "; ") != strings.Join(want, "; ") {
+		t.Errorf("handled\n%q; want\n%q", got, want)
+	}
+	if r := p.record(ids[0]); !strings.Contains(r.AttemptList[0].Output, "handled me/0 by two") {
+		t.Errorf("the attempt's output is %q", r.AttemptList[0].Output)
+	}
+	p.interrupt()
+	h.nothingLeft()
+}
+
+// Broken code keeps deliveries waiting, over a restart of hubhook too, until it is mended.
+func TestDevKeepsDeliveriesOfAProgramThatDoesNotStart(t *testing.T) {
+	t.Parallel()
+	h := newDevHome(t)
+	h.write("this is no Python\n")
+	p := h.dev("--no-tunnel")
+	p.await("its end", patience, phase("exited"))
+	// Nothing is known of its endpoints, so any name is taken.
+	a := p.post("hook", pushOf("me/early"))
+	if a.status != http.StatusAccepted || !strings.Contains(a.body, `"waiting"`) {
+		t.Fatalf("while it is broken: %+v", a)
+	}
+	p.interrupt()
+	h.nothingLeft()
+
+	p = h.dev("--no-tunnel")
+	h.edit("mended", "")
+	if r := p.settled(a.header.Get("Hubhook-Delivery"), queue.Done); len(r.AttemptList) != 1 {
+		t.Errorf("its attempts: %+v", r.AttemptList)
+	}
+	if a := p.post("other", pushOf("me/early")); a.status != http.StatusNotFound {
+		t.Errorf("a name that is none of the program's: %+v", a)
+	}
+	p.interrupt()
+	h.nothingLeft()
+}
+
+// A delivery that crashes the program is a failed attempt that says so. --rerun runs it again once the program is mended.
+func TestDevShowsACrashAndRunsItAgain(t *testing.T) {
+	t.Parallel()
+	h := newDevHome(t)
+	p := h.dev("--rerun")
+	p.await("ready", patience, phase("ready"))
+	a := p.post("hook", pushOf("me/crash"))
+	r := p.settled(a.header.Get("Hubhook-Delivery"), queue.Dead)
+	first := r.AttemptList[0] // without a tunnel that is asked for, these are the defaults of development
+	if !strings.Contains(first.Error, "exit status 7") || !strings.Contains(first.Output, "about to crash") {
+		t.Errorf("the attempt that met the crash: %+v", first)
+	}
+	h.write(strings.Replace(fmt.Sprintf(listener, "mended", ""), "me/crash", "me/else", 1))
+	pollFor(t, patience, "it runs again", func() (bool, string) {
+		log := h.log()
+		return strings.Contains(strings.Join(log, "\n"), "mended me/crash"), fmt.Sprint(log)
+	})
+	p.interrupt()
+	h.nothingLeft()
+}
+
+// A program that does not end when it is asked to, and has started another one, is ended all the same.
+func TestDevLeavesNothingBehind(t *testing.T) {
+	t.Parallel()
+	h := newDevHome(t)
+	h.edit("stubborn", "import signal, subprocess; signal.signal(signal.SIGTERM, signal.SIG_IGN); subprocess.Popen(['sleep', '600'], start_new_session=True)")
+	p := h.dev("--no-tunnel")
+	p.await("ready", patience, phase("ready"))
+	began := time.Now()
+	p.interrupt()
+	h.nothingLeft()
+	if took := time.Since(began); took < 4*time.Second {
+		t.Errorf("it had %v to end by itself; want 5 s", took)
+	}
+}
+
+// The examples stand all that the Hub sends. A listener with a model of its own does not, and is told why.
+func TestTestTellsWhatTheHubWouldBreak(t *testing.T) {
+	t.Parallel()
+	h := newHome(t)
+	handlers := filepath.Join(t.TempDir(), "handlers")
+	if out, err := exec.Command("go", "build", "-o", handlers, "../../docs/examples/handlers").CombinedOutput(); err != nil {
+		t.Fatalf("build the example: %v\n%s", err, out)
+	}
+	p := h.run(t, hubhook, "test", "--junit", "report.xml", "--", handlers)
+	if status := p.exit(); status != 0 || !strings.Contains(p.out.String(), " 0 failed") {
+		t.Errorf("the examples: status %d\n%s%s", status, p.out, p.errs)
+	}
+	if report, err := os.ReadFile(filepath.Join(h.dir, "work", "report.xml")); err != nil || !strings.Contains(string(report), `failures="0"`) {
+		t.Errorf("the report: %v\n%.300s", err, report)
+	}
+
+	dev := newDevHome(t)
+	dev.edit("picky", "")
+	p = dev.run(t, hubhook, "test", "--only", "no secret", "--", dev.python, "app.py")
+	if status := p.exit(); status != 1 || !strings.Contains(p.errs.String(), "hubhook: test: 1 case failed") {
+		t.Errorf("a program that checks no secret: status %d\n%s%s", status, p.out, p.errs)
+	}
+	dev.nothingLeft()
+}
