@@ -4,6 +4,7 @@ package e2e_test
 
 import (
 	"fmt"
+	"io"
 	"net/http"
 	"os"
 	"os/exec"
@@ -14,8 +15,11 @@ import (
 	"testing"
 	"time"
 
+	"github.com/creack/pty"
+
 	"github.com/hubhook/hubhook/internal/queue"
 	"github.com/hubhook/hubhook/internal/testing/needs"
+	"github.com/hubhook/hubhook/tunnel/tunneltest"
 )
 
 // listener is a program under dev: what it is told to do stands in its first lines, as in a program that someone edits.
@@ -257,4 +261,122 @@ func TestTestTellsWhatTheHubWouldBreak(t *testing.T) {
 		t.Errorf("a program that checks no secret: status %d\n%s%s", status, p.out, p.errs)
 	}
 	dev.nothingLeft()
+}
+
+// 200 deliveries come while the program is edited 20 times. Each is handled, in the order in which they came.
+func TestDevLosesNothingWhileTheProgramIsEdited(t *testing.T) {
+	t.Parallel()
+	h := newDevHome(t)
+	p := h.dev("--no-tunnel", "--reply-within", "0")
+	p.await("ready", patience, phase("ready"))
+	var last answer
+	for n := range 200 {
+		last = p.post("hook", pushOf("me/"+strconv.Itoa(n)))
+		if !last.ok() {
+			t.Fatalf("delivery %d: %+v", n, last)
+		}
+		if n%10 == 5 {
+			h.edit("v"+strconv.Itoa(n), "")
+			time.Sleep(50 * time.Millisecond) // an editor's own pace; with none at all they would be one edit
+		}
+	}
+	p.settled(last.header.Get("Hubhook-Delivery"), queue.Done)
+	// One that was interrupted by a restart is handled twice, the second time before the next one.
+	next := 0
+	for _, line := range h.log() {
+		_, repo, _ := strings.Cut(line, " me/")
+		n, err := strconv.Atoi(repo)
+		if err != nil || n > next || n < next-1 {
+			t.Fatalf("%q is handled, where number %d is due", line, next)
+		}
+		next = n + 1
+	}
+	if next != 200 {
+		t.Errorf("%d were handled", next)
+	}
+	if counts := p.finished(patience); counts[queue.Done] != 200 {
+		t.Errorf("the store has %v", counts)
+	}
+	p.interrupt()
+	h.nothingLeft()
+}
+
+// R restarts the program, p pauses restarts, and q ends all.
+func TestDevKeys(t *testing.T) {
+	t.Parallel()
+	h := newDevHome(t)
+	cmd := exec.Command(hubhook, "dev", "--no-tunnel", "--port", "0", "--inspector", "127.0.0.1:0", "--", h.python, "app.py")
+	cmd.Dir, cmd.Env = filepath.Join(h.dir, "work"), append(h.env, "NO_COLOR=1", "TERM=dumb")
+	terminal, err := pty.StartWithSize(cmd, &pty.Winsize{Rows: 40, Cols: 120})
+	if err != nil {
+		t.Fatal(err)
+	}
+	screen, ended := newOutput(), make(chan struct{})
+	go func() {
+		io.Copy(screen, terminal) // fails once the program has ended
+		cmd.Wait()                // the status is in ProcessState
+		close(ended)
+	}()
+	t.Cleanup(func() {
+		cmd.Process.Kill()
+		<-ended
+		terminal.Close()
+		if t.Failed() {
+			t.Logf("on the screen:\n%s", screen)
+		}
+	})
+	shows := func(times int, what string) {
+		t.Helper()
+		pollFor(t, patience, what+" is on the screen", func() (bool, string) { return strings.Count(screen.String(), what) == times, "" })
+	}
+	press := func(key string) {
+		t.Helper()
+		if _, err := terminal.WriteString(key); err != nil {
+			t.Fatal(err)
+		}
+	}
+	shows(1, "--- app.py is ready")
+	shows(1, "app.py |   - POST http://127.0.0.1/webhooks/hook")
+	press("R")
+	shows(2, "--- app.py is ready")
+	press("p")
+	shows(1, "--- app.py is not restarted from now on")
+	h.edit("two", "")
+	press("t")
+	shows(1, "app.py | handled some-user/some-dataset by one")
+	press("p")
+	shows(1, "--- app.py restarts, since app.py was edited")
+	shows(3, "--- app.py is ready")
+	press("q")
+	shows(1, "--- app.py has ended")
+	<-ended
+	if status := cmd.ProcessState.ExitCode(); status != 0 {
+		t.Errorf("exit status %d after q; want 0", status)
+	}
+	h.nothingLeft()
+}
+
+// Through the tunnel: the program is told the public host, and a delivery from outside reaches it.
+func TestDevBehindATunnel(t *testing.T) {
+	t.Parallel()
+	h := newDevHome(t)
+	h.edit("one", `import os; print("SPACE", os.environ["SPACE_ID"], os.environ.get("SPACE_HOST"), os.environ["WEBHOOK_SECRET"], "HUBHOOK_DATA" in os.environ)`)
+	edge := tunneltest.NewEdge(t, tunneltest.Options{})
+	writeConfig(t, h.home, edge, tunneltest.DefaultToken)
+	p := h.dev("--secret", secret)
+	public := p.ready.PublicURL
+	if public == "" {
+		t.Fatalf("no public URL: %+v", p.ready)
+	}
+	p.await("ready", patience, phase("ready"))
+	host := strings.TrimPrefix(strings.TrimPrefix(public, "https://"), "http://")
+	if want := `"SPACE hubhook/dev ` + host + ` [secret] False"`; !strings.Contains(p.out.String(), want) {
+		t.Errorf("the program was not told %s", want)
+	}
+	a := post(t, edgeClient(t, edge), public+"/webhooks/hook", pushOf("me/data"), "X-Webhook-Secret", secret)
+	if a.status != http.StatusOK || !strings.Contains(a.body, `"one"`) {
+		t.Errorf("through the tunnel: %+v", a)
+	}
+	p.interrupt()
+	h.nothingLeft()
 }
