@@ -192,9 +192,9 @@ func TestFlags(t *testing.T) {
 		for _, m := range tableFlag.FindAllStringSubmatch(sections[command], -1) {
 			documented[m[1]] = m[2]
 		}
-		if command == "hubhook dev" { // it has serve's too, but for those that name what serve does with a delivery
+		if command == "hubhook dev" { // it has serve's too
 			for _, m := range tableFlag.FindAllStringSubmatch(sections["hubhook serve"], -1) {
-				if !slices.Contains([]string{"run", "forward", "config", "insecure"}, m[1]) {
+				if !slices.Contains([]string{"run", "forward", "insecure"}, m[1]) { // whose handlers are not a program's
 					documented[m[1]] = m[2]
 				}
 			}

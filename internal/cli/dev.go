@@ -25,6 +25,7 @@ const urlWithin = 3 * time.Second
 
 // devFlags are those of dev beside serve's.
 type devFlags struct {
+	file                         string
 	paths, files, ignore         []string
 	noRestart, noSpaceEnv, rerun bool
 }
@@ -60,6 +61,7 @@ keys of serve.`,
 	}
 	addSettings(cmd, config)
 	flags := cmd.Flags()
+	flags.StringVar(&f.file, "config", "", "configuration `FILE` (default hubhook.yaml, if this directory has one)")
 	flags.StringArrayVar(&f.paths, "path", nil, "`PATH` of the program that takes deliveries, as /hook; repeat it for several (default what the program says)")
 	flags.StringArrayVar(&f.files, "watch-files", nil, "watch only files that match this `GLOB`; repeat it for several (default all)")
 	flags.StringArrayVar(&f.ignore, "ignore", nil, "don't restart for files that match this `GLOB`, besides what .gitignore has; repeat it for several")
@@ -102,9 +104,18 @@ func (p *program) dev(cmd *cobra.Command, config server.Config, f devFlags, comm
 	if err != nil {
 		return err
 	}
+	file, err := p.loadFile(f.file, &action.Commands{})
+	if err != nil {
+		return err
+	}
+	config.File = file.Setting
 	s, err := server.New(config)
 	if err != nil {
 		return err
+	}
+	if n := len(file.Endpoints); n > 0 {
+		server.PrintError(p.Stderr, text.WithHint(fmt.Errorf("dev: the configuration file has %s that dev does not serve: a program has endpoints of its own", countOf(n, "endpoint", "endpoints")),
+			"hubhook serve serves those of the file"))
 	}
 	d := &dev{rerun: f.rerun, names: map[string]bool{}}
 	supervisor := action.SupervisorConfig{
