@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -122,14 +123,14 @@ func (p *program) dev(cmd *cobra.Command, config server.Config, f devFlags, comm
 		Args: command, NoSpaceEnv: f.noSpaceEnv, Routes: routes, PublicHost: d.publicHost, Lines: d.print,
 	}
 	if !f.noRestart {
-		data := config.Data
+		named, _ := p.LookupEnv(env.Variable("data"))
+		data := cmp.Or(config.Data, named, p.dataOfFile())
 		if data == "" {
-			data, _ = p.LookupEnv(env.Variable("data"))
+			if data, err = p.workspace(); err != nil {
+				return err
+			}
 		}
-		watch := action.WatchConfig{Files: f.files, Ignore: f.ignore}
-		if data != "" {
-			watch.Own = []string{data}
-		}
+		watch := action.WatchConfig{Files: f.files, Ignore: f.ignore, Own: []string{data}}
 		if d.watcher, err = action.NewWatcher(watch); err != nil {
 			return err
 		}

@@ -175,6 +175,23 @@ func TestDevRestartsAProgramAfterEdits(t *testing.T) {
 	h.nothingLeft()
 }
 
+// What hubhook itself writes restarts nothing, wherever it writes it.
+func TestDevWatchesNothingOfItsOwn(t *testing.T) {
+	t.Parallel()
+	h := newDevHome(t)
+	h.env = append(h.env, "XDG_STATE_HOME="+filepath.Join(h.dir, "work", "state"))
+	p := h.dev("--no-tunnel")
+	p.await("ready", patience, phase("ready"))
+	for n := range 3 {
+		p.settled(p.post("hook", pushOf("me/"+strconv.Itoa(n))).delivery(), queue.Done)
+	}
+	h.edit("two", "")
+	if e := p.await("a restart", patience, phase("restarting")); !strings.Contains(e.Text, "app.py") {
+		t.Errorf("the program restarts: %s", e.Text)
+	}
+	p.interrupt()
+}
+
 // Broken code keeps deliveries waiting, over a restart of hubhook too, until it is mended.
 func TestDevKeepsDeliveriesOfAProgramThatDoesNotStart(t *testing.T) {
 	t.Parallel()

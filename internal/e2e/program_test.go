@@ -156,6 +156,7 @@ type event struct {
 	Endpoint     string        `json:"endpoint"`
 	State        string        `json:"state"`
 	Phase        string        `json:"phase"`
+	Text         string        `json:"text"`
 	URL          string        `json:"url"`
 	Status       int           `json:"status"`
 	Error        string        `json:"error"`
