@@ -130,9 +130,7 @@ func TestProbePasses(t *testing.T) {
 }
 
 func TestProbeFails(t *testing.T) {
-	calls := 0
 	cfg := handling(t, func(w http.ResponseWriter, r *http.Request) {
-		calls++
 		body, err := io.ReadAll(r.Body)
 		if err != nil {
 			t.Error(err)
