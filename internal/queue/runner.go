@@ -160,7 +160,9 @@ func (r *runner) handBack(t *task) {
 		t.State, t.Reason, t.RunAt = Waiting, "", t.Received
 		e.From, e.To, e.Reason, e.RunAt = Running, Waiting, "", t.RunAt
 		q.waiting++
-		q.waits[t.ULID] = t.wait
+		if q.waits[t.ULID] == nil { // a claim may be quicker than the commit that registers the sender's wait
+			q.waits[t.ULID] = t.wait
+		}
 		q.source.putBack(t)
 	}
 	q.commits.next.ends = append(q.commits.next.ends, e)
