@@ -176,6 +176,9 @@ func (s *claims) claimOnce(ctx context.Context) (again time.Duration) {
 		}
 		q.runner.begin(t)
 	}
+	if len(claimed) > 0 {
+		q.commits.setAlarm() // those that found no free handler are handed back soon
+	}
 	for _, w := range s.wants(q.now()) {
 		// An endpoint for which this claim got nothing is left to others: it would be asked about again and again.
 		if left.Due[w.Endpoint] && (len(claimed) > 0 || !asksFor(wants, w.Endpoint)) {
