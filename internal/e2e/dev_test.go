@@ -4,7 +4,6 @@ package e2e_test
 
 import (
 	"fmt"
-	"io"
 	"net/http"
 	"os"
 	"os/exec"
@@ -14,8 +13,6 @@ import (
 	"syscall"
 	"testing"
 	"time"
-
-	"github.com/creack/pty"
 
 	"github.com/hubhook/hubhook/internal/queue"
 	"github.com/hubhook/hubhook/internal/testing/needs"
@@ -324,24 +321,7 @@ func TestDevKeys(t *testing.T) {
 	h := newDevHome(t)
 	cmd := exec.Command(hubhook, "dev", "--no-tunnel", "--port", "0", "--inspector", "127.0.0.1:0", "--", h.python, "app.py")
 	cmd.Dir, cmd.Env = filepath.Join(h.dir, "work"), append(h.env, "NO_COLOR=1", "TERM=dumb")
-	terminal, err := pty.StartWithSize(cmd, &pty.Winsize{Rows: 40, Cols: 120})
-	if err != nil {
-		t.Fatal(err)
-	}
-	screen, ended := newOutput(), make(chan struct{})
-	go func() {
-		io.Copy(screen, terminal) // fails once the program has ended
-		cmd.Wait()                // the status is in ProcessState
-		close(ended)
-	}()
-	t.Cleanup(func() {
-		cmd.Process.Kill()
-		<-ended
-		terminal.Close()
-		if t.Failed() {
-			t.Logf("on the screen:\n%s", screen)
-		}
-	})
+	terminal, screen, ended := onTerminal(t, cmd)
 	shows := func(times int, what string) {
 		t.Helper()
 		pollFor(t, patience, what+" is on the screen", func() (bool, string) { return strings.Count(screen.String(), what) == times, "" })

@@ -52,24 +52,7 @@ func TestADeliveryOpensFromTheTerminal(t *testing.T) {
 			h.env = append(h.env, "TERM="+c.term, "NO_COLOR="+c.noColor, "DISPLAY=:0", "PATH="+desktop+":"+os.Getenv("PATH"))
 			cmd := exec.Command(hubhook, "serve", "--no-tunnel", "--port", "0", "--inspector", "127.0.0.1:0", "--secret", secret)
 			cmd.Dir, cmd.Env = filepath.Join(h.dir, "work"), h.env
-			terminal, err := pty.StartWithSize(cmd, &pty.Winsize{Rows: 40, Cols: 120})
-			if err != nil {
-				t.Fatal(err)
-			}
-			screen, ended := newOutput(), make(chan struct{})
-			go func() {
-				io.Copy(screen, terminal) // fails once the program has ended
-				cmd.Wait()                // the status is in ProcessState
-				close(ended)
-			}()
-			t.Cleanup(func() {
-				cmd.Process.Kill()
-				<-ended
-				terminal.Close()
-				if t.Failed() {
-					t.Logf("on the screen:\n%q", screen.String())
-				}
-			})
+			terminal, screen, ended := onTerminal(t, cmd)
 			shows := func(what string, ok func(text string) bool) {
 				t.Helper()
 				pollFor(t, patience, what+" is on the screen", func() (bool, string) { return ok(screen.String()), "" })
@@ -140,4 +123,28 @@ func TestADeliveryOpensFromTheTerminal(t *testing.T) {
 			}
 		})
 	}
+}
+
+// onTerminal starts a program on a terminal of its own. ended is closed once it has ended; its status is in ProcessState then.
+func onTerminal(t *testing.T, cmd *exec.Cmd) (terminal *os.File, screen *output, ended chan struct{}) {
+	t.Helper()
+	terminal, err := pty.StartWithSize(cmd, &pty.Winsize{Rows: 40, Cols: 120})
+	if err != nil {
+		t.Fatal(err)
+	}
+	screen, ended = newOutput(), make(chan struct{})
+	go func() {
+		io.Copy(screen, terminal) // fails once the program has ended
+		cmd.Wait()
+		close(ended)
+	}()
+	t.Cleanup(func() {
+		cmd.Process.Kill()
+		<-ended
+		terminal.Close()
+		if t.Failed() {
+			t.Logf("on the screen:\n%q", screen.String())
+		}
+	})
+	return terminal, screen, ended
 }
