@@ -52,6 +52,8 @@ func (s *Supervisor) deliver(ctx context.Context, name string, secret func() str
 	leave := run.enter(ctx)
 	defer leave()
 	result, err := forward.Handle(ctx, p)
+	// What the program printed before it answered belongs to the attempt, which ends with this call. On a busy machine it may not be read yet.
+	run.program.ReadOutput()
 	if err != nil && ctx.Err() != nil {
 		return nil, err // out of time, or discarded: nothing is known of the program
 	}

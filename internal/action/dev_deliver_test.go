@@ -6,11 +6,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/hubhook/hubhook/payload"
+	"github.com/hubhook/hubhook/server"
 )
 
 // pushOf is a payload whose repo is named after i.
@@ -42,6 +45,26 @@ func (p *realProgram) deliverUntilTaken(payload *payload.Payload) (any, error) {
 			p.t.Fatalf("not taken for a minute: %v", err)
 		}
 		time.Sleep(max(notTaken.Again, 5*time.Millisecond))
+	}
+}
+
+// What a program printed before it answered belongs to the attempt, also where nobody has read it yet when the answer comes.
+func TestDeliverKeepsWhatWasPrintedBeforeTheAnswer(t *testing.T) {
+	t.Parallel()
+	answers := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
+	defer answers.Close()
+	p := runReal(t, SupervisorConfig{
+		Args: []string{"app"},
+		start: func(spec processSpec) (program, error) {
+			return &fakeProgram{done: make(chan struct{}), output: spec.Output, unread: "handled it\n"}, nil
+		},
+		look: func(_ context.Context, r *ProgramRun) { r.nowListening(answers.URL, nil) },
+	})
+	p.await(ProgramListening)
+	s := run(t, func(s *server.Server) { s.Handle("x", p.Handler("x", nil)) })
+	a := s.deliver("x", push)
+	if list := s.attempts(a.id); len(list) != 1 || list[0].Output != "handled it\n" {
+		t.Errorf("%d %s: %+v", a.status, a.body, list)
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"net/url"
 	"slices"
 	"strconv"
 	"sync"
@@ -21,7 +22,8 @@ const (
 	ignoredAfter = 3 * time.Second        // listening elsewhere and not on PORT for so long: PORT was ignored
 	silentAfter  = 30 * time.Second       // not listening anywhere for so long is worth a word
 	dialTimeout  = time.Second
-	endsSoon     = time.Second // a cut connection is often seen before the end of the process that cut it
+	endsSoon     = time.Second      // a cut connection is often seen before the end of the process that cut it
+	endsLater    = 20 * time.Second // on a busy machine, where the process does not accept connections any more
 )
 
 // A ProgramRun is one life of a program, from its start to its end.
@@ -124,9 +126,7 @@ func (r *ProgramRun) judgeCut(err error) Verdict {
 		return NotYet // it never got there
 	}
 	// Who is ended by hubhook cuts its connections too. Whether it is that is known a moment later where it ended by itself.
-	select {
-	case <-r.ended:
-	case <-time.After(endsSoon):
+	for wait, waited := endsSoon, time.Duration(0); waited < endsLater && !r.endsWithin(wait) && !r.accepts(); waited += wait {
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -134,6 +134,32 @@ func (r *ProgramRun) judgeCut(err error) Verdict {
 		return Replaced
 	}
 	return Failed
+}
+
+// endsWithin waits up to d for the program's end, and reports whether it came.
+func (r *ProgramRun) endsWithin(d time.Duration) bool {
+	late := time.NewTimer(d)
+	defer late.Stop()
+	select {
+	case <-r.ended:
+		return true
+	case <-late.C:
+		return false
+	}
+}
+
+// accepts reports whether the program still accepts connections.
+func (r *ProgramRun) accepts() bool {
+	at, err := url.Parse(r.URL())
+	if err != nil || at.Host == "" {
+		return false
+	}
+	conn, err := net.DialTimeout("tcp", at.Host, dialTimeout)
+	if err != nil {
+		return false
+	}
+	conn.Close()
+	return true
 }
 
 // stop ends the program.

@@ -54,6 +54,7 @@ type program interface {
 	Err() error               // how, after Done; nil for exit status 0
 	Stop(grace time.Duration) // SIGTERM to the group, SIGKILL after grace to it and to what left it; returns once they are gone
 	Pid() int                 // of the process, and of its group
+	ReadOutput()              // tells what it has printed until now, where the system can: all but Windows
 }
 
 // A ProgramPhase is what a supervisor tells of its program.

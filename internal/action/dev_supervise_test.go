@@ -22,11 +22,13 @@ type fakeProgram struct {
 	stopped bool
 	takes   time.Duration // to end once it is asked to
 	output  io.Writer
+	unread  string // printed, and in its pipe until it is read
 }
 
 func (p *fakeProgram) Done() <-chan struct{} { return p.done }
 func (p *fakeProgram) Err() error            { return p.err }
 func (p *fakeProgram) Pid() int              { return -1 }
+func (p *fakeProgram) ReadOutput()           { io.WriteString(p.output, p.unread) }
 
 func (p *fakeProgram) Stop(grace time.Duration) {
 	p.once.Do(func() {

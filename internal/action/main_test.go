@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -34,7 +35,7 @@ func TestMain(m *testing.M) {
 //	deaf     it ignores SIGTERM
 //	session  it leaves its parent's group and session
 //	bare     it is started without any environment
-//	leaves   it ends by itself once it has started its child
+//	leaves   it ends by itself once its child has printed its name
 //	fails    it ends with status 3 when it gets SIGTERM
 //	starts   it starts its child as hubhook does
 //	breeds   it starts one child after the other, in sessions of their own and without any environment: sleep 100.PID, with its own pid
@@ -57,6 +58,12 @@ func beChild(args []string) int {
 		}
 		cmd := exec.Command(os.Args[0], append([]string{be}, child...)...)
 		cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
+		printed, tells, err := os.Pipe() // the child's input, of which it only uses that it can be closed
+		if err != nil {
+			fmt.Println(err)
+			return 1
+		}
+		cmd.Stdin = tells
 		if slices.Contains(like, "bare") {
 			cmd.Env = []string{}
 		}
@@ -74,8 +81,13 @@ func beChild(args []string) int {
 			fmt.Println(err)
 			return 1
 		}
+		tells.Close()
+		if slices.Contains(own, "leaves") {
+			_, _ = io.ReadAll(printed)
+		}
 	}
 	fmt.Println(own[0], os.Getpid())
+	os.Stdin.Close()
 	if slices.Contains(own, "breeds") {
 		for range 2000 {
 			cmd := exec.Command("sleep", fmt.Sprintf("100.%d", os.Getpid()))

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"os/exec"
@@ -32,7 +33,7 @@ type processSpec struct {
 	Env  []string // the whole environment, NAME=VALUE; nil for ours. Of several values of a name the last counts
 	// Stdin is read to its end, or until the process no longer wants it; nil is an empty input.
 	Stdin io.Reader
-	// Output gets standard output and standard error as they come, from one goroutine; nil discards them. A Write that blocks makes the
+	// Output gets standard output and standard error as they come, one Write at a time; nil discards them. A Write that blocks makes the
 	// process wait.
 	Output io.Writer
 }
@@ -44,9 +45,10 @@ type processSpec struct {
 // and descendants whose parents live. Windows: all members of a job object, which cannot be left; but a child of the first process that
 // starts before that process is in the job stays outside.
 type process struct {
-	cmd   *exec.Cmd
-	mark  string
-	group group // of the system
+	cmd    *exec.Cmd
+	mark   string
+	group  group   // of the system
+	output *output // nil where nobody wants it
 
 	done chan struct{}
 	err  error // set before done is closed
@@ -73,20 +75,42 @@ func startProcess(ctx context.Context, s processSpec) (*process, error) {
 	}
 	p.cmd.Env = append(env[:len(env):len(env)], markVariable+"="+marks(env, p.mark))
 	p.cmd.Dir = s.Dir
-	p.cmd.Stdin, p.cmd.Stdout, p.cmd.Stderr = s.Stdin, s.Output, s.Output
+	p.cmd.Stdin = s.Stdin
 	p.cmd.WaitDelay = pipeGrace
+	if s.Output != nil {
+		out, write, err := newOutput(s.Output)
+		if err != nil {
+			return nil, fmt.Errorf("make a pipe for its output: %w", err)
+		}
+		defer write.Close() // only the process and its children write
+		p.output, p.cmd.Stdout, p.cmd.Stderr = out, write, write
+	}
 	if err := p.start(); err != nil {
+		if p.output != nil {
+			p.output.read.Close()
+		}
 		if _, missing := os.Stat(s.Dir); s.Dir != "" && missing != nil {
 			return nil, missing // which err says of the program
 		}
 		return nil, err
 	}
 	unhook := context.AfterFunc(ctx, func() { p.Stop(stopGrace) })
+	copied := make(chan struct{})
+	go func() {
+		defer close(copied)
+		if p.output != nil {
+			p.output.copy()
+		}
+	}()
 	go func() {
 		defer unhook()
 		err := p.cmd.Wait()
+		if p.output != nil {
+			p.output.endWithin(pipeGrace)
+		}
+		<-copied
 		if errors.Is(err, exec.ErrWaitDelay) {
-			err = nil // it ended well, and a child of it holds the pipe open
+			err = nil // it ended well, and a child of it holds its input open
 		}
 		p.reaped()
 		p.err = err
@@ -111,6 +135,14 @@ func marks(env []string, mark string) string {
 
 // Pid returns the process id of the first process.
 func (p *process) Pid() int { return p.cmd.Process.Pid }
+
+// ReadOutput writes to Output what the process has printed until now, so that nothing of it comes later. It does nothing on Windows, where
+// a pipe can't be read without waiting for more.
+func (p *process) ReadOutput() {
+	if p.output != nil {
+		p.output.readNow()
+	}
+}
 
 // Done is closed once the first process has ended and its output is written. Children of it may live on: Stop ends them.
 func (p *process) Done() <-chan struct{} { return p.done }

@@ -63,6 +63,35 @@ func TestListsOfProcessesAgree(t *testing.T) {
 	}
 }
 
+// What stands in the pipe is read without the goroutine that else does it, and once alone.
+func TestReadOutputNow(t *testing.T) {
+	t.Parallel()
+	text := newPrinted()
+	o, write, err := newOutput(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	o.readNow()
+	if _, err := write.WriteString("handled it\n"); err != nil {
+		t.Fatal(err)
+	}
+	o.readNow()
+	o.readNow()
+	if text.String() != "handled it\n" {
+		t.Errorf("have read %q", text)
+	}
+	long := strings.Repeat("x", 3*outputPart)
+	go func() {
+		defer write.Close()
+		write.WriteString(long)
+	}()
+	within(t, "the rest", o.copy)
+	o.readNow()
+	if text.String() != "handled it\n"+long {
+		t.Errorf("have read %d bytes", len(text.String()))
+	}
+}
+
 // A process that goes on starting others while it is being stopped.
 func TestStopOfOneThatBreeds(t *testing.T) {
 	p, out := startChild(t, t.Context(), "a deaf breeds")

@@ -144,8 +144,8 @@ func TestDevRestartsAProgramAfterEdits(t *testing.T) {
 	if a := p.post("hook", pushOf("me/first")); a.status != http.StatusOK || !strings.Contains(a.body, `"one"`) {
 		t.Fatalf("the first delivery: %+v", a)
 	}
-	// The next version takes a while to start, and meanwhile deliveries come.
-	h.edit("two", "import time; time.sleep(1)")
+	// The next version takes until all have come to start.
+	h.edit("two", "import os, time\nwhile not os.path.exists(os.environ['BOT_DIR'] + '/go'): time.sleep(0.01)")
 	p.await("a restart", patience, phase("restarting"))
 	want := []string{"one me/first"}
 	var ids []string
@@ -156,6 +156,9 @@ func TestDevRestartsAProgramAfterEdits(t *testing.T) {
 			t.Errorf("while it restarts: %+v", a)
 		}
 		ids, want = append(ids, a.header.Get("Hubhook-Delivery")), append(want, "two "+repo)
+	}
+	if err := os.WriteFile(filepath.Join(h.dir, "bot", "go"), nil, 0o600); err != nil {
+		t.Fatal(err)
 	}
 	for _, id := range ids {
 		if r := p.settled(id, queue.Done); r.Attempts != 1 || len(r.AttemptList) != 1 {
