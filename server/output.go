@@ -76,7 +76,7 @@ func (w *work) out() *output {
 	if o := w.output.Load(); o != nil {
 		return o
 	}
-	o := &output{delivery: w.claim.ID, n: w.claim.Attempt, hide: w.server.secrets.hide, printed: w.server.printed}
+	o := &output{delivery: w.claim.ID, n: w.claim.Attempt, hide: w.server.secrets.hide, printed: w.server.printed, through: w.server.through}
 	if !w.output.CompareAndSwap(nil, o) {
 		return w.output.Load()
 	}
@@ -101,6 +101,7 @@ type output struct {
 	n        int
 	hide     *text.Redactor
 	printed  func(*output) // told that there is more
+	through  io.Writer     // gets all of it, too; nil for nobody
 
 	mu      sync.Mutex
 	ended   bool
@@ -176,6 +177,9 @@ func (o *output) settle(final bool) {
 // keep adds whole characters to the head, or else to the tail.
 func (o *output) keep(text []byte) {
 	o.total += int64(len(text))
+	if o.through != nil {
+		o.through.Write(text) // what is kept does not depend on who else reads it
+	}
 	if !o.full {
 		if len(o.head)+len(text) <= outputHead {
 			o.head = append(o.head, text...)

@@ -65,10 +65,14 @@ func (c Config) resolve() (settings, error) {
 	if err := s.splitAddr(); err != nil {
 		return s, err
 	}
+	inJob := inJob(c.Getenv)
 	own := environment(c.Getenv, func(of *setting) []string { return []string{env.Variable(of.name)} })
 	customary := environment(c.Getenv, func(of *setting) []string {
 		if s.inSpace && of.name == "port" {
 			return nil // a Space documents no PORT; its one port to the outside is fixed
+		}
+		if inJob && of.name == "secret" {
+			return nil // see secretOfJob
 		}
 		return of.customary
 	})
@@ -79,7 +83,7 @@ func (c Config) resolve() (settings, error) {
 		return c.File(of.name)
 	}
 	var err error
-	if s.places, err = s.fill(own, customary, file, initialValues); err != nil {
+	if s.places, err = s.fill(own, customary, secretOfJob(c.Getenv, inJob), file, initialValues); err != nil {
 		return s, err
 	}
 	s.tunnelRetry = cmp.Or(s.tunnelRetry, defaultTunnelRetry)

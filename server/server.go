@@ -21,6 +21,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"maps"
 	"net/http"
 	"os"
@@ -63,7 +64,8 @@ type Server struct {
 	newest   atomic.Pointer[string]              // ID of the newest delivery, for the key r
 	private  atomic.Pointer[inspector.Inspector] // nil until Run opens it, and where it is off
 	outputs  outputs
-	joined   *joined // the program of `hubhook dev`; nil without one
+	joined   *joined   // the program of `hubhook dev`; nil without one
+	through  io.Writer // what handlers print goes there, too, as it comes; nil but in a Job
 }
 
 // New returns a server with the settings of config. Its error is a *[ConfigError]. Nothing is opened before Run or Handler.

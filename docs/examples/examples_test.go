@@ -287,6 +287,33 @@ func TestSpace(t *testing.T) {
 	}
 }
 
+// TestSpaceAsAJob runs the same program for one delivery, as the Hub does in a Job.
+func TestSpaceAsAJob(t *testing.T) {
+	push := sample(t, payload.ScopeRepoContent, "", map[string]any{"repo.type": "dataset", "repo.name": "me/data"})
+	for _, c := range []struct {
+		env    []string
+		status int
+		want   []string
+	}{
+		{[]string{"WEBHOOK_PAYLOAD=" + string(push.Raw()), "WEBHOOK_ID=w1"}, 0, []string{"start training on me/data at ", "\n{\"training\":true}\n", "<-- trigger_training  done in "}},
+		{nil, 1, []string{"hubhook: WEBHOOK_PAYLOAD is not set", "\n  hint: "}},
+	} {
+		ctx, cancel := context.WithTimeout(t.Context(), patience)
+		job := exec.CommandContext(ctx, filepath.Join(programs, "space"), "run-job")
+		job.Env = append([]string{"HOME=" + t.TempDir()}, c.env...)
+		printed, _ := job.CombinedOutput()
+		cancel()
+		if got := job.ProcessState.ExitCode(); got != c.status {
+			t.Errorf("with %q the exit status is %d, want %d:\n%s", c.env, got, c.status, printed)
+		}
+		for _, want := range c.want {
+			if !strings.Contains(string(printed), want) {
+				t.Errorf("with %q it did not print %q:\n%s", c.env, want, printed)
+			}
+		}
+	}
+}
+
 // TestAllAreRun fails for an example that no test above starts.
 func TestAllAreRun(t *testing.T) {
 	built, err := os.ReadDir(programs)

@@ -1,9 +1,11 @@
-// Command space is the program of a Docker Space that receives webhooks; see README.md.
+// Command space is the program of a Docker Space that receives webhooks, and, as `space run-job`, of a Hub Job that a webhook starts; see
+// README.md.
 package main
 
 import (
 	"context"
 	"log"
+	"os"
 
 	"github.com/hubhook/hubhook/payload"
 	"github.com/hubhook/hubhook/server"
@@ -20,5 +22,19 @@ func triggerTraining(ctx context.Context, p *payload.Payload) (any, error) {
 
 func main() {
 	server.Add(triggerTraining)
+	if len(os.Args) > 1 && os.Args[1] == "run-job" {
+		os.Exit(runJob())
+	}
 	server.Main()
+}
+
+// runJob handles the one delivery that a webhook has started this Job for.
+func runJob() (status int) {
+	ctx, stop := server.UntilSignal(context.Background())
+	defer stop()
+	if err := server.RunJob(ctx); err != nil {
+		server.PrintError(os.Stderr, err)
+		return 1
+	}
+	return 0
 }
