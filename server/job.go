@@ -158,7 +158,7 @@ func (j *job) run(ctx context.Context) error {
 	d := inspector.ViewDelivery(&j.delivery)
 	d.ID = text.Printable(d.ID, maxShownName) // it comes from outside
 	j.show(func(screen *ui.Screen) { screen.Delivery(d) })
-	most, wait := max(j.endpoint.attempts, 1), j.endpoint.firstWait
+	most, wait := max(j.endpoint.attempts, 1), min(j.endpoint.firstWait, mostJobWait)
 	for n := 1; ; n++ {
 		began := time.Now()
 		outcome, err := j.attempt(ctx, n)

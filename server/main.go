@@ -19,6 +19,10 @@ import (
 // defaultServer collects the endpoints of Handle and Add until Main configures it.
 var defaultServer = &Server{byName: map[string]*endpoint{}}
 
+// Default returns the server of [Handle], [Add], [Main] and [RunJob]. A function that registers the endpoints of a program takes it, and in a
+// test a server of package servertest.
+func Default() *Server { return defaultServer }
+
 // Handle registers a handler with the server of [Main], as [Server.Handle] does.
 func Handle(name string, h Handler, opts ...Option) { defaultServer.Handle(name, h, opts...) }
 

@@ -145,7 +145,7 @@ func (s *Server) Handler() (http.Handler, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.opened {
-		return s.public, nil
+		return face{s.public, s}, nil
 	}
 	s.settings.NoTunnel = true
 	s.openScreen()
@@ -156,7 +156,7 @@ func (s *Server) Handler() (http.Handler, error) {
 		return nil, errors.Join(err, s.flushScreen())
 	}
 	s.opened = true
-	return s.public, nil
+	return face{s.public, s}, nil
 }
 
 // Shutdown ends what Handler started. It refuses new deliveries with 503 and lets handlers finish until ctx ends. Deliveries whose handler
@@ -169,8 +169,8 @@ func (s *Server) Shutdown(ctx context.Context) error {
 		s.endLife()
 		err = errors.Join(err, q.Close())
 	}
-	if s.screen != nil {
-		err = errors.Join(err, s.screen.Close(ctx))
+	if s.screen != nil { // whose last lines may be about handlers that have taken all of ctx's time
+		err = errors.Join(err, s.flushScreen())
 	}
 	return err
 }

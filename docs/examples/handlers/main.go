@@ -13,11 +13,16 @@ import (
 )
 
 func main() {
-	server.Add(triggerTraining, server.When(isDatasetPush), server.Concurrency(1), server.Timeout(6*time.Hour))
-	server.Add(triggerEvaluation, server.Retry(3, 10*time.Second))
-	server.Handle("say_hello", sayHello)
-	server.Handle("goodbye", goodbye, server.WhenBecause(deletes))
+	register(server.Default())
 	server.Main()
+}
+
+// register registers the endpoints. It is apart from main so that a test can do the same.
+func register(s *server.Server) {
+	s.Add(triggerTraining, server.When(isDatasetPush), server.Concurrency(1), server.Timeout(6*time.Hour))
+	s.Add(triggerEvaluation, server.Retry(3, 10*time.Second))
+	s.Handle("say_hello", sayHello)
+	s.Handle("goodbye", goodbye, server.WhenBecause(deletes))
 }
 
 // isDatasetPush picks pushes to main. The Hub's own bots push too, a Parquet copy for example, to refs of their own.

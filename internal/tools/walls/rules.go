@@ -38,6 +38,7 @@ var places = []place{
 	{dir: "internal/cli", imports: cli},
 	{dir: "internal/action", imports: action},
 	{dir: "server", imports: server},
+	{dir: "server/servertest", imports: []string{"server", "internal/queue"}},
 	{dir: "ui", imports: faces},
 	{dir: "ui/inspector", imports: faces},
 	{dir: "internal/queue", imports: queue},
