@@ -9,7 +9,7 @@ func (s *Screen) Program(e api.ProgramEvent) {
 	}
 	if e.Trouble {
 		s.Warn(Notice{Text: e.Program + ": " + e.Text, Hint: e.Hint})
-		return
+		e.Text = ""
 	}
 	if s.json || s.out == nil || e.Text == "" && len(e.Endpoints) == 0 {
 		return

@@ -24,7 +24,6 @@ var once = server.Retry(1, time.Second)
 func serveCommand(t *testing.T, line string, opts ...server.Option) (r *running, dir string) {
 	t.Helper()
 	dir = t.TempDir()
-	t.Setenv("TMPDIR", t.TempDir())
 	commands := &Commands{Secret: func() string { return testSecret }, grace: 50 * time.Millisecond}
 	r = run(t, func(s *server.Server) {
 		s.Handle("train", commands.Handler(line, dir), append([]server.Option{once}, opts...)...)
@@ -64,6 +63,7 @@ func manyFiles() string {
 }
 
 func TestCommandGetsThePayload(t *testing.T) {
+	t.Parallel()
 	r, dir := serveCommand(t, `
 		cat > stdin
 		printf %s "$WEBHOOK_PAYLOAD" > variable
@@ -191,6 +191,7 @@ func TestCommandThatCannotStart(t *testing.T) {
 }
 
 func TestCommandWith100MBOfOutput(t *testing.T) {
+	t.Parallel()
 	r, _ := serveCommand(t, `echo first; head -c 100000000 /dev/zero | tr '\0' x; echo; echo last; exit 1`)
 	var peak atomic.Uint64
 	stop := make(chan struct{})
@@ -230,6 +231,7 @@ func TestCommandWith100MBOfOutput(t *testing.T) {
 }
 
 func TestCommandAtItsTimeout(t *testing.T) {
+	t.Parallel()
 	for _, test := range []struct {
 		name, tree, want string
 	}{
@@ -278,6 +280,7 @@ func TestCommandAtItsTimeout(t *testing.T) {
 }
 
 func TestCommandTimesOutUnderAServer(t *testing.T) {
+	t.Parallel()
 	r, _ := serveCommand(t, `echo begun; trap '' TERM; sleep 100 & wait; sleep 100`, server.Timeout(3*time.Second))
 	got := r.deliver("train", push)
 	if got.state != "dead" || !strings.HasPrefix(got.reason, "timed out after 3s: the command was killed, 50ms after SIGTERM") {

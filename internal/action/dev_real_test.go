@@ -7,7 +7,6 @@ import (
 	"io"
 	"net/http"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -137,78 +136,4 @@ func routeLines(routes []Route) []string {
 	}
 	slices.Sort(names)
 	return names
-}
-
-func TestRealPrograms(t *testing.T) {
-	for _, tc := range []struct {
-		file, runner string
-		routes       []string
-		path         string
-	}{
-		{"python/webhooks.py", "python", []string{"trigger_training=/webhooks/trigger_training", "webhooks/doubled=/webhooks/webhooks/doubled"}, "/webhooks/trigger_training"},
-		{"python/fastapi_app.py", "python", []string{"webhook=/webhook"}, "/webhook"},
-		{"python/flask_app.py", "python", []string{"hook=/hook"}, "/hook"},
-		{"node/server.js", "node", nil, "/webhooks/node"},
-		{"docs/examples/handlers", "go", []string{
-			"goodbye=/webhooks/goodbye", "say_hello=/webhooks/say_hello",
-			"trigger_evaluation=/webhooks/trigger_evaluation", "trigger_training=/webhooks/trigger_training",
-		}, "/webhooks/trigger_evaluation"},
-	} {
-		t.Run(tc.file, func(t *testing.T) {
-			changes := make(chan Change)
-			cfg := SupervisorConfig{Changes: changes}
-			switch tc.runner {
-			case "python":
-				path := e2eProgram(t, tc.file)
-				cfg.Args, cfg.Dir = []string{python(t), filepath.Base(path)}, filepath.Dir(path)
-			case "node":
-				path := e2eProgram(t, tc.file)
-				cfg.Args, cfg.Dir = []string{needs.Program(t, "node"), filepath.Base(path)}, filepath.Dir(path)
-			case "go":
-				cfg.Dir = t.TempDir()
-				cfg.Args = []string{filepath.Join(cfg.Dir, "handlers")}
-				cfg.Env = append(os.Environ(), "XDG_STATE_HOME="+t.TempDir())
-				if out, err := exec.Command("go", "build", "-o", cfg.Args[0], "../../"+tc.file).CombinedOutput(); err != nil {
-					t.Fatalf("%v\n%s", err, out)
-				}
-			}
-			p := runReal(t, cfg)
-			start := time.Now()
-			if tc.routes == nil {
-				p.await(ProgramListening)
-			} else if got := routeLines(p.await(ProgramReady).Routes); !slices.EqualFunc(got, tc.routes, func(got, want string) bool {
-				return strings.HasPrefix(got, want+" by ") // it may say so in two ways
-			}) {
-				t.Errorf("routes %q", got)
-			}
-			t.Logf("ready after %s", time.Since(start))
-			if status, body, verdict := p.deliver(tc.path, "repo.content.update.json"); verdict != Handled {
-				t.Errorf("%d %s: %v", status, body, verdict)
-			}
-			restart := time.Now()
-			changes <- Change{Files: []string{filepath.Base(cfg.Args[len(cfg.Args)-1])}}
-			p.await(ProgramRestarting)
-			p.await(ProgramListening)
-			for {
-				status, body, verdict := p.deliver(tc.path, "repo.content.update.json")
-				if verdict == NotYet {
-					t.Logf("not yet after %s: %d", time.Since(restart), status)
-					time.Sleep(askEvery)
-					continue
-				}
-				if verdict != Handled {
-					t.Errorf("%d %s: %v", status, body, verdict)
-				}
-				break
-			}
-			t.Logf("the first delivery %s after the edit", time.Since(restart))
-			status, body, verdict := p.deliver(tc.path, "repo.content.update.bucket.json")
-			if refused := tc.file == "python/webhooks.py"; (verdict != Handled) != refused || refused && status != http.StatusUnprocessableEntity {
-				t.Errorf("a bucket: %d %s: %v", status, body, verdict)
-			}
-			stop := time.Now()
-			p.end()
-			t.Logf("ended within %s; printed:\n%s", time.Since(stop), strings.Join(p.lines, "\n"))
-		})
-	}
 }

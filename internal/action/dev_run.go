@@ -372,7 +372,7 @@ func (r *ProgramRun) nowListening(url string, advice *Advice) {
 	r.mu.Lock()
 	r.url, r.listening = url, time.Now()
 	r.mu.Unlock()
-	r.supervisor.emit(ProgramEvent{Phase: ProgramListening, Run: r.N, Open: true, URL: url, Advice: advice})
+	r.supervisor.emit(ProgramEvent{Phase: ProgramListening, Run: r.N, Open: true, URL: url, Routes: r.supervisor.cfg.Routes, Advice: advice})
 }
 
 // otherPorts returns the ports on which the program listens, sorted, as the system or else its output tells.

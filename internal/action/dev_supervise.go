@@ -81,7 +81,7 @@ type ProgramEvent struct {
 	Run    int      // the number of the run, from 1
 	Open   bool     // whether deliveries can be sent to it from now on
 	URL    string   // where it listens: "http://127.0.0.1:7000"
-	Routes []Route  // with ProgramReady and ProgramEndpoints: all that are known
+	Routes []Route  // with ProgramReady and ProgramEndpoints: all that are known; with ProgramListening: those of --path
 	Files  []string // with ProgramRestarting: what was edited; none where someone asked for it
 	Exit   *Exit    // with ProgramExited
 	// Wait is how long until the next start, with ProgramExited. An edit, a waiting delivery or Restart may start it sooner.

@@ -219,8 +219,10 @@ func (w *watching) rename(from, to string) {
 }
 
 func TestWatch(t *testing.T) {
+	t.Parallel()
 	for _, polled := range []bool{false, true} {
 		t.Run(fmt.Sprintf("polled=%t", polled), func(t *testing.T) {
+			t.Parallel()
 			root := t.TempDir()
 			writeFiles(t, root, map[string]string{
 				"app.py": "1", "lib/a.py": "1", "lib/deep/b.py": "1", "same.py": "1", ".gitignore": "*.log\n", "x.log": "1", "venv/pyvenv.cfg": "", "state/hubhook.db": "1",
@@ -329,6 +331,7 @@ func TestWatchLateVirtualEnvironment(t *testing.T) {
 
 // Where the system refuses a directory that comes later, that is said too, and its files are looked at all the same.
 func TestWatchRefusedLater(t *testing.T) {
+	t.Parallel()
 	root := t.TempDir()
 	added := 0
 	w := watch(t, WatchConfig{Root: root, pollEvery: 20 * time.Millisecond, add: func(path string) error {

@@ -213,6 +213,7 @@ func TestFileOnDisk(t *testing.T) {
 
 // The endpoints of a file, under a server.
 func TestFileIsServed(t *testing.T) {
+	t.Parallel()
 	u := listenRaw(t, "127.0.0.1:0", "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 12\r\n\r\n{\"got\":\"it\"}")
 	dir := t.TempDir()
 	path := filepath.Join(dir, FileName)

@@ -128,6 +128,7 @@ func TestForwardSendsWhatCame(t *testing.T) {
 }
 
 func TestForwardOfTheSecret(t *testing.T) {
+	t.Parallel()
 	u := listenRaw(t, "127.0.0.1:0", noContent)
 	for _, test := range []struct {
 		name, today, delivery, header string

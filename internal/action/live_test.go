@@ -46,6 +46,7 @@ func TestLiveSaysWhatNeedsARestart(t *testing.T) {
 }
 
 func TestLiveHandlesAsTheNewestVersionSays(t *testing.T) {
+	t.Parallel()
 	live := NewLive(read(t, "endpoints: {train: {run: 'echo first', attempts: 1}, kept: {debounce: 1ms}}"), func(string) bool { return false })
 	t.Cleanup(live.Close)
 	r := run(t, func(s *server.Server) { live.Register(s) })

@@ -3,11 +3,14 @@ package action
 import (
 	"bytes"
 	"context"
+	"flag"
 	"fmt"
 	"io"
+	"log"
 	"os"
 	"os/exec"
 	"os/signal"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -25,6 +28,15 @@ const be = "be"
 func TestMain(m *testing.M) {
 	if len(os.Args) > 1 && os.Args[1] == be {
 		os.Exit(beChild(os.Args[2:]))
+	}
+	// Most tests wait, for programs that start, end or do not end. So run more at once than one for each core, the default.
+	flag.Parse()
+	asked := false
+	flag.Visit(func(f *flag.Flag) { asked = asked || f.Name == "test.parallel" })
+	if !asked {
+		if err := flag.Set("test.parallel", strconv.Itoa(max(8, runtime.GOMAXPROCS(0)))); err != nil {
+			log.Fatal(err)
+		}
 	}
 	goleak.VerifyTestMain(m)
 }

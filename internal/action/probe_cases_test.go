@@ -11,6 +11,7 @@ import (
 )
 
 func TestProbeCases(t *testing.T) {
+	t.Parallel()
 	cases, err := ProbeCases()
 	if err != nil {
 		t.Fatal(err)

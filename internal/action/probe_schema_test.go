@@ -7,6 +7,7 @@ import (
 )
 
 func TestReadSchema(t *testing.T) {
+	t.Parallel()
 	found, err := readSchema(fixture(t, "webhooksserver.openapi.json"), "/webhooks/trigger_training")
 	if err != nil {
 		t.Fatal(err)

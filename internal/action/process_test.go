@@ -14,6 +14,7 @@ import (
 )
 
 func TestProcessOutputAndEnd(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	for _, test := range []struct {
 		name, script, out, err string
@@ -117,6 +118,7 @@ func TestStopEndsAll(t *testing.T) {
 }
 
 func TestStopLeavesOthersAlone(t *testing.T) {
+	t.Parallel()
 	p, out := startChild(t, t.Context(), "a -- b session")
 	other, otherOut := startChild(t, t.Context(), "a -- b session")
 	out.pids(t, 2)
@@ -133,6 +135,7 @@ func TestStopLeavesOthersAlone(t *testing.T) {
 }
 
 func TestStopAtOnceByMany(t *testing.T) {
+	t.Parallel()
 	p, out := startChild(t, t.Context(), "a -- b session")
 	pids := out.pids(t, 2)
 	var stops sync.WaitGroup
@@ -148,6 +151,7 @@ func TestStopAtOnceByMany(t *testing.T) {
 }
 
 func TestEndOfContextStops(t *testing.T) {
+	t.Parallel()
 	ctx, cancel := context.WithCancel(context.Background())
 	p, out := startChild(t, ctx, "a -- b session")
 	pids := out.pids(t, 2)
@@ -161,6 +165,7 @@ func TestEndOfContextStops(t *testing.T) {
 }
 
 func TestDoneWhileAnotherHoldsTheOutput(t *testing.T) {
+	t.Parallel()
 	p, out := startChild(t, t.Context(), "a leaves -- b session")
 	within(t, "the end of the first process", func() { <-p.Done() })
 	if err := p.Err(); err != nil {

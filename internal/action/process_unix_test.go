@@ -36,6 +36,7 @@ func lives(t *testing.T, pid int) bool {
 }
 
 func TestListsOfProcessesAgree(t *testing.T) {
+	t.Parallel()
 	p, out := startChild(t, t.Context(), "a -- b session")
 	pids := out.pids(t, 2)
 	own, err := processTable()
@@ -94,6 +95,7 @@ func TestReadOutputNow(t *testing.T) {
 
 // A process that goes on starting others while it is being stopped.
 func TestStopOfOneThatBreeds(t *testing.T) {
+	t.Parallel()
 	p, out := startChild(t, t.Context(), "a deaf breeds")
 	name := fmt.Sprintf("sleep 100.%d", out.pids(t, 1)["a"])
 	children := func() int {

@@ -87,6 +87,7 @@ func TestLookout(t *testing.T) {
 }
 
 func TestFollow(t *testing.T) {
+	t.Parallel()
 	path := filepath.Join(t.TempDir(), FileName)
 	if err := os.WriteFile(path, []byte("endpoints: {a: }"), 0o600); err != nil {
 		t.Fatal(err)

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -118,7 +119,7 @@ func (p *program) dev(cmd *cobra.Command, config server.Config, f devFlags, comm
 		server.PrintError(p.Stderr, text.WithHint(fmt.Errorf("dev: the configuration file has %s that dev does not serve: a program has endpoints of its own", countOf(n, "endpoint", "endpoints")),
 			"hubhook serve serves those of the file"))
 	}
-	d := &dev{rerun: f.rerun, names: map[string]bool{}}
+	d := &dev{rerun: f.rerun, names: map[string]bool{}, served: map[string]bool{}}
 	supervisor := action.SupervisorConfig{
 		Args: command, NoSpaceEnv: f.noSpaceEnv, Routes: routes, PublicHost: d.publicHost, Lines: d.print,
 	}
@@ -149,6 +150,7 @@ type dev struct {
 
 	// Of the goroutine that attends to events.
 	names  map[string]bool // endpoints that are shown
+	served map[string]bool // those that the server was named
 	edited bool            // the program was restarted and is not ready yet
 
 	mu     sync.Mutex
@@ -281,7 +283,10 @@ func (d *dev) tell(ctx context.Context, event action.ProgramEvent) {
 		d.server.Pause()
 	}
 	shown := api.ProgramEvent{Program: d.supervisor.Name(), Phase: string(event.Phase), Text: words(event)}
-	if event.Phase == action.ProgramReady || event.Phase == action.ProgramEndpoints {
+	switch event.Phase {
+	case action.ProgramListening:
+		shown.Endpoints, _ = d.list(event.Routes) // there may be more
+	case action.ProgramReady, action.ProgramEndpoints:
 		shown.Endpoints = d.learn(event.Routes)
 	}
 	shown.Trouble = event.Phase == action.ProgramExited
@@ -333,10 +338,23 @@ func words(event action.ProgramEvent) string {
 	return ""
 }
 
-// learn has the server serve the program's endpoints, and returns them where there are new ones.
+// learn has the server serve the program's endpoints and no others, and returns them where there are new ones.
 func (d *dev) learn(routes []action.Route) []api.Endpoint {
-	var names []string
-	var endpoints []api.Endpoint
+	endpoints, names := d.list(routes)
+	unserved := func(name string) bool { return !d.served[name] }
+	if slices.ContainsFunc(names, unserved) {
+		for _, name := range names {
+			d.served[name] = true
+		}
+		if err := d.server.Name(names); err != nil {
+			d.server.Warn(err.Error(), text.Hint(err))
+		}
+	}
+	return endpoints
+}
+
+// list returns the names of the program's endpoints that can be served, and the endpoints where one of them was not shown yet.
+func (d *dev) list(routes []action.Route) (endpoints []api.Endpoint, names []string) {
 	added := false
 	for _, route := range routes {
 		if _, err := server.EndpointName(route.Name); err != nil {
@@ -349,12 +367,9 @@ func (d *dev) learn(routes []action.Route) []api.Endpoint {
 		d.names[route.Name] = true
 	}
 	if !added {
-		return nil
+		endpoints = nil
 	}
-	if err := d.server.Name(names); err != nil {
-		d.server.Warn(err.Error(), text.Hint(err))
-	}
-	return endpoints
+	return endpoints, names
 }
 
 // runAgain repeats the delivery that failed last.

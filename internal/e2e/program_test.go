@@ -45,7 +45,7 @@ func TestMain(m *testing.M) {
 	asked := false
 	flag.Visit(func(f *flag.Flag) { asked = asked || f.Name == "test.parallel" })
 	if !asked {
-		if err := flag.Set("test.parallel", strconv.Itoa(max(4, runtime.GOMAXPROCS(0)))); err != nil {
+		if err := flag.Set("test.parallel", strconv.Itoa(max(8, runtime.GOMAXPROCS(0)))); err != nil {
 			log.Fatal(err)
 		}
 	}
@@ -157,6 +157,7 @@ type event struct {
 	State        string        `json:"state"`
 	Phase        string        `json:"phase"`
 	Text         string        `json:"text"`
+	Output       string        `json:"output"`
 	URL          string        `json:"url"`
 	Status       int           `json:"status"`
 	Error        string        `json:"error"`
