@@ -289,15 +289,7 @@ func (d *dev) tell(ctx context.Context, event action.ProgramEvent) {
 	case action.ProgramReady, action.ProgramEndpoints:
 		shown.Endpoints = d.learn(event.Routes)
 	}
-	shown.Trouble = event.Phase == action.ProgramExited
-	if event.Advice != nil {
-		shown.Hint, shown.Trouble = event.Advice.Fix, true
-		if shown.Text != "" {
-			shown.Text += ": "
-		}
-		shown.Text += event.Advice.Cause
-	}
-	d.server.Show(shown)
+	d.show(shown, event)
 	switch event.Phase {
 	case action.ProgramRestarting:
 		d.edited = true
@@ -306,6 +298,25 @@ func (d *dev) tell(ctx context.Context, event action.ProgramEvent) {
 			d.runAgain(ctx)
 		}
 		d.edited = false
+	}
+}
+
+// show shows an event. Its advice stands with the trouble that it is about, and alone where the event is none.
+func (d *dev) show(shown api.ProgramEvent, event action.ProgramEvent) {
+	advice := event.Advice
+	shown.Trouble = event.Phase == action.ProgramExited
+	switch {
+	case advice == nil:
+		d.server.Show(shown)
+	case shown.Trouble:
+		shown.Text, shown.Hint = shown.Text+": "+advice.Cause, advice.Fix
+		d.server.Show(shown)
+	case shown.Text == "":
+		shown.Text, shown.Hint, shown.Trouble = advice.Cause, advice.Fix, true
+		d.server.Show(shown)
+	default:
+		d.server.Show(shown)
+		d.server.Show(api.ProgramEvent{Program: shown.Program, Phase: string(action.ProgramAdvice), Text: advice.Cause, Hint: advice.Fix, Trouble: true})
 	}
 }
 

@@ -174,7 +174,7 @@ func (r realProgram) try(t *testing.T) {
 	if r.strict {
 		bucket := strings.Replace(sample(t, "me/bucket"), `"dataset"`, `"bucket"`, 1)
 		a := post(t, client, public+"/webhooks/"+r.endpoint, bucket, "X-Webhook-Secret", secret)
-		if d := p.settled(a.delivery(), queue.Dead); !strings.Contains(d.AttemptList[0].Error, "refuses a bucket") {
+		if d := p.settled(a.delivery(), queue.Dead); !strings.Contains(d.AttemptList[0].Error, "payload model refuses") {
 			t.Errorf("a bucket: %+v", d.AttemptList)
 		}
 	}
