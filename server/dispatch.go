@@ -154,6 +154,7 @@ func (s *Server) changed(c queue.Change) {
 		s.metrics.ended(d.Endpoint, string(d.State))
 		s.showOutcome(&c)
 	}
+	s.watchLoops(&c)
 }
 
 func (s *Server) viewOutcome(c *queue.Change) ui.Outcome {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/http"
 	"os"
+	"time"
 
 	"github.com/hubhook/hubhook/internal/api"
 	"github.com/hubhook/hubhook/internal/queue"
@@ -145,6 +146,7 @@ func (s *Server) status(context.Context) (api.Status, error) {
 			Inspector: w.inspector,
 		},
 		Endpoints: s.endpointURLs(s.publicBase()),
+		Loops:     s.loops.current(time.Now()),
 	}
 	if w.tunnel.Provider != "" {
 		t := w.tunnel

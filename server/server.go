@@ -64,6 +64,7 @@ type Server struct {
 	newest   atomic.Pointer[string]              // ID of the newest delivery, for the key r
 	private  atomic.Pointer[inspector.Inspector] // nil until Run opens it, and where it is off
 	outputs  outputs
+	loops    loops
 	joined   *joined   // the program of `hubhook dev`; nil without one
 	through  io.Writer // what handlers print goes there, too, as it comes; nil but in a Job
 }

@@ -9,6 +9,7 @@ type Status struct {
 	Addresses Addresses  `json:"addresses"`
 	Tunnel    *Tunnel    `json:"tunnel"` // null where there is none
 	Endpoints []Endpoint `json:"endpoints"`
+	Loops     []Loop     `json:"loops"` // those that go on or did within the last hour, latest first
 
 	Counts           map[string]int64            `json:"counts"` // of stored deliveries by state; every state is there
 	CountsByEndpoint map[string]map[string]int64 `json:"counts_by_endpoint"`
@@ -25,6 +26,18 @@ type Addresses struct {
 type Endpoint struct {
 	Name string `json:"name"`
 	URL  string `json:"url"`
+}
+
+// Loop is a handler that seems to change what it watches: each of its deliveries came soon after its handler had ended.
+type Loop struct {
+	Endpoint   string `json:"endpoint"`
+	Scope      string `json:"scope"`
+	Repo       Repo   `json:"repo"`
+	Deliveries int    `json:"deliveries"` // in a row
+	Since      Time   `json:"since"`      // when the first of them came
+	Last       Time   `json:"last"`       // when the last of them came
+	Text       string `json:"text"`       // the same in words
+	Hint       string `json:"hint"`
 }
 
 // Tunnel is how the tunnel stands.

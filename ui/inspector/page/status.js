@@ -115,6 +115,9 @@ function tunnelCard() {
     ${tunnel.last_probe ? lastCheck(tunnel.last_probe) : nothing}`;
 }
 
+const loops = (list) => list.map((l) => html`
+  <section class="card warning" role="alert" aria-label="Loop"><p><strong>${l.text}</strong></p><p class="quiet">${l.hint}</p></section>`);
+
 function tunnelHistory() {
   if (tunnelError) return problem(tunnelError, loadTunnel);
   if (!state.tunnel.length) return nothing;
@@ -193,6 +196,7 @@ export function statusView() {
       <h1 id="status-title">Status</h1>
       ${state.statusError ? problem(state.statusError, loadStatus) : nothing}
       ${s ? html`
+        ${loops(s.loops ?? [])}
         <div class="cards">
           <section class="card" aria-labelledby="h-tunnel"><h2 id="h-tunnel">Tunnel</h2>${tunnelCard()}${tunnelHistory()}</section>
           <section class="card" aria-labelledby="h-urls"><h2 id="h-urls">Endpoints</h2>
