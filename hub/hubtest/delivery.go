@@ -26,6 +26,7 @@ type Delivery struct {
 	Body []byte
 
 	hub   *Hub
+	of    *registration
 	ended chan struct{} // closed when it is not pending any more
 
 	// Under the Hub's lock.
@@ -41,8 +42,10 @@ const (
 	Pending State = "pending"
 	// Delivered: the delivery was answered with a 2xx.
 	Delivered State = "delivered"
-	// GivenUp: the attempts were used up, the webhook was suspended or the Hub was closed.
+	// GivenUp: the attempts were used up, the webhook was suspended, disabled or deleted, or the Hub was closed.
 	GivenUp State = "given up"
+	// OverLimit: the webhook had its deliveries of the day, so this one was never posted. See [Options].PerDay.
+	OverLimit State = "over the limit"
 )
 
 // Attempt is one POST of a delivery.
@@ -83,7 +86,7 @@ func (a Attempt) String() string {
 }
 
 // Send begins a delivery of an event to a webhook: the Hub posts it at once, and again after each failure as [Options].Retry says.
-// Send does not wait for that. If the webhook is suspended, the delivery is given up at once and never posted.
+// Send does not wait for that. If the webhook is suspended or disabled, the delivery is given up at once and never posted.
 func (h *Hub) Send(webhookID string, body []byte) (*Delivery, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -94,31 +97,68 @@ func (h *Hub) Send(webhookID string, body []byte) (*Delivery, error) {
 	if h.closed {
 		return nil, errors.New("send an event to a webhook: the Hub is closed")
 	}
-	d := &Delivery{
-		ID:        rand.Text(),
-		WebhookID: webhookID,
-		Body:      slices.Clone(body),
-		hub:       h,
-		ended:     make(chan struct{}),
-		state:     Pending,
-	}
+	return h.send(r, slices.Clone(body)), nil
+}
+
+// send is called with the lock held.
+func (h *Hub) send(r *registration, body []byte) *Delivery {
+	d := &Delivery{ID: rand.Text(), WebhookID: r.ID, Body: body, hub: h, of: r, ended: make(chan struct{}), state: Pending}
 	h.deliveries = append(h.deliveries, d)
-	suspended := r.suspended
-	h.sending.Go(func() { d.end(d.deliver(suspended)) })
-	return d, nil
+	h.byID[d.ID] = d
+	if h.options.PerDay > 0 && !r.isStopped() {
+		if _, allowed := r.day.take(h.options.Now(), 24*time.Hour, h.options.PerDay); !allowed {
+			d.state = OverLimit
+			close(d.ended)
+			return d
+		}
+	}
+	if r.Job != nil {
+		d.state = Delivered
+		close(d.ended)
+		return d
+	}
+	stopped, wait := r.stopped, time.Duration(0)
+	if h.shuffle != nil {
+		wait = time.Duration(h.shuffle.Int64N(int64(h.options.Shuffle) + 1))
+	}
+	h.sending.Go(func() {
+		if !d.pause(wait, stopped) {
+			d.end(GivenUp)
+			return
+		}
+		d.end(d.deliver(stopped))
+	})
+	return d
+}
+
+// pause waits, and returns false if the delivery has to be given up meanwhile.
+func (d *Delivery) pause(wait time.Duration, stopped <-chan struct{}) bool {
+	if wait <= 0 {
+		return true
+	}
+	timer := time.NewTimer(wait)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-stopped:
+		return false
+	case <-d.hub.open.Done():
+		return false
+	}
 }
 
 // deliver posts the delivery until an attempt succeeds or the delivery is given up.
-func (d *Delivery) deliver(suspended <-chan struct{}) State {
+func (d *Delivery) deliver(stopped <-chan struct{}) State {
 	for failures := 0; ; {
 		select {
-		case <-suspended: // also where there is a free slot
+		case <-stopped: // also where there is a free slot
 			return GivenUp
 		default:
 		}
 		select {
 		case d.hub.slots <- struct{}{}:
-		case <-suspended:
+		case <-stopped:
 			return GivenUp
 		case <-d.hub.open.Done():
 			return GivenUp
@@ -133,14 +173,7 @@ func (d *Delivery) deliver(suspended <-chan struct{}) State {
 		if !again {
 			return GivenUp
 		}
-		timer := time.NewTimer(wait)
-		select {
-		case <-timer.C:
-		case <-suspended:
-			timer.Stop()
-			return GivenUp
-		case <-d.hub.open.Done():
-			timer.Stop()
+		if !d.pause(wait, stopped) {
 			return GivenUp
 		}
 	}
@@ -162,6 +195,10 @@ func (h *Hub) Replay(ctx context.Context, d *Delivery) (Attempt, error) {
 		h.mu.Unlock()
 		return Attempt{}, fmt.Errorf("replay delivery %s: the Hub is closed", d.ID)
 	}
+	if h.webhooks[d.WebhookID] != d.of {
+		h.mu.Unlock()
+		return Attempt{}, fmt.Errorf("replay delivery %s: its webhook %s was deleted", d.ID, d.WebhookID)
+	}
 	h.sending.Add(1)
 	h.mu.Unlock()
 	defer h.sending.Done()
@@ -175,7 +212,7 @@ func (h *Hub) Replay(ctx context.Context, d *Delivery) (Attempt, error) {
 func (d *Delivery) post(ctx context.Context, replay bool) Attempt {
 	h := d.hub
 	h.mu.Lock()
-	w := h.webhooks[d.WebhookID].Webhook
+	w := d.of.Webhook
 	h.mu.Unlock()
 	a := Attempt{DeliveryID: d.ID, Replay: replay, URL: w.URL, Started: time.Now()}
 	a.Err = d.request(ctx, w, &a)
@@ -186,15 +223,15 @@ func (d *Delivery) post(ctx context.Context, replay bool) Attempt {
 	a.Number = len(d.attempts) + 1
 	d.attempts = append(d.attempts, a)
 	h.attempts = append(h.attempts, a)
-	r := h.webhooks[d.WebhookID]
+	r := d.of
 	switch {
 	case replay || ctx.Err() != nil: // an attempt that Close has cut does not count for the webhook
 	case a.Succeeded():
 		r.failures = 0
 	default:
 		r.failures++
-		if h.options.SuspendAfter > 0 && r.failures >= h.options.SuspendAfter && !r.isSuspended() {
-			close(r.suspended)
+		if h.options.SuspendAfter > 0 && r.failures >= h.options.SuspendAfter && !r.isStopped() {
+			r.suspend()
 		}
 	}
 	return a
@@ -249,7 +286,7 @@ func (d *Delivery) Attempts() []Attempt {
 	return slices.Clone(d.attempts)
 }
 
-// Wait waits until the delivery is delivered or given up, and returns that state. It fails only if ctx ends first.
+// Wait waits until the delivery is not [Pending] any more, and returns its state. It fails only if ctx ends first.
 func (d *Delivery) Wait(ctx context.Context) (State, error) {
 	select {
 	case <-d.ended:

@@ -1,15 +1,15 @@
-// Package hubtest has a stand-in for the Hugging Face Hub, for tests of programs that receive its webhooks. So far it only delivers: a
-// [Hub] posts events to webhooks as the real one does, and keeps a log of its attempts.
+// Package hubtest has a stand-in for the Hugging Face Hub, for tests of programs that receive its webhooks or call its API.
 //
-//	hub := hubtest.New(hubtest.Options{Retry: hubtest.Backoff(10*time.Millisecond, time.Second, 20)})
+// A [Hub] is an [net/http.Handler] with the API, and posts deliveries to the webhooks that it has. A [Server] is a Hub that listens:
+//
+//	hub := hubtest.NewServer(hubtest.Options{Retry: hubtest.Backoff(10*time.Millisecond, time.Second, 20)})
 //	defer hub.Close()
-//	id, err := hub.Create(hubtest.Webhook{URL: server.URL + "/webhooks/inbox", Secret: "s3cret"})
-//	// ...
-//	delivery, err := hub.Send(id, body)
-//	// ...
-//	state, err := delivery.Wait(ctx) // Delivered, or GivenUp
+//	t.Setenv("HF_ENDPOINT", hub.URL)
+//	t.Setenv("HF_TOKEN", hub.Accounts.AddToken(hubtest.Token{}))
 //
-// It behaves as follows; the source of each rule about the real Hub is in parentheses:
+// # Deliveries
+//
+// They behave as follows; the source of each rule about the real Hub is in parentheses:
 //
 //   - A delivery is a POST of JSON. The webhook's secret is sent as it is in X-Webhook-Secret; nothing is signed (the Hub's documentation).
 //   - The header Webhook-Id is unique to a delivery and the same on its retries and its replays (the Hub's documentation).
@@ -18,21 +18,32 @@
 //   - An attempt without an answer for 30 s fails (a member of the Hub's staff, in 2024; one of its courses says 10 s).
 //   - A redirect is a failure: it is not followed. The real Hub's behaviour is unknown; this is the cautious choice.
 //   - A replay goes to the webhook's current URL with its current secret (the Hub's documentation). A retry does too (an assumption).
-//   - Deliveries have no order (the Hub's documentation).
+//   - Deliveries have no order (the Hub's documentation). [Options].Shuffle makes them overtake each other.
 //
-// The documentation's limit of 1,000 triggers a day for each webhook is left out. The Hub's behaviour beyond the limit is unknown, and
-// tests need load.
+// The documentation's limit of 1,000 triggers a day for each webhook is off unless [Options].PerDay sets it. The Hub's behaviour beyond the
+// limit is unknown, and tests need load.
+//
+// # API
+//
+// These paths are served. Their shapes are those of huggingface_hub 2.4.0 and of the Hub's OpenAPI description; [API] chooses where the two
+// differ. Each answer has an X-Request-Id; errors have X-Error-Message.
+//
+//   - /api/whoami-v2: GET
+//   - /api/settings/webhooks: GET, POST
+//   - /api/settings/webhooks/ID: GET, POST, DELETE
+//   - /api/settings/webhooks/ID/enable, /disable, /replay/DELIVERY: POST
 package hubtest
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/hex"
-	"errors"
 	"fmt"
+	mathrand "math/rand/v2"
 	"net/http"
-	"net/url"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 )
@@ -50,6 +61,29 @@ type Options struct {
 	SuspendAfter int
 	// InFlight bounds the requests in flight; attempts beyond it wait. 0: 64.
 	InFlight int
+	// PerDay is the number of deliveries that a webhook gets in 24 hours; the real Hub's documentation says 1,000. What is over it gets the
+	// state [OverLimit] and is never posted; what the real Hub does is unknown. 0: no limit.
+	PerDay int
+	// Shuffle makes the first attempt of each delivery wait for a random time up to this one, so that deliveries overtake each other more
+	// than they do by themselves. 0: none waits.
+	Shuffle time.Duration
+	// ShuffleSeed makes the random times of Shuffle the same in each run.
+	ShuffleSeed uint64
+
+	// URL begins the addresses in payloads. Empty: https://huggingface.co.
+	URL string
+	// User is the name of the user to whom webhooks and tokens belong that name no other one. Empty: me.
+	User string
+	// API says how the API answers.
+	API API
+	// Quota is the number of API requests in QuotaWindow for each token, and for all requests without one together. More are answered 429.
+	// The real Hub allows 1,000 for a token and 500 without one. 0: no limit, and no RateLimit headers.
+	Quota int
+	// QuotaWindow is the time after which the count of requests begins anew. 0: 5 min.
+	QuotaWindow time.Duration
+	// Now is the clock of quotas, limits, commits and replayed changes of buckets. Waits are real: run the test in a
+	// [testing/synctest] bubble to pass them. Nil: [time.Now].
+	Now func() time.Time
 }
 
 // Backoff returns a value for [Options].Retry: waits begin with first and double up to longest, for so many attempts in all.
@@ -69,32 +103,17 @@ func Backoff(first, longest time.Duration, attempts int) func(failures int) (tim
 	}
 }
 
-// Webhook is a registration: the URL that events are posted to, and the secret.
-type Webhook struct {
-	// ID has 24 hexadecimal digits, as in the Hub's examples. If it is empty, [Hub.Create] makes one.
-	ID string
-	// URL is an http or https URL, used unchanged. Its query may hold the secret instead.
-	URL string
-	// Secret is sent in X-Webhook-Secret. It must be ASCII, as the Hub's documentation asks. Empty: the header is left out.
-	Secret string
-}
-
-func (w Webhook) check() error {
-	u, err := url.Parse(w.URL)
-	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
-		return errors.New("its URL is none of http or https") // without the URL, which can have a secret in it
-	}
-	for _, c := range []byte(w.Secret) {
-		if c < ' ' || c > '~' {
-			return errors.New("its secret has a character that is not printable ASCII")
-		}
-	}
-	return nil
-}
-
 // Hub is a stand-in for the Hub. All its methods may be called from any goroutine.
 type Hub struct {
+	// Accounts are its users, organizations and tokens.
+	Accounts *Accounts
+	// Faults make requests to its API go wrong.
+	Faults *Faults
+	// Requests is the log of the requests to its API.
+	Requests *Requests
+
 	options Options
+	routes  http.Handler
 	client  *http.Client
 	own     *http.Transport // nil if Options has a client
 
@@ -106,29 +125,30 @@ type Hub struct {
 	mu         sync.Mutex
 	closed     bool
 	webhooks   map[string]*registration
+	order      []string // the webhooks' IDs, oldest first
 	deliveries []*Delivery
+	byID       map[string]*Delivery
 	attempts   []Attempt
-}
-
-// registration is a webhook with the Hub's record of it.
-type registration struct {
-	Webhook
-	failures  int           // since the last success
-	suspended chan struct{} // closed when the webhook is suspended
-}
-
-func (r *registration) isSuspended() bool {
-	select {
-	case <-r.suspended:
-		return true
-	default:
-		return false
-	}
+	anonymous  window // requests without a token
+	shuffle    *mathrand.Rand
 }
 
 // New starts a Hub without webhooks. The caller has to close it.
 func New(options Options) *Hub {
-	h := &Hub{options: options, webhooks: make(map[string]*registration)}
+	h := &Hub{options: options, webhooks: make(map[string]*registration), byID: make(map[string]*Delivery)}
+	h.Accounts = &Accounts{hub: h, byName: make(map[string]*account), tokens: make(map[string]*token)}
+	h.Faults, h.Requests = new(Faults), new(Requests)
+	h.options.URL = strings.TrimSuffix(cmp.Or(options.URL, "https://huggingface.co"), "/")
+	h.options.User = cmp.Or(options.User, "me")
+	h.options.API.BadRequest = cmp.Or(options.API.BadRequest, http.StatusBadRequest)
+	h.options.QuotaWindow = cmp.Or(options.QuotaWindow, 5*time.Minute)
+	if options.Now == nil {
+		h.options.Now = time.Now
+	}
+	if options.Shuffle > 0 {
+		h.shuffle = mathrand.New(mathrand.NewPCG(options.ShuffleSeed, 0))
+	}
+	h.routes = h.makeRoutes()
 	if h.options.Timeout <= 0 {
 		h.options.Timeout = 30 * time.Second
 	}
@@ -153,7 +173,8 @@ func New(options Options) *Hub {
 	return h
 }
 
-// Close cuts the requests in flight, gives up pending deliveries and waits until all of the Hub's goroutines have ended. The log stays.
+// Close cuts the requests in flight, gives up pending deliveries and waits until all of the Hub's goroutines have ended. The logs stay.
+// Requests to the API that hang end; the server that [Hub.ServeHTTP] runs in has to be closed by its owner.
 func (h *Hub) Close() {
 	h.mu.Lock()
 	h.closed = true
@@ -163,84 +184,6 @@ func (h *Hub) Close() {
 	if h.own != nil {
 		h.own.CloseIdleConnections()
 	}
-}
-
-// Create registers a webhook and returns its ID. It fails if the URL or the secret is invalid, or the ID is taken.
-func (h *Hub) Create(w Webhook) (id string, err error) {
-	if w.ID == "" {
-		w.ID = objectID()
-	}
-	if err := w.check(); err != nil {
-		return "", fmt.Errorf("create webhook %s: %w", w.ID, err)
-	}
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if h.webhooks[w.ID] != nil {
-		return "", fmt.Errorf("create webhook %s: there is one with this ID; use Update", w.ID)
-	}
-	h.webhooks[w.ID] = &registration{Webhook: w, suspended: make(chan struct{})}
-	return w.ID, nil
-}
-
-// Update replaces the URL and the secret of the webhook with w's ID. Deliveries that wait for their next attempt use the new ones.
-func (h *Hub) Update(w Webhook) error {
-	if err := w.check(); err != nil {
-		return fmt.Errorf("update webhook %s: %w", w.ID, err)
-	}
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	r, err := h.lookUp(w.ID)
-	if err != nil {
-		return fmt.Errorf("update webhook: %w", err)
-	}
-	r.Webhook = w
-	return nil
-}
-
-// Webhook returns a webhook as it is registered now.
-func (h *Hub) Webhook(id string) (Webhook, error) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	r, err := h.lookUp(id)
-	if err != nil {
-		return Webhook{}, fmt.Errorf("get webhook: %w", err)
-	}
-	return r.Webhook, nil
-}
-
-// Suspended reports whether a webhook is suspended for its failures. Until [Hub.Enable] the Hub then sends nothing to it but replays.
-func (h *Hub) Suspended(id string) (bool, error) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	r, err := h.lookUp(id)
-	if err != nil {
-		return false, fmt.Errorf("get webhook: %w", err)
-	}
-	return r.isSuspended(), nil
-}
-
-// Enable ends a webhook's suspension and forgets its failures, as the button in the Hub's settings does. Deliveries that were given up
-// stay so; only [Hub.Replay] sends them again.
-func (h *Hub) Enable(id string) error {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	r, err := h.lookUp(id)
-	if err != nil {
-		return fmt.Errorf("enable webhook: %w", err)
-	}
-	r.failures = 0
-	if r.isSuspended() {
-		r.suspended = make(chan struct{})
-	}
-	return nil
-}
-
-// lookUp is called with the lock held.
-func (h *Hub) lookUp(id string) (*registration, error) {
-	if r := h.webhooks[id]; r != nil {
-		return r, nil
-	}
-	return nil, fmt.Errorf("there is none with the ID %q", id)
 }
 
 // Attempts returns all ended attempts of the Hub, in the order of their ends.
@@ -257,7 +200,7 @@ func (h *Hub) Deliveries() []*Delivery {
 	return slices.Clone(h.deliveries)
 }
 
-// Wait waits until every delivery so far is delivered or given up. It fails only if ctx ends first.
+// Wait waits until no delivery so far is pending. It fails only if ctx ends first.
 func (h *Hub) Wait(ctx context.Context) error {
 	deliveries := h.Deliveries()
 	for n, d := range deliveries {
