@@ -33,7 +33,8 @@ type Config struct {
 	// empty secret is an error. HUBHOOK_SECRET, then WEBHOOK_SECRET, both separated by commas.
 	Secrets []string
 
-	// NoTunnel opens no public URL, and sets the defaults of production. HUBHOOK_NO_TUNNEL (1 or true).
+	// NoTunnel opens no public URL, and sets the defaults of production, but those of development where `hubhook dev` runs the program.
+	// HUBHOOK_NO_TUNNEL (1 or true).
 	NoTunnel bool
 	// Tunnel names the provider of the public URL. "ngrok" is the default and the only one so far. HUBHOOK_TUNNEL.
 	Tunnel string

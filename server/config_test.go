@@ -205,12 +205,16 @@ func TestASpaceListensToTheWorldOnItsPortAndOpensNoTunnel(t *testing.T) {
 
 // A program under hubhook dev is in no Space, though its variables say so, for the sake of WebhooksServer.
 func TestAProgramUnderDevIsInNoSpace(t *testing.T) {
-	c, err := parse(t, map[string]string{"SPACE_ID": "hubhook/dev", "SPACE_HOST": "me.ngrok.app", "PORT": "99", "HUBHOOK_NO_TUNNEL": "1"})
+	c, err := parse(t, map[string]string{"SPACE_ID": "hubhook/dev", "SPACE_HOST": "me.ngrok.app", "PORT": "99", "HUBHOOK_NO_TUNNEL": "1", "HUBHOOK_DEV": "1"})
 	if err != nil {
 		t.Fatal(err)
 	}
 	if c.localHost != "127.0.0.1" || c.localPort != 99 || c.inSpace || c.spaceHost != "me.ngrok.app" {
 		t.Errorf("%+v", c)
+	}
+	// Attempts and repeats are left to hubhook dev, which opens the tunnel.
+	if c.production() || c.opensTunnel() {
+		t.Errorf("production %t, opens a tunnel %t", c.production(), c.opensTunnel())
 	}
 }
 

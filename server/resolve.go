@@ -40,6 +40,7 @@ type settings struct {
 	Config
 	places    map[string]string // where each setting was set, by its name; "" where nothing has set it
 	inSpace   bool
+	underDev  bool   // run by `hubhook dev`, which has the tunnel and makes the attempts
 	spaceHost string // that of the Space, or of the hubhook that runs this program; "" if it is not known
 	localHost string
 	localPort int
@@ -58,6 +59,8 @@ func (c Config) resolve() (settings, error) {
 	s := settings{Config: c}
 	space, _ := c.Getenv("SPACE_ID")
 	s.inSpace = space != "" && space != devSpace
+	dev, _ := c.Getenv(env.Dev)
+	s.underDev = dev != ""
 	hosts, _ := c.Getenv("SPACE_HOST")
 	if space != "" {
 		s.spaceHost, _, _ = strings.Cut(hosts, ",")
@@ -98,10 +101,12 @@ func (c Config) resolve() (settings, error) {
 	return s, nil
 }
 
-// production reports whether the defaults are those of production: no tunnel of ours in front.
-func (s *settings) production() bool {
-	return s.NoTunnel || s.PublicURL != ""
-}
+// opensTunnel reports whether a public URL is to be opened.
+func (s *settings) opensTunnel() bool { return !s.NoTunnel && s.PublicURL == "" }
+
+// production reports whether the defaults are those of production: no tunnel in front, neither ours nor that of the `hubhook dev` that runs
+// this program.
+func (s *settings) production() bool { return !s.opensTunnel() && !s.underDev }
 
 // longestAnswer is how long a sender may have to wait for its answer once its delivery is stored.
 func (s *settings) longestAnswer() time.Duration {

@@ -51,7 +51,7 @@ func (s *Supervisor) deliver(ctx context.Context, name string, secret func() str
 	}
 	leave := run.enter(ctx)
 	defer leave()
-	result, err := forward.Handle(ctx, p)
+	result, header, err := forward.send(ctx, p)
 	// What the program printed before it answered belongs to the attempt, which ends with this call. On a busy machine it may not be read yet.
 	run.program.ReadOutput()
 	if err != nil && ctx.Err() != nil {
@@ -67,6 +67,9 @@ func (s *Supervisor) deliver(ctx context.Context, name string, secret func() str
 	switch {
 	case verdict == Handled:
 		body, _ := result.(json.RawMessage)
+		if err := ownFailure(header, body); err != nil {
+			return nil, err
+		}
 		if seen.Body = body; len(body) > 0 {
 			if advice, ok := Explain(seen); ok {
 				s.emit(ProgramEvent{Phase: ProgramAdvice, Run: run.N, Open: true, URL: run.URL(), Advice: &advice})
@@ -85,6 +88,19 @@ func (s *Supervisor) deliver(ctx context.Context, name string, secret func() str
 		return nil, &AdvisedError{err, advice}
 	}
 	return nil, err
+}
+
+// ownFailure is the failure of a handler in a program that is written with hubhook, which answers 200 to what it has stored.
+func ownFailure(header http.Header, body []byte) error {
+	var own struct{ Delivery, State, Error string }
+	id := header.Get("Hubhook-Delivery")
+	if id == "" || json.Unmarshal(body, &own) != nil || own.Delivery != id || own.State != "dead" {
+		return nil
+	}
+	if own.Error == "" {
+		return errors.New("the program's handler failed, and without a webhook secret its answer does not say why: see its output")
+	}
+	return fmt.Errorf("the program's handler failed: %s", own.Error)
 }
 
 // cutOf is the error of a delivery without an answer.

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"strings"
 	"testing"
 	"time"
@@ -45,6 +46,41 @@ func (p *realProgram) deliverUntilTaken(payload *payload.Payload) (any, error) {
 			p.t.Fatalf("not taken for a minute: %v", err)
 		}
 		time.Sleep(max(notTaken.Again, 5*time.Millisecond))
+	}
+}
+
+// A program that is written with hubhook answers 200 to a delivery whose handler has failed. The attempt has failed all the same.
+func TestDeliverKnowsAFailureBehind200(t *testing.T) {
+	t.Parallel()
+	answers := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Hubhook-Delivery", "01M8")
+		w.Header().Set("Content-Type", "application/json")
+		answer, err := url.QueryUnescape(r.Header.Get("Answer"))
+		if err != nil {
+			t.Error(err)
+		}
+		w.Write([]byte(answer))
+	}))
+	defer answers.Close()
+	p := runReal(t, SupervisorConfig{
+		Args: []string{"app"},
+		start: func(spec processSpec) (program, error) {
+			return &fakeProgram{done: make(chan struct{}), output: spec.Output}, nil
+		},
+		look: func(_ context.Context, r *ProgramRun) { r.nowListening(answers.URL, nil) },
+	})
+	p.await(ProgramListening)
+	s := run(t, func(s *server.Server) { s.Handle("x", p.Handler("x", nil), once) })
+	for answer, want := range map[string]string{
+		`{"delivery": "01M8", "state": "dead", "error": "boom"}`: "the program's handler failed: boom",
+		`{"delivery": "01M8", "state": "dead"}`:                  "the program's handler failed, and without a webhook secret its answer does not say why: see its output",
+		`{"delivery": "01M8", "state": "skipped"}`:               "",
+		`{"delivery": "my own", "state": "dead"}`:                "",
+		`{"state": "dead"}`:                                      "",
+	} {
+		if list := s.attempts(s.deliver("x", push, "Answer", url.QueryEscape(answer)).id); len(list) != 1 || list[0].Error != want {
+			t.Errorf("%s: %+v; want the error %q", answer, list, want)
+		}
 	}
 }
 

@@ -187,6 +187,7 @@ func TestEnviron(t *testing.T) {
 		{"no secret, no tunnel", programEnv{}, nil, []string{"SPACE_ID=hubhook/dev"}},
 		{"secrets", programEnv{secret: "new,old"}, nil, []string{"WEBHOOK_SECRET=new", "SPACE_ID=hubhook/dev"}},
 		{"tunnel", programEnv{publicHost: "me.ngrok.app"}, nil, []string{"SPACE_ID=hubhook/dev", "SPACE_HOST=me.ngrok.app"}},
+		{"under dev", programEnv{attempts: true}, nil, []string{"HUBHOOK_DEV=1", "HUBHOOK_REPLY_WITHIN=1h0m0s", "SPACE_ID=hubhook/dev"}},
 		{"--no-space-env", programEnv{publicHost: "me.ngrok.app", noSpace: true}, nil, nil},
 		{"in a Space", programEnv{publicHost: "me.ngrok.app"}, []string{"SPACE_ID=me/app", "SPACE_HOST=me-app.hf.space"}, []string{"SPACE_ID=me/app", "SPACE_HOST=me-app.hf.space"}},
 	} {

@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/hubhook/hubhook/internal/env"
 )
 
 // programEnv says what a program under dev is told by its environment.
@@ -15,6 +17,7 @@ type programEnv struct {
 	port       int
 	secret     string // "" for none; several are separated by commas, and the first is the one in use
 	noSpace    bool   // --no-space-env
+	attempts   bool   // SupervisorConfig.Attempts
 	publicHost string // with its port, if any; what the program prints its endpoints with
 }
 
@@ -27,17 +30,22 @@ func (e programEnv) environ(base []string) []string {
 		"PYTHONUNBUFFERED=1",
 		"HUBHOOK_NO_TUNNEL=1", "HUBHOOK_INSPECTOR=off",
 	}
+	if e.attempts {
+		// A program that is written with hubhook answers once its handler has ended: only then its output and its failure are those of our
+		// attempt.
+		set = append(set, env.Dev+"=1", env.Variable("reply-within")+"="+attemptTime.String())
+	}
 	first, _, _ := strings.Cut(e.secret, ",")
 	if first != "" {
 		set = append(set, "WEBHOOK_SECRET="+first)
 	}
-	env := slices.DeleteFunc(slices.Clone(base), func(variable string) bool {
+	environ := slices.DeleteFunc(slices.Clone(base), func(variable string) bool {
 		name, _, _ := strings.Cut(variable, "=")
 		// HUBHOOK_DATA, HUBHOOK_DATABASE or HUBHOOK_PORT would make a program that is written with hubhook meet the hubhook that runs it.
 		return strings.HasPrefix(name, "HUBHOOK_") && name != markVariable || name == "WEBHOOK_SECRET" || slices.ContainsFunc(set, func(s string) bool { return strings.HasPrefix(s, name+"=") })
 	})
 	has := func(name string) bool {
-		return slices.ContainsFunc(env, func(variable string) bool { return strings.HasPrefix(variable, name+"=") })
+		return slices.ContainsFunc(environ, func(variable string) bool { return strings.HasPrefix(variable, name+"=") })
 	}
 	if !e.noSpace {
 		if !has("SPACE_ID") {
@@ -47,7 +55,7 @@ func (e programEnv) environ(base []string) []string {
 			set = append(set, "SPACE_HOST="+e.publicHost)
 		}
 	}
-	return append(env, set...)
+	return append(environ, set...)
 }
 
 // freePort returns a loopback port that nothing listens on. The one that is preferred is taken again if it is free.

@@ -29,6 +29,7 @@ type SupervisorConfig struct {
 	Env        []string          // what it inherits; nil is this process's environment
 	Secret     string            // of the webhook, for WEBHOOK_SECRET; "" for none
 	NoSpaceEnv bool              // leave SPACE_ID and SPACE_HOST as they are
+	Attempts   bool              // a program that is written with hubhook leaves attempts and repeats to this one, and answers once its handler has ended
 	PublicHost func() string     // the public URL's host, asked before each start; nil or "" for none
 	Routes     []Route           // of --path; they are always there
 	Changes    <-chan Change     // each restarts the program; nil for never
@@ -231,7 +232,7 @@ func (s *Supervisor) begin(ctx context.Context) *ProgramRun {
 	port, err := freePort(s.port)
 	if err == nil {
 		s.port, r.port = port, port
-		env := programEnv{port: port, secret: s.cfg.Secret, noSpace: s.cfg.NoSpaceEnv}
+		env := programEnv{port: port, secret: s.cfg.Secret, noSpace: s.cfg.NoSpaceEnv, attempts: s.cfg.Attempts}
 		if s.cfg.PublicHost != nil {
 			env.publicHost = s.cfg.PublicHost()
 		}

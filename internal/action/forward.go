@@ -121,10 +121,16 @@ func (f *Forward) Health() Health {
 // where deliveries are stored. The secret is the one configured today. It stands in X-Webhook-Secret, and in ?secret= too where it did
 // not come in the header.
 func (f *Forward) Handle(ctx context.Context, p *payload.Payload) (any, error) {
+	answer, _, err := f.send(ctx, p)
+	return answer, err
+}
+
+// send is Handle, and returns the headers of a 2xx too.
+func (f *Forward) send(ctx context.Context, p *payload.Payload) (any, http.Header, error) {
 	d, _ := server.DeliveryFrom(ctx)
 	r, err := f.request(ctx, d.Header, p.Raw())
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	response, err := f.transport.RoundTrip(r) // which follows no redirect
 	if err != nil {
@@ -133,11 +139,11 @@ func (f *Forward) Handle(ctx context.Context, p *payload.Payload) (any, error) {
 			if errors.Is(ctx.Err(), context.DeadlineExceeded) {
 				f.note(false, err)
 			}
-			return nil, err
+			return nil, nil, err
 		}
 		err = fmt.Errorf("forward to %s: %w", f.shown, err)
 		f.note(false, err)
-		return nil, err
+		return nil, nil, err
 	}
 	defer response.Body.Close()
 	text, err := io.ReadAll(io.LimitReader(response.Body, maxResult+1))
@@ -155,9 +161,9 @@ func (f *Forward) Handle(ctx context.Context, p *payload.Payload) (any, error) {
 	}
 	f.note(true, err)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	return result(response.Header.Get("Content-Type"), text), nil
+	return result(response.Header.Get("Content-Type"), text), response.Header, nil
 }
 
 // request makes the request for a delivery that came with header.

@@ -121,7 +121,7 @@ func (p *program) dev(cmd *cobra.Command, config server.Config, f devFlags, comm
 	}
 	d := &dev{rerun: f.rerun, names: map[string]bool{}, served: map[string]bool{}}
 	supervisor := action.SupervisorConfig{
-		Args: command, NoSpaceEnv: f.noSpaceEnv, Routes: routes, PublicHost: d.publicHost, Lines: d.print,
+		Args: command, NoSpaceEnv: f.noSpaceEnv, Attempts: true, Routes: routes, PublicHost: d.publicHost, Lines: d.print,
 	}
 	if !f.noRestart {
 		named, _ := p.LookupEnv(env.Variable("data"))

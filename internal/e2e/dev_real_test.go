@@ -7,6 +7,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -38,6 +39,7 @@ type realProgram struct {
 	reprints  string    // for a delivery of REPO, after the edit
 	hint      string    // what it is told to mend
 	strict    bool      // its model refuses buckets
+	ours      bool      // it is written with hubhook
 	space     bool      // it prints its endpoints as those of the Space that it seems to run in
 }
 
@@ -78,7 +80,9 @@ func TestDevRunsRealPrograms(t *testing.T) {
 			return realProgram{
 				file: "../../docs/examples/readme/main.go", command: []string{"go", "run", "."},
 				endpoints: []string{"trigger_training"}, endpoint: "trigger_training",
-				prints: "train on REPO", edit: [2]string{`"train on`, `"again`}, reprints: "again REPO",
+				prints: "train on REPO", reprints: "again REPO",
+				edit: [2]string{`log.Printf("train on`, `if p.Repo.Name == "me/fails" { return nil, context.Canceled }; log.Printf("again`},
+				ours: true,
 			}
 		},
 	} {
@@ -181,7 +185,26 @@ func (r realProgram) try(t *testing.T) {
 	h.work(t, filepath.Base(r.file), strings.Replace(code, r.edit[0], r.edit[1], 1))
 	p.await("a restart", patience, phase("restarting"))
 	handled(send("me/second"), "me/second", r.reprints)
+	if r.ours {
+		r.tryOurs(p, send)
+	}
 	p.interrupt()
 	noSession(t, edge)
 	(&devHome{home: h, t: t}).nothingLeft()
+}
+
+// tryOurs wants of a program with a queue of its own what people see of any other: a failure is one, and what is sent again runs again.
+func (r realProgram) tryOurs(p *program, send func(repo string) (id string)) {
+	failed := p.settled(send("me/fails"), queue.Dead)
+	if first := failed.AttemptList[0]; first.Error != "the program's handler failed: context canceled" {
+		p.t.Errorf("the failure is %+v", first)
+	}
+	p.settled(send("me/second"), queue.Done) // as the Hub's Replay does
+	if _, err := p.inspector().Replay(p.t.Context(), p.list("")[0].ID, nil); err != nil {
+		p.t.Fatal(err)
+	}
+	p.poll("it has run three times", func() (bool, string) {
+		n := strings.Count(p.out.String(), strings.ReplaceAll(r.reprints, "REPO", "me/second"))
+		return n == 3, strconv.Itoa(n)
+	})
 }

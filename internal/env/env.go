@@ -17,6 +17,9 @@ func Variable(flag string) string {
 	return "HUBHOOK_" + strings.ToUpper(strings.ReplaceAll(flag, "-", "_"))
 }
 
+// Dev is the variable that tells a program that `hubhook dev` runs it.
+const Dev = "HUBHOOK_DEV"
+
 // Workspace returns the directory that holds the default data directories of all programs that run in this working directory, one for each
 // program's name. It is under $XDG_STATE_HOME/hubhook, or ~/.local/state/hubhook (%LocalAppData%\hubhook on Windows).
 func Workspace(getenv func(string) (string, bool)) (string, error) {
