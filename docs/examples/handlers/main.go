@@ -38,7 +38,7 @@ func triggerTraining(ctx context.Context, p *payload.Payload) (any, error) {
 
 // triggerEvaluation fails for models without a commit to evaluate; a failed attempt is made again.
 func triggerEvaluation(ctx context.Context, p *payload.Payload) (any, error) {
-	if p.Repo.Type != payload.Model || !p.In(payload.ScopeRepo) {
+	if p.Repo.Type != payload.Model || !p.In(payload.ScopeRepo) || p.Event.Action == payload.Delete {
 		return nil, nil
 	}
 	if p.Repo.HeadSHA == "" {

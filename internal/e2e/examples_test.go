@@ -1,0 +1,127 @@
+//go:build unix
+
+package e2e_test
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/hubhook/hubhook/internal/queue"
+	"github.com/hubhook/hubhook/internal/testing/needs"
+	"github.com/hubhook/hubhook/payload"
+)
+
+// debianModules is where Debian's packages put Node's modules, for a node that is not Debian's.
+const debianModules = "NODE_PATH=/usr/share/nodejs"
+
+// express returns a node that finds Express.
+func express(t *testing.T) string {
+	t.Helper()
+	node := needs.Program(t, "node")
+	look := exec.Command(node, "-e", `require("express")`)
+	look.Env = append(os.Environ(), debianModules)
+	if out, err := look.CombinedOutput(); err != nil {
+		needs.Missing(t, "express", "node finds no Express, which Debian's package node-express brings: "+strings.TrimSpace(string(out)))
+	}
+	return node
+}
+
+// The four handlers of docs/examples/handlers, in other languages.
+func TestExamplesInOtherLanguages(t *testing.T) {
+	for dir, command := range map[string]func(*testing.T) []string{
+		"webhooksserver": func(t *testing.T) []string { return []string{realPython(t), "app.py"} },
+		"fastapi":        func(t *testing.T) []string { return []string{realPython(t), "app.py"} },
+		"express":        func(t *testing.T) []string { return []string{express(t), "app.js"} },
+		"shell":          func(*testing.T) []string { return nil },
+	} {
+		t.Run(dir, func(t *testing.T) {
+			t.Parallel()
+			tryExample(t, dir, command(t))
+		})
+	}
+}
+
+// tryExample has an example stand what the Hub sends, and then looks at what it makes of some deliveries. An example without a command of its
+// own is a hubhook.yaml.
+func tryExample(t *testing.T, dir string, command []string) {
+	h := newHome(t)
+	if err := os.CopyFS(filepath.Join(h.dir, "work"), os.DirFS(filepath.Join("../../docs/examples", dir))); err != nil {
+		t.Fatal(err)
+	}
+	h.env = append(h.env, debianModules, "PYTHONDONTWRITEBYTECODE=1")
+	flags := []string{"--no-tunnel", "--port", "0", "--inspector", "127.0.0.1:0", "--reply-within", "25s"}
+	tested := command
+	if command == nil {
+		tested = []string{hubhook, "serve", "--data", "tested"}
+	}
+	test := h.run(t, hubhook, slices.Concat([]string{"test", "--"}, tested)...)
+	if status := test.exit(); status != 0 || !strings.Contains(test.out.String(), "\n144 passed, 0 failed in ") {
+		t.Errorf("hubhook test: status %d\n%s%s", status, test.out, test.errs)
+	}
+
+	run := slices.Concat([]string{"serve", "--json"}, flags)
+	if command != nil {
+		run = slices.Concat([]string{"dev", "--json"}, flags, []string{"--"}, command)
+	}
+	p := h.run(t, hubhook, run...)
+	p.awaitReady()
+	if command != nil {
+		listed := 0 // they may become known one after the other
+		p.await("four endpoints", patience, func(e event) bool {
+			if e.Type == "program" {
+				listed += len(e.Endpoints)
+			}
+			return listed == 4
+		})
+	}
+	const sha = "0123456789abcdef0123456789abcdef01234567"
+	repo := func(of payload.RepoType, name string) map[string]any {
+		return map[string]any{"repo.type": of, "repo.name": name, "repo.headSha": sha}
+	}
+	for _, c := range []struct {
+		endpoint string
+		scope    payload.Scope
+		action   payload.Action
+		set      map[string]any
+		answer   string // of a program; commands have no result
+		prints   string // "" for nothing
+		state    queue.State
+	}{
+		{"trigger_training", payload.ScopeRepoContent, "", repo(payload.Dataset, "me/data"), `{"training_on":"` + sha + `"}`, "training on me/data at " + sha, queue.Done},
+		{"trigger_training", payload.ScopeRepoContent, "", repo(payload.Model, "me/model"), `{}`, "", queue.Skipped},
+		{"trigger_evaluation", payload.ScopeRepoContent, "", repo(payload.Model, "me/model"), `{"evaluating":"` + sha + `"}`, "evaluating me/model at " + sha, queue.Done},
+		{"trigger_evaluation", payload.ScopeRepoContent, "", map[string]any{"repo.type": payload.Model, "repo.headSha": ""}, "", "", queue.Retrying},
+		{"say_hello", payload.ScopeDiscussion, payload.Create, repo(payload.Dataset, "me/data"), `{"message":"hello me/data"}`, "hello", queue.Done},
+		{"goodbye", payload.ScopeRepo, payload.Delete, map[string]any{"repo.name": "me/old"}, `{"message":"goodbye me/old"}`, "goodbye me/old", queue.Done},
+		{"goodbye", payload.ScopeRepo, payload.Create, nil, `{}`, "", queue.Skipped},
+	} {
+		body, err := payload.Sample(c.scope, c.action, c.set)
+		if err != nil {
+			t.Fatal(err)
+		}
+		a := p.post(c.endpoint, string(body.Raw()))
+		switch {
+		case c.state == queue.Retrying:
+			if a.status != 202 || !a.says(t, map[string]string{"delivery": a.delivery(), "state": "retrying"}) {
+				t.Errorf("%s without a commit: %d %s", c.endpoint, a.status, a.body)
+			}
+		case command != nil:
+			if a.status != 200 || a.body != c.answer {
+				t.Errorf("%s: answered %d %s, want %s", c.endpoint, a.status, a.body, c.answer)
+			}
+			if c.prints != "" {
+				p.await(c.prints, patience, func(e event) bool { return e.Type == "output" && strings.HasPrefix(e.Output, c.prints) })
+			}
+		default:
+			r := p.settled(a.delivery(), c.state)
+			if printed := c.prints != "" && strings.HasPrefix(r.AttemptList[0].Output, c.prints); printed != (c.prints != "") {
+				t.Errorf("%s printed %q, want %q", c.endpoint, r.AttemptList[0].Output, c.prints)
+			}
+		}
+	}
+	p.interrupt()
+}
