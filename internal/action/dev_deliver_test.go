@@ -104,63 +104,6 @@ func TestDeliverKeepsWhatWasPrintedBeforeTheAnswer(t *testing.T) {
 	}
 }
 
-// While a program is restarted again and again no delivery fails, and each is handled, in order.
-func TestDeliverWhileEdited(t *testing.T) {
-	t.Parallel()
-	p, changes := runPython(t, `
-import json
-signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
-class Reading(Handler):
-    def do_POST(self):
-        if self.headers["X-Webhook-Secret"] != os.environ["WEBHOOK_SECRET"]:
-            self.answer(403)
-            return
-        name = json.loads(self.rfile.read(int(self.headers["Content-Length"])))["repo"]["name"]
-        time.sleep(0.01)
-        print("handled", name, flush=True)
-        self.answer(200)
-Handler = Reading
-serve()
-`)
-	const deliveries, edits = 200, 20
-	edited := make(chan struct{})
-	go func() {
-		defer close(edited)
-		for range edits {
-			changes <- Change{Files: []string{"app.py"}}
-			time.Sleep(100 * time.Millisecond)
-		}
-	}()
-	go func() {
-		for range p.Events() {
-		}
-	}()
-	for i := range deliveries {
-		if i%10 == 5 {
-			time.Sleep(50 * time.Millisecond)
-		}
-		if _, err := p.deliverUntilTaken(pushOf(t, i, nil)); err != nil {
-			t.Fatalf("delivery %d: %v", i, err)
-		}
-	}
-	<-edited
-	p.end()
-	next := 0
-	for _, line := range p.lines {
-		name, ok := strings.CutPrefix(line, "handled me/")
-		switch {
-		case !ok:
-		case name == fmt.Sprint(next):
-			next++
-		case name != fmt.Sprint(next-1): // one that was interrupted after it was handled
-			t.Fatalf("handled %s when %d was next", name, next)
-		}
-	}
-	if next != deliveries {
-		t.Errorf("%d of %d deliveries were handled", next, deliveries)
-	}
-}
-
 func TestDeliverFailures(t *testing.T) {
 	t.Parallel()
 	p, _ := runPython(t, `
@@ -206,6 +149,9 @@ serve()
 		if i == 1 {
 			p.Wake()
 			p.await(ProgramReady)
+			if _, err := p.deliverUntilTaken(pushOf(t, 0, nil)); err != nil { // from now on 404 does not mean that its routes are still to come
+				t.Error(err)
+			}
 		}
 	}
 	if _, err := p.deliverUntilTaken(pushOf(t, 5, nil)); err != nil {

@@ -5,8 +5,6 @@ package action
 import (
 	"os"
 	"path/filepath"
-	"slices"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -166,48 +164,6 @@ func (p *realProgram) printed(line string) bool {
 		}
 	}
 	return false
-}
-
-// Nothing of a program outlives a restart: not one that ignores SIGTERM, and no grandchild that left its group.
-func TestProgramLeavesNothing(t *testing.T) {
-	t.Parallel()
-	p, changes := runPython(t, `
-signal.signal(signal.SIGTERM, signal.SIG_IGN)
-child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"], start_new_session=True)
-print("pid", os.getpid(), flush=True)
-print("pid", child.pid, flush=True)
-serve()
-`)
-	p.await(ProgramListening)
-	start := time.Now()
-	changes <- Change{Files: []string{"app.py"}}
-	p.await(ProgramListening)
-	if took := time.Since(start); took < stopGrace {
-		t.Errorf("it had only %s to end", took)
-	}
-	p.end()
-	var pids []int
-	for _, line := range p.lines {
-		if text, ok := strings.CutPrefix(line, "pid "); ok {
-			pid, err := strconv.Atoi(text)
-			if err != nil {
-				t.Fatal(err)
-			}
-			pids = append(pids, pid)
-		}
-	}
-	if len(pids) != 4 {
-		t.Errorf("processes %v", pids)
-	}
-	table, err := processTable()
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, r := range table {
-		if slices.Contains(pids, r.pid) && !r.zombie { // who adopts an orphan waits for it when it likes
-			t.Errorf("process %d is still there", r.pid)
-		}
-	}
 }
 
 func TestProgramThatCannotStart(t *testing.T) {

@@ -41,6 +41,7 @@ type ProgramRun struct {
 	url       string // where it listens, "" until it does
 	listening time.Time
 	ready     bool
+	answered  bool // a delivery, with anything but 404 or 405
 	replaced  bool // hubhook ends it
 	printed   []Route
 	printedAt time.Time // of the last of them
@@ -103,7 +104,8 @@ func (r *ProgramRun) Judge(status int, err error) Verdict {
 	}
 	r.mu.Lock()
 	missing := status == http.StatusNotFound || status == http.StatusMethodNotAllowed
-	notYet := missing && !r.ready && time.Since(r.listening) < notYetFor
+	r.answered = r.answered || !missing && !r.replaced
+	notYet := missing && !r.answered && time.Since(r.listening) < notYetFor
 	replaced := r.replaced
 	r.mu.Unlock()
 	if !missing {

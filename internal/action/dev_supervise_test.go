@@ -330,6 +330,7 @@ func TestJudge(t *testing.T) {
 		status   int
 		err      error
 		replaced bool
+		named    bool // the program has named its endpoints
 		want     Verdict
 	}
 	refused := fmt.Errorf("dial: %w", syscall.ECONNREFUSED)
@@ -337,6 +338,7 @@ func TestJudge(t *testing.T) {
 		"routes come later": {
 			{status: 404, want: NotYet}, {after: notYetFor - 1, status: 405, want: NotYet}, {status: 200, want: Handled}, {status: 404, want: Failed}, {status: 405, want: Failed},
 		},
+		"named before they come":       {{named: true, status: 404, want: NotYet}, {named: true, status: 200, want: Handled}, {named: true, status: 404, want: Failed}},
 		"routes never come":            {{status: 404, want: NotYet}, {after: notYetFor, status: 404, want: Failed}},
 		"a refusal is an answer":       {{status: 422, want: Failed}, {status: 404, want: Failed}, {status: 204, want: Handled}, {status: 301, want: Failed}},
 		"nobody there":                 {{err: refused, want: NotYet}, {after: time.Hour, err: refused, want: NotYet}},
@@ -357,7 +359,7 @@ func TestJudge(t *testing.T) {
 				r := &ProgramRun{N: 1, supervisor: s, ended: make(chan struct{}), listening: time.Now()}
 				for i, step := range steps {
 					time.Sleep(step.after)
-					r.replaced = step.replaced
+					r.replaced, r.ready = step.replaced, r.ready || step.named
 					if got := r.Judge(step.status, step.err); got != step.want {
 						t.Errorf("step %d: status %d, error %v is %v; want %v", i+1, step.status, step.err, got, step.want)
 					}

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -22,17 +23,24 @@ import (
 // listener is a program under dev: what it is told to do stands in its first lines, as in a program that someone edits.
 const listener = `VERSION = "%s"
 %s
-import http.server, json, os
+import http.server, json, os, subprocess, time
 class Handler(http.server.BaseHTTPRequestHandler):
     def do_POST(self):
         p = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        if VERSION == "early" and not os.path.exists(os.environ["BOT_DIR"] + "/gate"):
+            self.answer(404)
+            return
         if p["repo"]["name"] == "me/crash":
+            subprocess.Popen(["sleep", "600"], start_new_session=True)
             print("about to crash", flush=True)
             os._exit(7)
         with open(os.environ["BOT_DIR"] + "/log", "a") as log:
             log.write(VERSION + " " + p["repo"]["name"] + "\n")
         print("handled", p["repo"]["name"], "by", VERSION)
-        self.send_response(200)
+        time.sleep(float(os.environ.get("BOT_TAKES", "0")))
+        self.answer(200)
+    def answer(self, status):
+        self.send_response(status)
         self.end_headers()
         self.wfile.write(json.dumps({"version": VERSION}).encode())
     def log_message(self, *args):
@@ -96,21 +104,22 @@ func (h *devHome) log() []string {
 func (h *devHome) nothingLeft() {
 	h.t.Helper()
 	pollFor(h.t, patience, "the program is gone", func() (bool, string) {
-		out, err := exec.Command("ps", "-eo", "pid,args").Output()
-		if err != nil {
-			h.t.Fatal(err)
-		}
-		for _, pid := range h.children(string(out)) {
-			return false, "process " + pid
-		}
-		return true, ""
+		pids := h.processes()
+		return len(pids) == 0, fmt.Sprintf("processes %q", pids)
 	})
 }
 
-// children returns the processes that work in the program's directory.
-func (h *devHome) children(list string) (pids []string) {
-	for line := range strings.Lines(list) {
+// processes returns those that work in the program's directory, without hubhook.
+func (h *devHome) processes() (pids []string) {
+	list, err := exec.Command("ps", "-eo", "pid,args").Output()
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	for line := range strings.Lines(string(list)) {
 		fields := strings.Fields(line)
+		if len(fields) > 1 && fields[1] == hubhook {
+			continue
+		}
 		if dir, err := os.Readlink("/proc/" + fields[0] + "/cwd"); err == nil && dir == filepath.Join(h.dir, "work") {
 			pids = append(pids, fields[0])
 		}
@@ -145,7 +154,7 @@ func TestDevRestartsAProgramAfterEdits(t *testing.T) {
 		t.Fatalf("the first delivery: %+v", a)
 	}
 	// The next version takes until all have come to start.
-	h.edit("two", "import os, time\nwhile not os.path.exists(os.environ['BOT_DIR'] + '/go'): time.sleep(0.01)")
+	h.edit("two", "import os, time\nwhile not os.path.exists(os.environ['BOT_DIR'] + '/gate'): time.sleep(0.01)")
 	p.await("a restart", patience, phase("restarting"))
 	want := []string{"one me/first"}
 	var ids []string
@@ -157,9 +166,7 @@ func TestDevRestartsAProgramAfterEdits(t *testing.T) {
 		}
 		ids, want = append(ids, a.header.Get("Hubhook-Delivery")), append(want, "two "+repo)
 	}
-	if err := os.WriteFile(filepath.Join(h.dir, "bot", "go"), nil, 0o600); err != nil {
-		t.Fatal(err)
-	}
+	h.open(t)
 	for _, id := range ids {
 		if r := p.settled(id, queue.Done); r.Attempts != 1 || len(r.AttemptList) != 1 {
 			t.Errorf("handled in %d attempts: %+v", r.Attempts, r.AttemptList)
@@ -173,6 +180,30 @@ func TestDevRestartsAProgramAfterEdits(t *testing.T) {
 	}
 	p.interrupt()
 	h.nothingLeft()
+}
+
+// A program that listens before it has its routes answers 404 for a while. No attempt is made until it has them.
+func TestDevWaitsForTheRoutesOfAProgram(t *testing.T) {
+	t.Parallel()
+	h := newDevHome(t)
+	h.edit("early", "")
+	p := h.dev("--no-tunnel", "--reply-within", "0", "--path", "/webhooks/hook")
+	p.await("its port", patience, phase("listening"))
+	first, second := p.post("hook", pushOf("me/1")).delivery(), p.post("hook", pushOf("me/2")).delivery()
+	time.Sleep(300 * time.Millisecond) // it is asked every 250 ms
+	if r := p.record(first); r.Attempts != 0 || len(r.AttemptList) != 0 {
+		t.Errorf("before it has its routes: %+v", r)
+	}
+	h.open(t)
+	for _, id := range []string{first, second} {
+		if r := p.settled(id, queue.Done); len(r.AttemptList) != 1 {
+			t.Errorf("its attempts: %+v", r.AttemptList)
+		}
+	}
+	if got := strings.Join(h.log(), "; "); got != "early me/1; early me/2" {
+		t.Errorf("handled %s", got)
+	}
+	p.interrupt()
 }
 
 // What hubhook itself writes restarts nothing, wherever it writes it.
@@ -198,7 +229,7 @@ func TestDevKeepsDeliveriesOfAProgramThatDoesNotStart(t *testing.T) {
 	h := newDevHome(t)
 	h.write("this is no Python\n")
 	p := h.dev("--no-tunnel")
-	p.await("its end", patience, phase("exited"))
+	p.await("its third end in a row", patience, phase("crash loop"))
 	// Nothing is known of its endpoints, so any name is taken.
 	a := p.post("hook", pushOf("me/early"))
 	if a.status != http.StatusAccepted || !strings.Contains(a.body, `"waiting"`) {
@@ -240,18 +271,76 @@ func TestDevShowsACrashAndRunsItAgain(t *testing.T) {
 	h.nothingLeft()
 }
 
-// A program that does not end when it is asked to, and has started another one, is ended all the same.
+// A program whose SIGTERM handler never ends, and whose grandchild outlives its parent in a session of its own, is ended all the same: for a
+// restart, which loses nothing, and with hubhook.
 func TestDevLeavesNothingBehind(t *testing.T) {
 	t.Parallel()
+	const stubborn = `import signal, subprocess, time
+def forever(*_):
+    while True: time.sleep(1)
+signal.signal(signal.SIGTERM, forever)
+subprocess.run(["sh", "-c", "sleep 600 &"], start_new_session=True)`
 	h := newDevHome(t)
-	h.edit("stubborn", "import signal, subprocess; signal.signal(signal.SIGTERM, signal.SIG_IGN); subprocess.Popen(['sleep', '600'], start_new_session=True)")
+	h.edit("stubborn", stubborn)
 	p := h.dev("--no-tunnel")
 	p.await("ready", patience, phase("ready"))
-	began := time.Now()
+	first := h.processes()
+	if len(first) != 2 {
+		t.Fatalf("the program and its grandchild are the processes %q", first)
+	}
+	h.edit("still stubborn", stubborn)
+	restart := p.await("a restart", patience, phase("restarting"))
+	if r := p.settled(p.post("hook", pushOf("me/1")).delivery(), queue.Done); !strings.Contains(r.AttemptList[0].Output, "handled me/1 by still stubborn") {
+		t.Errorf("what came while it ended: %+v", r.AttemptList)
+	}
+	if again := p.await("the next start", patience, func(e event) bool { return phase("starting")(e) && e.Time.After(restart.Time) }); again.Time.Sub(restart.Time) < 4*time.Second {
+		t.Errorf("it had %v to end by itself; want 5 s", again.Time.Sub(restart.Time))
+	}
+	for _, pid := range h.processes() {
+		if slices.Contains(first, pid) {
+			t.Errorf("process %s outlives the restart", pid)
+		}
+	}
 	p.interrupt()
 	h.nothingLeft()
-	if took := time.Since(began); took < 4*time.Second {
-		t.Errorf("it had %v to end by itself; want 5 s", took)
+}
+
+// Programs in two directories, of one person, have nothing to do with each other.
+func TestDevInTwoDirectories(t *testing.T) {
+	t.Parallel()
+	homes := []*devHome{newDevHome(t), newDevHome(t)}
+	// One home and one place for state, as a person has; the last value of a variable counts.
+	for _, name := range []string{"HOME", "XDG_CONFIG_HOME", "XDG_STATE_HOME"} {
+		i := slices.IndexFunc(homes[0].env, func(v string) bool { return strings.HasPrefix(v, name+"=") })
+		homes[1].env = append(homes[1].env, homes[0].env[i])
+	}
+	var programs []*program
+	for i, h := range homes {
+		h.edit("program "+strconv.Itoa(i), "")
+		p := h.run(t, hubhook, "dev", "--json", "--no-tunnel", "--", h.python, "app.py") // with the usual ports
+		p.awaitReady()
+		p.await("ready", patience, phase("ready"))
+		programs = append(programs, p)
+	}
+	for i, p := range programs {
+		if a := p.post("hook", pushOf("me/1")); a.status != http.StatusOK || !strings.Contains(a.body, "program "+strconv.Itoa(i)) {
+			t.Errorf("program %d: %+v", i, a)
+		}
+	}
+	homes[0].edit("edited", "")
+	programs[0].await("a restart", patience, phase("restarting"))
+	if a := programs[1].post("hook", pushOf("me/2")); a.status != http.StatusOK {
+		t.Errorf("while the other one restarts: %+v", a)
+	}
+	programs[0].interrupt()
+	homes[0].nothingLeft()
+	if a := programs[1].post("hook", pushOf("me/3")); a.status != http.StatusOK {
+		t.Errorf("after the other one's end: %+v", a)
+	}
+	programs[1].interrupt()
+	homes[1].nothingLeft()
+	if text := programs[1].out.String(); strings.Contains(text, `"restarting"`) || strings.Contains(text, "edited") {
+		t.Errorf("an edit of the other program restarts it:\n%s", text)
 	}
 }
 
@@ -284,6 +373,7 @@ func TestTestTellsWhatTheHubWouldBreak(t *testing.T) {
 func TestDevLosesNothingWhileTheProgramIsEdited(t *testing.T) {
 	t.Parallel()
 	h := newDevHome(t)
+	h.env = append(h.env, "BOT_TAKES=0.01") // so that restarts come in the middle of deliveries
 	p := h.dev("--no-tunnel", "--reply-within", "0")
 	p.await("ready", patience, phase("ready"))
 	var last answer
