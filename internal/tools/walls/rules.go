@@ -27,7 +27,7 @@ var (
 	engines = []string{"internal/queue/store"}
 	queue   = append([]string{"internal/queue/sqlite", "internal/queue/sqlite/salvage", "internal/queue/postgres"}, engines...)
 	faces   = append([]string{"internal/queue"}, queue...)
-	server  = append([]string{"ui", "ui/inspector", "tunnel", "tunnel/ngrok", "tunnel/ssh", "tunnel/cloudflared", "hub", "internal/companion"}, faces...)
+	server  = append([]string{"ui", "ui/inspector", "tunnel", "tunnel/ngrok", "tunnel/ssh", "tunnel/cloudflared", "hub", "hub/keep", "internal/companion"}, faces...)
 	action  = append([]string{"server"}, server...)
 	cli     = append([]string{"internal/action"}, action...)
 )
@@ -37,8 +37,8 @@ var places = []place{
 	{dir: ".", imports: append([]string{"internal/cli"}, cli...)},
 	{dir: "internal/cli", imports: cli},
 	{dir: "internal/action", imports: action},
-	{dir: "server", imports: server},
 	{dir: "server/servertest", imports: []string{"server", "internal/queue"}},
+	{dir: "server", imports: server},
 	{dir: "ui", imports: faces},
 	{dir: "ui/inspector", imports: faces},
 	{dir: "internal/queue", imports: queue},
@@ -52,6 +52,7 @@ var places = []place{
 	{dir: "tunnel/cloudflared", imports: []string{"tunnel"}},
 	{dir: "tunnel/tunneltest", imports: []string{"tunnel"}},
 	{dir: "tunnel"},
+	{dir: "hub/keep", imports: []string{"hub"}},
 	{dir: "hub"},
 	{dir: "internal/companion"},
 	{dir: "internal/api"},

@@ -1,0 +1,70 @@
+package keep
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/hubhook/hubhook/hub"
+	"github.com/hubhook/hubhook/internal/text"
+)
+
+// Cleaned is what Cleanup has done about one webhook of the record.
+type Cleaned struct {
+	Endpoint string
+	ID       string // "" for one that was never made
+	Borrowed bool
+	Done     string // in words
+	Err      error  // why it is not done, with a hint where there is one; the entry stays in the record
+}
+
+// Cleanup deletes the webhooks of the record that hubhook made, and gives back those that it borrowed. It uses API, Hub, Records and Secrets of
+// c. No other process may use the record meanwhile. The error is one of the record itself.
+func Cleanup(ctx context.Context, c Config) ([]Cleaned, error) {
+	k := New(Config{API: c.API, Hub: c.Hub, Records: c.Records, Secrets: c.Secrets})
+	if err := k.load(); err != nil {
+		return nil, err
+	}
+	var all []Cleaned
+	for _, e := range append([]*Entry(nil), k.record.Entries...) {
+		one := Cleaned{Endpoint: e.Endpoint, ID: e.ID, Borrowed: e.Borrowed != nil}
+		if e.Hub != c.Hub {
+			one.Err = text.WithHint(fmt.Errorf("it is on another Hub, %s", e.Hub), "run it again with HF_ENDPOINT="+e.Hub)
+		} else {
+			w := &kept{endpoint: e.Endpoint, entry: e}
+			w.view = newView(w)
+			if one.Err = k.clean(ctx, w); one.Err == nil && len(w.view.Changes) > 0 {
+				one.Done = w.view.Changes[0].Text
+			}
+			one.ID = cmp.Or(e.ID, one.ID)
+		}
+		all = append(all, one)
+	}
+	return all, nil
+}
+
+func (k *Keeper) clean(ctx context.Context, w *kept) error {
+	e := w.entry
+	if e.Borrowed != nil {
+		return k.giveBack(ctx, w)
+	}
+	hook, err := k.own(ctx, w)
+	if err != nil {
+		return err
+	}
+	if hook.ID == "" {
+		if len(w.view.Changes) == 0 {
+			k.note(w, "nothing is left of it on the Hub")
+		}
+		return nil
+	}
+	if err := k.c.API.Delete(ctx, hook.ID); err != nil && !errors.Is(err, hub.ErrNotFound) {
+		return err
+	}
+	if err := k.drop(w); err != nil {
+		return err
+	}
+	k.note(w, "deleted; it posted to "+hook.PlainURL())
+	return nil
+}

@@ -1,0 +1,133 @@
+package keep
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"runtime"
+
+	"github.com/hubhook/hubhook/internal/text"
+)
+
+// Record is what hubhook has begun on the Hub. It is stored before the Hub is asked for a change, so that after a crash the next start, or
+// `hubhook hub cleanup`, can finish or undo the change.
+type Record struct {
+	Version int      `json:"version"`
+	Entries []*Entry `json:"webhooks"`
+}
+
+// Entry is one webhook of a Record.
+type Entry struct {
+	Hub      string `json:"hub"`          // base URL of the Hub that has the webhook
+	Endpoint string `json:"endpoint"`     // of hubhook, to which the webhook posts
+	ID       string `json:"id,omitempty"` // "" until the Hub has said it
+
+	// URLs are those that hubhook gave the webhook, or was about to give it. A webhook with another URL was changed by someone else.
+	URLs []string `json:"urls,omitempty"`
+	// Others are IDs of webhooks that had one of URLs before hubhook asked for a new one. With them, a webhook whose ID was lost in a crash
+	// is told from webhooks of others.
+	Others []string `json:"others,omitempty"`
+	// Enabled is true from before hubhook enables the webhook until the Hub has confirmed that it is disabled.
+	Enabled bool `json:"enabled,omitempty"`
+	// Secret is one that hubhook generated. Configured secrets are never stored.
+	Secret string `json:"secret,omitempty"`
+	// Borrowed is what a borrowed webhook had before hubhook changed it; nil for a webhook that hubhook made.
+	Borrowed *Original `json:"borrowed,omitempty"`
+}
+
+// Original is what a borrowed webhook gets back.
+type Original struct {
+	URL   string `json:"url"`
+	State string `json:"state"` // of hub.WebhookState, whose own form in JSON is that of the Hub
+}
+
+const recordVersion = 1
+
+// RecordFile is the name of the file in the data directory that has the Record.
+const RecordFile = "webhooks.json"
+
+// File stores a Record in a file that only its owner can read. One process at a time may use it: the lock of the data directory sees to that.
+type File struct{ path string }
+
+// InDirectory returns the file of a data directory. It need not exist.
+func InDirectory(dir string) File { return File{filepath.Join(dir, RecordFile)} }
+
+// Load returns the stored Record, an empty one where there is no file.
+func (f File) Load() (Record, error) {
+	data, err := os.ReadFile(f.path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return Record{Version: recordVersion}, nil
+	}
+	if err != nil {
+		return Record{}, fmt.Errorf("read the record of the Hub's webhooks in %s: %w", f.path, text.FileCause(err))
+	}
+	var r Record
+	if err := json.Unmarshal(data, &r); err != nil || r.Version < 1 {
+		// Without the decoder's error: it may repeat a secret.
+		return Record{}, text.WithHint(fmt.Errorf("read the record of the Hub's webhooks: %s is damaged", f.path),
+			"move the file away, and look at https://huggingface.co/settings/webhooks for webhooks that hubhook left behind")
+	}
+	if r.Version > recordVersion {
+		return Record{}, text.WithHint(fmt.Errorf("read the record of the Hub's webhooks: %s is of a newer hubhook", f.path),
+			"use the newer hubhook, or clean up with it: hubhook hub cleanup")
+	}
+	for i, e := range r.Entries {
+		if e == nil || e.Hub == "" || e.Endpoint == "" {
+			return Record{}, text.WithHint(fmt.Errorf("read the record of the Hub's webhooks: entry %d of %s is damaged", i+1, f.path),
+				"move the file away, and look at https://huggingface.co/settings/webhooks for webhooks that hubhook left behind")
+		}
+	}
+	return r, nil
+}
+
+// Save replaces the stored Record. It returns once the Record is on the disk; after an error, or a crash, the Record before is still there.
+func (f File) Save(r Record) error {
+	r.Version = recordVersion
+	data, err := json.MarshalIndent(r, "", "  ")
+	if err == nil {
+		err = replaceSynced(f.path, append(data, '\n'))
+	}
+	if err != nil {
+		return text.WithHint(fmt.Errorf("store the record of the Hub's webhooks in %s: %w", f.path, text.FileCause(err)),
+			"without it a crash could leave a webhook behind, so nothing is changed on the Hub; is the disk full, or the directory read-only?")
+	}
+	return nil
+}
+
+// replaceSynced writes data to a new file that only its owner can read, syncs it, and renames it to path.
+func replaceSynced(path string, data []byte) error {
+	f, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".*") // mode 0600
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(data)
+	if err == nil {
+		err = f.Sync()
+	}
+	if closing := f.Close(); err == nil {
+		err = closing
+	}
+	if err == nil {
+		err = os.Rename(f.Name(), path)
+	}
+	if err != nil {
+		return errors.Join(err, os.Remove(f.Name()))
+	}
+	return syncDirectory(filepath.Dir(path))
+}
+
+// syncDirectory makes a rename durable. Windows can't sync directories, and needs no sync there.
+func syncDirectory(dir string) error {
+	if runtime.GOOS == "windows" {
+		return nil
+	}
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	return d.Sync()
+}

@@ -1,0 +1,217 @@
+package keep
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/hubhook/hubhook/hub"
+	"github.com/hubhook/hubhook/internal/text"
+)
+
+// findBorrowed returns a borrowed webhook, if it may be borrowed.
+func (k *Keeper) findBorrowed(ctx context.Context, w *kept) (hub.Webhook, error) {
+	hook, err := k.c.API.Get(ctx, w.borrow)
+	switch {
+	case errors.Is(err, hub.ErrNotFound):
+		if w.entry != nil {
+			if err := k.drop(w); err != nil {
+				return hook, err
+			}
+			w.written, w.enabled = false, false
+		}
+		return hook, text.WithHint(fmt.Errorf("borrow webhook %s: the Hub knows none with this ID", w.borrow),
+			"hubhook hub list shows yours; webhooks belong to the user of the token")
+	case err != nil:
+		return hook, err
+	case hook.URL == "":
+		return hook, text.WithHint(fmt.Errorf("borrow webhook %s: it starts a Job and has no URL", w.borrow), "make another with --watch, or run the Job's handler with hubhook run-job")
+	}
+	switch {
+	case w.entry == nil || w.entry.wrote(hook.URL):
+	case w.written:
+		return hook, k.leave(w, hook)
+	case sameURL(hook.URL, w.entry.Borrowed.URL): // a crash came before the change, or it was put back by hand
+	default:
+		k.note(w, "someone else has changed its URL to "+hook.PlainURL()+" meanwhile; it gets that one back")
+		w.entry.Borrowed.URL, w.entry.URLs = hook.URL, nil
+		if err := k.save(); err != nil {
+			return hook, err
+		}
+	}
+	return hook, nil
+}
+
+// writeBorrowed points a borrowed webhook here. What it had is recorded before.
+func (k *Keeper) writeBorrowed(ctx context.Context, w *kept, hook hub.Webhook, address string) (hub.Webhook, error) {
+	own := hook.URL
+	if w.entry != nil {
+		own = w.entry.Borrowed.URL
+	}
+	secret, err := k.loanSecret(hook, own)
+	if err != nil {
+		return hook, err
+	}
+	if w.entry == nil {
+		if k.c.Another != nil && k.c.Another(ctx, hook.URL, hook.ID) {
+			return hook, text.WithHint(fmt.Errorf("borrow webhook %s: another hubhook keeps it, at %s", hook.ID, hook.PlainURL()),
+				"stop that one, or name another webhook here; this one is taken up as soon as it is free")
+		}
+		w.entry = &Entry{Hub: k.c.Hub, Endpoint: w.endpoint, ID: hook.ID, Borrowed: &Original{URL: hook.URL, State: string(hook.State)}}
+		k.record.Entries = append(k.record.Entries, w.entry)
+		address = k.target(w, k.way().url)
+	}
+	w.entry.Endpoint = w.endpoint
+	before := hook.URL
+	hook.URL, hook.Secret = address, secret
+	after, err := k.update(ctx, w, hook)
+	if err == nil && !sameURL(before, address) {
+		k.note(w, "borrowed, pointed at "+after.PlainURL())
+	}
+	return after, err
+}
+
+// loanSecret returns the secret that a borrowed webhook goes on with: its own. own is the URL that it has when it is not borrowed. The error
+// says why hubhook would refuse the webhook's deliveries, or why the webhook would lose its secret.
+func (k *Keeper) loanSecret(hook hub.Webhook, own string) (hub.Secret, error) {
+	refuse := func(why, hint string) (hub.Secret, error) {
+		return "", text.WithHint(fmt.Errorf("borrow webhook %s: %s", hook.ID, why), hint)
+	}
+	configured := func(secret hub.Secret) bool {
+		for _, s := range k.c.Secrets {
+			if s == string(secret) {
+				return true
+			}
+		}
+		return false
+	}
+	switch {
+	case hook.Secret != "" && len(k.c.Secrets) > 0 && !configured(hook.Secret):
+		return refuse("its secret is none of those that are configured here, so its deliveries would be refused", "add the webhook's secret with --secret or WEBHOOK_SECRET")
+	case hook.Secret != "":
+		return hook.Secret, nil
+	case hook.HasSecret && len(k.c.Secrets) == 0:
+		return refuse("it has a secret that the Hub does not show, and that has to be sent back with a change", "give the same secret with --secret or WEBHOOK_SECRET")
+	case hook.HasSecret:
+		return hub.Secret(k.c.Secrets[0]), nil
+	case len(k.c.Secrets) > 0 && k.secretIn(own) == "":
+		return refuse("it has no secret, and deliveries without one are refused here", "give the webhook the secret on the Hub, or run without --secret")
+	}
+	return "", nil
+}
+
+// release ends what hubhook has to do with the webhook: one that it made is disabled, a borrowed one gets back what it had.
+func (k *Keeper) release(ctx context.Context, w *kept) error {
+	e := w.entry
+	if e.Borrowed != nil {
+		return k.giveBack(ctx, w)
+	}
+	hook, err := k.own(ctx, w)
+	if err != nil || hook.ID == "" {
+		return err
+	}
+	if hook.State != hub.Disabled {
+		if hook, err = k.c.API.Disable(ctx, e.ID); err != nil {
+			return err
+		}
+	}
+	e.Enabled = false
+	if err := k.save(); err != nil {
+		return err
+	}
+	w.over = true
+	k.turn(w, hook, Disabled, "disabled until the next start", nil)
+	return nil
+}
+
+// own returns a webhook that hubhook made and nobody else has changed since. If there is none any more, the entry goes and the returned
+// webhook has no ID.
+func (k *Keeper) own(ctx context.Context, w *kept) (hook hub.Webhook, err error) {
+	e := w.entry
+	if e.ID == "" {
+		if hook, err = k.findLost(ctx, e); err != nil {
+			return hook, err
+		}
+	} else {
+		hook, err = k.c.API.Get(ctx, e.ID)
+		if err != nil && !errors.Is(err, hub.ErrNotFound) {
+			return hook, err
+		}
+	}
+	switch {
+	case err != nil || hook.ID == "":
+		hook = hub.Webhook{}
+	case e.wrote(hook.URL):
+		return hook, nil
+	default:
+		k.note(w, fmt.Sprintf("someone else has changed the URL of webhook %s to %s; it is left alone", hook.ID, hook.PlainURL()))
+	}
+	w.over = true
+	return hub.Webhook{}, k.drop(w)
+}
+
+// giveBack gives a borrowed webhook the URL and the state that it had. Each step can be repeated.
+func (k *Keeper) giveBack(ctx context.Context, w *kept) error {
+	e := w.entry
+	hook, err := k.c.API.Get(ctx, e.ID)
+	if err != nil && !errors.Is(err, hub.ErrNotFound) {
+		return err
+	}
+	end := func(state, done string) error {
+		if err := k.drop(w); err != nil {
+			return err
+		}
+		w.over = true
+		k.turn(w, hook, state, done, nil)
+		return nil
+	}
+	back := sameURL(hook.URL, e.Borrowed.URL)
+	switch {
+	case err != nil:
+		return end(Returned, "the Hub no longer knows it")
+	case !back && !e.wrote(hook.URL):
+		return end(Taken, "someone else has changed its URL to "+hook.PlainURL()+"; it is left as it is")
+	}
+	// Nobody but the Hub can suspend a webhook, so one that was suspended may get back disabled.
+	want := hub.WebhookState(e.Borrowed.State)
+	stop := func() error {
+		if want != hub.Enabled && hook.State != hub.Disabled && hook.State != want {
+			hook, err = k.c.API.Disable(ctx, e.ID)
+		}
+		return err
+	}
+	if err := stop(); err != nil { // before its own URL could get deliveries
+		return err
+	}
+	if !back || hook.URL != e.Borrowed.URL {
+		if hook.Secret == "" && hook.HasSecret && len(k.c.Secrets) > 0 { // without one, Update says that it is needed
+			hook.Secret = hub.Secret(k.c.Secrets[0])
+		}
+		hook.URL = e.Borrowed.URL
+		if hook, err = k.c.API.Update(ctx, hook); err != nil {
+			return err
+		}
+	}
+	if err := stop(); err != nil {
+		return err
+	}
+	if want == hub.Enabled && hook.State != hub.Enabled {
+		if hook, err = k.c.API.Enable(ctx, e.ID); err != nil {
+			return err
+		}
+	}
+	return end(Returned, "given back: it posts to "+hook.PlainURL()+" again")
+}
+
+// unreleased is the error of a webhook that could not be released at the end.
+func unreleased(e *Entry, err error) error {
+	what := "disable webhook %s: %w; the Hub still posts to this URL"
+	if e.Borrowed != nil {
+		what = "give back webhook %s: %w"
+	}
+	id := e.ID
+	if id == "" {
+		id = "(its ID is not known yet)"
+	}
+	return text.WithHint(fmt.Errorf(what, id, err), "the next start does it, or: hubhook hub cleanup")
+}

@@ -1,0 +1,376 @@
+package keep
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/hubhook/hubhook/hub"
+	"github.com/hubhook/hubhook/internal/text"
+)
+
+// way is where the Hub is to post.
+type way struct {
+	url   string
+	proof Proof
+}
+
+func (k *Keeper) way() way {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return way{k.url, k.proof}
+}
+
+// target returns the URL for w's webhook at the base URL.
+func (k *Keeper) target(w *kept, base string) string {
+	target := base + "/webhooks/" + w.endpoint
+	if w.entry == nil || w.entry.Borrowed == nil {
+		return target
+	}
+	// The secret of a borrowed webhook may stand in its URL. It stays there.
+	if secret := k.secretIn(w.entry.Borrowed.URL); secret != "" {
+		target += "?secret=" + url.QueryEscape(secret)
+	}
+	return target
+}
+
+// secretIn returns the secret in a webhook's URL, if it is one that is accepted here.
+func (k *Keeper) secretIn(address string) string {
+	u, err := url.Parse(address)
+	if err != nil {
+		return ""
+	}
+	if secret := u.Query().Get("secret"); slices.Contains(k.c.Secrets, secret) {
+		return secret
+	}
+	return ""
+}
+
+// sync looks at the webhook on the Hub, and does what is to be done by now.
+func (k *Keeper) sync(ctx context.Context, w *kept) error {
+	ctx, cancel := context.WithTimeout(ctx, syncLimit)
+	defer cancel()
+	if w.left {
+		return k.release(ctx, w)
+	}
+	if !k.asked { // a token that is missing or wrong is said at once, not only when there is a public URL
+		if _, err := k.c.API.List(ctx); err != nil {
+			return err
+		}
+		k.asked = true
+	}
+	hook, err := k.find(ctx, w)
+	if err != nil || w.over {
+		return err
+	}
+	way := k.way()
+	if hook.ID == "" || !w.written || !k.right(w, hook, way) {
+		if !way.proof.open() || way.url == "" {
+			k.wait(w, hook, way)
+			return nil
+		}
+		if hook, err = k.write(ctx, w, hook, k.target(w, way.url)); err != nil || w.over {
+			return err
+		}
+	}
+	return k.enable(ctx, w, hook, way)
+}
+
+// find returns the webhook as it is on the Hub. One without an ID means that there is none yet.
+func (k *Keeper) find(ctx context.Context, w *kept) (hub.Webhook, error) {
+	if w.borrow != "" {
+		return k.findBorrowed(ctx, w)
+	}
+	if w.entry == nil {
+		return hub.Webhook{}, nil
+	}
+	if w.entry.ID == "" {
+		return k.findLost(ctx, w.entry)
+	}
+	hook, err := k.c.API.Get(ctx, w.entry.ID)
+	switch {
+	case errors.Is(err, hub.ErrNotFound):
+		k.note(w, fmt.Sprintf("the Hub no longer knows webhook %s, so another is made", w.entry.ID))
+		w.entry.ID, w.entry.URLs, w.entry.Enabled, w.written, w.enabled = "", nil, false, false, false
+		return hub.Webhook{}, k.save()
+	case err != nil:
+		return hook, err
+	case w.entry.wrote(hook.URL):
+		return hook, nil
+	}
+	if w.written {
+		return hook, k.leave(w, hook)
+	}
+	if err := k.drop(w); err != nil {
+		return hook, err
+	}
+	k.note(w, fmt.Sprintf("someone else has changed the URL of webhook %s to %s; it is left alone, and another is made", hook.ID, hook.PlainURL()))
+	return hub.Webhook{}, nil
+}
+
+// leave gives up a webhook that someone else has pointed elsewhere, perhaps another hubhook: to change it back would be a fight.
+func (k *Keeper) leave(w *kept, hook hub.Webhook) error {
+	if err := k.drop(w); err != nil {
+		return err
+	}
+	w.over = true
+	k.turn(w, hook, Taken, "", text.WithHint(
+		fmt.Errorf("someone else has changed the URL of webhook %s to %s; hubhook leaves it alone from now on", hook.ID, hook.PlainURL()),
+		"does another hubhook keep it? stop one of them, then start this one again"))
+	return nil
+}
+
+// findLost looks for a webhook that was asked for, and whose ID did not arrive. It is recognized by its URL, as the record has the IDs of all
+// others with that URL.
+func (k *Keeper) findLost(ctx context.Context, e *Entry) (hub.Webhook, error) {
+	if len(e.URLs) == 0 { // nothing was asked for
+		return hub.Webhook{}, nil
+	}
+	hooks, err := k.c.API.List(ctx)
+	if err != nil {
+		return hub.Webhook{}, err
+	}
+	var found hub.Webhook
+	for _, hook := range hooks {
+		if !e.wrote(hook.URL) || slices.Contains(e.Others, hook.ID) || k.recorded(hook.ID) {
+			continue
+		}
+		if found.ID != "" { // a request that was repeated
+			if err := k.c.API.Delete(ctx, hook.ID); err != nil && !errors.Is(err, hub.ErrNotFound) {
+				return hub.Webhook{}, err
+			}
+			continue
+		}
+		found = hook
+	}
+	if found.ID == "" {
+		return found, nil
+	}
+	e.ID, e.Others = found.ID, nil
+	return found, k.save()
+}
+
+// recorded reports whether the record has a webhook with that ID.
+func (k *Keeper) recorded(id string) bool {
+	return slices.ContainsFunc(k.record.Entries, func(e *Entry) bool { return e.Hub == k.c.Hub && e.ID == id })
+}
+
+// wrote reports whether hubhook gave a webhook that URL.
+func (e *Entry) wrote(address string) bool {
+	return slices.ContainsFunc(e.URLs, func(ours string) bool { return sameURL(ours, address) })
+}
+
+// sameURL reports whether two URLs lead to the same place. The Hub may write one in another form than it was given.
+func sameURL(a, b string) bool {
+	return a == b || plainForm(a) == plainForm(b)
+}
+
+func plainForm(address string) string {
+	u, err := url.Parse(address)
+	if err != nil {
+		return address
+	}
+	u.Scheme, u.Host = strings.ToLower(u.Scheme), strings.ToLower(u.Host)
+	if port := u.Port(); u.Scheme == "https" && port == "443" || u.Scheme == "http" && port == "80" {
+		u.Host = strings.TrimSuffix(u.Host, ":"+port)
+	}
+	u.Path, u.RawPath = strings.TrimRight(u.Path, "/"), ""
+	return u.String()
+}
+
+// right reports whether hook is as it has to be, but for its state. Without a way nothing can be wrong.
+func (k *Keeper) right(w *kept, hook hub.Webhook, way way) bool {
+	if way.url == "" {
+		return true
+	}
+	return sameURL(hook.URL, k.target(w, way.url)) && (w.borrow != "" || sameItems(w.watched, hook.Watched) && allDomains(hook.Domains))
+}
+
+func sameItems(want, have []hub.Watched) bool {
+	if len(want) != len(have) {
+		return false
+	}
+	return !slices.ContainsFunc(want, func(item hub.Watched) bool { return !slices.Contains(have, item) })
+}
+
+func allDomains(have []hub.Domain) bool {
+	return !slices.ContainsFunc(hub.Domains(), func(d hub.Domain) bool { return !slices.Contains(have, d) })
+}
+
+// write makes the webhook, or changes the one that is there, so that it posts to address.
+func (k *Keeper) write(ctx context.Context, w *kept, hook hub.Webhook, address string) (hub.Webhook, error) {
+	if w.borrow != "" {
+		return k.writeBorrowed(ctx, w, hook, address)
+	}
+	if w.entry == nil {
+		w.entry = &Entry{Hub: k.c.Hub, Endpoint: w.endpoint}
+		k.record.Entries = append(k.record.Entries, w.entry)
+	}
+	if w.entry.Secret == "" && len(k.c.Secrets) == 0 {
+		w.entry.Secret = rand.Text()
+		k.mu.Lock()
+		k.accept(w.entry)
+		k.mu.Unlock()
+	}
+	if hook.ID == "" {
+		return k.create(ctx, w, address)
+	}
+	before := hook
+	hook.URL, hook.Watched, hook.Domains, hook.Secret = address, w.watched, hub.Domains(), k.secretOf(w.entry)
+	after, err := k.update(ctx, w, hook)
+	if err != nil {
+		return after, err
+	}
+	switch {
+	case !sameURL(before.URL, address):
+		k.note(w, "pointed at "+after.PlainURL())
+	case !sameItems(before.Watched, w.watched):
+		k.note(w, "watches "+itemList(w.watched))
+	}
+	return after, nil
+}
+
+// secretOf returns the secret that a webhook of hubhook's own gets.
+func (k *Keeper) secretOf(e *Entry) hub.Secret {
+	if len(k.c.Secrets) > 0 {
+		return hub.Secret(k.c.Secrets[0])
+	}
+	return hub.Secret(e.Secret)
+}
+
+// create asks the Hub for a webhook.
+func (k *Keeper) create(ctx context.Context, w *kept, address string) (hub.Webhook, error) {
+	hooks, err := k.c.API.List(ctx)
+	if err != nil {
+		return hub.Webhook{}, err
+	}
+	e := w.entry
+	e.add(address)
+	for _, hook := range hooks {
+		if e.wrote(hook.URL) && !slices.Contains(e.Others, hook.ID) {
+			e.Others = append(e.Others, hook.ID)
+			if hook.State == hub.Enabled && sameURL(hook.URL, address) {
+				k.note(w, fmt.Sprintf("webhook %s posts to the same URL and is not kept by hubhook: what both watch comes twice", hook.ID))
+			}
+		}
+	}
+	e.Enabled = true
+	if err := k.save(); err != nil {
+		return hub.Webhook{}, err
+	}
+	hook, err := k.c.API.Create(ctx, hub.NewWebhook{URL: address, Watched: w.watched, Domains: hub.Domains(), Secret: k.secretOf(e)})
+	if err != nil {
+		return hook, err
+	}
+	e.ID, e.URLs, e.Others = hook.ID, ownURLs(address, hook.URL), nil
+	if err := k.save(); err != nil {
+		return hook, err
+	}
+	w.written = true
+	k.note(w, fmt.Sprintf("made on the Hub, posts to %s, watches %s", hook.PlainURL(), itemList(w.watched)))
+	return hook, nil
+}
+
+// add notes that the webhook is about to get that URL. Only the newest few are kept.
+func (e *Entry) add(address string) {
+	if !slices.Contains(e.URLs, address) {
+		e.URLs = append(e.URLs, address)
+		e.URLs = e.URLs[max(0, len(e.URLs)-mostURLs):]
+	}
+}
+
+const mostURLs = 8
+
+// ownURLs are the URL that the Hub was given, and the form in which the Hub has it.
+func ownURLs(given, has string) []string {
+	if given == has || has == "" {
+		return []string{given}
+	}
+	return []string{given, has}
+}
+
+// update sends hook back to the Hub, whole. The record has the new URL before, and it alone afterwards.
+func (k *Keeper) update(ctx context.Context, w *kept, hook hub.Webhook) (hub.Webhook, error) {
+	e := w.entry
+	e.add(hook.URL)
+	e.Enabled = true
+	if err := k.save(); err != nil {
+		return hook, err
+	}
+	after, err := k.c.API.Update(ctx, hook)
+	if err != nil {
+		return after, err
+	}
+	e.URLs = ownURLs(hook.URL, after.URL)
+	if err := k.save(); err != nil {
+		return after, err
+	}
+	w.written = true
+	return after, nil
+}
+
+// enable has the Hub deliver, unless someone else has disabled the webhook while hubhook ran.
+func (k *Keeper) enable(ctx context.Context, w *kept, hook hub.Webhook, way way) error {
+	now := time.Now()
+	switch {
+	case hook.State == hub.Enabled:
+		w.enabled = true
+		k.turn(w, hook, Active, "", nil)
+		return nil
+	case hook.State == hub.Disabled && w.enabled:
+		k.turn(w, hook, Disabled, "disabled by someone else", nil)
+		return nil
+	case !way.proof.open() || now.Before(w.resumed.Add(w.resumeGap)):
+		k.turn(w, hook, Suspended, "", k.whySuspended(w, way))
+		return nil
+	}
+	suspended := hook.State == hub.Suspended
+	if suspended && w.enabled { // otherwise it happened before this process
+		k.turn(w, hook, Suspended, "", nil)
+	}
+	w.entry.Enabled = true
+	if err := k.save(); err != nil {
+		return err
+	}
+	hook, err := k.c.API.Enable(ctx, hook.ID)
+	if err != nil {
+		return err
+	}
+	if suspended {
+		if now.Sub(w.resumed) > lastResume {
+			w.resumeGap = 0
+		}
+		w.resumed, w.resumeGap = now, min(max(2*w.resumeGap, firstResume), lastResume)
+	}
+	w.enabled = true
+	k.turn(w, hook, Active, map[bool]string{true: "enabled again after a suspension", false: "enabled"}[suspended], nil)
+	return nil
+}
+
+func (k *Keeper) whySuspended(w *kept, way way) error {
+	err := errors.New("the Hub has suspended it, because its deliveries failed")
+	if !way.proof.open() {
+		return text.WithHint(err, "it is enabled again once the public URL leads here")
+	}
+	return text.WithHint(err, fmt.Sprintf("it was enabled again a short time ago, so the next try is at %s; what do the deliveries fail with? see https://huggingface.co/settings/webhooks",
+		w.resumed.Add(w.resumeGap).Format("15:04:05")))
+}
+
+// wait says why nothing is asked of the Hub yet.
+func (k *Keeper) wait(w *kept, hook hub.Webhook, way way) {
+	var why error
+	switch {
+	case way.url == "":
+		why = text.WithHint(errors.New("there is no public URL to which the Hub could post"), "open a tunnel, or name the URL with --public-url")
+	case way.proof == Unreachable:
+		why = text.WithHint(errors.New("the public URL does not lead here"), "look whether another program has taken it")
+	}
+	k.turn(w, hook, Waiting, "", why)
+}
+
+func itemList(items []hub.Watched) string { return strings.Join(names(items), ", ") }
