@@ -169,11 +169,6 @@ func (r realProgram) try(t *testing.T) {
 			return e.Type == "output" && strings.Contains(e.Output, strings.ReplaceAll(prints, "REPO", repo))
 		})
 	}
-	if r.space {
-		p.await("the public URL in its output", patience, func(e event) bool {
-			return e.Type == "output" && strings.Contains(e.Output, "POST "+public+"/webhooks/"+r.endpoint)
-		})
-	}
 	handled(send("me/first"), "me/first", r.prints)
 	if r.strict {
 		bucket := strings.Replace(sample(t, "me/bucket"), `"dataset"`, `"bucket"`, 1)
@@ -185,6 +180,11 @@ func (r realProgram) try(t *testing.T) {
 	h.work(t, filepath.Base(r.file), strings.Replace(code, r.edit[0], r.edit[1], 1))
 	p.await("a restart", patience, phase("restarting"))
 	handled(send("me/second"), "me/second", r.reprints)
+	if r.space {
+		p.await("the public URL in its output", patience, func(e event) bool {
+			return e.Type == "output" && strings.Contains(e.Output, "POST "+public+"/webhooks/"+r.endpoint)
+		})
+	}
 	if r.ours {
 		r.tryOurs(p, send)
 	}

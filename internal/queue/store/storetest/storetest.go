@@ -23,6 +23,7 @@ var cases = map[string]func(t *testing.T, b *Bench){
 	"content comes back byte for byte":            conformContent,
 	"one with an earlier Webhook-Id is duplicate": conformDedupe,
 	"states, attempts and counts follow a batch":  conformStates,
+	"one that was put back was never started":     conformPutBack,
 	"lists filter and page":                       conformList,
 	"searches look at ids and names":              conformQuery,
 	"unfinished ones come back after a reopening": conformReopen,
@@ -107,23 +108,24 @@ func (b *Bench) Backlog(endpoint string) ([]store.Due, error) {
 	return b.Suite.Left(b.Context(), b.Engine, endpoint)
 }
 
-// Start starts a, which must be due first of those that wait, and returns when it was started.
-func (b *Bench) Start(a *store.Arrival) time.Time {
+// Start starts a, which must be due first of those that wait, and returns when it was started, and the token of its claim where deliveries
+// are shared.
+func (b *Bench) Start(a *store.Arrival) (at time.Time, token int64) {
 	b.Helper()
 	s, ok := b.Engine.(store.Sharing)
 	if !ok {
 		b.Must(b.Commit(&store.Batch{Starts: []*store.Start{{ID: a.Stored.ULID, Endpoint: a.Stored.Endpoint, From: store.Waiting, At: b.Now}}}))
-		return b.Now
+		return b.Now, 0
 	}
 	for _, suspects := range []bool{true, false} {
 		claimed, _, err := s.Claim(b.Context(), []store.Want{{Endpoint: a.Stored.Endpoint, N: 1, Suspects: suspects}})
 		b.Must(err)
 		if len(claimed) == 1 && claimed[0].ULID == a.Stored.ULID {
-			return claimed[0].Started
+			return claimed[0].Started, claimed[0].Token
 		}
 	}
 	b.Fatalf("%s could not be started", a.Stored.ID)
-	return time.Time{}
+	return time.Time{}, 0
 }
 
 // Arrive makes an arrival that was received one second after the last one.
@@ -274,7 +276,7 @@ func conformStates(t *testing.T, b *Bench) {
 	k := b.End(direct, store.Done, "")
 	k.Attempt.Output, k.Attempt.Result = []byte("out\xff"), []byte("{}")
 	b.Must(b.Commit(&store.Batch{Ends: []*store.End{k, b.End(retries, store.Retrying, "no")}}))
-	started := b.Start(waits)
+	started, _ := b.Start(waits)
 	counts, err := b.Counts(t.Context())
 	b.Must(err)
 	want := store.Counts{"inbox": {store.Running: 1, store.Done: 1, store.Retrying: 1, store.Dead: 1}}
