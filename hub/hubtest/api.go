@@ -61,6 +61,9 @@ func (e *apiError) Error() string { return strings.Join(e.messages, "; ") }
 
 func badRequest(err error) error { return &apiError{messages: []string{err.Error()}} }
 
+// noPage answers a path that the API does not have.
+var noPage = notFound("", "Sorry, we can't find the page you are looking for.")
+
 func notFound(code, message string) error {
 	return &apiError{status: http.StatusNotFound, code: code, messages: []string{message}}
 }
@@ -121,6 +124,15 @@ func (c *call) writeJSON(v any) error {
 
 // fail answers an error.
 func (c *call) fail(err error) {
+	var to *redirect
+	if errors.As(err, &to) {
+		if c.r.URL.RawQuery != "" {
+			to.path += "?" + c.r.URL.RawQuery
+		}
+		c.w.Header().Set("Location", to.path)
+		c.w.WriteHeader(http.StatusTemporaryRedirect)
+		return
+	}
 	var e *apiError
 	if !errors.As(err, &e) {
 		e = &apiError{status: http.StatusInternalServerError, messages: []string{err.Error()}}
@@ -264,9 +276,8 @@ func (h *Hub) makeRoutes() http.Handler {
 	}
 	handle("GET /api/whoami-v2", locked(h.Accounts.whoAmI))
 	h.webhookRoutes(handle)
-	handle("/", func(c *call) (any, error) {
-		return nil, notFound("", "Sorry, we can't find the page you are looking for.")
-	})
+	h.repoRoutes(handle)
+	handle("/", func(*call) (any, error) { return nil, noPage })
 	return mux
 }
 

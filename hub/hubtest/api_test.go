@@ -71,9 +71,14 @@ func ok[T any](c client, method, path string, body any) T {
 	if resp.StatusCode != http.StatusOK {
 		c.t.Fatalf("%s %s: %s: %s", method, path, resp.Status, text)
 	}
+	return decoded[T](c.t, text)
+}
+
+func decoded[T any](t *testing.T, text string) T {
+	t.Helper()
 	var v T
 	if err := json.Unmarshal([]byte(text), &v); err != nil {
-		c.t.Fatalf("%s %s: %v in %s", method, path, err, text)
+		t.Fatalf("%v in %s", err, text)
 	}
 	return v
 }

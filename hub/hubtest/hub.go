@@ -32,6 +32,14 @@
 //   - /api/settings/webhooks: GET, POST
 //   - /api/settings/webhooks/ID: GET, POST, DELETE
 //   - /api/settings/webhooks/ID/enable, /disable, /replay/DELIVERY: POST
+//   - /api/KIND/OWNER/NAME: GET, with expand to choose fields; KIND is models, datasets or spaces
+//   - /api/KIND/OWNER/NAME/refs: GET, with include_prs
+//   - /api/KIND/OWNER/NAME/tree/REVISION/PATH: GET, with recursive, in pages
+//   - /api/KIND/OWNER/NAME/commits/REVISION: GET, in pages
+//   - /api/KIND/OWNER/NAME/discussions/NUM/comment: POST
+//
+// A revision is one element of the path: refs%2Fpr%2F3. Pages are linked by the header Link with rel="next". The old name of a repo that
+// moved is answered 307.
 package hubtest
 
 import (
@@ -76,6 +84,8 @@ type Options struct {
 	User string
 	// API says how the API answers.
 	API API
+	// PageSize is the number of files or commits on a page of the API, if the request has no limit. 0: 1,000 files, 50 commits.
+	PageSize int
 	// Quota is the number of API requests in QuotaWindow for each token, and for all requests without one together. More are answered 429.
 	// The real Hub allows 1,000 for a token and 500 without one. 0: no limit, and no RateLimit headers.
 	Quota int
@@ -131,6 +141,9 @@ type Hub struct {
 	attempts   []Attempt
 	anonymous  window // requests without a token
 	shuffle    *mathrand.Rand
+	repos      map[place]*Repo
+	buckets    map[string]*Bucket
+	moved      map[place]place // where what was there is now
 }
 
 // New starts a Hub without webhooks. The caller has to close it.
@@ -138,6 +151,7 @@ func New(options Options) *Hub {
 	h := &Hub{options: options, webhooks: make(map[string]*registration), byID: make(map[string]*Delivery)}
 	h.Accounts = &Accounts{hub: h, byName: make(map[string]*account), tokens: make(map[string]*token)}
 	h.Faults, h.Requests = new(Faults), new(Requests)
+	h.repos, h.buckets, h.moved = make(map[place]*Repo), make(map[string]*Bucket), make(map[place]place)
 	h.options.URL = strings.TrimSuffix(cmp.Or(options.URL, "https://huggingface.co"), "/")
 	h.options.User = cmp.Or(options.User, "me")
 	h.options.API.BadRequest = cmp.Or(options.API.BadRequest, http.StatusBadRequest)

@@ -307,9 +307,3 @@ func (h *Hub) lookUp(id string) (*registration, error) {
 	}
 	return nil, fmt.Errorf("there is none with the ID %q", id)
 }
-
-// knows is called with the lock held.
-func (h *Hub) knows(item Watched, user string) bool {
-	_, there := h.Accounts.byName[item.Name]
-	return there
-}
