@@ -103,7 +103,7 @@ func (c *Client) BucketFiles(ctx context.Context, name, prefix string) iter.Seq2
 	if prefix != "" {
 		path += "/" + url.PathEscape(prefix)
 	}
-	entries := pages[BucketFile](ctx, c, op, path, url.Values{"recursive": {"true"}})
+	entries := pages[BucketFile](ctx, c, op, path, url.Values{"recursive": {"true"}}, nil)
 	return func(yield func(BucketFile, error) bool) {
 		for f, err := range entries {
 			if f.folder {

@@ -68,6 +68,7 @@ type Client struct {
 	endpoint *url.URL
 	http     *http.Client
 	quota    quota
+	trees    treeCache
 
 	warnedMu sync.Mutex
 	warned   map[string]bool // topics of warnings that OnWarning got

@@ -10,12 +10,19 @@ import (
 	"strings"
 )
 
-// pages yields the entries of a list that the Hub answers in pages. The next page is requested once the entries before it were taken.
-func pages[T any](ctx context.Context, c *Client, op, path string, query url.Values) iter.Seq2[T, error] {
+// pages yields the entries of a list that the Hub answers in pages. The next page is requested once the entries before it were taken. count
+// is called before each request; an error of it ends the list. It may be nil.
+func pages[T any](ctx context.Context, c *Client, op, path string, query url.Values, count func() error) iter.Seq2[T, error] {
 	return func(yield func(T, error) bool) {
 		var none T
 		first := call{op: op, method: http.MethodGet, url: c.address(path, query), safe: true}
 		for at := first; ; {
+			if count != nil {
+				if err := count(); err != nil {
+					yield(none, err)
+					return
+				}
+			}
 			answer, err := c.send(ctx, at)
 			if err != nil {
 				yield(none, err)

@@ -217,7 +217,7 @@ func (c *Client) Commits(ctx context.Context, id RepoID, revision string) iter.S
 	if err != nil {
 		return failing[Commit](&Error{Op: op, Err: err, endpoint: c.Endpoint()})
 	}
-	return pages[Commit](ctx, c, op, path+"/commits/"+url.PathEscape(revision), nil)
+	return pages[Commit](ctx, c, op, path+"/commits/"+url.PathEscape(revision), nil, nil)
 }
 
 // Entry is a file or folder of a repo at a commit.
@@ -239,6 +239,11 @@ func (e Entry) IsFolder() bool { return e.Type == "directory" }
 // Tree yields the files and folders in a folder of a repo ("" for its root) at a revision, and with recursive those in all folders below
 // it too. They come page by page and in no guaranteed order. The last value has an error where a page could not be read.
 func (c *Client) Tree(ctx context.Context, id RepoID, revision, folder string, recursive bool) iter.Seq2[Entry, error] {
+	return c.tree(ctx, id, revision, folder, recursive, nil)
+}
+
+// tree is Tree, with a function that is called before each request.
+func (c *Client) tree(ctx context.Context, id RepoID, revision, folder string, recursive bool, count func() error) iter.Seq2[Entry, error] {
 	op := fmt.Sprintf("list the files of %s at %s", line(id.String()), line(revision))
 	path, err := id.path()
 	if err != nil {
@@ -252,7 +257,7 @@ func (c *Client) Tree(ctx context.Context, id RepoID, revision, folder string, r
 	if recursive {
 		query.Set("recursive", "true")
 	}
-	return pages[Entry](ctx, c, op, path, query)
+	return pages[Entry](ctx, c, op, path, query, count)
 }
 
 func failing[T any](err error) iter.Seq2[T, error] {
