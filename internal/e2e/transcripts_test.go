@@ -138,18 +138,24 @@ func (s *stage) file(name, text string, mode os.FileMode) {
 	}
 }
 
-// python makes a file of the repository the program app.py, which "python" runs.
-func (s *stage) python(source string) {
+// python makes code the program app.py, which "python" runs.
+func (s *stage) python(code string) {
 	s.t.Helper()
 	script := fmt.Sprintf("#!/bin/sh\nexec '%s' \"$@\"\n", realPython(s.t))
 	if err := os.WriteFile(filepath.Join(s.dir, "bin", "python"), []byte(script), 0o700); err != nil {
 		s.t.Fatal(err)
 	}
-	text, err := os.ReadFile(filepath.Join("../..", source))
+	s.file("app.py", code, 0o600)
+}
+
+// example returns the text of a file in docs/examples.
+func (s *stage) example(file string) string {
+	s.t.Helper()
+	text, err := os.ReadFile(filepath.Join("../../docs/examples", file))
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	s.file("app.py", string(text), 0o600)
+	return string(text)
 }
 
 // start runs the command.
@@ -275,7 +281,7 @@ var acts = map[string][]act{
 	"docs/dev.md": {{
 		command: "hubhook dev -- python app.py",
 		tunnel:  true,
-		prepare: func(s *stage) { s.python("docs/examples/webhooksserver/app.py") },
+		prepare: func(s *stage) { s.python(s.example("webhooksserver/app.py")) },
 		running: func(s *stage) {
 			s.await("--- app.py is ready")
 			s.await("/webhooks/goodbye")
@@ -318,11 +324,11 @@ var acts = map[string][]act{
 		},
 	}},
 	"docs/testing.md": {{
-		command: "hubhook test --endpoint trigger_training -- python app.py",
-		prepare: func(s *stage) { s.python("internal/e2e/python/webhooks.py") },
+		command: "hubhook test -- python app.py",
+		prepare: func(s *stage) { s.python(s.guide.code(s.t, "python", "@webhook_endpoint")) },
 	}, {
 		command: "hubhook test -- python app.py",
-		prepare: func(s *stage) { s.python("docs/examples/fastapi/app.py") },
+		prepare: func(s *stage) { s.python(s.example("fastapi/app.py")) },
 	}},
 }
 
@@ -369,7 +375,7 @@ func (s *stage) play(a act, want []string) {
 	if a.running == nil {
 		select {
 		case <-s.ended:
-		case <-time.After(patience):
+		case <-time.After(3 * patience): // it waits for the program's start, too
 			s.t.Fatalf("%s does not end:\n%s", a.command, s.screen)
 		}
 		if shown := s.shown(); !sameLines(want, shown) {
