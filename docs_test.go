@@ -290,7 +290,7 @@ var variable = regexp.MustCompile(`\bHUBHOOK_[A-Z_]*[A-Z]\b`)
 // TestVariables checks that the documents, the Space's Dockerfile among them, name no variable that nothing reads.
 func TestVariables(t *testing.T) {
 	// Those without a flag, and those of the tests.
-	known := []string{"HUBHOOK_INSPECTOR_TOKEN", "HUBHOOK_TEST_REQUIRE", "HUBHOOK_TEST_SKIPPED"}
+	known := []string{"HUBHOOK_DEV", "HUBHOOK_INSPECTOR_TOKEN", "HUBHOOK_TEST_REQUIRE", "HUBHOOK_TEST_SKIPPED"}
 	for _, command := range commands {
 		known = append(known, variable.FindAllString(helpOf(t, command), -1)...)
 	}
