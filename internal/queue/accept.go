@@ -45,8 +45,9 @@ func (r *Receipt) Report() Report {
 }
 
 // Accept stores a delivery and returns when it is on disk, or, for a duplicate, when the first delivery is. A handler starts at
-// once if one is free. The errors are ErrStopping, ErrFull, ctx's, and what kept the delivery from being stored. Only after
-// ctx's error it may still be stored.
+// once if one is free. The errors are ErrStopping, ErrFull, ErrMarkMoved, ctx's, and what kept the delivery from being stored. Only
+// after ctx's error it may still be stored. One with a mark may be so after any error: accepted again, it is then refused as
+// ErrMarkMoved.
 func (q *Queue) Accept(ctx context.Context, a Arrival) (*Receipt, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
@@ -57,6 +58,7 @@ func (q *Queue) Accept(ctx context.Context, a Arrival) (*Receipt, error) {
 		Body:     body,
 		Encoding: encoding,
 		Stack:    store.Cut(a.Stack, maxError),
+		Mark:     a.Mark,
 	}
 	if a.ReplayOf == "" {
 		ar.Dedupe = a.WebhookID != ""

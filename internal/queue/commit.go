@@ -27,6 +27,7 @@ type commit struct {
 	ends     []*pendingEnd
 	starts   []*pendingStart
 	discards []*pendingDiscard
+	marks    []*pendingMark
 	barriers []chan struct{} // closed when the commit is through, well or not
 	bytes    int
 }
@@ -64,9 +65,16 @@ type pendingDiscard struct {
 	err   error
 }
 
+// pendingMark is a SetMark that waits.
+type pendingMark struct {
+	store.Mark
+	ready chan struct{}
+	err   error
+}
+
 // urgent reports whether someone waits for the commit.
 func (c *commit) urgent() bool {
-	return len(c.arrivals)+len(c.starts)+len(c.discards)+len(c.barriers) > 0
+	return len(c.arrivals)+len(c.starts)+len(c.discards)+len(c.marks)+len(c.barriers) > 0
 }
 
 func (c *commit) empty() bool { return !c.urgent() && len(c.ends) == 0 }
@@ -83,6 +91,9 @@ func (c *commit) wake() {
 	}
 	for _, a := range c.arrivals {
 		close(a.ready)
+	}
+	for _, m := range c.marks {
+		close(m.ready)
 	}
 	for _, b := range c.barriers {
 		close(b)
@@ -322,6 +333,9 @@ func (c *committer) write(all *commit) {
 	for _, a := range all.arrivals {
 		b.Arrivals = append(b.Arrivals, a.Arrival)
 	}
+	for _, m := range all.marks {
+		b.Alone = append(b.Alone, &m.Mark)
+	}
 	if b.Empty() {
 		return
 	}
@@ -351,6 +365,9 @@ func (c *committer) write(all *commit) {
 	}
 	for _, s := range all.starts {
 		s.err = one(&store.Batch{Starts: []*store.Start{&s.Start}})
+	}
+	for _, m := range all.marks {
+		m.err = one(&store.Batch{Alone: []*store.Mark{&m.Mark}})
 	}
 	var failed []ulid.ULID
 	for _, a := range all.arrivals {

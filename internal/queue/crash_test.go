@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -59,6 +60,20 @@ func runToBeKilled(mode string) {
 			}()
 		}
 		select {}
+	case "marks":
+		m := Mark{Key: "follow/a"}
+		old, err := q.Marks(ctx, m.Key)
+		must(err)
+		if len(old) > 0 {
+			m = old[0]
+		}
+		for n, _ := strconv.Atoi(string(m.Value)); ; n++ {
+			m.Value = strconv.AppendInt(nil, int64(n+1), 10)
+			r, err := q.Accept(ctx, Arrival{Endpoint: "inbox", Body: m.Value, Mark: &m})
+			must(err)
+			m.Version++
+			fmt.Printf("%s\n", r.ID)
+		}
 	case "poison":
 		for range 3 {
 			accept("fine")

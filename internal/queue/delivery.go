@@ -22,13 +22,17 @@ type Arrival struct {
 	Stack string
 
 	ReplayOf  string // ID of the delivery that this one repeats; a replay is never a duplicate
-	Synthetic bool   // a sample event, not the Hub's
+	Synthetic bool   // not sent by the Hub: Delivery.Source says what made it
 
 	// Deliveries of one endpoint with the same SerialKey run one at a time, whatever process runs them. A delivery without a
 	// SerialKey runs beside any other.
 	SerialKey string
 	// Burst delays the delivery so that later ones can take its place, nil for no delay.
 	Burst *Burst
+
+	// Mark is stored in the same commit as the delivery, for a duplicate too. If it is out of date, Accept returns ErrMarkMoved and
+	// stores nothing. nil for no mark.
+	Mark *Mark
 
 	// Value is given to the handler if the delivery runs without having been read back from disk. It saves parsing the body again.
 	Value any

@@ -18,6 +18,7 @@ type (
 	Counts          = store.Counts
 	TimeSeriesQuery = store.TimeSeriesQuery
 	TimeStep        = store.TimeStep
+	Mark            = store.Mark
 	LockedError     = datadir.LockedError
 	BackupConfig    = sqlite.BackupConfig
 	BackupReport    = sqlite.BackupReport
@@ -39,8 +40,9 @@ const (
 
 // The errors that an engine returns too. Test with errors.Is.
 var (
-	ErrNotFound = store.ErrNotFound
-	ErrDiskFull = store.ErrDiskFull
+	ErrNotFound  = store.ErrNotFound
+	ErrDiskFull  = store.ErrDiskFull
+	ErrMarkMoved = store.ErrMarkMoved
 )
 
 // States returns all states, in the order of a delivery's life.

@@ -35,6 +35,7 @@ type wreck struct {
 	inLog    bool                // an older copy of a page may still have what was removed
 	names    [2]uint32           // those with the names of the endpoints, in the table and in its index
 	summary  uint32
+	mark     uint32          // the one with the marks
 	removed  map[string]bool // deliveries that retention had removed
 }
 
@@ -101,6 +102,12 @@ func makeWreck(t *testing.T, n, size int, inLog bool) *wreck {
 			}
 		}
 	})
+	for i := range 40 { // older versions stay in free cells and in the log
+		mark := Mark{Key: "follow/a", Version: int64(i), Value: bytes.Repeat([]byte("seen "), 1+i%7)}
+		if err := f.SetMark(t.Context(), mark); err != nil {
+			t.Fatal(err)
+		}
+	}
 	accept(n, 8)
 	// Those that were stored as running and are not yet have to wait by then.
 	storetest.Eventually(t, func() bool {
@@ -177,6 +184,8 @@ func (w *wreck) locate(t *testing.T, path string) {
 				w.names[1] = n
 			}
 			switch tableOf(r) {
+			case "mark":
+				w.mark = n
 			case "endpoint":
 				w.names[0] = n
 			case "summary":
@@ -204,7 +213,7 @@ func (w *wreck) locate(t *testing.T, path string) {
 			t.Fatal(err)
 		}
 	}
-	if len(p.BadPages) > 0 || w.names[0] == 0 || w.names[1] == 0 || w.summary == 0 {
+	if len(p.BadPages) > 0 || w.names[0] == 0 || w.names[1] == 0 || w.summary == 0 || w.mark == 0 {
 		t.Fatalf("pages of a sound database: %v bad, names %v, summary %d", slices.Collect(maps.Keys(p.BadPages)), w.names, w.summary)
 	}
 	for id, r := range w.records {
@@ -219,6 +228,8 @@ func tableOf(r salvage.Row) string {
 	switch n := len(r.Values); {
 	case r.Index && n == 8:
 		return "attempt"
+	case r.Index && n == 3 && r.Values[0] == "follow/a":
+		return "mark"
 	case r.Index:
 		return ""
 	case n == 24:
@@ -281,6 +292,9 @@ func (w *wreck) check(t *testing.T, dir string, r *Recovery, damaged map[uint32]
 	maps.DeleteFunc(kept, func(_ string, states map[State]int64) bool { return len(states) == 0 })
 	if want := recount(t, f.Queue); fmt.Sprint(kept) != want {
 		t.Errorf("the counts kept are %v, the rows say %s", kept, want)
+	}
+	if marks := marksOf(t, f.Queue); !damaged[w.mark] && (len(marks) != 1 || marks[0].Version != 40 || len(marks[0].Value) != 25) {
+		t.Errorf("the marks are %+v", marks)
 	}
 	namesLost := damaged[w.names[0]] && damaged[w.names[1]]
 	there := map[string]bool{}

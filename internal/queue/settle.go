@@ -44,6 +44,9 @@ func (c *committer) settle(done *commit) {
 		noteOutage(a.err)
 		a.settle(q)
 	}
+	for _, m := range done.marks {
+		noteOutage(m.err)
+	}
 	if outage != nil {
 		if !c.outageSaid {
 			q.feed.noteWarning(fmt.Errorf("store deliveries: %w; nothing is accepted or started until it works again", outage))

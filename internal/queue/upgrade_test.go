@@ -93,6 +93,10 @@ func upgrade(t *testing.T, fixture string) {
 		t.Errorf("%d are unfinished, %v; want %d", n, err, unfinished)
 	}
 
+	if marks, err := f.Marks(t.Context(), ""); err != nil || len(marks) > 0 && string(marks[0].Value) != "seen" {
+		t.Errorf("the marks are %+v, %v", marks, err)
+	}
+
 	// What is left runs, in both endpoints, and the queue takes more.
 	ok := func(context.Context, *Claim) Outcome { return Outcome{} }
 	if err := f.Start([]Endpoint{{Name: "inbox", Handle: ok, Attempts: 3, DedupeWindow: time.Hour}, {Name: "other", Handle: ok}}); err != nil {
@@ -152,7 +156,7 @@ func makeFixture(t *testing.T, path string) {
 		synctest.Wait()
 		return r
 	}
-	send(Arrival{WebhookID: "done"})
+	send(Arrival{WebhookID: "done", Mark: &Mark{Key: "follow/a", Value: []byte("seen")}})
 	send(Arrival{WebhookID: "large", Body: bytes.Repeat([]byte("a large body, "), 700)})
 	send(Arrival{WebhookID: "binary", Body: []byte("\x00\x01\xfe\xff")})
 	send(Arrival{WebhookID: "sample", Synthetic: true})

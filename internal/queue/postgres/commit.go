@@ -34,6 +34,7 @@ type commitCall struct {
 	names                map[int64]string // the names of fresh endpoints
 	webhooks             []webhook
 	bursts               []burstKey
+	marks                []*store.Mark // not of commit_1
 }
 
 // webhook is a Webhook-Id to store, for the first arrival of a batch that has it.
@@ -176,10 +177,10 @@ type burstKey struct{ endpoint, key int64 }
 func (cs *commits) encode(b *store.Batch, number int64) *commitCall {
 	c := &commitCall{
 		number: number, lease: int64(cs.db.cfg.lease), process: cs.db.process, sync: cs.db.sync, names: map[int64]string{},
-		ends: b.Ends, discards: b.Discards, arrivals: b.Arrivals,
+		ends: b.Ends, discards: b.Discards, arrivals: b.Arrivals, marks: b.Marks(),
 		round: make([]int64, len(b.Arrivals)), hash: make([]pgtype.UUID, len(b.Arrivals)),
 	}
-	if len(b.Arrivals)+len(b.Discards) == 0 {
+	if len(b.Arrivals)+len(b.Discards)+len(b.Alone) == 0 {
 		c.sync = "off" // after a power cut of the server, these deliveries merely run again
 	}
 	for _, end := range b.Ends {

@@ -77,6 +77,11 @@ func queryRows(ctx context.Context, q querier, sql string, args ...any) ([]row, 
 	if err != nil {
 		return nil, err
 	}
+	return readRows(rows)
+}
+
+// readRows returns the rows of an answer, and closes it.
+func readRows(rows pgx.Rows) ([]row, error) {
 	defer rows.Close()
 	var all []row
 	for rows.Next() {

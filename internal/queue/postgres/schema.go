@@ -23,6 +23,9 @@ type migration struct {
 var migrations = []migration{{
 	files:  []string{"1_tables", "1_row", "1_now", "1_series", "1_commit", "1_claim", "1_renew", "1_connect", "1_sweep"},
 	reader: 1,
+}, {
+	files:  []string{"2_mark"},
+	reader: 1,
 }}
 
 func (m migration) sql() string {

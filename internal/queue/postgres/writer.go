@@ -3,6 +3,7 @@ package postgres
 import (
 	"context"
 	"errors"
+	"fmt"
 	"maps"
 	"math/rand/v2"
 	"slices"
@@ -214,6 +215,9 @@ func (cs *commits) Commit(b *store.Batch) error {
 		if isSQL && isCollision(pg.Code) && cs.pauseAfter(ctx, tries) {
 			continue
 		}
+		if isSQL && pg.Code == "HH002" {
+			return fmt.Errorf("store deliveries in the database: %s: %w", pg.Message, store.ErrMarkMoved)
+		}
 		err = cs.db.failed("store deliveries in the database", err)
 		if isSQL && pg.Code != "25006" && pg.Code != "HH001" {
 			return err
@@ -223,7 +227,10 @@ func (cs *commits) Commit(b *store.Batch) error {
 		if w == nil {
 			cs.mu.Lock()
 			for _, a := range b.Arrivals {
-				cs.unsure[a.Stored.ULID] = a.Stored.Token
+				// One with a mark stays if it is stored: its mark says so. Its maker sees that when it tries again.
+				if a.Mark == nil {
+					cs.unsure[a.Stored.ULID] = a.Stored.Token
+				}
 			}
 			cs.mu.Unlock()
 			return err
@@ -258,11 +265,19 @@ func (cs *commits) pauseAfter(ctx context.Context, tries int) bool {
 func (cs *commits) try(ctx context.Context, w *writer, c *commitCall) ([]row, error) {
 	w.warned = false
 	c.epoch = w.epoch
-	rows, err := queryRows(ctx, w.conn, commitQuery, c.args()...)
+	call := w.call
+	if len(c.marks) > 0 {
+		call = w.callWithMarks
+	}
+	rows, err := call(ctx, c)
 	if err == nil && w.warned {
 		err = cs.fence(ctx, w)
 	}
 	return rows, err
+}
+
+func (w *writer) call(ctx context.Context, c *commitCall) ([]row, error) {
+	return queryRows(ctx, w.conn, commitQuery, c.args()...)
 }
 
 // findEnds looks for outcomes that an earlier commit of this process has stored, though it had no answer: a stalled server runs such a commit

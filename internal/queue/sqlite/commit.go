@@ -18,6 +18,7 @@ type changes struct {
 	direct     map[int64]struct{} // keys of running deliveries that never waited, so that no index has them
 	commits    int                // since summary.Low was last updated
 	forgotten  []ulid.ULID        // arrivals that reopen has to remove
+	marks      marks
 	webhooks   webhooks
 	preloading *preloading // nil if none was begun, and after it was waited for
 }
@@ -31,6 +32,11 @@ func (ch *changes) Forget(ids []ulid.ULID) {
 
 // apply makes the changes of a batch. It returns the encoded summary to store with them, nil for none.
 func (ch *changes) apply(b *store.Batch) (sum []byte, err error) {
+	for _, m := range b.Marks() {
+		if err := ch.marks.apply(ch.ledger.w, m); err != nil {
+			return nil, err
+		}
+	}
 	for _, end := range b.Ends {
 		if err := ch.applyEnd(end); err != nil {
 			return nil, err

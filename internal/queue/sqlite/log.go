@@ -31,6 +31,9 @@ func (lg *log) noteWritten(b *store.Batch) {
 	for _, a := range b.Arrivals {
 		lg.appended += 1024 + len(a.Header) + len(a.Body)
 	}
+	for _, m := range b.Marks() {
+		lg.appended += 512 + len(m.Value)
+	}
 	for _, end := range b.Ends {
 		lg.appended += 512 + len(end.Attempt.Output) + len(end.Attempt.Result)
 	}

@@ -128,6 +128,12 @@ func (s *rescue) keep(r salvage.Row, sure bool) error {
 			}
 			return nil
 		}
+		if l.Name == "mark" {
+			// Of two copies the newer one is right: the deliveries before it are stored.
+			if err := s.exec("DELETE FROM mark WHERE key = ? AND version < ?", values[0], values[1]); err != nil {
+				return err
+			}
+		}
 		args := make([]any, len(values))
 		for i, v := range values {
 			args[i] = v

@@ -58,4 +58,9 @@ ALTER TABLE delivery ADD COLUMN burst INTEGER;
 CREATE INDEX delivery_debounce ON delivery (endpoint, debounce) WHERE debounce IS NOT NULL;
 CREATE INDEX delivery_burst ON delivery (burst) WHERE burst IS NOT NULL;
 `,
+
+	// An index of a table with rowids would look to salvage like the index of endpoint, so mark has none.
+	`
+CREATE TABLE mark (key TEXT PRIMARY KEY, version INTEGER NOT NULL, value BLOB NOT NULL) WITHOUT ROWID;
+`,
 }

@@ -191,12 +191,13 @@ func (e *Engine) Commit(b *store.Batch) error {
 	}
 	e.emptyLog()
 	level := e.cfg.Synchronous
-	if len(b.Arrivals)+len(b.Discards) == 0 {
+	if len(b.Arrivals)+len(b.Discards)+len(b.Alone) == 0 {
 		level = "NORMAL"
 	}
 	last := e.lastEndpoint
 	err := e.transaction(level, func() ([]byte, error) { return e.apply(b) })
 	e.webhooks.settle(err == nil)
+	e.marks.settle(e.broken != nil)
 	if err != nil {
 		e.dropNewEndpoints(last)
 		return e.commitError(err)
@@ -214,7 +215,7 @@ func (e *Engine) Commit(b *store.Batch) error {
 }
 
 // reopen opens the file again after a failed sync, because the system's cache may then differ from the disk. It removes the arrivals that
-// Forget named.
+// Forget named, and puts the marks of failed commits back.
 func (e *Engine) reopen() error {
 	if e.broken == nil {
 		return nil
@@ -259,6 +260,6 @@ func (e *Engine) reopen() error {
 			}
 		}
 		e.forgotten = nil
-		return nil
+		return e.marks.undoAll(e.w)
 	})
 }

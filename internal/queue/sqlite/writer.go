@@ -22,6 +22,7 @@ type writer struct {
 	debounced, merge, burst  *statement
 	survivor                 *statement
 	removals                 [3]*statement
+	mark                     *statement
 	summary                  *statement
 
 	prepared []*statement
@@ -73,6 +74,7 @@ func (w *writer) prepare() error {
 		{&w.removals[0], "DELETE FROM delivery WHERE id = ?"},
 		{&w.removals[1], "DELETE FROM content WHERE id = ?"},
 		{&w.removals[2], "DELETE FROM attempt WHERE delivery = ?"},
+		{&w.mark, "SELECT version, value FROM mark WHERE key = ?"},
 		{&w.summary, "INSERT OR REPLACE INTO summary (id, value) VALUES (1, ?)"},
 	} {
 		var err error

@@ -18,14 +18,18 @@ import (
 // shared, Sweep may be called beside Commit.
 type Engine interface {
 	// Commit stores all changes of b or none, in this order: ends, discards, starts, arrivals. When it returns nil, the
-	// arrivals are on disk and survive a power cut. The rest survives at least the death of the process. It fills in those
-	// fields of the changes that are called results.
+	// arrivals and marks are on disk and survive a power cut. The rest survives at least the death of the process. It fills in
+	// those fields of the changes that are called results. The error is an ErrMarkMoved if a mark of b is out of date.
 	Commit(b *Batch) error
 	// Outage reports whether an error of Commit says that nothing at all can be stored now (a full disk, a lost connection),
 	// rather than that something of the batch can't be.
 	Outage(err error) bool
-	// Forget makes sure, before anything else is stored, that these arrivals of a failed commit are not stored after all.
+	// Forget makes sure, before anything else is stored, that these arrivals of a failed commit are not stored after all. The
+	// marks of a failed commit are either stored with their arrivals or not at all.
 	Forget(ids []ulid.ULID)
+
+	// Marks returns the stored marks whose keys begin with prefix, by key. Their Version is the stored one.
+	Marks(ctx context.Context, prefix string) ([]Mark, error)
 
 	// Unfinished returns up to limit unfinished deliveries of all endpoints, oldest first, and how many there are.
 	Unfinished(ctx context.Context, limit int) ([]Delivery, int, error)
@@ -85,6 +89,22 @@ type Sharing interface {
 	Follow(ctx context.Context, changed func(ids []ulid.ULID, due bool))
 	// Deliveries returns the deliveries with these ids, as far as they are stored.
 	Deliveries(ctx context.Context, ids []ulid.ULID) ([]Delivery, error)
+	// Lead makes this process the leader of a task for the given time, or keeps it so, and reports whether it is. One process
+	// leads a task at a time: the one whose token was given last, until its time has passed. When the leader changes, all marks
+	// whose keys begin with the task's name and a slash get a new version. So a late commit of the leader before is refused.
+	Lead(ctx context.Context, task string, token int64, lease time.Duration) (bool, error)
+	// Resign lets another process lead a task at once, if the one with this token leads it.
+	Resign(ctx context.Context, task string, token int64) error
+}
+
+// Mark is what someone who makes deliveries has seen so far, stored in step with them: a delivery and the mark after it are in
+// one commit, so a crash neither skips a delivery nor makes it twice.
+type Mark struct {
+	Key   string
+	Value []byte
+	// Version is the stored version that this value replaces, 0 if there is none. Each commit of the mark adds 1 to it. A commit
+	// is refused if the stored version is another one, because someone else has changed the mark meanwhile.
+	Version int64
 }
 
 // Want asks for deliveries of an endpoint.
@@ -123,11 +143,23 @@ type Batch struct {
 	Discards []*Discard
 	Starts   []*Start
 	Arrivals []*Arrival
+	Alone    []*Mark // marks without an arrival
+}
+
+// Marks returns the marks of a batch, those of its arrivals included.
+func (b *Batch) Marks() []*Mark {
+	marks := b.Alone
+	for _, a := range b.Arrivals {
+		if a.Mark != nil {
+			marks = append(marks[:len(marks):len(marks)], a.Mark)
+		}
+	}
+	return marks
 }
 
 // Empty reports whether there is nothing to commit.
 func (b *Batch) Empty() bool {
-	return len(b.Ends)+len(b.Discards)+len(b.Starts)+len(b.Arrivals) == 0
+	return len(b.Ends)+len(b.Discards)+len(b.Starts)+len(b.Arrivals)+len(b.Alone) == 0
 }
 
 // Arrival is a delivery to be stored.
@@ -141,6 +173,7 @@ type Arrival struct {
 	Body     []byte    // packed
 	Encoding int64     // of body
 	Burst    *Burst    // nil: nothing delays it
+	Mark     *Mark     // stored in the same commit, for a duplicate too; nil for none
 
 	First  *Delivery // result: the delivery of which this is a duplicate, already counted there; this one was not stored
 	Behind bool      // result, where deliveries are shared: another delivery with its serial key comes first

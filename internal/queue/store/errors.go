@@ -8,6 +8,8 @@ var (
 	ErrNotFound = errors.New("no such delivery")
 	// ErrDiskFull: the queue can't be opened because the disk is full.
 	ErrDiskFull = errors.New("the disk is full")
+	// ErrMarkMoved: a mark was not stored, because it has another version by now.
+	ErrMarkMoved = errors.New("another process, or an earlier try, has changed the mark")
 	// ErrClosed: Close was called.
 	ErrClosed = errors.New("the queue is closed")
 )

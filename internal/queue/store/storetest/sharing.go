@@ -25,6 +25,7 @@ var sharedCases = map[string]func(t *testing.T, p *processes){
 	"others hear of changes":                       shareTell,
 	"suspects are claimed only when asked for":     shareSuspects,
 	"a claim says what is left":                    sharePending,
+	"one leads, and the next fences it off":        shareLead,
 }
 
 // RunShared runs the cases for engines whose deliveries several processes share. open opens one more engine on the same database

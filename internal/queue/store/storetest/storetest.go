@@ -31,6 +31,8 @@ var cases = map[string]func(t *testing.T, b *Bench){
 	"discarding says what it met":                 conformDiscard,
 	"a batch is kept as a whole or not at all":    conformAtomic,
 	"the last of a burst is left of it":           conformBurst,
+	"a mark goes with its arrival":                conformMarks,
+	"a mark that is out of date is refused":       conformMarkVersions,
 	"time series count by step, endpoint, state":  conformTimeSeries,
 	"percentiles are nearly exact":                conformPercentiles,
 }

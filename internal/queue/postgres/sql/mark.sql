@@ -1,0 +1,1 @@
+SELECT hubhook.mark_2($1, $2, $3)

@@ -1,0 +1,1 @@
+SELECT key, version, value FROM hubhook.mark WHERE starts_with(key, @prefix) ORDER BY key
