@@ -187,7 +187,7 @@ func (s *Screen) Delivery(d api.Delivery) {
 	for _, mark := range [...]struct {
 		on   bool
 		word string
-	}{{d.Synthetic, "(sample)"}, {d.ReplayOf != "", "(replay)"}, {d.Duplicate, "(duplicate)"}} {
+	}{{d.Synthetic, "(" + string(d.Source) + ")"}, {d.ReplayOf != "", "(replay)"}, {d.Duplicate, "(duplicate)"}} {
 		if mark.on {
 			t.add(plain, gap)
 			t.add(careful, mark.word)

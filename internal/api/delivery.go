@@ -43,6 +43,10 @@ type Source string
 const (
 	Hub    Source = "hub"    // posted to the endpoint, by the Hub as far as hubhook can tell
 	Sample Source = "sample" // made by hubhook, to try an endpoint
+	// Follow and CatchUp deliveries are made by hubhook from what it reads on the Hub: without a webhook, and where a webhook should
+	// have brought them.
+	Follow  Source = "follow"
+	CatchUp Source = "catch-up"
 )
 
 // Delivery is one accepted delivery as lists, the stream and --json show it. Every field is always there, but for RunAt and Duplicate.

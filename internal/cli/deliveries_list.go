@@ -236,7 +236,7 @@ func dash(text string) string {
 func noteOf(d api.Delivery) string {
 	var notes []string
 	if d.Synthetic {
-		notes = append(notes, "sample")
+		notes = append(notes, text.Printable(string(d.Source), 0))
 	}
 	if d.ReplayOf != "" {
 		notes = append(notes, "replay of "+d.ReplayOf)

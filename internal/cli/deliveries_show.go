@@ -103,7 +103,10 @@ func (p *program) printRecord(r api.Record) {
 	if n := len(r.Merged); n > 0 {
 		field("Merged", fmt.Sprintf("%d into this one; --json lists them", n))
 	}
-	if r.Synthetic {
+	switch {
+	case r.Source == api.Follow || r.Source == api.CatchUp:
+		field("Source", string(r.Source)+"; made from what was read on the Hub")
+	case r.Synthetic:
 		field("Sample", "yes; it did not come from the Hub")
 	}
 	for _, n := range []struct {

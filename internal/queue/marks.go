@@ -14,7 +14,9 @@ const (
 )
 
 // Marks returns the stored marks whose keys begin with prefix, by key. Their Version is what the next mark in their place says.
-func (q *Queue) Marks(ctx context.Context, prefix string) ([]Mark, error) { return q.eng.Marks(ctx, prefix) }
+func (q *Queue) Marks(ctx context.Context, prefix string) ([]Mark, error) {
+	return q.eng.Marks(ctx, prefix)
+}
 
 // SetMark stores a mark, synced, without a delivery. The errors are ErrMarkMoved, ErrStopping, ctx's, and what kept the mark from being
 // stored. After all but the first two it may be stored: set again, it is then refused as ErrMarkMoved.

@@ -20,7 +20,7 @@ func ViewDelivery(d *queue.Delivery) api.Delivery {
 		WebhookID:  d.WebhookID,
 		ReplayOf:   d.ReplayOf,
 		MergedInto: d.MergedInto,
-		Source:     api.Hub,
+		Source:     api.Source(d.Source()),
 		Synthetic:  d.Synthetic,
 		Received:   api.Time{Time: d.Received},
 		Event:      api.Event{Scope: d.Scope, Action: d.Action},
@@ -30,9 +30,6 @@ func ViewDelivery(d *queue.Delivery) api.Delivery {
 		Replays:    d.Replays,
 		DurationMS: api.Milliseconds(d.Duration),
 		RunAt:      api.Time{Time: d.RunAt},
-	}
-	if d.Synthetic {
-		v.Source = api.Sample
 	}
 	return v
 }

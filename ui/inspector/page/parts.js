@@ -11,7 +11,7 @@ export const when = (text) => html`<time datetime=${text} title=${moment(text)}>
 export const repoName = (d) =>
   d.repo.name ? html`<span class="repo-type">${d.repo.type}</span> <span class="repo-name">${d.repo.name}</span>` : html`<span class="quiet">none</span>`;
 
-export const tags = (d) => html`${d.synthetic ? html`<span class="tag">sample</span>` : nothing}${d.replay_of ? html`<span class="tag">replay</span>` : nothing}`;
+export const tags = (d) => html`${d.synthetic ? html`<span class="tag">${d.source}</span>` : nothing}${d.replay_of ? html`<span class="tag">replay</span>` : nothing}`;
 
 export const deliveryLink = (id, text = id) =>
   html`<a class="id" href=${link({ view: "deliveries", delivery: id, compare: null })}>${text}</a>`;
