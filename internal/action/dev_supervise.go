@@ -381,7 +381,7 @@ func (s *Supervisor) exited(r *ProgramRun) time.Duration {
 	s.emit(event)
 	if s.failures == loopAfter {
 		s.emit(ProgramEvent{Phase: ProgramLooping, Run: r.N, Exit: exit, Wait: wait, Advice: &Advice{
-			Cause: fmt.Sprintf("%s has ended %d times in a row, the last time with %s", s.name, s.failures, exit.How),
+			Cause: fmt.Sprintf("it has ended %d times in a row, the last time with %s", s.failures, exit.How),
 			Fix:   "mend what its last lines say: it is started again at once after an edit, and deliveries wait until then",
 		}})
 	}

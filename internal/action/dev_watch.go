@@ -1,6 +1,7 @@
 package action
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -10,7 +11,6 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
-	"runtime"
 	"slices"
 	"strings"
 	"syscall"
@@ -28,6 +28,14 @@ const (
 	hashFile  = 1 << 20
 	hashTotal = 64 << 20
 
+	// pollShare is how much longer than a look at everything the time to the next one is: at most a tenth of one core's time.
+	pollShare = 10
+
+	// More directories than manyDirs are worth a word, and no more than mostDirs are watched: there is hardly a program of that size, but
+	// there are home directories.
+	manyDirs = 5_000
+	mostDirs = 20_000
+
 	// hashChanged bounds what is hashed of a file that has been written, for one that is written often.
 	hashChanged = 16 << 20
 )
@@ -41,6 +49,8 @@ type WatchConfig struct {
 
 	add       func(path string) error // in tests, in place of the system's watch for a directory
 	pollEvery time.Duration           // in tests
+
+	manyDirs, mostDirs int // in tests
 }
 
 // A Change is what was edited since the one before: files whose content is new or gone.
@@ -59,6 +69,8 @@ type Watcher struct {
 	dirs    map[string]map[string]seen // by directory, then by name
 	hashed  int64                      // bytes, at the start
 	polls   bool                       // the system has refused to watch
+	many    bool                       // that there are many directories was said
+	cut     bool                       // there are too many: some are not watched
 	notices chan Advice
 }
 
@@ -68,8 +80,8 @@ type seen struct {
 	sum            uint64 // of the content; 0 while it has not been read
 }
 
-// NewWatcher looks at all files once. What changes after it has returned is told.
-func NewWatcher(cfg WatchConfig) (*Watcher, error) {
+// NewWatcher looks at all files once, unless ctx ends before. What changes after it has returned is told.
+func NewWatcher(ctx context.Context, cfg WatchConfig) (*Watcher, error) {
 	root, err := filepath.Abs(cfg.Root)
 	if err == nil {
 		root, err = filepath.EvalSymlinks(root)
@@ -78,9 +90,8 @@ func NewWatcher(cfg WatchConfig) (*Watcher, error) {
 		return nil, fmt.Errorf("watch files: %w", err)
 	}
 	cfg.Root = root
-	if cfg.pollEvery == 0 {
-		cfg.pollEvery = pollEvery
-	}
+	cfg.pollEvery = cmp.Or(cfg.pollEvery, pollEvery)
+	cfg.manyDirs, cfg.mostDirs = cmp.Or(cfg.manyDirs, manyDirs), cmp.Or(cfg.mostDirs, mostDirs)
 	cfg.Own = slices.Clone(cfg.Own)
 	for i, dir := range cfg.Own {
 		if cfg.Own[i], err = filepath.Abs(dir); err != nil {
@@ -94,14 +105,14 @@ func NewWatcher(cfg WatchConfig) (*Watcher, error) {
 	if err != nil {
 		return nil, err
 	}
-	w := &Watcher{cfg: cfg, rules: rules, changes: make(chan Change, 1), notices: make(chan Advice, 1), seed: maphash.MakeSeed(), dirs: make(map[string]map[string]seen)}
+	w := &Watcher{cfg: cfg, rules: rules, changes: make(chan Change, 1), notices: make(chan Advice, 2), seed: maphash.MakeSeed(), dirs: make(map[string]map[string]seen)}
 	if w.system, err = fsnotify.NewBufferedWatcher(1024); err != nil {
 		w.poll(err)
 	}
 	if w.cfg.add == nil && w.system != nil {
 		w.cfg.add = w.system.Add
 	}
-	err = w.enter(".", func(rel string, info fs.FileInfo) {
+	err = w.enter(ctx, ".", func(rel string, info fs.FileInfo) {
 		hash := info.Size() <= hashFile && w.hashed < hashTotal
 		if hash {
 			w.hashed += info.Size()
@@ -117,9 +128,6 @@ func NewWatcher(cfg WatchConfig) (*Watcher, error) {
 
 // Changes has what was edited, one Change until it is received: later ones are added to it.
 func (w *Watcher) Changes() <-chan Change { return w.changes }
-
-// Notices says, once, why files are looked at again and again from now on instead of waiting for the system to tell.
-func (w *Watcher) Notices() <-chan Advice { return w.notices }
 
 // Watched counts the files whose changes are told.
 func (w *Watcher) Watched() int {
@@ -161,22 +169,24 @@ func (w *Watcher) Run(ctx context.Context) error {
 				return errors.New("watch files: the system's watch ended")
 			}
 			polls := w.polls
-			if w.hear(event, g); w.polls && !polls {
+			if w.hear(ctx, event, g); w.polls && !polls {
 				poll.Reset(w.cfg.pollEvery)
 			}
 		case <-failures:
 			// Events were lost, or one could not be read: only another look at everything shows what changed.
-			w.rescan(g)
+			w.rescan(ctx, g)
 		case <-poll.C:
-			w.rescan(g)
+			began := time.Now()
+			w.rescan(ctx, g)
+			poll.Reset(max(w.cfg.pollEvery, pollShare*time.Since(began)))
 		case <-g.due():
-			w.tell(w.changed(g.take()))
+			w.tell(w.changed(ctx, g.take()))
 		}
 	}
 }
 
 // hear notes what an event of the system is about.
-func (w *Watcher) hear(event fsnotify.Event, g *gatherer) {
+func (w *Watcher) hear(ctx context.Context, event fsnotify.Event, g *gatherer) {
 	if !event.Has(fsnotify.Create | fsnotify.Write | fsnotify.Remove | fsnotify.Rename) {
 		return // only its mode, owner or times
 	}
@@ -189,7 +199,7 @@ func (w *Watcher) hear(event fsnotify.Event, g *gatherer) {
 	switch {
 	case err == nil && info.IsDir():
 		if event.Has(fsnotify.Create) && !w.rules.ignoresBelow(rel, true) {
-			w.discover(rel, g)
+			w.discover(ctx, rel, g)
 		}
 	case w.isWatchedDir(rel): // removed, or renamed
 		w.forget(rel, g)
@@ -199,9 +209,9 @@ func (w *Watcher) hear(event fsnotify.Event, g *gatherer) {
 }
 
 // discover watches a new directory and notes all that is in it.
-func (w *Watcher) discover(dir string, g *gatherer) {
+func (w *Watcher) discover(ctx context.Context, dir string, g *gatherer) {
 	// What can't be read is not watched: it may be gone again.
-	_ = w.enter(dir, func(rel string, _ fs.FileInfo) { g.add(rel) })
+	_ = w.enter(ctx, dir, func(rel string, _ fs.FileInfo) { g.add(rel) })
 }
 
 // isWatchedDir reports whether rel was a directory when it was last looked at.
@@ -237,13 +247,33 @@ func (w *Watcher) leave(dir string) {
 	}
 }
 
-// enter watches dir and all below it, and calls file for each file that counts.
-func (w *Watcher) enter(dir string, file func(rel string, info fs.FileInfo)) error {
+// enter watches dir and all below it, those near to it first, and calls file for each file that counts.
+func (w *Watcher) enter(ctx context.Context, dir string, file func(rel string, info fs.FileInfo)) error {
+	for next := []string{dir}; len(next) > 0; next = next[1:] {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		below, err := w.enterOne(next[0], file)
+		if err != nil {
+			return err
+		}
+		next = append(next, below...)
+	}
+	w.warnOfMany()
+	return nil
+}
+
+// enterOne watches dir alone, and returns the directories in it.
+func (w *Watcher) enterOne(dir string, file func(rel string, info fs.FileInfo)) (below []string, err error) {
+	if !w.isWatchedDir(dir) && len(w.dirs) >= w.cfg.mostDirs {
+		w.cut = true
+		return nil, nil
+	}
 	if !w.polls {
 		// Before the directory is read: what appears in between is told twice, not never.
 		if err := w.cfg.add(w.full(dir)); err != nil {
 			if isGone(err) && dir != "." {
-				return nil
+				return nil, nil
 			}
 			w.poll(err)
 		}
@@ -251,13 +281,13 @@ func (w *Watcher) enter(dir string, file func(rel string, info fs.FileInfo)) err
 	entries, err := os.ReadDir(w.full(dir))
 	if err != nil {
 		if dir == "." {
-			return err
+			return nil, err
 		}
-		return nil // gone again, or not ours to read
+		return nil, nil // gone again, or not ours to read
 	}
 	if dir != "." {
 		if err := w.rules.enter(dir); err != nil {
-			return err
+			return nil, err
 		}
 	}
 	if w.dirs[dir] == nil {
@@ -269,9 +299,7 @@ func (w *Watcher) enter(dir string, file func(rel string, info fs.FileInfo)) err
 			continue
 		}
 		if entry.IsDir() {
-			if err := w.enter(rel, file); err != nil {
-				return err
-			}
+			below = append(below, rel)
 			continue
 		}
 		// The content that a link leads to counts; a link to a directory is not followed.
@@ -279,24 +307,27 @@ func (w *Watcher) enter(dir string, file func(rel string, info fs.FileInfo)) err
 			file(rel, info)
 		}
 	}
-	return nil
+	return below, nil
 }
 
 // rescan looks at everything and notes what differs.
-func (w *Watcher) rescan(g *gatherer) {
+func (w *Watcher) rescan(ctx context.Context, g *gatherer) {
 	note := func(rel string) {
 		if !g.has(rel) { // noted by an earlier look, which must not be put off
 			g.add(rel)
 		}
 	}
 	found := make(map[string]bool)
-	_ = w.enter(".", func(rel string, info fs.FileInfo) {
+	err := w.enter(ctx, ".", func(rel string, info fs.FileInfo) {
 		found[rel] = true
 		was, known := w.known(rel)
 		if !known || was.size != info.Size() || was.modified != info.ModTime().UnixNano() {
 			note(rel)
 		}
 	})
+	if err != nil {
+		return // it has not looked at everything
+	}
 	for dir, files := range w.dirs {
 		for name := range files {
 			if rel := joinRel(dir, name); !found[rel] {
@@ -307,11 +338,11 @@ func (w *Watcher) rescan(g *gatherer) {
 }
 
 // changed returns those of the files whose content is not what it was, and remembers what it is now.
-func (w *Watcher) changed(files []string) []string {
+func (w *Watcher) changed(ctx context.Context, files []string) []string {
 	var changed []string
 	for _, rel := range files {
 		if slices.Contains(ignoreFiles, rel[strings.LastIndexByte(rel, '/')+1:]) {
-			w.applyIgnoreFile(parentDir(rel))
+			w.applyIgnoreFile(ctx, parentDir(rel))
 		}
 		if dir := w.rules.ignoredAbove(rel); dir != "" {
 			w.leave(dir) // since it was entered: a virtual environment shows late what it is
@@ -336,7 +367,7 @@ func (w *Watcher) changed(files []string) []string {
 }
 
 // applyIgnoreFile takes up the rules of dir anew. Files that they no longer ignore are remembered as they are.
-func (w *Watcher) applyIgnoreFile(dir string) {
+func (w *Watcher) applyIgnoreFile(ctx context.Context, dir string) {
 	if w.rules.enter(dir) != nil {
 		return // half written, or gone with its directory: the old rules hold
 	}
@@ -354,7 +385,7 @@ func (w *Watcher) applyIgnoreFile(dir string) {
 			}
 		}
 	}
-	_ = w.enter(dir, func(rel string, info fs.FileInfo) {
+	_ = w.enter(ctx, dir, func(rel string, info fs.FileInfo) {
 		if _, known := w.known(rel); !known {
 			w.remember(rel, w.look(rel, info, info.Size() <= hashFile))
 		}
@@ -420,24 +451,6 @@ func (w *Watcher) drop(rel string) {
 }
 
 func (w *Watcher) full(rel string) string { return filepath.Join(w.cfg.Root, filepath.FromSlash(rel)) }
-
-// poll turns to looking at every file again and again, because the system refused to watch.
-func (w *Watcher) poll(err error) {
-	fix := "leave out large directories that hold no code: --ignore DIR/"
-	if runtime.GOOS == "linux" {
-		switch {
-		case errors.Is(err, syscall.ENOSPC):
-			fix = "raise the limit of watches: sudo sysctl fs.inotify.max_user_watches=524288; or leave out directories that hold no code: --ignore DIR/"
-		case errors.Is(err, syscall.EMFILE):
-			fix = "raise the limit of watchers: sudo sysctl fs.inotify.max_user_instances=1024"
-		}
-	}
-	w.polls = true
-	w.notices <- Advice{ // once, so there is room
-		Cause: fmt.Sprintf("the system cannot watch the files below %s (%v): hubhook looks at all of them every %s instead", w.cfg.Root, err, w.cfg.pollEvery),
-		Fix:   fix,
-	}
-}
 
 // isGone reports whether a path was not there, or no directory any more.
 func isGone(err error) bool {

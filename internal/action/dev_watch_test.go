@@ -2,6 +2,7 @@ package action
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -171,7 +172,7 @@ type watching struct {
 
 func watch(t *testing.T, cfg WatchConfig) *watching {
 	t.Helper()
-	w, err := NewWatcher(cfg)
+	w, err := NewWatcher(t.Context(), cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -309,7 +310,7 @@ func TestWatch(t *testing.T) {
 // A virtual environment shows late what it is: its directory comes before the file that tells.
 func TestWatchLateVirtualEnvironment(t *testing.T) {
 	root := t.TempDir()
-	w, err := NewWatcher(WatchConfig{Root: root})
+	w, err := NewWatcher(t.Context(), WatchConfig{Root: root})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -317,11 +318,11 @@ func TestWatchLateVirtualEnvironment(t *testing.T) {
 	writeFiles(t, root, map[string]string{"env/lib/site.py": "1", "app.py": "1"})
 	g := newGatherer()
 	g.add("app.py")
-	w.discover("env", g)
+	w.discover(t.Context(), "env", g)
 	writeFiles(t, root, map[string]string{"env/pyvenv.cfg": ""})
 	if got := g.take(); !slices.Equal(got, []string{"app.py", "env/lib/site.py"}) {
 		t.Fatalf("noted %q", got)
-	} else if changed := w.changed(got); !slices.Equal(changed, []string{"app.py"}) {
+	} else if changed := w.changed(t.Context(), got); !slices.Equal(changed, []string{"app.py"}) {
 		t.Errorf("told of %q", changed)
 	}
 	if w.isWatchedDir("env") || w.isWatchedDir("env/lib") || w.Watched() != 1 {
@@ -352,9 +353,51 @@ func TestWatchRefusedLater(t *testing.T) {
 	w.expect("new/a.py")
 }
 
+// Very many directories are worth a word, and too many are not watched: those nearest to the program are.
+func TestWatchManyDirectories(t *testing.T) {
+	t.Parallel()
+	root := t.TempDir()
+	writeFiles(t, root, map[string]string{"app.py": "1", "src/lib.py": "1"})
+	for i := range 20 {
+		writeFiles(t, root, map[string]string{fmt.Sprintf("data/%02d/deep/x.csv", i): "1"})
+	}
+	for name, tc := range map[string]struct {
+		most       int
+		cause, fix string
+		deep       bool
+	}{
+		"many":     {0, "43 directories below " + root + " are watched, most of them in data (41): an edit", "--ignore data/", true},
+		"too many": {23, "there are more than 23 directories below " + root + ", most of them in data (21): deeper ones are not watched", "--ignore data/", false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w, err := NewWatcher(t.Context(), WatchConfig{Root: root, manyDirs: 40, mostDirs: tc.most})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer w.Close()
+			w.warnOfMany() // once
+			if len(w.Notices()) != 1 {
+				t.Fatalf("%d notices", len(w.Notices()))
+			}
+			if notice := <-w.Notices(); !strings.Contains(notice.Cause, tc.cause) || !strings.Contains(notice.Fix, tc.fix) {
+				t.Errorf("notice %+v", notice)
+			}
+			if w.isWatchedDir("data/00/deep") != tc.deep || !w.isWatchedDir("src") || !w.isWatchedDir("data/19") {
+				t.Errorf("other directories are watched: %d", len(w.dirs))
+			}
+		})
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := NewWatcher(ctx, WatchConfig{Root: root}); !errors.Is(err, context.Canceled) {
+		t.Errorf("it goes on looking: %v", err)
+	}
+}
+
 // Changes that nobody has received yet are one change.
 func TestWatchUnreceived(t *testing.T) {
-	w, err := NewWatcher(WatchConfig{Root: t.TempDir()})
+	w, err := NewWatcher(t.Context(), WatchConfig{Root: t.TempDir()})
 	if err != nil {
 		t.Fatal(err)
 	}

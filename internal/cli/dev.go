@@ -22,6 +22,9 @@ import (
 	"github.com/hubhook/hubhook/server"
 )
 
+// slowLook is how long the first look at the files may take before it is worth a word.
+const slowLook = 2 * time.Second
+
 // urlWithin is how long a program's first start waits for the public URL, which is in its environment.
 const urlWithin = 3 * time.Second
 
@@ -132,13 +135,34 @@ func (p *program) dev(cmd *cobra.Command, config server.Config, f devFlags, comm
 			}
 		}
 		watch := action.WatchConfig{Files: f.files, Ignore: f.ignore, Own: []string{data}}
-		if d.watcher, err = action.NewWatcher(watch); err != nil {
+		if d.watcher, err = p.watch(cmd.Context(), watch); cmd.Context().Err() != nil {
+			return nil // Ctrl-C while it looked
+		} else if err != nil {
 			return err
 		}
 		defer d.watcher.Close()
 		supervisor.Changes = d.watcher.Changes()
 	}
 	return d.run(cmd.Context(), s, supervisor)
+}
+
+// watch looks at the files below the working directory, and says so where it takes long: nothing else is shown before.
+func (p *program) watch(ctx context.Context, config action.WatchConfig) (watcher *action.Watcher, err error) {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		watcher, err = action.NewWatcher(ctx, config)
+	}()
+	slow := time.NewTimer(slowLook)
+	defer slow.Stop()
+	select {
+	case <-done:
+	case <-slow.C:
+		server.PrintError(p.Stderr, text.WithHint(errors.New("dev: looking at all files below this directory takes a while"),
+			"start hubhook in the program's own directory, leave out what holds no code with --ignore DIR/, or don't watch files: --no-restart"))
+		<-done
+	}
+	return watcher, err
 }
 
 // dev is a program that runs beside a server.

@@ -223,6 +223,26 @@ func TestDevWatchesNothingOfItsOwn(t *testing.T) {
 	p.interrupt()
 }
 
+// Whoever starts it in a home directory, or above a data set, is told; an edit of the program is noticed all the same.
+func TestDevInAHugeDirectory(t *testing.T) {
+	t.Parallel()
+	h := newDevHome(t)
+	for i := range 5_001 {
+		if err := os.MkdirAll(filepath.Join(h.dir, "work", "data", strconv.Itoa(i)), 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+	p := h.dev("--no-tunnel")
+	p.await("ready", patience, phase("ready"))
+	p.poll("it says so", func() (bool, string) {
+		said := p.errs.String()
+		return strings.Contains(said, "most of them in data (5002)") && strings.Contains(said, "--ignore data/"), said
+	})
+	h.edit("two", "")
+	p.await("a restart", patience, phase("restarting"))
+	p.interrupt()
+}
+
 // Broken code keeps deliveries waiting, over a restart of hubhook too, until it is mended.
 func TestDevKeepsDeliveriesOfAProgramThatDoesNotStart(t *testing.T) {
 	t.Parallel()
