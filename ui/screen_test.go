@@ -126,7 +126,7 @@ func TestEventLines(t *testing.T) {
 		s.Outcome(Outcome{AttemptEvent: api.AttemptEvent{Delivery: firstID, Endpoint: "trigger_training", N: 1, State: "done", Status: 200}, Duration: 14 * time.Millisecond})
 		s.Rejected(api.Rejected{Endpoint: "trigger_training", Status: 401, Error: "no secret was sent", Fix: "paste it into the webhook's settings on the Hub"})
 		d := delivery
-		d.ID, d.Endpoint, d.Synthetic, d.ReplayOf = secondID, "mirror", true, firstID
+		d.ID, d.Endpoint, d.Source, d.Synthetic, d.ReplayOf = secondID, "mirror", api.Sample, true, firstID
 		s.Delivery(d)
 		s.Outcome(Outcome{AttemptEvent: api.AttemptEvent{Delivery: secondID, Endpoint: "mirror", N: 1, State: "retrying", Error: "boom", Status: 202, RetryAt: api.Time{Time: noon.Add(998 * time.Millisecond)}}, Attempts: 5, Duration: 2300 * time.Millisecond})
 		s.Outcome(Outcome{AttemptEvent: api.AttemptEvent{Delivery: secondID, Endpoint: "mirror", N: 2, State: "retrying", Error: "boom"}})
