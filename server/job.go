@@ -197,14 +197,25 @@ func (j *job) run(ctx context.Context) error {
 // mostJobWait is the longest wait between two attempts, as in a queue.
 const mostJobWait = 5 * time.Minute
 
+var errJobEnded = errors.New("the Job was asked to end")
+
 // attempt runs the handler once. Its error is about a handler that does not return although it was asked to.
 func (j *job) attempt(ctx context.Context, n int) (queue.Outcome, error) {
+	within, end := context.WithCancelCause(context.WithoutCancel(ctx))
+	defer end(nil)
+	defer context.AfterFunc(ctx, func() {
+		cause := context.Cause(ctx)
+		if cause == context.Canceled { // it says nothing to whoever reads that a handler failed with it
+			cause = errJobEnded
+		}
+		end(cause)
+	})()
 	claim := &queue.Claim{Delivery: j.delivery, Attempt: n, Header: j.header, Body: j.payload.Raw(), Value: &arrival{payload: j.payload}}
 	ended := make(chan queue.Outcome, 1) // so that a handler that is given up does not hold its goroutine
 	go func() {
 		outcome := queue.Outcome{Error: "the handler ended its goroutine (runtime.Goexit)"}
 		defer func() { ended <- outcome }()
-		outcome = j.server.attempt(ctx, j.endpoint, claim)
+		outcome = j.server.attempt(within, j.endpoint, claim)
 		if outcome.PutBack != nil {
 			outcome.Error = "the handler can't handle deliveries now"
 		}

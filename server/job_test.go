@@ -105,7 +105,6 @@ func TestJobFailsAsItsHandlerDoes(t *testing.T) {
 // TestJobEndsWithItsContext cancels a handler that obeys, one that waits for its next attempt, and one that does not obey.
 func TestJobEndsWithItsContext(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		stopped := errors.New("stopped")
 		for _, c := range []struct {
 			handler Handler
 			err     string
@@ -114,15 +113,15 @@ func TestJobEndsWithItsContext(t *testing.T) {
 			{func(ctx context.Context, _ *payload.Payload) (any, error) {
 				<-ctx.Done()
 				return nil, context.Cause(ctx)
-			}, "endpoint x failed in attempt 1 of 2: stopped", time.Minute},
+			}, "endpoint x failed in attempt 1 of 2: the Job was asked to end", time.Minute},
 			{func(context.Context, *payload.Payload) (any, error) { return nil, errors.New("no GPU") }, "endpoint x failed, and the Job was ended before attempt 2 of 2: no GPU", time.Minute},
 			{func(context.Context, *payload.Payload) (any, error) { time.Sleep(time.Hour); return nil, nil },
 				"endpoint x: the handler still runs, 30s after it was asked to end", time.Minute + stopTime},
 		} {
 			s, _ := newJob(t, nil)
 			s.Handle("x", c.handler, Retry(2, time.Hour))
-			ctx, cancel := context.WithCancelCause(t.Context())
-			time.AfterFunc(time.Minute, func() { cancel(stopped) })
+			ctx, cancel := context.WithCancel(t.Context())
+			time.AfterFunc(time.Minute, cancel)
 			began := time.Now()
 			if err := s.RunJob(ctx); err == nil || err.Error() != c.err || time.Since(began) != c.took {
 				t.Errorf("error %v after %v, want %q after %v", err, time.Since(began), c.err, c.took)
