@@ -44,7 +44,9 @@ const (
 const (
 	ReadWebhooks  = "user.webhooks.read"
 	WriteWebhooks = "user.webhooks.write" // includes ReadWebhooks (an assumption)
-	ReadContent   = "repo.content.read"   // of private repos
+	ReadContent   = "repo.content.read"   // of private repos and buckets
+	WriteRepos    = "repo.write"          // moves, and buckets' creation, settings and deletion
+	WriteTalk     = "discussion.write"    // comments
 )
 
 // Token is an access token.

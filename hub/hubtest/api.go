@@ -33,6 +33,9 @@ type API struct {
 	NeedDomains bool
 	// KnownItems refuses to watch what is no repo or account of the Hub.
 	KnownItems bool
+	// OldCursorResets makes the feed of a bucket refuse every cursor from before [Options].ReplayWindow. Without it a cursor is too old only if
+	// its client has missed a change that can't be replayed any more.
+	OldCursorResets bool
 	// HiddenIs401 answers 401 to a request without a token for a repo that is private or not there, as huggingface_hub describes it. Without
 	// it the answer is 404.
 	HiddenIs401 bool
@@ -277,6 +280,7 @@ func (h *Hub) makeRoutes() http.Handler {
 	handle("GET /api/whoami-v2", locked(h.Accounts.whoAmI))
 	h.webhookRoutes(handle)
 	h.repoRoutes(handle)
+	h.bucketRoutes(handle)
 	handle("/", func(*call) (any, error) { return nil, noPage })
 	return mux
 }

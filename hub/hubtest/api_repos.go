@@ -171,7 +171,7 @@ func (c *call) treePage(r *Repo, revision, path string) (any, error) {
 		LFS     *lfs   `json:"lfs,omitzero"`
 		XetHash string `json:"xetHash,omitzero"`
 	}
-	p, err := c.page(1000)
+	p, first, err := c.numbered(1000)
 	if err != nil {
 		return nil, err
 	}
@@ -180,7 +180,7 @@ func (c *call) treePage(r *Repo, revision, path string) (any, error) {
 	}
 	items := make([]item, 0, min(p.size, e.dir.all))
 	more := false
-	e.dir.list(path, isTrue(c.r.URL.Query().Get("recursive")), p.first, p.size+1, func(at string, e entry) {
+	e.dir.list(path, isTrue(c.r.URL.Query().Get("recursive")), first, p.size+1, func(at string, e entry) {
 		if len(items) == p.size {
 			more = true
 			return
@@ -197,7 +197,7 @@ func (c *call) treePage(r *Repo, revision, path string) (any, error) {
 		items = append(items, i)
 	})
 	if more {
-		p.linkNext()
+		p.linkNext(strconv.Itoa(first + p.size))
 	}
 	return items, nil
 }
@@ -217,11 +217,11 @@ func (c *call) commitPage(r *Repo, revision string) (any, error) {
 		Authors []author `json:"authors"`
 		Date    string   `json:"date"`
 	}
-	p, err := c.page(50)
+	p, first, err := c.numbered(50)
 	if err != nil {
 		return nil, err
 	}
-	for range p.first {
+	for range first {
 		if at != nil {
 			at = at.parent
 		}
@@ -235,15 +235,16 @@ func (c *call) commitPage(r *Repo, revision string) (any, error) {
 		items = append(items, i)
 	}
 	if at != nil {
-		p.linkNext()
+		p.linkNext(strconv.Itoa(first + p.size))
 	}
 	return items, nil
 }
 
 // page is the part of a list that a request asks for.
 type page struct {
-	call        *call
-	first, size int
+	call  *call
+	after string // the cursor, empty on the first page
+	size  int
 }
 
 // page reads limit and the cursor that linkNext has made.
@@ -262,21 +263,29 @@ func (c *call) page(size int) (page, error) {
 	}
 	if cursor := query.Get("cursor"); cursor != "" {
 		b, err := base64.RawURLEncoding.DecodeString(cursor)
-		if err == nil {
-			p.first, err = strconv.Atoi(string(b))
-		}
-		if err != nil || p.first < 0 {
+		if err != nil {
 			return p, badRequest(fmt.Errorf("the cursor %q is none of this list", cursor))
 		}
+		p.after = string(b)
 	}
 	return p, nil
 }
 
-// linkNext leads to the next page by the header Link, with an absolute address as on the Hub.
-func (p page) linkNext() {
+// numbered is page for a list whose cursors are numbers of items.
+func (c *call) numbered(size int) (p page, first int, err error) {
+	if p, err = c.page(size); err == nil && p.after != "" {
+		if first, err = strconv.Atoi(p.after); err != nil || first < 0 {
+			err = badRequest(fmt.Errorf("the cursor %q is none of this list", p.after))
+		}
+	}
+	return p, first, err
+}
+
+// linkNext leads to the page after a cursor by the header Link, with an absolute address as on the Hub.
+func (p page) linkNext(after string) {
 	next := *p.call.r.URL
 	query := next.Query()
-	query.Set("cursor", base64.RawURLEncoding.EncodeToString([]byte(strconv.Itoa(p.first+p.size))))
+	query.Set("cursor", base64.RawURLEncoding.EncodeToString([]byte(after)))
 	next.Scheme, next.Host, next.RawQuery = "http", p.call.r.Host, query.Encode()
 	p.call.w.Header().Set("Link", fmt.Sprintf("<%s>; rel=\"next\"", &next))
 }
@@ -290,7 +299,7 @@ func (c *call) postRepo(prefix string, kind payload.RepoType) (any, error) {
 		if err != nil {
 			return nil, err
 		}
-		if _, err := c.needsToken("discussion.write"); err != nil {
+		if _, err := c.needsToken(WriteTalk); err != nil {
 			return nil, err
 		}
 		if len(rest) != 3 || rest[0] != "discussions" || rest[2] != "comment" {

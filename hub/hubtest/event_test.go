@@ -154,6 +154,13 @@ func TestBodiesAreTheHubs(t *testing.T) {
 		{"synthetic_discussion_comment_create_model", 0, func(h *hubtest.Hub) {
 			must(discussion(h, payload.Model, "some-user/some-repo", 4, pull).Comment("jo", "This adds an env key"))
 		}},
+		{"synthetic_repo_create_bucket", 0, func(h *hubtest.Hub) {
+			must(h.CreateBucket("some-user/some-bucket", hubtest.RepoOptions{}))
+		}},
+		{"synthetic_repo_content_update_bucket_small", 0, func(h *hubtest.Hub) {
+			b := must(h.CreateBucket("some-user/some-bucket", hubtest.RepoOptions{}))
+			check(t, b.Upload(hubtest.File{Path: "data/train.txt", Content: make([]byte, 20)}))
+		}},
 		{"synthetic_discussion_update_title_model", 0, nil},
 		{"synthetic_discussion_update_closed_issue_model", 0, nil},
 		{"synthetic_discussion_delete_model", 0, nil},

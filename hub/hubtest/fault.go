@@ -27,7 +27,7 @@ type Fault struct {
 	Requests int
 	// After lets the Hub do what the request asks first. Only the answer is lost.
 	After bool
-	// Answer answers instead of the Hub: [Status], [TooManyRequests], [HTML], [Hang], [Cut] or a function of your own. The request's
+	// Answer answers instead of the Hub: [Status], [TooManyRequests], [Unavailable], [HTML], [Hang], [Cut] or a function of your own. The request's
 	// context ends when the Hub is closed.
 	Answer http.HandlerFunc
 }
@@ -109,6 +109,14 @@ func TooManyRequests(wait time.Duration) http.HandlerFunc {
 		w.Header().Set("RateLimit-Policy", `"fixed window";"api";q=500;w=300`)
 		w.Header().Set("Retry-After", fmt.Sprint(seconds))
 		Status(http.StatusTooManyRequests)(w, r)
+	}
+}
+
+// Unavailable answers 503 with Retry-After, as the feed of a bucket does. wait is rounded up to seconds.
+func Unavailable(wait time.Duration) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Retry-After", fmt.Sprint(int64((wait+time.Second-1)/time.Second)))
+		Status(http.StatusServiceUnavailable)(w, r)
 	}
 }
 

@@ -37,8 +37,15 @@
 //   - /api/KIND/OWNER/NAME/tree/REVISION/PATH: GET, with recursive, in pages
 //   - /api/KIND/OWNER/NAME/commits/REVISION: GET, in pages
 //   - /api/KIND/OWNER/NAME/discussions/NUM/comment: POST
+//   - /api/buckets/OWNER: GET; me stands for the token's user
+//   - /api/buckets/OWNER/NAME: GET, POST, DELETE
+//   - /api/buckets/OWNER/NAME/settings: PUT
+//   - /api/buckets/OWNER/NAME/tree/PREFIX: GET, with recursive, in pages
+//   - /api/buckets/OWNER/NAME/paths-info: POST
+//   - /api/buckets/OWNER/NAME/events: GET, the live feed, with cursor or since
+//   - /api/repos/move: POST, for repos and buckets
 //
-// A revision is one element of the path: refs%2Fpr%2F3. Pages are linked by the header Link with rel="next". The old name of a repo that
+// A revision is one element of the path: refs%2Fpr%2F3. A bucket's files are uploaded with [Bucket.Upload] alone, not by the API. Pages are linked by the header Link with rel="next". The old name of a repo that
 // moved is answered 307.
 package hubtest
 
@@ -84,6 +91,10 @@ type Options struct {
 	User string
 	// API says how the API answers.
 	API API
+	// ReplayWindow is how long the feed of a bucket can replay its changes. 0: 15 min.
+	ReplayWindow time.Duration
+	// KeepAlive is the time between the comment lines in the feed of a bucket. 0: 30 s.
+	KeepAlive time.Duration
 	// PageSize is the number of files or commits on a page of the API, if the request has no limit. 0: 1,000 files, 50 commits.
 	PageSize int
 	// Quota is the number of API requests in QuotaWindow for each token, and for all requests without one together. More are answered 429.
@@ -155,6 +166,8 @@ func New(options Options) *Hub {
 	h.options.URL = strings.TrimSuffix(cmp.Or(options.URL, "https://huggingface.co"), "/")
 	h.options.User = cmp.Or(options.User, "me")
 	h.options.API.BadRequest = cmp.Or(options.API.BadRequest, http.StatusBadRequest)
+	h.options.ReplayWindow = cmp.Or(options.ReplayWindow, 15*time.Minute)
+	h.options.KeepAlive = cmp.Or(options.KeepAlive, 30*time.Second)
 	h.options.QuotaWindow = cmp.Or(options.QuotaWindow, 5*time.Minute)
 	if options.Now == nil {
 		h.options.Now = time.Now
