@@ -18,9 +18,8 @@ RACE = $(shell $(GO) env CGO_ENABLED)
 # goroutines use at once, or a bound slice that changes, is still found: in the driver, modernc.org/sqlite, and in modernc.org/libc.
 # It does not watch muxado, the multiplexer below ngrok's SDK, either: closing a stream races there with the death of its session.
 RACEFLAGS = -race -gcflags=modernc.org/sqlite/lib=-race=false -gcflags=golang.ngrok.com/muxado/v2/...=-race=false
-# Most tests wait more than they work: one package more runs than there are cores, and in each twice as many tests.
-CORES    = $$(getconf _NPROCESSORS_ONLN)
-PARALLEL = -p $$(($(CORES) + 1)) -parallel $$(($(CORES) * 2))
+# Most packages wait more than they work, so one more runs than there are cores.
+PARALLEL = $$(($$(getconf _NPROCESSORS_ONLN) + 1))
 
 # What the binary says it is; outside a git clone it falls back to what Go recorded in it.
 VERSION  = $(shell git describe --tags --always --dirty 2>/dev/null)
@@ -44,7 +43,7 @@ test: ## run all tests; those that want a program which is missing are skipped, 
 	@mkdir -p bin && rm -f '$(SKIPPED)'
 	@flags='$(RACEFLAGS)'; \
 	if [ '$(RACE)' = 0 ]; then flags=; echo 'make test: without -race, which needs cgo and a C compiler'; fi; \
-	flags="$$flags $(PARALLEL) -shuffle=on -timeout 10m"; \
+	flags="$$flags -p $(PARALLEL) -shuffle=on -timeout 10m"; \
 	echo "$(GO) test $$flags $(PKGS)"; \
 	HUBHOOK_TEST_SKIPPED='$(SKIPPED)' $(GO) test $$flags $(PKGS); status=$$?; \
 	if [ -s '$(SKIPPED)' ]; then echo 'make test: NOT TESTED on this machine:'; sort -u '$(SKIPPED)'; fi; \
