@@ -38,6 +38,10 @@ type Commands struct {
 	// quick; nil means nobody.
 	Upstream func(endpoint string, h Health)
 
+	// Hub returns what filters ask for changed files and authors. It is called for each attempt with a filter that asks; nil means that
+	// such attempts fail.
+	Hub func() (Hub, error)
+
 	grace   time.Duration // between SIGTERM and SIGKILL; 0 for stopGrace
 	running sync.WaitGroup
 }

@@ -28,6 +28,7 @@ type Endpoint struct {
 	Concurrency int // of all these 0 for the server's default
 
 	filter   *Filter
+	hub      func() (Hub, error) // what the filter asks
 	serial   *key
 	handler  server.Handler // nil stores and shows alone
 	upstream *Forward       // nil for one that does not forward
@@ -133,8 +134,8 @@ func (e *Endpoint) Options() []server.Option {
 }
 
 // keep is the endpoint's filter, for server.WhenChecked.
-func (e *Endpoint) keep(_ context.Context, p *payload.Payload) (keep bool, why string, err error) {
-	if keep, why, err = e.filter.Keep(p); err != nil {
+func (e *Endpoint) keep(ctx context.Context, p *payload.Payload) (keep bool, why string, err error) {
+	if keep, why, err = e.filter.Keep(ctx, p, e.hub); err != nil {
 		err = fmt.Errorf("if: %w", err)
 	}
 	return keep, why, err
@@ -148,7 +149,7 @@ type key struct {
 
 // newKey reads an expression. The error is a *FilterError.
 func newKey(source string) (*key, error) {
-	tree, fields, err := checkExpression(source)
+	tree, fields, err := checkKey(source)
 	if err != nil {
 		return nil, err
 	}
@@ -162,7 +163,7 @@ func newKey(source string) (*key, error) {
 // of returns p's key: text as it is, another value as JSON, "" for nil. An expression that fails panics, which has the delivery stored as
 // dead, with the reason.
 func (k *key) of(p *payload.Payload) string {
-	env, err := environment(p, k.fields)
+	env, err := environment(&words{p: p}, k.fields)
 	var value any
 	if err == nil {
 		value, err = expr.Run(k.program, env)

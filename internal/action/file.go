@@ -283,6 +283,7 @@ func (r *reader) endpoint(of field, e *Endpoint) error {
 		switch key.name {
 		case "if":
 			e.If, e.filter, err = r.filter(key, what)
+			e.hub = r.options.Commands.Hub
 		case "run", "forward":
 			if action != nil {
 				return r.fail(key.key, "give each of them an endpoint of its own", "%s has %s already; an endpoint does one of both", e.Name, action.name)

@@ -147,6 +147,7 @@ func TestFileThatIsWrong(t *testing.T) {
 		{"endpoints:\n  a:\n    if: |\n      true\n      && brnach(\"main\")", `:5: a: if: there is no function brnach: did you mean branch?`, ""},
 		{"endpoints:\n  a:\n    if: 'brnach(\"main\")'", `:3:9: a: if: there is no function brnach: did you mean branch? (at character 1 of the expression)`, ""},
 		{"endpoints:\n  a:\n    if:\n", `:3:8: a: if: want an expression, have nothing`, ""},
+		{"endpoints:\n  a:\n    serial_by: by(\"me\")", `:3:16: a: serial_by: by(...) may have to ask the Hub, and a serial key is needed before the delivery is stored: use it in if`, ""},
 		{"endpoints:\n  a:\n    serial_by: repo.name +", `:3:26: a: serial_by: unexpected token EOF`, ""},
 		{"watch: [data]", `:1:9: watch: want TYPE:NAME, have "data"`, "write it as dataset:me/data, or as train=dataset:me/data for the endpoint train"},
 		{"follow: {a: b}", `:1:9: follow: want text, have keys with values`, ""},

@@ -1,6 +1,7 @@
 package action
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -18,7 +19,7 @@ import (
 
 // Filter is an `if` of hubhook.yaml: an expression over the payload as the Hub sends it, in the language of expr-lang/expr. A field that
 // is missing is nil. Where nil stands for a truth it counts as false, a comparison by size, of text or of contents with nil is false, and
-// the list nil is empty. Beside the language's own functions there are scope, action, branch, tag, pr, convert and files.
+// the list nil is empty. Beside the language's own functions there are scope, action, branch, tag, pr, convert, files and by.
 //
 // A Filter may be used by several goroutines at a time.
 type Filter struct {
@@ -52,9 +53,10 @@ func ParseFilter(source string) (*Filter, error) {
 //
 //	branch("main") was false: refs/pr/5
 //
-// The error is one of a value that does not fit its use. It says nothing about p, so the attempt has failed.
-func (f *Filter) Keep(p *payload.Payload) (keep bool, why string, err error) {
-	env, err := environment(p, f.fields)
+// files and by ask the Hub that asked returns, once each, within ctx; where asked is nil they fail. The error is theirs, or one of a value that does not fit its use.
+// It says nothing about p, so the attempt has failed.
+func (f *Filter) Keep(ctx context.Context, p *payload.Payload, asked func() (Hub, error)) (keep bool, why string, err error) {
+	env, err := environment(&words{p: p, ctx: ctx, hub: asked}, f.fields)
 	if err != nil {
 		return false, "", err
 	}
@@ -226,7 +228,8 @@ func messageOf(err error) string {
 }
 
 // environment returns what an expression can name: fields of the payload, and words over it.
-func environment(p *payload.Payload, fields []string) (map[string]any, error) {
+func environment(w *words, fields []string) (map[string]any, error) {
+	p := w.p
 	env := make(map[string]any)
 	if slices.Contains(fields, "$env") {
 		if err := decode(p.Raw(), &env); err != nil {
@@ -245,7 +248,6 @@ func environment(p *payload.Payload, fields []string) (map[string]any, error) {
 			env[name] = value
 		}
 	}
-	w := &words{p: p}
 	env[wordsName] = w
 	for name, word := range w.all() {
 		env[name] = word

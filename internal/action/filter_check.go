@@ -3,6 +3,7 @@ package action
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -19,15 +20,17 @@ var payloadFields = []string{"event", "repo", "updatedRefs", "updatedFiles", "up
 
 // checkFilter parses source and finds all that is wrong with it before there is a payload. It returns the fields that source names.
 func checkFilter(source string) (ast.Node, []string, error) {
-	return check(source, expr.AsBool())
+	return check(source, expr.AsBool(), wordNames)
 }
 
-// checkExpression is checkFilter for one that may have any value.
-func checkExpression(source string) (ast.Node, []string, error) {
-	return check(source, expr.AsAny())
+// checkKey is checkFilter for a serial key, which may have any value. It is made before the delivery is stored, so it can't wait for the Hub.
+func checkKey(source string) (ast.Node, []string, error) {
+	quick := maps.Clone(wordNames)
+	maps.DeleteFunc(quick, func(name string, _ bool) bool { return askingWords[name] })
+	return check(source, expr.AsAny(), quick)
 }
 
-func check(source string, value expr.Option) (ast.Node, []string, error) {
+func check(source string, value expr.Option, functions map[string]bool) (ast.Node, []string, error) {
 	if strings.TrimSpace(source) == "" {
 		return nil, nil, &FilterError{"the expression is empty", 1, 1}
 	}
@@ -35,7 +38,7 @@ func check(source string, value expr.Option) (ast.Node, []string, error) {
 	if err != nil {
 		return nil, nil, filterError(err)
 	}
-	c := &checkVisitor{variables: map[string]bool{}}
+	c := &checkVisitor{functions: functions, variables: map[string]bool{}}
 	ast.Walk(&tree.Node, c) // variables and called functions first
 	c.second = true
 	ast.Walk(&tree.Node, c)
@@ -64,6 +67,7 @@ func filterError(err error) *FilterError {
 // checkVisitor checks the names of an expression, and its patterns.
 type checkVisitor struct {
 	second    bool            // the first walk only gathers
+	functions map[string]bool // of ours, that it may call
 	variables map[string]bool // of let
 	callees   []ast.Node
 	fields    []string
@@ -94,10 +98,10 @@ func (c *checkVisitor) call(n *ast.CallNode) {
 	switch {
 	case !ok:
 		c.fail(n, "values of a payload can't be called")
-	case name.Value == "by":
-		c.fail(n, "by(...) is not there yet: hubhook does not ask the Hub for authors so far")
-	case !wordNames[name.Value]:
-		c.fail(n, "there is no function "+name.Value+suggest(name.Value, append(sorted(wordNames), builtins()...)))
+	case askingWords[name.Value] && !c.functions[name.Value]:
+		c.fail(n, name.Value+"(...) may have to ask the Hub, and a serial key is needed before the delivery is stored: use it in if")
+	case !c.functions[name.Value]:
+		c.fail(n, "there is no function "+name.Value+suggest(name.Value, append(sorted(c.functions), builtins()...)))
 	case globWords[name.Value]:
 		for _, argument := range n.Arguments {
 			if glob, ok := argument.(*ast.StringNode); ok && !doublestar.ValidatePattern(glob.Value) {

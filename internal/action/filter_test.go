@@ -4,6 +4,9 @@ import (
 	"bytes"
 	"flag"
 	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
@@ -12,6 +15,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/hubhook/hubhook/hub"
+	"github.com/hubhook/hubhook/hub/hubtest"
 	"github.com/hubhook/hubhook/payload"
 )
 
@@ -36,6 +41,9 @@ var filters = []string{
 	`not (scope("discussion") || scope("repo.content"))`,
 	`files("**/*.parquet")`,
 	`repo.type == "bucket" && files("checkpoints/**", "*.json")`,
+	`files("data/**") || files("README.md")`,
+	`by("me", "someone")`,
+	`!by("bot")`,
 	`repo.type == "dataset"`,
 	`repo.type in ["dataset", "space"]`,
 	`repo.name startsWith "huggingface/"`,
@@ -53,7 +61,35 @@ var filters = []string{
 	`event.scope + "/" + event.action matches "^repo.*/(create|delete)$"`,
 }
 
+// oneFileHub is a Hub on which each commit is the only one of its history, by me, and has a README.md of its own beside a file that
+// is always the same.
+func oneFileHub(t *testing.T) func() (Hub, error) {
+	t.Helper()
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_, rest, isTree := strings.Cut(r.URL.Path, "/tree/")
+		commit, folder, _ := strings.Cut(rest, "/")
+		switch _, sha, isLog := strings.Cut(r.URL.Path, "/commits/"); {
+		case isTree && folder == "":
+			fmt.Fprintf(w, `[{"type":"file","path":"README.md","oid":"%s"},{"type":"file","path":"x.bin","oid":"same"}]`, commit)
+		case isLog:
+			fmt.Fprintf(w, `[{"id":"%s","title":"Edit","date":"2026-11-27T08:00:00.000Z","authors":[{"user":"me"}]}]`, sha)
+		default:
+			http.NotFound(w, r)
+		}
+	}))
+	t.Cleanup(server.Close)
+	return hubAt(server.URL)
+}
+
+// hubAt returns what filters ask of the Hub at url.
+func hubAt(url string) func() (Hub, error) {
+	none := func(string) (string, bool) { return "", false }
+	client, err := hub.New(hub.Config{Endpoint: url, LookupEnv: none, Attempts: 1})
+	return func() (Hub, error) { return client, err }
+}
+
 func TestFiltersOverKnownPayloads(t *testing.T) {
+	asked := oneFileHub(t)
 	files, err := filepath.Glob("../../payload/testdata/*.json")
 	if err != nil || len(files) < 25 {
 		t.Fatalf("%d payloads: %v", len(files), err)
@@ -80,7 +116,7 @@ func TestFiltersOverKnownPayloads(t *testing.T) {
 				}
 				continue // never handled
 			}
-			keep, why, err := f.Keep(p)
+			keep, why, err := f.Keep(t.Context(), p, asked)
 			answer := why
 			switch {
 			case err != nil && (keep || why != ""):
@@ -119,6 +155,7 @@ func TestFiltersOverKnownPayloads(t *testing.T) {
 }
 
 func TestFilterReasons(t *testing.T) {
+	asked := oneFileHub(t)
 	const (
 		prPush  = `{"event":{"action":"update","scope":"repo.content"},"repo":{"type":"dataset","name":"me/data"},"updatedRefs":[{"ref":"refs/pr/5","oldSha":null,"newSha":"aa"}]}`
 		many    = `{"event":{"action":"update","scope":"repo.content"},"repo":{"type":"model","name":"me/m"},"updatedRefs":[{"ref":"refs/heads/a"},{"ref":"refs/heads/b"},{"ref":"refs/heads/c"},{"ref":"refs/heads/d"},{"ref":"refs/tags/v1.2"}]}`
@@ -165,7 +202,7 @@ func TestFilterReasons(t *testing.T) {
 		{`repo.private`, `{"event":{"action":"update","scope":"repo"},"repo":{"type":"model","name":"me/m","private":false}}`, `repo.private was false`},
 		{`len(missing) == 0 and none(missing, .x) and count(missing, .x) == 0 and len(filter(missing, .x)) == 0 and len(map(missing, .x)) == 0`, future, ``},
 		{`any(repo.gated.by, # == "c")`, future, `any(repo.gated.by, # == "c") was false: ["a","b"]`},
-		{`let by = repo.gated.by; "c" in by`, future, `let by = repo.gated.by; "c" in by was false`},
+		{`let who = repo.gated.by; "c" in who`, future, `let who = repo.gated.by; "c" in who was false`},
 		{`"c" in repo.gated.by`, future, `"c" in repo.gated.by was false: ["a","b"]`},
 		{`repo.name == "x"`, hostile, `repo.name == "x" was false: "a\n\u001b[2Jb"`},
 		{"scope(\"repo.content\")\n  &&\n  branch(\"main\")\n", prPush, `branch("main") was false: refs/pr/5`},
@@ -176,10 +213,94 @@ func TestFilterReasons(t *testing.T) {
 			t.Errorf("%s: %v", test.filter, err)
 			continue
 		}
-		keep, why, err := f.Keep(parse(t, test.body))
+		keep, why, err := f.Keep(t.Context(), parse(t, test.body), asked)
 		if err != nil || why != test.want || keep != (test.want == "") {
 			t.Errorf("%s: have %t, %v\n     %q\nwant %q", test.filter, keep, err, why, test.want)
 		}
+	}
+}
+
+// What the payload does not say is asked of the Hub, once.
+func TestFiltersThatAskTheHub(t *testing.T) {
+	t.Parallel()
+	bodies := make(chan string, 16)
+	receiver := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		body, err := io.ReadAll(r.Body)
+		if err != nil {
+			t.Error(err)
+		}
+		bodies <- string(body)
+	}))
+	defer receiver.Close()
+	standIn := hubtest.NewServer(hubtest.Options{})
+	defer standIn.Close()
+	repo, err := standIn.CreateRepo(payload.Dataset, "me/data", hubtest.RepoOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := standIn.Create(hubtest.Webhook{URL: receiver.URL, Watched: []hubtest.Watched{{Type: "dataset", Name: "me/data"}}}); err != nil {
+		t.Fatal(err)
+	}
+	asked := hubAt(standIn.URL)
+	file := func(path string) []hubtest.File { return []hubtest.File{{Path: path, Content: []byte(path)}} }
+	pushed := func(c hubtest.Commit) *payload.Payload {
+		if _, err := repo.Push(c); err != nil {
+			t.Fatal(err)
+		}
+		return parse(t, <-bodies)
+	}
+	both := pushed(hubtest.Commit{Authors: []string{"me", "ada"}, Files: append(file("data/2026/a.parquet"), file("README.md")...)})
+	bot := pushed(hubtest.Commit{Authors: []string{"bot"}, Files: file("card.md"), Delete: []string{"README.md"}})
+	branch := pushed(hubtest.Commit{Ref: "refs/pr/3", Authors: []string{"eve"}, Files: file("data/b.csv")})
+	if err := repo.SetRefs(hubtest.Ref{Name: "refs/pr/3"}); err != nil {
+		t.Fatal(err)
+	}
+	deleted := parse(t, <-bodies)
+	for _, test := range []struct {
+		filter string
+		p      *payload.Payload
+		want   string
+	}{
+		{`branch("main") && files("data/**")`, both, ``},
+		{`files("data/*.parquet")`, both, `files("data/*.parquet") was false: README.md, data/2026/a.parquet`},
+		{`files("data/*.parquet", "README.*")`, both, ``},
+		{`by("ada")`, both, ``},
+		{`by("bot", "eve")`, both, `by("bot", "eve") was false: me and ada`},
+		{`files("data/**")`, bot, `files("data/**") was false: README.md, card.md`},
+		{`files("README.md")`, bot, ``}, // it was deleted
+		{`!by("bot")`, bot, `by("bot") was true: bot`},
+		{`by("eve") && files("data/b.csv")`, branch, ``}, // a new ref is compared with main
+		{`files("card.md")`, branch, `files("card.md") was false: data/b.csv`},
+		{`files("**")`, deleted, `files("**") was false: no changed file in repo.content/update`},
+		{`by("me", "bot", "eve")`, deleted, `by("me", "bot", "eve") was false: no new commit in repo.content/update`},
+		{`files("a") || files("b") || by("a") || by("b") || files("data/2026/*")`, both, ``},
+	} {
+		f, err := ParseFilter(test.filter)
+		if err != nil {
+			t.Fatal(err)
+		}
+		standIn.Requests.Reset()
+		keep, why, err := f.Keep(t.Context(), test.p, asked)
+		if err != nil || why != test.want || keep != (test.want == "") {
+			t.Errorf("%s: have %t, %v\n     %q\nwant %q", test.filter, keep, err, why, test.want)
+		}
+		if n := standIn.Requests.Count("", "/api/datasets/me/data/commits/"+test.p.UpdatedRefs[0].NewSHA.Hex); n > 1 {
+			t.Errorf("%s asks %d times for the commits", test.filter, n)
+		}
+	}
+
+	remove := standIn.Faults.Inject(hubtest.Fault{Answer: hubtest.Status(http.StatusBadGateway)})
+	for _, filter := range []string{`files("never-seen/**")`, `by("me")`, `!by("me")`} {
+		f, err := ParseFilter(filter)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if keep, why, err := f.Keep(t.Context(), both, hubAt(standIn.URL)); err == nil || keep || why != "" || !strings.Contains(err.Error(), "502") {
+			t.Errorf("%s of a Hub that fails: %t, %q, %v", filter, keep, why, err)
+		}
+	}
+	if n := remove(); n < 3 {
+		t.Errorf("the Hub was asked %d times; want 3 or more", n)
 	}
 }
 
@@ -194,8 +315,8 @@ func TestFilterThatFails(t *testing.T) {
 		`updatedRefs[3].ref == "x"`:       `updatedRefs[3].ref == "x": index out of range: 3 (array length is 1)`,
 		`tag(repo.name + "[") || true`:    ``, // there is no tag that could be compared
 		`branch(repo)`:                    `branch(repo): `,
-		`files("data/**")`:                `files("data/**"): which files a push to a model changed is not known: so far hubhook knows the files of buckets alone`,
-		`branch("other") || files("**")`:  `files("**"): which files a push to a model changed is not known: so far hubhook knows the files of buckets alone`,
+		`files("data/**")`:                `files("data/**"): there is no Hub to ask here`,
+		`branch("other") || by("me")`:     `by("me"): there is no Hub to ask here`,
 		`branch("other") && files("**")`:  ``,
 		`scope("repo.config") && repo[0]`: ``,
 	} {
@@ -204,7 +325,7 @@ func TestFilterThatFails(t *testing.T) {
 			t.Errorf("%s: %v", filter, err)
 			continue
 		}
-		keep, why, err := f.Keep(parse(t, push))
+		keep, why, err := f.Keep(t.Context(), parse(t, push), nil)
 		switch {
 		case want == "" && err != nil:
 			t.Errorf("%s: have %v", filter, err)
@@ -231,7 +352,8 @@ func TestFilterThatIsWrong(t *testing.T) {
 		`repos.type == "x"`:                 `payloads have no repos: did you mean repo? (1:1)`,
 		`true && updatedrefs[0].ref == "x"`: `payloads have no updatedrefs: did you mean updatedRefs? (1:9)`,
 		`repo.name.first()`:                 `values of a payload can't be called (1:11)`,
-		`by("me")`:                          `by(...) is not there yet: hubhook does not ask the Hub for authors so far (1:1)`,
+		`by()`:                              `not enough arguments to call by (1:1)`,
+		`by`:                                `by is a function: write by(...) (1:1)`,
 		`pr() || files("a", "data/[")`:      `the pattern "data/[" is broken (1:20)`,
 		`tag("{a")`:                         `the pattern "{a" is broken (1:5)`,
 		`repo.type matches "("`:             "error parsing regexp: missing closing ): `(` (1:11)",
@@ -254,10 +376,11 @@ func TestFilterOfManyFiles(t *testing.T) {
 		t.Fatal(err)
 	}
 	p := parse(t, strings.Replace(manyFiles(), `"updatedFilesTruncated":true`, `"updatedFilesTruncated":false`, 1))
+	asked := oneFileHub(t)
 	var all sync.WaitGroup
 	for range 4 {
 		all.Go(func() {
-			if keep, why, err := f.Keep(p); !keep || why != "" || err != nil {
+			if keep, why, err := f.Keep(t.Context(), p, asked); !keep || why != "" || err != nil {
 				t.Errorf("have %t, %q, %v", keep, why, err)
 			}
 		})
@@ -284,7 +407,7 @@ func FuzzFilter(f *testing.F) {
 		if err != nil {
 			return
 		}
-		keep, why, err := filter.Keep(p)
+		keep, why, err := filter.Keep(t.Context(), p, nil)
 		if (why != "") != (!keep && err == nil) {
 			t.Errorf("%q: %t, %q, %v", source, keep, why, err)
 		}

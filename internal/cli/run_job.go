@@ -65,7 +65,7 @@ func namesOf(endpoints []*action.Endpoint) []string {
 // runJob handles the delivery with the endpoint of that name in the configuration file.
 func (p *program) runJob(ctx context.Context, path, name string) error {
 	var hooks *server.Server
-	commands := &action.Commands{Secret: func() string { return hooks.Secret() }}
+	commands := &action.Commands{Secret: func() string { return hooks.Secret() }, Hub: p.hubAsked()}
 	file, err := p.loadFile(path, commands)
 	if err != nil {
 		return err

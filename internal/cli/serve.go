@@ -89,7 +89,7 @@ func (s *serve) serve(cmd *cobra.Command, names []string) error {
 		return err
 	}
 	var hooks *server.Server
-	commands := &action.Commands{Secret: func() string { return hooks.Secret() }, Upstream: s.upstream}
+	commands := &action.Commands{Secret: func() string { return hooks.Secret() }, Upstream: s.upstream, Hub: s.hubAsked()}
 	flagged, err := action.FromFlags(s.run, s.forward, commands)
 	if err != nil {
 		return &usageError{text.WithHint(err, "write it as --run trigger_training=./train.sh, or --forward mirror=http://127.0.0.1:3000/hook")}

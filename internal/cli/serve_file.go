@@ -7,7 +7,9 @@ import (
 	"fmt"
 	"io/fs"
 	"strings"
+	"sync"
 
+	"github.com/hubhook/hubhook/hub"
 	"github.com/hubhook/hubhook/internal/action"
 	"github.com/hubhook/hubhook/internal/env"
 	"github.com/hubhook/hubhook/internal/text"
@@ -69,6 +71,11 @@ func (p *program) loadFile(path string, commands *action.Commands) (*action.File
 		return nil, &usageError{fileError(err)}
 	}
 	return nil, fmt.Errorf("read the configuration file: %w", err)
+}
+
+// hubAsked returns what filters ask of the Hub. Its client is made at the first question: without one, no setting of it can be wrong.
+func (p *program) hubAsked() func() (action.Hub, error) {
+	return sync.OnceValues(func() (action.Hub, error) { return hub.New(hub.Config{LookupEnv: p.LookupEnv}) })
 }
 
 // fileError is an error of a configuration file with a hint, where there is one to give.

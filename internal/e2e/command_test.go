@@ -5,6 +5,7 @@ package e2e_test
 import (
 	"errors"
 	"fmt"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -13,7 +14,9 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/hubhook/hubhook/hub/hubtest"
 	"github.com/hubhook/hubhook/internal/queue"
+	"github.com/hubhook/hubhook/payload"
 )
 
 // deaf is a command that no SIGTERM ends, with a child in its group and one that has left it. Each writes its process id to a file.
@@ -159,4 +162,61 @@ echo "$WEBHOOK_REPO_ID"`)
 	if left, err := os.ReadDir(filepath.Join(h.dir, "tmp")); err != nil || len(left) > 0 {
 		t.Errorf("files are left in the temporary directory: %v %v", left, err)
 	}
+}
+
+// Filters ask the Hub which files a push changed and who made it. While it does not answer, nothing is skipped.
+func TestFiltersAskTheHub(t *testing.T) {
+	t.Parallel()
+	hub := hubtest.NewServer(hubtest.Options{})
+	t.Cleanup(hub.Close)
+	const token = "hf_private"
+	hub.Accounts.AddToken(hubtest.Token{Value: token})
+	repo, err := hub.CreateRepo(payload.Dataset, "me/data", hubtest.RepoOptions{Private: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	h := newHome(t)
+	h.env = append(h.env, "HF_ENDPOINT="+hub.URL, "HF_TOKEN="+token)
+	h.work(t, "hubhook.yaml", `endpoints: {train: {if: 'branch("main") && files("data/**") && !by("bot")', run: echo trained, attempts: 5}}`)
+	p := h.serve(t, hubhook, "--port", "0", "--no-tunnel", "--secret", secret)
+	if _, err := hub.Create(hubtest.Webhook{URL: p.base + "/webhooks/train", Secret: secret, Watched: []hubtest.Watched{{Type: "dataset", Name: "me/data"}}}); err != nil {
+		t.Fatal(err)
+	}
+	// delivery pushes, and returns the delivery of it.
+	delivery := func(c hubtest.Commit) string {
+		t.Helper()
+		known := len(p.list("train"))
+		if _, err := repo.Push(c); err != nil {
+			t.Fatal(err)
+		}
+		p.poll("its delivery", func() (bool, string) { return len(p.list("train")) > known, "" })
+		return p.list("train")[0].ID
+	}
+	data, readme := []hubtest.File{{Path: "data/a.csv"}}, []hubtest.File{{Path: "README.md"}}
+	for _, test := range []struct {
+		commit hubtest.Commit
+		state  queue.State
+		reason string
+	}{
+		{hubtest.Commit{Files: data}, queue.Done, ""},
+		{hubtest.Commit{Files: readme}, queue.Skipped, `files("data/**") was false: README.md`},
+		{hubtest.Commit{Delete: []string{"data/a.csv"}, Authors: []string{"bot"}}, queue.Skipped, `by("bot") was true: bot`},
+		{hubtest.Commit{Files: data, Ref: "refs/pr/1"}, queue.Skipped, `branch("main") was false: refs/pr/1`},
+	} {
+		if r := p.settled(delivery(test.commit), queue.Done, queue.Skipped, queue.Dead); r.State != string(test.state) || r.Reason != test.reason {
+			t.Errorf("%+v: %s (%s); want %s (%s)", test.commit, r.State, r.Reason, test.state, test.reason)
+		}
+	}
+
+	gone := hub.Faults.Inject(hubtest.Fault{Path: "/api/datasets/*", Answer: hubtest.Status(http.StatusForbidden)})
+	id := delivery(hubtest.Commit{Files: []hubtest.File{{Path: "data/b.csv"}}})
+	r := p.settled(id, queue.Retrying, queue.Done, queue.Skipped, queue.Dead)
+	if r.State != string(queue.Retrying) || !strings.Contains(r.AttemptList[0].Error, "403") || strings.Contains(r.AttemptList[0].Error, token) {
+		t.Errorf("of a Hub that refuses: %s (%+v)", r.State, r.AttemptList)
+	}
+	gone()
+	if r := p.settled(id, queue.Done, queue.Skipped, queue.Dead); r.State != string(queue.Done) || r.AttemptList[len(r.AttemptList)-1].Output != "trained\n" {
+		t.Errorf("of a Hub that answers again: %s (%s)", r.State, r.Reason)
+	}
+	p.stop()
 }
