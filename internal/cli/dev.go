@@ -22,6 +22,9 @@ import (
 	"github.com/hubhook/hubhook/server"
 )
 
+// mostAdvice is how much advice is remembered so that it is not repeated.
+const mostAdvice = 100
+
 // slowLook is how long the first look at the files may take before it is worth a word.
 const slowLook = 2 * time.Second
 
@@ -122,7 +125,7 @@ func (p *program) dev(cmd *cobra.Command, config server.Config, f devFlags, comm
 		server.PrintError(p.Stderr, text.WithHint(fmt.Errorf("dev: the configuration file has %s that dev does not serve: a program has endpoints of its own", countOf(n, "endpoint", "endpoints")),
 			"hubhook serve serves those of the file"))
 	}
-	d := &dev{rerun: f.rerun, names: map[string]bool{}, served: map[string]bool{}}
+	d := &dev{rerun: f.rerun, names: map[string]bool{}, served: map[string]bool{}, advised: map[action.Advice]bool{}}
 	supervisor := action.SupervisorConfig{
 		Args: command, NoSpaceEnv: f.noSpaceEnv, Attempts: true, Routes: routes, PublicHost: d.publicHost, Lines: d.print,
 	}
@@ -173,9 +176,10 @@ type dev struct {
 	rerun      bool
 
 	// Of the goroutine that attends to events.
-	names  map[string]bool // endpoints that are shown
-	served map[string]bool // those that the server was named
-	edited bool            // the program was restarted and is not ready yet
+	names   map[string]bool        // endpoints that are shown
+	served  map[string]bool        // those that the server was named
+	advised map[action.Advice]bool // what was said
+	edited  bool                   // the program was restarted and is not ready yet
 
 	mu     sync.Mutex
 	paused bool
@@ -325,11 +329,20 @@ func (d *dev) tell(ctx context.Context, event action.ProgramEvent) {
 	}
 }
 
-// show shows an event. Its advice stands with the trouble that it is about, and alone where the event is none.
+// show shows an event. Its advice stands with the trouble that it is about, and alone where the event is none. What holds for each restart
+// or delivery is said once.
 func (d *dev) show(shown api.ProgramEvent, event action.ProgramEvent) {
 	advice := event.Advice
 	shown.Trouble = event.Phase == action.ProgramExited
+	if advice != nil && !shown.Trouble && event.Phase != action.ProgramLooping {
+		if d.advised[*advice] {
+			advice = nil
+		} else if len(d.advised) < mostAdvice {
+			d.advised[*event.Advice] = true
+		}
+	}
 	switch {
+	case advice == nil && event.Phase == action.ProgramAdvice: // nothing is left of it
 	case advice == nil:
 		d.server.Show(shown)
 	case shown.Trouble:

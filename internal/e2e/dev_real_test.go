@@ -189,6 +189,9 @@ func (r realProgram) try(t *testing.T) {
 		r.tryOurs(p, send)
 	}
 	p.interrupt()
+	if n := strings.Count(p.errs.String(), "puts /webhooks/ before every path"); r.strict && n != 1 {
+		t.Errorf("what holds for each start was said %d times:\n%s", n, p.errs)
+	}
 	noSession(t, edge)
 	(&devHome{home: h, t: t}).nothingLeft()
 }
