@@ -299,7 +299,16 @@ func TestFeedFaults(t *testing.T) {
 	b.Feed.Reconnect()
 	live.want(`event: reconnect data: {"cursor":"`+cursor+`"}`, "EOF")
 
+	// A stream sends what happened before its end, and its cursor leads to what happened after.
 	live = follow(c, "?cursor="+cursor)
+	live.want(ready(cursor))
+	upload(t, b, "before", "1")
+	b.Feed.Reconnect()
+	upload(t, b, "after", "1")
+	cursor = live.wantChanges("add:before")
+	live.want(`event: reconnect data: {"cursor":"`+cursor+`"}`, "EOF")
+	live = follow(c, "?cursor="+cursor)
+	cursor = live.wantChanges("add:after")
 	live.want(ready(cursor))
 	b.Feed.Cut()
 	live.want("cut")

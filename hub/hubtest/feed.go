@@ -58,8 +58,8 @@ func changeOf(was, is BucketFile, there bool) fileChange {
 // stream is one client that follows the bucket.
 type stream struct {
 	wake   chan struct{} // has room for one
-	sent   int64         // number of the last batch that was sent
-	frames []frame       // to be sent after the batches so far
+	sent   int64         // number of the last batch that was sent or is in frames
+	frames []frame       // to be sent before later batches
 	ended  bool          // ends after its frames
 	cut    bool          // ends at once
 	silent bool
@@ -115,16 +115,23 @@ func (f *Feed) Reconnect() {
 func (f *Feed) Reset() {
 	f.bucket.hub.mu.Lock()
 	defer f.bucket.hub.mu.Unlock()
+	f.end("reset", tooOld)
 	if n := len(f.batches); n > 0 {
 		f.dropped, f.batches = batch{number: f.batches[n-1].number, at: f.batches[n-1].at}, nil
 	}
-	f.end("reset", tooOld)
 }
 
 var tooOld = map[string]string{"reason": "cursor_too_old"}
 
 func (f *Feed) end(event string, data any) {
-	f.each(func(s *stream) { s.frames, s.ended = append(s.frames, frame{event, data}), true })
+	f.each(func(s *stream) { f.queue(s, frame{event, data}); s.ended = true })
+}
+
+// queue puts a frame after the batches so far. It is called with the lock held.
+func (f *Feed) queue(s *stream, last frame) {
+	if !s.ended {
+		s.frames = append(append(s.frames, f.missed(s)...), last)
+	}
 }
 
 // Cut ends all streams without a word.
@@ -149,7 +156,7 @@ func (f *Feed) Send(event string, data any) error {
 	}
 	f.bucket.hub.mu.Lock()
 	defer f.bucket.hub.mu.Unlock()
-	f.each(func(s *stream) { s.frames = append(s.frames, frame{event, data}) })
+	f.each(func(s *stream) { f.queue(s, frame{event, data}) })
 	return nil
 }
 
@@ -227,7 +234,10 @@ func (f *Feed) next(s *stream) (frames []frame, ended, cut, silent bool) {
 	if s.silent {
 		return nil, false, s.cut, true
 	}
-	frames = append(f.missed(s), s.frames...)
+	frames = s.frames
+	if !s.ended {
+		frames = append(frames, f.missed(s)...)
+	}
 	s.frames = nil
 	return frames, s.ended, s.cut, false
 }
