@@ -126,7 +126,8 @@ func newStage(t *testing.T, g *guide) *stage {
 		t.Fatal(err)
 	}
 	s.env[0] = "PATH=" + bin + string(filepath.ListSeparator) + os.Getenv("PATH")
-	s.env = append(s.env, "NO_COLOR=1", "TERM=dumb", "TZ=UTC", "HUBHOOK_PORT=0", "HUBHOOK_INSPECTOR=127.0.0.1:0", "WEBHOOK_SECRET="+secret)
+	s.env = append(s.env, "NO_COLOR=1", "TERM=dumb", "TZ=UTC", "HUBHOOK_PORT=0", "HUBHOOK_INSPECTOR=127.0.0.1:0", "WEBHOOK_SECRET="+secret,
+		"HUBHOOK_REPLY_WITHIN=25s") // so that an answer that waits for its handler tells the outcome, however slow this machine is
 	return s
 }
 
