@@ -166,7 +166,7 @@ func goBlocks(text string) []string {
 // commands are those with flags of their own. The keys are the headings of docs/command-line.md.
 var commands = []string{
 	"hubhook serve", "hubhook dev", "hubhook test", "hubhook run-job", "hubhook trigger", "hubhook deliveries list", "hubhook deliveries show", "hubhook deliveries wait", "hubhook deliveries follow", "hubhook deliveries replay",
-	"hubhook deliveries discard", "hubhook deliveries backup", "hubhook deliveries recover", "hubhook version", "hubhook completion",
+	"hubhook deliveries discard", "hubhook deliveries backup", "hubhook deliveries recover", "hubhook doctor", "hubhook version", "hubhook completion",
 }
 
 var (

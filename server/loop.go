@@ -45,7 +45,7 @@ type row struct {
 type seen struct{ id, webhookID string }
 
 // byHand reports whether a person made the delivery here. Such deliveries take no part.
-func byHand(d *queue.Delivery) bool { return d.Synthetic || d.ReplayOf != "" }
+func byHand(d *queue.Delivery) bool { return d.Source() == string(api.Sample) || d.ReplayOf != "" }
 
 // repeats reports whether d is an earlier delivery once more: the Hub's Replay button was pressed.
 func (r *row) repeats(d *queue.Delivery) bool {

@@ -89,6 +89,14 @@ func TestALoopIsToldOnce(t *testing.T) {
 	s.want(2, 1)
 }
 
+// Deliveries that hubhook makes from what it reads on the Hub are events as good as the Hub's own.
+func TestALoopWithoutAWebhook(t *testing.T) {
+	t.Parallel()
+	s := newStory(t)
+	s.round(6, time.Second, func(d *queue.Delivery) { d.Synthetic, d.WebhookID = true, fmt.Sprint("follow-", s.count) })
+	s.want(1, 1)
+}
+
 func TestWhatIsNoLoop(t *testing.T) {
 	t.Parallel()
 	for name, tell := range map[string]func(*story){

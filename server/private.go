@@ -147,6 +147,10 @@ func (s *Server) status(context.Context) (api.Status, error) {
 		},
 		Endpoints: s.endpointURLs(s.publicBase()),
 		Loops:     s.loops.current(time.Now()),
+		Secret:    strength(s.secrets.texts),
+	}
+	if s.joined != nil {
+		st.Program = s.joined.state()
 	}
 	if w.tunnel.Provider != "" {
 		t := w.tunnel

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/hubhook/hubhook/internal/api"
 	"github.com/hubhook/hubhook/internal/companion"
@@ -25,6 +26,7 @@ type joined struct {
 	byName map[string]*endpoint
 	named  []*endpoint // those that the program has named; all of them are in byName
 	paused bool        // as it is until the program listens
+	now    api.Program // how the program stands; without a Name before it was started
 }
 
 // join has s take deliveries for p.
@@ -209,7 +211,29 @@ func (j *joined) Show(event api.ProgramEvent) {
 		event.Endpoints[i].URL = j.server.endpointURL(j.server.publicBase(), event.Endpoints[i].Name)
 	}
 	event.Text = j.server.secrets.hide.Redact(event.Text)
+	j.note(event)
 	j.server.screen.Program(event)
+}
+
+// note keeps how the program stands. Some events say nothing of that.
+func (j *joined) note(event api.ProgramEvent) {
+	switch event.Phase {
+	case "endpoints", "advice", "paused", "resumed":
+		return
+	}
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.now = api.Program{Name: event.Program, Phase: event.Phase, Since: api.Time{Time: time.Now()}, Text: event.Text, Hint: event.Hint}
+}
+
+// state returns how the program stands, nil before it was started.
+func (j *joined) state() *api.Program {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if j.now.Name == "" {
+		return nil
+	}
+	return new(j.now)
 }
 
 // Print implements companion.Server.

@@ -8,7 +8,6 @@ import (
 
 	"github.com/hubhook/hubhook/internal/api"
 	"github.com/hubhook/hubhook/internal/text"
-	"github.com/hubhook/hubhook/internal/version"
 	"github.com/hubhook/hubhook/tunnel"
 	"github.com/hubhook/hubhook/ui"
 )
@@ -22,19 +21,15 @@ func (r *run) provider() tunnel.Provider {
 		return r.settings.Provider
 	}
 	chosen, _ := tunnel.Lookup(r.settings.Tunnel) // decideTunnel has refused what is not there
-	return chosen.New(tunnel.Settings{
-		URL:     r.settings.URL,
-		Value:   r.settings.providerSetting,
-		Getenv:  r.settings.getenv,
-		Version: version.String(),
-		Prove:   r.prober.Check,
-		Connecting: func(try int, err error) {
-			if try&(try-1) != 0 { // the first, then ever fewer: 2, 4, 8
-				return
-			}
-			r.showTunnel(api.TunnelChange{Provider: chosen.Name, Phase: tunnel.Connecting.String(), Error: fmt.Sprintf("try %d: %s", try, cause(err))})
-		},
-	})
+	settings := r.providerSettings()
+	settings.Prove = r.prober.Check
+	settings.Connecting = func(try int, err error) {
+		if try&(try-1) != 0 { // the first, then ever fewer: 2, 4, 8
+			return
+		}
+		r.showTunnel(api.TunnelChange{Provider: chosen.Name, Phase: tunnel.Connecting.String(), Error: fmt.Sprintf("try %d: %s", try, cause(err))})
+	}
+	return chosen.New(settings)
 }
 
 // cause is err without the act that a tunnel's error names, which its line on the screen names already.

@@ -66,11 +66,51 @@ func (p *Proof) Check(ctx context.Context, url string) error {
 		return errBudget
 	}
 	nonce := rand.Text()
+	answer, err := p.ask(ctx, url, nonce)
+	if err != nil {
+		return err
+	}
+	return answer.match(p.Sign(nonce))
+}
+
+// Leads checks that a public URL leads to the process that answers at local, which need not be this one: both sign the same nonce alike.
+// Its errors are those of Check, and one where local does not answer with a signature.
+func (p *Proof) Leads(ctx context.Context, public, local string) error {
+	nonce := rand.Text()
+	ours, err := p.ask(ctx, local, nonce)
+	if err != nil {
+		return fmt.Errorf("ask %s: %w", local, err)
+	}
+	if ours.signature == "" {
+		return fmt.Errorf("ask %s: it does not answer as hubhook does: %s", local, ours.what)
+	}
+	answer, err := p.ask(ctx, public, nonce)
+	if err != nil {
+		return err
+	}
+	return answer.match(ours.signature)
+}
+
+// proofAnswer is what a URL answered to a nonce.
+type proofAnswer struct {
+	signature string // "" for none
+	what      string // the status, with the provider's code
+}
+
+func (a proofAnswer) match(signature string) error {
+	if hmac.Equal([]byte(a.signature), []byte(signature)) {
+		return nil
+	}
+	return fmt.Errorf("%w: %s", ErrElsewhere, a.what)
+}
+
+// ask sends a nonce to url.
+func (p *Proof) ask(ctx context.Context, url, nonce string) (a proofAnswer, err error) {
 	ctx, cancel := context.WithTimeout(ctx, proofTimeout)
 	defer cancel()
 	r, err := http.NewRequestWithContext(ctx, http.MethodGet, url+"/healthz?nonce="+nonce, nil)
 	if err != nil {
-		return err
+		return a, err
 	}
 	providers := Registered()
 	for _, provider := range providers {
@@ -81,29 +121,29 @@ func (p *Proof) Check(ctx context.Context, url string) error {
 	r.Header.Set("User-Agent", p.agent)
 	resp, err := p.client.Do(r)
 	if err != nil {
-		return withoutNonce(err)
+		return a, withoutNonce(err)
 	}
 	defer resp.Body.Close()
 	body, err := io.ReadAll(io.LimitReader(resp.Body, 64<<10))
 	if err != nil {
-		return withoutNonce(err)
+		return a, withoutNonce(err)
 	}
 	var answer struct {
 		Signature string `json:"signature"`
 	}
-	if json.Unmarshal(body, &answer) == nil && hmac.Equal([]byte(answer.Signature), []byte(p.Sign(nonce))) {
-		return nil
+	a.what = resp.Status
+	if json.Unmarshal(body, &answer) == nil {
+		a.signature = answer.Signature
 	}
-	what := resp.Status
 	for _, provider := range providers {
 		if provider.Code == nil {
 			continue
 		}
 		if code := provider.Code(string(body)); code != "" {
-			what += ", " + code
+			a.what += ", " + code
 		}
 	}
-	return fmt.Errorf("%w: %s", ErrElsewhere, what)
+	return a, nil
 }
 
 // spend takes one of the checks that the last hour allows, and reports whether there was one left.

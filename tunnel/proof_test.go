@@ -106,3 +106,31 @@ func TestRegister(t *testing.T) {
 		}()
 	}
 }
+
+func TestLeads(t *testing.T) {
+	t.Parallel()
+	signer := NewProof(nil, "")
+	for name, test := range map[string]struct {
+		local, public func(nonce string) string // signatures
+		elsewhere     bool
+		says          string // "" for no error
+	}{
+		"the same":         {local: signer.Sign, public: signer.Sign},
+		"another":          {local: signer.Sign, public: NewProof(nil, "").Sign, elsewhere: true, says: "200"},
+		"no signature":     {local: signer.Sign, public: func(string) string { return "" }, elsewhere: true, says: "200"},
+		"no hubhook here":  {local: func(string) string { return "" }, public: func(string) string { return "" }, says: "as hubhook does"},
+		"only it is known": {local: func(string) string { return "" }, public: signer.Sign, says: "as hubhook does"},
+	} {
+		p := NewProof(answering(func(w http.ResponseWriter, r *http.Request) {
+			sign := test.public
+			if r.Host == "127.0.0.1:7860" {
+				sign = test.local
+			}
+			json.NewEncoder(w).Encode(map[string]string{"signature": sign(r.FormValue("nonce"))})
+		}), "test/1")
+		err := p.Leads(t.Context(), "https://a.example", "http://127.0.0.1:7860")
+		if (err == nil) != (test.says == "") || errors.Is(err, ErrElsewhere) != test.elsewhere || err != nil && !strings.Contains(err.Error(), test.says) {
+			t.Errorf("%s: %v; want one that says %q, elsewhere %v", name, err, test.says, test.elsewhere)
+		}
+	}
+}

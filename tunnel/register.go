@@ -26,8 +26,24 @@ type Registration struct {
 	NoCredential, NoCredentialHint string
 	// Header is sent with the request of a [Proof], so that the provider's public side passes it on as it passes on those of the Hub.
 	Header http.Header
+	// Steps are the steps of the way to the provider's service, in order: a step that fails makes those after it pointless. Nil: there is
+	// nothing to check before a tunnel is opened.
+	Steps func(Settings) []Step
 	// Code finds the provider's own error code in what its public side answers, or returns an empty string. Nil: there are no codes.
 	Code func(answer string) string
+}
+
+// Step is one step of the way to a provider's service, for a program that looks for what is wrong with it.
+type Step struct {
+	// Name is what is checked, in a word or two: "tls".
+	Name string
+	// Doing says what a slow step does meanwhile, as in "connecting to example.com:443".
+	Doing string
+	// Session says that the step counts as one more connection of the account. It can be left out while a tunnel is online.
+	Session bool
+	// Run takes the step, within a few seconds, and says in a clause what it found. Its error is an [*Error]. Nothing that it opens
+	// outlives it, and neither result has a token or a password in it.
+	Run func(context.Context) (found string, err error)
 }
 
 // Flag is a setting that only one provider has.

@@ -7,7 +7,9 @@ type Status struct {
 	Started   Time       `json:"started"`
 	Data      string     `json:"data"` // the data directory
 	Addresses Addresses  `json:"addresses"`
-	Tunnel    *Tunnel    `json:"tunnel"` // null where there is none
+	Tunnel    *Tunnel    `json:"tunnel"`  // null where there is none
+	Secret    string     `json:"secret"`  // how hard the webhook secrets are to guess: strong, weak, or none where there is none
+	Program   *Program   `json:"program"` // null unless it is `hubhook dev`
 	Endpoints []Endpoint `json:"endpoints"`
 	Loops     []Loop     `json:"loops"` // those that go on or did within the last hour, latest first
 
@@ -38,6 +40,15 @@ type Loop struct {
 	Last       Time   `json:"last"`       // when the last of them came
 	Text       string `json:"text"`       // the same in words
 	Hint       string `json:"hint"`
+}
+
+// Program is how the program of `hubhook dev` stands.
+type Program struct {
+	Name  string `json:"name"`
+	Phase string `json:"phase"` // of ProgramEvent: starting, listening, ready, restarting, exited, crash loop or stopped
+	Since Time   `json:"since"`
+	Text  string `json:"text"`
+	Hint  string `json:"hint"`
 }
 
 // Tunnel is how the tunnel stands.

@@ -68,13 +68,20 @@ inbox. NAME has letters, digits, _, - and ., in segments joined by /.
 // setting marks flags that server.Config reads the variables of.
 const setting = "setting"
 
-// addSettings gives cmd the flags that set config's fields.
-func addSettings(cmd *cobra.Command, config *server.Config) {
-	flags := flag.NewFlagSet("", flag.ContinueOnError)
-	config.Flags(flags)
+// addSettings gives cmd the flags that set config's fields, but for those that are left out.
+func addSettings(cmd *cobra.Command, config *server.Config, without ...string) {
+	all, flags := flag.NewFlagSet("", flag.ContinueOnError), flag.NewFlagSet("", flag.ContinueOnError)
+	config.Flags(all)
+	all.VisitAll(func(f *flag.Flag) {
+		if !slices.Contains(without, f.Name) {
+			flags.Var(f.Value, f.Name, f.Usage)
+		}
+	})
 	cmd.Flags().AddGoFlagSet(flags)
 	flags.VisitAll(func(f *flag.Flag) { cmd.Flags().Lookup(f.Name).Annotations = map[string][]string{setting: nil} })
-	completeFlag(cmd, "answer", completeWords("stored", "handled"))
+	if flags.Lookup("answer") != nil {
+		completeFlag(cmd, "answer", completeWords("stored", "handled"))
+	}
 	var providers []string
 	for _, provider := range tunnel.Registered() {
 		providers = append(providers, provider.Name)

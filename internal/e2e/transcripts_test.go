@@ -192,7 +192,8 @@ func (s *stage) shown() []string {
 	}
 	var lines []string
 	for line := range strings.Lines(text) {
-		lines = append(lines, masked(strings.TrimRight(line, "\r\n")))
+		line = strings.TrimRight(line, "\r\n")
+		lines = append(lines, masked(line[strings.LastIndex(line, "\r")+1:])) // what was taken away again is not there
 	}
 	return lines
 }
@@ -322,6 +323,13 @@ var acts = map[string][]act{
 			needs.Program(s.t, "python3")
 			s.file("hubhook.yaml", s.guide.code(s.t, "yaml", "trigger_training:"), 0o600)
 			s.file("train.sh", s.guide.code(s.t, "sh", "#!/bin/sh"), 0o700)
+		},
+	}},
+	"docs/doctor.md": {{
+		command: "hubhook doctor",
+		tunnel:  true,
+		prepare: func(s *stage) {
+			s.env = append(s.env, "NGROK_AUTHTOKEN=2nobodyKnowsThisToken_0123456789", "HF_ENDPOINT=http://127.0.0.1:1")
 		},
 	}},
 	"docs/testing.md": {{

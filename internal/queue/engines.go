@@ -3,6 +3,7 @@ package queue
 import (
 	"context"
 
+	"github.com/hubhook/hubhook/internal/queue/postgres"
 	"github.com/hubhook/hubhook/internal/queue/sqlite"
 	"github.com/hubhook/hubhook/internal/queue/store"
 	"github.com/hubhook/hubhook/internal/queue/store/datadir"
@@ -20,6 +21,7 @@ type (
 	TimeStep        = store.TimeStep
 	Mark            = store.Mark
 	LockedError     = datadir.LockedError
+	DirectoryView   = datadir.View
 	BackupConfig    = sqlite.BackupConfig
 	BackupReport    = sqlite.BackupReport
 	RecoverConfig   = sqlite.RecoverConfig
@@ -47,6 +49,14 @@ var (
 
 // States returns all states, in the order of a delivery's life.
 func States() []State { return store.States() }
+
+// LookAt looks at a data directory without changing it, as datadir.Look says.
+func LookAt(dir string) (DirectoryView, error) { return datadir.Look(dir) }
+
+// Ping connects to a PostgreSQL database and goes away again, as postgres.Ping says.
+func Ping(ctx context.Context, url string) (version string, err error) {
+	return postgres.Ping(ctx, url)
+}
 
 // Backup writes a copy of a data directory's database, as sqlite.Backup says.
 func Backup(ctx context.Context, c BackupConfig) (*BackupReport, error) { return sqlite.Backup(ctx, c) }

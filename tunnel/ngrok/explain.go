@@ -63,17 +63,16 @@ func (d *dialer) explain(ctx context.Context, err error) *tunnel.Error {
 	if step == nil {
 		return d.failure(err)
 	}
+	return d.explainStep(s, step)
+}
+
+// explainStep is the error of a step that the SDK has taken for s and that failed.
+func (d *dialer) explainStep(s *session, step error) *tunnel.Error {
 	e := d.failure(step)
 	addr := d.address()
 	switch {
 	case sdk.IsTCPDiagnoseFailure(step):
-		e.Cause = "the ngrok service at " + addr + " cannot be reached: " + d.hide.line(errors.Unwrap(step).Error())
-		e.Fix = "check your network; where a firewall stands in between, set HTTPS_PROXY or proxy_url in ngrok.yml"
-		if via, err := s.service.proxyFor(addr); err != nil || via != nil {
-			e.Fix = "check the proxy that " + s.service.proxySource + " names"
-		} else if d.settings.connectURL != "" {
-			e.Fix = "check your network and connect_url in ngrok.yml"
-		}
+		return d.unreachable(s.service, errors.Unwrap(step))
 	case sdk.IsTLSDiagnoseFailure(step):
 		d.explainTLS(e, errors.Unwrap(step), addr)
 	case sdk.IsMuxadoDiagnoseFailure(step):

@@ -27,7 +27,7 @@ var (
 	engines = []string{"internal/queue/store"}
 	queue   = append([]string{"internal/queue/sqlite", "internal/queue/sqlite/salvage", "internal/queue/postgres"}, engines...)
 	faces   = append([]string{"internal/queue"}, queue...)
-	server  = append([]string{"ui", "ui/inspector", "tunnel", "tunnel/ngrok", "tunnel/ssh", "tunnel/cloudflared", "hub", "hub/keep", "internal/companion"}, faces...)
+	server  = append([]string{"ui", "ui/inspector", "tunnel", "tunnel/ngrok", "tunnel/ssh", "tunnel/cloudflared", "hub", "hub/keep", "internal/companion", "internal/checkup"}, faces...)
 	action  = append([]string{"server"}, server...)
 	cli     = append([]string{"internal/action"}, action...)
 )
@@ -55,6 +55,7 @@ var places = []place{
 	{dir: "hub/keep", imports: []string{"hub"}},
 	{dir: "hub"},
 	{dir: "internal/companion"},
+	{dir: "internal/checkup"},
 	{dir: "internal/api"},
 	{dir: "internal/env"},
 	{dir: "internal/text"},

@@ -16,6 +16,8 @@ import (
 	"github.com/hubhook/hubhook/internal/text"
 )
 
+const lockName = "hubhook.lock"
+
 // Lock makes the data directory if it is missing and takes its lock. The system releases the lock when the process dies. The
 // process id in the lock's file is for people: only the lock says whether the directory is free.
 func Lock(dir string) (*flock.Flock, error) {
@@ -34,7 +36,7 @@ func Lock(dir string) (*flock.Flock, error) {
 			return nil, Advise(fmt.Errorf("make data directory %s: %w", dir, text.FileCause(err)), Advice(err))
 		}
 	}
-	path := filepath.Join(dir, "hubhook.lock")
+	path := filepath.Join(dir, lockName)
 	lock := flock.New(path, flock.SetPermissions(0o600), flock.SetFlag(os.O_CREATE|os.O_RDWR))
 	got, err := lock.TryLock()
 	if err != nil {

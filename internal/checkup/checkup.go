@@ -1,0 +1,81 @@
+// Package checkup runs checks of a hubhook and of what it needs.
+package checkup
+
+import (
+	"context"
+	"time"
+
+	"github.com/hubhook/hubhook/internal/api"
+	"github.com/hubhook/hubhook/internal/text"
+)
+
+// Limit is how long one check may take. Each has shorter limits of its own where it waits for somebody else.
+const Limit = 10 * time.Second
+
+// Check finds one thing out.
+type Check struct {
+	Name  string // a word or two, lower case
+	Doing string // what a slow one does meanwhile, "looking up example.com"; "" for a quick one
+	// Run ends with its context, and soon in any case. The Name of what it returns is ignored.
+	Run func(context.Context) api.Finding
+}
+
+// patience is how long a check may take before it is said what it does.
+const patience = 300 * time.Millisecond
+
+// Run makes the checks of each list in order, and all lists at the same time. It calls found for each finding, in the order of lists, and
+// doing for a check that it has to wait for, after a moment. It returns once all checks have ended.
+func Run(ctx context.Context, lists [][]Check, doing func(Check), found func(api.Finding)) {
+	results := make([]chan api.Finding, len(lists))
+	for i, list := range lists {
+		results[i] = make(chan api.Finding, len(list))
+		go func() {
+			for _, check := range list {
+				results[i] <- check.run(ctx)
+			}
+		}()
+	}
+	for i, list := range lists {
+		for _, check := range list {
+			if check.Doing != "" {
+				wait := time.NewTimer(patience)
+				select {
+				case f := <-results[i]:
+					wait.Stop()
+					found(f)
+					continue
+				case <-wait.C:
+					doing(check)
+				}
+			}
+			found(<-results[i])
+		}
+	}
+}
+
+func (c Check) run(ctx context.Context) api.Finding {
+	ctx, cancel := context.WithTimeout(ctx, Limit)
+	defer cancel()
+	f := c.Run(ctx)
+	f.Name = c.Name
+	return f
+}
+
+// Known is a check whose finding is known already.
+func Known(name string, f api.Finding) Check {
+	return Check{Name: name, Run: func(context.Context) api.Finding { return f }}
+}
+
+// OK is the finding that all is well.
+func OK(text string) api.Finding { return api.Finding{Result: api.OK, Text: text} }
+
+// Warn is the finding that something works and might be better.
+func Warn(text, fix string) api.Finding { return api.Finding{Result: api.Warn, Text: text, Fix: fix} }
+
+// Fail is the finding that something does not work, with the error's hint as the fix.
+func Fail(err error) api.Finding {
+	return api.Finding{Result: api.Fail, Text: err.Error(), Fix: text.Hint(err)}
+}
+
+// Skip is the finding that there is nothing to check, or that it can't be checked.
+func Skip(text string) api.Finding { return api.Finding{Result: api.Skip, Text: text} }

@@ -1,0 +1,290 @@
+package cli
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/http"
+	"os/exec"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/hubhook/hubhook/internal/action"
+	"github.com/hubhook/hubhook/internal/api"
+	"github.com/hubhook/hubhook/internal/checkup"
+	"github.com/hubhook/hubhook/internal/env"
+	"github.com/hubhook/hubhook/internal/text"
+	"github.com/hubhook/hubhook/internal/version"
+	"github.com/hubhook/hubhook/server"
+	"github.com/hubhook/hubhook/ui"
+	"github.com/hubhook/hubhook/ui/inspector"
+)
+
+// doctor is what `hubhook doctor` is told.
+type doctor struct {
+	*program
+	config server.Config
+	where  where
+	file   string
+	json   bool
+}
+
+// undiagnosed are settings of serve that nothing is wrong with, or that doctor has no check for.
+var undiagnosed = []string{"reply-within", "answer", "exit-on-down", "keep", "keep-count", "max-waiting", "json", "fresh"}
+
+func newDoctor(p *program) *cobra.Command {
+	d := &doctor{program: p, config: server.Config{Getenv: p.LookupEnv}}
+	cmd := &cobra.Command{
+		Use:     "doctor [flags] [-- COMMAND...]",
+		GroupID: groupLook,
+		Short:   "what is wrong? check secret, data, ports, tunnel, public URL",
+		Long: `Check what hubhook needs, and how the running one stands: hubhook.yaml, the
+secret, the data directory and its disk, the ports, each step of the way to the
+tunnel's service, the public URL, the clock, and the program of hubhook dev.
+Each line begins with ok, warn, fail or skip. Below a warning or a failure
+stands the fix. A failure makes the exit status 1.
+
+hubhook need not run. The flags are those that you give hubhook serve. With
+COMMAND, doctor looks whether hubhook dev could start it. Nothing is changed,
+and no public URL is opened.`,
+		Example: `  hubhook doctor
+  hubhook doctor --port 8080 --url me.ngrok.app
+  hubhook doctor -- python app.py
+  hubhook doctor --json | jq 'select(.result == "fail")'`,
+		ValidArgsFunction: completeCommand,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if len(args) > 0 && cmd.ArgsLenAtDash() != 0 {
+				return wrongUsageHint(cmd, "a command to look for stands after --: hubhook doctor -- python app.py", "unexpected argument %q", args[0])
+			}
+			if err := d.run(cmd, args); err != nil {
+				return fmt.Errorf("doctor: %w", err)
+			}
+			return nil
+		},
+	}
+	flags := cmd.Flags()
+	flags.BoolVar(&d.json, "json", false, "print one JSON object for each check")
+	flags.StringVar(&d.where.server, "server", "", "`URL` of the running hubhook's inspector, as its banner shows it")
+	flags.StringVar(&d.file, "config", "", "configuration `FILE` (default hubhook.yaml, if this directory has one)")
+	addSettings(cmd, &d.config, undiagnosed...)
+	return cmd
+}
+
+func (d *doctor) run(cmd *cobra.Command, command []string) error {
+	d.where.data = d.config.Data
+	if d.where.data == "" {
+		d.where.data, _ = d.LookupEnv(env.Variable("data"))
+	}
+	running, here := d.running(cmd)
+	lists := [][]checkup.Check{{checkup.Known("hubhook", here)}}
+	if running != nil {
+		for _, loop := range running.Loops {
+			lists = append(lists, []checkup.Check{checkup.Known("loop", checkup.Warn(loop.Text, loop.Hint))})
+		}
+	}
+	file, read := d.configuration()
+	config := d.config
+	config.File = file.Setting
+	hooks, err := server.New(config)
+	if err == nil && read.Result == api.OK && running == nil {
+		if err := (&serve{program: d.program}).checkSecret(hooks, file.Endpoints); err != nil {
+			read = checkup.Fail(err)
+		}
+	}
+	lists = append(lists, []checkup.Check{checkup.Known(action.FileName, read)})
+	if err != nil {
+		lists = append(lists, []checkup.Check{checkup.Known("settings", checkup.Fail(err))})
+	} else {
+		lists = append(lists, hooks.Checkup(running)...)
+	}
+	lists = append(lists,
+		[]checkup.Check{{Name: "clock", Doing: "asking the Hub for the time", Run: d.clock}},
+		[]checkup.Check{{Name: "program", Run: func(context.Context) api.Finding { return d.programOf(running, command) }}},
+	)
+	return d.report(cmd.Context(), lists)
+}
+
+// report makes the checks and prints what they find.
+func (d *doctor) report(ctx context.Context, lists [][]checkup.Check) error {
+	onTerminal, waiting := ui.NewInk(d.Stderr).Width() > 0, 0
+	clear := func() {
+		if waiting > 0 {
+			fmt.Fprintf(d.Stderr, "\r%s\r", strings.Repeat(" ", waiting)) // nobody is left to tell that it failed
+			waiting = 0
+		}
+	}
+	counts := map[api.Result]int{}
+	var failure error
+	checkup.Run(ctx, lists, func(c checkup.Check) {
+		if onTerminal {
+			clear()
+			shown := c.Doing + " ..."
+			waiting = len(shown)
+			fmt.Fprint(d.Stderr, shown)
+		}
+	}, func(f api.Finding) {
+		clear()
+		if ctx.Err() != nil {
+			return // what an interrupted check finds is no finding
+		}
+		counts[f.Result]++
+		if d.json {
+			failure = errors.Join(failure, d.printJSON(f))
+		} else {
+			d.line(f)
+		}
+	})
+	switch {
+	case ctx.Err() != nil:
+		return errors.New("interrupted")
+	case failure != nil:
+		return failure
+	case counts[api.Fail] > 0:
+		return fmt.Errorf("%s failed", countOf(counts[api.Fail], "check", "checks"))
+	case !d.json && counts[api.Warn] > 0:
+		fmt.Fprintf(d.out, "\nNothing failed; %s.\n", countOf(counts[api.Warn], "warning", "warnings"))
+	case !d.json:
+		fmt.Fprintf(d.out, "\nAll is well.\n")
+	}
+	return nil
+}
+
+// line prints a finding, and below it the fix.
+func (d *doctor) line(f api.Finding) {
+	word := fmt.Sprintf("%-4s", f.Result)
+	switch f.Result {
+	case api.OK:
+		word = d.ink.State("done", word)
+	case api.Warn:
+		word = d.ink.State("retrying", word)
+	case api.Fail:
+		word = d.ink.State("dead", word)
+	default:
+		word = d.ink.Faint(word)
+	}
+	fmt.Fprintf(d.out, "%s  %-16s  %s\n", word, f.Name, text.Printable(f.Text, 0))
+	lead := "fix: "
+	for line := range strings.Lines(f.Fix) {
+		fmt.Fprintf(d.out, "%24s%s%s\n", "", d.ink.Faint(lead), text.Printable(strings.TrimSuffix(line, "\n"), 0))
+		lead = "     "
+	}
+}
+
+// askWithin is how long the running hubhook may take to say how it stands.
+const askWithin = 5 * time.Second
+
+// running returns how the running hubhook stands, nil where there is none or it can't be asked.
+func (d *doctor) running(cmd *cobra.Command) (*api.Status, api.Finding) {
+	ctx, cancel := context.WithTimeout(cmd.Context(), askWithin)
+	defer cancel()
+	client, err := d.client(cmd, &d.where)
+	var status api.Status
+	var unreadable *fs.PathError
+	if err == nil {
+		status, err = client.Status(ctx)
+	}
+	switch {
+	case errors.Is(err, inspector.ErrNotRunning) && d.where.server == "":
+		return nil, checkup.Skip("none runs here whose inspector can be asked; the checks look at whether one could")
+	case errors.As(err, &unreadable) && d.where.server == "": // the check of the data directory says more
+		return nil, checkup.Skip("it can't be seen whether one runs: " + err.Error())
+	case err != nil:
+		return nil, checkup.Fail(text.WithHint(err, cmp.Or(text.Hint(err), text.Hint(explain(err)), "look at what the running hubhook prints, and start it again")))
+	case status.Version != version.String():
+		return &status, checkup.Warn(fmt.Sprintf("process %d runs version %s; this is %s", status.PID, text.Printable(status.Version, 100), version.String()), "restart it to have it run this version")
+	}
+	return &status, checkup.OK(fmt.Sprintf("process %d runs, since %s", status.PID, status.Started.UTC().Format(time.RFC3339)))
+}
+
+// configuration reads the configuration file. One that is broken is as good as none for the other checks.
+func (d *doctor) configuration() (*action.File, api.Finding) {
+	path := d.file
+	if path == "" {
+		path, _ = d.LookupEnv(env.Variable("config"))
+	}
+	file, err := d.loadFile(path, &action.Commands{})
+	switch {
+	case err != nil:
+		return &action.File{}, checkup.Fail(err)
+	case file.Path == "":
+		return file, checkup.Skip("this directory has none")
+	}
+	if unbuilt := file.Unbuilt(); len(unbuilt) > 0 {
+		return file, checkup.Warn(fmt.Sprintf("%s: %s: no effect in this version of hubhook", file.Path, strings.Join(unbuilt, ", ")), "set the webhook up at https://huggingface.co/settings/webhooks")
+	}
+	return file, checkup.OK(fmt.Sprintf("%s has %s", file.Path, countOf(len(file.Endpoints), "endpoint", "endpoints")))
+}
+
+// Clocks that differ by less go unnoticed: lists have seconds, and the Hub's answer takes a while.
+const mostSkew = 10 * time.Second
+
+// clock compares this machine's clock with the Hub's.
+func (d *doctor) clock(ctx context.Context) api.Finding {
+	ctx, cancel := context.WithTimeout(ctx, askWithin)
+	defer cancel()
+	hub, _ := d.LookupEnv("HF_ENDPOINT")
+	hub = strings.TrimRight(cmp.Or(hub, "https://huggingface.co"), "/")
+	r, err := http.NewRequestWithContext(ctx, http.MethodHead, hub+"/", nil)
+	if err != nil {
+		return checkup.Skip("not checked: HF_ENDPOINT is no URL")
+	}
+	r.Header.Set("User-Agent", "hubhook/"+version.String())
+	client := &http.Client{
+		Transport:     &http.Transport{Proxy: http.ProxyFromEnvironment, DisableKeepAlives: true},
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}
+	asked := time.Now()
+	resp, err := client.Do(r)
+	answered := time.Now()
+	if err != nil {
+		return checkup.Skip(fmt.Sprintf("not checked: %s can't be asked for the time: %v", r.URL.Redacted(), errors.Unwrap(err)))
+	}
+	resp.Body.Close()
+	date, err := http.ParseTime(resp.Header.Get("Date"))
+	if err != nil {
+		return checkup.Skip("not checked: " + r.URL.Host + " does not tell the time")
+	}
+	return skew(asked, answered, date, r.URL.Host)
+}
+
+// skew judges a clock that showed asked and answered when host said date, which is cut to seconds.
+func skew(asked, answered, date time.Time, host string) api.Finding {
+	ahead := max(asked.Sub(date)-time.Second, 0)
+	behind := max(date.Sub(answered), 0)
+	switch {
+	case ahead > mostSkew:
+		return checkup.Warn(fmt.Sprintf("this machine's clock is %v ahead of %s", ahead.Round(time.Second), host), "set the clock, or turn time synchronization on: times in lists are wrong, and certificates may be refused")
+	case behind > mostSkew:
+		return checkup.Warn(fmt.Sprintf("this machine's clock is %v behind %s", behind.Round(time.Second), host), "set the clock, or turn time synchronization on: times in lists are wrong, and certificates may be refused")
+	}
+	return checkup.OK("it agrees with that of " + host)
+}
+
+// programOf says how the program of the running `hubhook dev` stands, or whether a command could be started.
+func (d *doctor) programOf(running *api.Status, command []string) api.Finding {
+	if len(command) > 0 {
+		path, err := exec.LookPath(command[0])
+		if err != nil {
+			return checkup.Fail(text.WithHint(fmt.Errorf("hubhook dev can't start %s: %w", text.Printable(command[0], 200), errors.Unwrap(err)),
+				"install it, activate the environment that has it, or write its path: hubhook dev -- ./"+text.Printable(command[0], 200)))
+		}
+		return checkup.OK("hubhook dev can start " + text.Printable(path, 0))
+	}
+	if running == nil || running.Program == nil {
+		return checkup.Skip("no hubhook dev runs here; hubhook doctor -- COMMAND looks for a command")
+	}
+	p := running.Program
+	what := strings.TrimSpace(p.Name + " " + cmp.Or(p.Text, "is "+p.Phase))
+	switch {
+	case slices.Contains([]string{"exited", "crash loop", "stopped"}, p.Phase):
+		return checkup.Fail(text.WithHint(errors.New(what), cmp.Or(p.Hint, "mend it; hubhook dev shows what it printed, and starts it again after an edit")))
+	case p.Phase == "ready" || p.Phase == "listening":
+		return checkup.OK(what)
+	}
+	return checkup.Warn(what, cmp.Or(p.Hint, "wait until it is ready; deliveries wait meanwhile"))
+}
