@@ -72,7 +72,7 @@ type ProgramEvent struct {
 	Phase     string     `json:"phase"` // starting, listening, ready, endpoints, restarting, exited, crash loop, paused, resumed, advice or stopped
 	Text      string     `json:"text,omitempty"`
 	Hint      string     `json:"hint,omitempty"`
-	Endpoints []Endpoint `json:"endpoints,omitempty"` // with ready and endpoints, where they have changed
+	Endpoints []Endpoint `json:"endpoints,omitempty"` // with listening, ready and endpoints: all, where they have changed
 	Trouble   bool       `json:"-"`                   // it is a warning
 }
 

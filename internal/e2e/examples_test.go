@@ -70,13 +70,8 @@ func tryExample(t *testing.T, dir string, command []string) {
 	p := h.run(t, hubhook, run...)
 	p.awaitReady()
 	if command != nil {
-		listed := 0 // they may become known one after the other
-		p.await("four endpoints", patience, func(e event) bool {
-			if e.Type == "program" {
-				listed += len(e.Endpoints)
-			}
-			return listed == 4
-		})
+		// They may become known one after the other. Each time all are listed.
+		p.await("four endpoints", patience, func(e event) bool { return e.Type == "program" && len(e.Endpoints) == 4 })
 	}
 	const sha = "0123456789abcdef0123456789abcdef01234567"
 	repo := func(of payload.RepoType, name string) map[string]any {
