@@ -133,7 +133,7 @@ func (s *Server) screenRequest(e *endpoint, name string, r *http.Request) *refus
 		case header == "" && query == "":
 			return &refusal{status: http.StatusUnauthorized, text: "no secret was sent", unread: true, cause: "no_secret",
 				fix: "paste it into the webhook's settings on the Hub"}
-		case !s.secrets.has(header) && !s.secrets.has(query):
+		case !s.secrets.has(header) && !s.secrets.has(query) && !s.generatedFor(name, header):
 			return &refusal{status: http.StatusForbidden, text: "the secret is wrong", unread: true, cause: "wrong_secret",
 				fix: "make the secret in the webhook's settings on the Hub the same as the one configured here"}
 		}
@@ -239,6 +239,9 @@ func (s *Server) store(ctx context.Context, e *endpoint, r *http.Request, body [
 	}
 	s.metrics.received(e.name)
 	receipt, err := q.Accept(ctx, a)
+	if err == nil && !receipt.Duplicate && !a.Synthetic {
+		s.countForHub(e.name, p)
+	}
 	if err != nil { // the sender may have hung up while the delivery was stored all the same
 		s.answered(from, 0)
 	}

@@ -45,6 +45,14 @@ type Config struct {
 	// PublicURL is a URL from which something else forwards to Addr. It opens no tunnel, and sets the defaults of production.
 	// HUBHOOK_PUBLIC_URL.
 	PublicURL string
+	// Watch are items on the Hub, TYPE:NAME or ENDPOINT=TYPE:NAME, with model, dataset, space, bucket, user or org as the type. For each endpoint
+	// that has any, Run keeps one webhook of the user of HF_TOKEN on the Hub: it watches them all, for both domains, and posts to the public URL
+	// with the first of Secrets, or with a secret of its own where there are none. It follows the URL, is enabled again after a suspension, and is
+	// disabled at the end. The token is looked for as by [hub.FindToken]. HUBHOOK_WATCH, separated by commas.
+	Watch []string
+	// Webhooks are IDs, or ENDPOINT=ID, of webhooks on the Hub that are borrowed: while Run runs, they post to the public URL. Then they get
+	// back the URL and the state that they had. HUBHOOK_WEBHOOK, separated by commas.
+	Webhooks []string
 	// ExitOnDown ends Run with an error once the tunnel has been down for so long, at the start too, so that a supervisor can start the
 	// program anew. 0 means never. HUBHOOK_EXIT_ON_DOWN.
 	ExitOnDown time.Duration

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/hubhook/hubhook/hub"
 	"github.com/hubhook/hubhook/payload"
 )
 
@@ -27,6 +28,8 @@ type endpoint struct {
 	concurrency int
 	serialBy    func(*payload.Payload) string // nil: any may run beside any other
 	debounce    *debounce                     // nil: nothing is held back
+	watched     []hub.Watched                 // beside those of the settings
+	borrowed    []string                      // IDs of webhooks, beside those of the settings
 }
 
 // condition says whether a delivery is handled, and if not, why. An error is a failed attempt.

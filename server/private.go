@@ -147,6 +147,7 @@ func (s *Server) status(context.Context) (api.Status, error) {
 		},
 		Endpoints: s.endpointURLs(s.publicBase()),
 		Loops:     s.loops.current(time.Now()),
+		Webhooks:  s.webhooks(),
 		Secret:    strength(s.secrets.texts),
 	}
 	if s.joined != nil {

@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/hubhook/hubhook/hub/keep"
 	"github.com/hubhook/hubhook/internal/api"
 	"github.com/hubhook/hubhook/internal/text"
 	"github.com/hubhook/hubhook/internal/version"
@@ -134,6 +135,7 @@ func (r *run) proveWay(ctx context.Context) {
 		p.probe = &api.Probe{Time: view.Time, OK: err == nil, Error: view.Error}
 		p.lost = view.Phase == unreachable
 	})
+	r.setWay(url, map[string]keep.Proof{reachable: keep.Reachable, unreachable: keep.Unreachable, unchecked: keep.Unchecked}[view.Phase])
 	r.metrics.probed(view.Phase)
 	r.tell(view)
 	switch {

@@ -158,6 +158,7 @@ func (j *joined) PublicURL() string { return j.server.where.get().public }
 
 // Name implements companion.Server.
 func (j *joined) Name(endpoints []string) error {
+	defer j.server.keepEndpoints()
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	for _, name := range endpoints {
@@ -174,6 +175,13 @@ func (j *joined) Name(endpoints []string) error {
 		j.named = append(j.named, e)
 	}
 	return nil
+}
+
+// hasNamed reports whether the program has said which endpoints it has.
+func (j *joined) hasNamed() bool {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return len(j.named) > 0
 }
 
 // Pause implements companion.Server.

@@ -1,11 +1,13 @@
 package server
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"time"
 
+	"github.com/hubhook/hubhook/hub/keep"
 	"github.com/hubhook/hubhook/internal/api"
 	"github.com/hubhook/hubhook/internal/text"
 	"github.com/hubhook/hubhook/tunnel"
@@ -51,6 +53,7 @@ func (r *run) openTunnel(ctx context.Context, p tunnel.Provider) (again bool) {
 	if err != nil {
 		if ctx.Err() == nil { // nobody asked to stop
 			again = r.showFailure(p, err)
+			r.setWay("", keep.Unchecked)
 		}
 		return again
 	}
@@ -58,6 +61,7 @@ func (r *run) openTunnel(ctx context.Context, p tunnel.Provider) (again bool) {
 	r.listenTunnel()
 	if url := t.URL(); url != "" {
 		r.where.set(func(w *places) { w.public = url })
+		r.setWay(url, keep.Pending)
 		r.metrics.tunnelUp.Store(1)
 		r.noteTunnel(api.TunnelChange{Time: api.Time{Time: time.Now()}, Provider: p.Name(), Phase: tunnel.Online.String(), URL: url})
 	}
@@ -129,6 +133,7 @@ func (r *run) watchTunnel() {
 		if online && state.URL == before.tunnel.URL && before.tunnel.Phase == tunnel.Online.String() {
 			continue // the banner has said it
 		}
+		r.setWay(cmp.Or(state.URL, before.public), keep.Pending)
 		if online {
 			r.metrics.tunnelUp.Store(1)
 			r.prober.wanted()

@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/hubhook/hubhook/hub"
 	"github.com/hubhook/hubhook/internal/env"
 	"github.com/hubhook/hubhook/tunnel"
 )
@@ -45,6 +46,8 @@ type settings struct {
 	localHost string
 	localPort int
 	portFixed bool // no other port will do
+	watched   []forEndpoint[hub.Watched]
+	borrowed  []forEndpoint[string] // IDs of webhooks
 }
 
 // devSpace is the SPACE_ID of programs under `hubhook dev`, which has a WebhooksServer open no share link. They run in no Space.
@@ -93,7 +96,7 @@ func (c Config) resolve() (settings, error) {
 	s.handledLimit = cmp.Or(s.handledLimit, defaultHandledLimit)
 	s.MaxBody = cmp.Or(s.MaxBody, defaultMaxBody)
 	s.MaxInFlight = cmp.Or(s.MaxInFlight, defaultMaxInFlight)
-	for _, check := range []func() error{s.checkSecrets, s.decideAddress, s.checkInspector, s.decideTunnel, s.checkDatabase, s.checkAnswer, s.checkNumbers} {
+	for _, check := range []func() error{s.checkSecrets, s.decideAddress, s.checkInspector, s.decideTunnel, s.checkDatabase, s.checkAnswer, s.checkKept, s.checkNumbers} {
 		if err := check(); err != nil {
 			return s, err
 		}

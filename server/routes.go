@@ -76,14 +76,20 @@ type health struct {
 	Signature string `json:"signature,omitempty"` // of the nonce that was sent
 	Reason    string `json:"reason,omitempty"`
 	Tunnel    string `json:"tunnel,omitempty"` // its state, where there is one
+	Keeps     bool   `json:"keeps,omitempty"`  // the webhook that was asked about is kept by this process
 }
 
 // healthz says that the process is alive. A nonce is signed with a key that only this process has, which proves to whoever made it that
-// its way ends here.
+// its way ends here. Another hubhook asks whether this one keeps a webhook, so that the two do not fight over it; only who knows the webhook's
+// ID can ask.
 func (s *Server) healthz(w http.ResponseWriter, r *http.Request) {
 	h := health{Status: "ok"}
 	if nonce := r.URL.Query().Get("nonce"); nonce != "" && len(nonce) <= maxNonce {
 		h.Signature = s.prober.Sign(nonce)
+	}
+	if id := r.URL.Query().Get("webhook"); id != "" {
+		keeper := s.keeper.Load()
+		h.Keeps = keeper != nil && keeper.Keeps(id)
 	}
 	w.Header().Set("Cache-Control", "no-store")
 	respond(w, http.StatusOK, h)

@@ -41,7 +41,10 @@ func (s *Server) Run(ctx context.Context) error {
 		s.join(p)
 	}
 	run := &run{Server: s}
-	err := run.open(ctx)
+	err := s.checkKeptEndpoints()
+	if err == nil {
+		err = run.open(ctx)
+	}
 	if err == nil {
 		err = run.serve(ctx)
 	}
@@ -65,6 +68,7 @@ type run struct {
 	publicServer    *http.Server
 	privateServer   *http.Server
 	tunnel          tunnel.Tunnel
+	keeping         keeping
 	failed          chan error     // a listener's end, when nobody asked for it
 	tasks           sync.WaitGroup // goroutines of this run, but that of opening
 	opening         sync.WaitGroup // the goroutine that may still set tunnel
@@ -183,6 +187,8 @@ func (r *run) serve(ctx context.Context) error {
 			r.tasks.Go(func() { r.leaveAddress(ctx) })
 		}
 	}
+	r.openKeeper()
+	r.keepWebhooks(ctx)
 	provider, again := r.provider(), false
 	if provider != nil {
 		again = r.firstTunnel(ctx, provider)
@@ -257,6 +263,7 @@ func (r *run) ready(keys bool) ui.Ready {
 			Secret:       r.secrets.defined(),
 			Data:         r.settings.Data,
 			Version:      version.String(),
+			Webhooks:     r.webhooks(),
 		},
 		Keys: keys,
 	}
@@ -268,10 +275,11 @@ func (r *run) close(cause error) error {
 	r.opening.Wait()
 	ctx, cancel := context.WithTimeout(context.Background(), stopTime)
 	defer cancel()
-	stopped := ui.Stopped{HadTunnel: r.tunnel != nil}
+	stopped := ui.Stopped{HadTunnel: r.tunnel != nil && !r.keepsAll()}
 	if cause != nil {
 		stopped.Reason = cause.Error()
 	}
+	released := r.releaseWebhooks()
 	if r.tunnel != nil {
 		r.retireTunnel(ctx)
 	}
@@ -300,6 +308,7 @@ func (r *run) close(cause error) error {
 	if r.tunnel != nil {
 		r.tunnel.Close()
 	}
+	released() // while there are still streams that can tell of it
 	if private := r.private.Load(); private != nil {
 		private.Close()
 	}

@@ -32,6 +32,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/hubhook/hubhook/hub/keep"
 	"github.com/hubhook/hubhook/internal/queue"
 	"github.com/hubhook/hubhook/internal/text"
 	"github.com/hubhook/hubhook/ui"
@@ -63,6 +64,7 @@ type Server struct {
 	prober   *prober
 	newest   atomic.Pointer[string]              // ID of the newest delivery, for the key r
 	private  atomic.Pointer[inspector.Inspector] // nil until Run opens it, and where it is off
+	keeper   atomic.Pointer[keep.Keeper]         // nil where no webhook is kept on the Hub
 	outputs  outputs
 	loops    loops
 	joined   *joined   // the program of `hubhook dev`; nil without one

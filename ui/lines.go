@@ -2,6 +2,7 @@ package ui
 
 import (
 	"cmp"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -58,7 +59,7 @@ func (s *Screen) Ready(r Ready) {
 	}
 	t.end()
 	if len(r.Endpoints) > 0 {
-		t.ready(r.Endpoints)
+		t.ready(r.Endpoints, r.Webhooks)
 	}
 	t.add(plain, "Try it: ")
 	t.add(strong, "hubhook trigger repo.content")
@@ -75,14 +76,39 @@ func (s *Screen) Ready(r Ready) {
 }
 
 // ready says which endpoints there are, and what to do with them.
-func (t *lines) ready(list []api.Endpoint) {
+func (t *lines) ready(list []api.Endpoint, kept []api.Webhook) {
 	t.add(strong, "Webhooks are correctly setup and ready to use:")
 	t.end()
 	t.endpoints(list)
-	t.add(plain, "Go to ")
-	t.add(link, settingsURL)
-	t.add(plain, " to setup your webhooks.")
+	left := false
+	for _, e := range list {
+		left = left || !slices.ContainsFunc(kept, func(w api.Webhook) bool { return w.Endpoint == e.Name })
+	}
+	if left {
+		t.add(plain, "Go to ")
+		t.add(link, settingsURL)
+		t.add(plain, " to setup your webhooks.")
+		t.end()
+	}
+	kept = slices.DeleteFunc(slices.Clone(kept), func(w api.Webhook) bool { return w.State == "left" }) // lines say what becomes of those
+	if len(kept) == 0 {
+		return
+	}
+	t.add(strong, "hubhook keeps these webhooks on the Hub right:")
 	t.end()
+	for _, w := range kept {
+		t.add(plain, "  - ")
+		t.foreign(plain, w.Endpoint, maxName)
+		t.add(plain, ": ")
+		if w.Borrowed {
+			t.add(plain, "borrows webhook ")
+			t.foreign(strong, w.ID, maxName)
+		} else {
+			t.add(plain, "watches ")
+			t.foreign(strong, strings.Join(w.Watched, ", "), maxURL)
+		}
+		t.end()
+	}
 }
 
 func (t *lines) endpoints(list []api.Endpoint) {
@@ -409,6 +435,50 @@ func moodOfPhase(phase string) style {
 	return faint
 }
 
+// Webhook prints what becomes of a webhook on the Hub that hubhook keeps. Trouble is a warning, with its hint.
+func (s *Screen) Webhook(c api.WebhookChange) {
+	if s.json && s.out != nil {
+		s.putJSON(&api.WebhookLine{Line: s.line("webhook"), WebhookChange: c}, notable)
+	}
+	what := c.Text
+	if c.Error != "" && c.Again && what == "" {
+		return
+	}
+	if c.Error != "" {
+		if what != "" {
+			what += "; "
+		}
+		s.Warn(Notice{Text: "webhook of " + c.Endpoint + " on the Hub: " + what + c.Error, Hint: c.Hint})
+		return
+	}
+	if s.json || s.out == nil {
+		return
+	}
+	t := newLines(s.outPalette)
+	defer t.free()
+	t.add(plain, "Webhook of ")
+	t.foreign(plain, c.Endpoint, maxName)
+	t.add(plain, " on the Hub is ")
+	t.foreign(moodOfWebhook(c.State), c.State, maxName)
+	if what != "" {
+		t.add(plain, ": ")
+		t.foreign(plain, what, maxURL)
+	}
+	t.add(plain, ".")
+	t.end()
+	s.out.put(t.buf, t.count, notable)
+}
+
+func moodOfWebhook(state string) style {
+	switch state {
+	case "active", "returned":
+		return good
+	case "suspended", "taken", "failed":
+		return bad
+	}
+	return faint
+}
+
 // Stopped prints the end.
 func (s *Screen) Stopped(v Stopped) {
 	if s.out == nil {
@@ -437,7 +507,7 @@ func (s *Screen) Stopped(v Stopped) {
 		t.add(careful, "The Hub still posts to this URL; ")
 		t.add(plain, "disable the webhook at ")
 		t.add(link, settingsURL)
-		t.add(plain, ".")
+		t.add(plain, ", or run with --watch.")
 		t.end()
 	}
 	s.out.put(t.buf, t.count, notable)

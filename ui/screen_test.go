@@ -245,7 +245,7 @@ func TestStopped(t *testing.T) {
   hint: --fresh discards them
 Stopped.
 Stopped: interrupt. 1 delivery is unfinished and runs at the next start.
-The Hub still posts to this URL; disable the webhook at https://huggingface.co/settings/webhooks.
+The Hub still posts to this URL; disable the webhook at https://huggingface.co/settings/webhooks, or run with --watch.
 Stopped. 3 deliveries are unfinished and run at the next start.
 `)
 }

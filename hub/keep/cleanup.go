@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/hubhook/hubhook/hub"
 	"github.com/hubhook/hubhook/internal/text"
@@ -34,8 +35,12 @@ func Cleanup(ctx context.Context, c Config) ([]Cleaned, error) {
 		} else {
 			w := &kept{endpoint: e.Endpoint, entry: e}
 			w.view = newView(w)
-			if one.Err = k.clean(ctx, w); one.Err == nil && len(w.view.Changes) > 0 {
-				one.Done = w.view.Changes[0].Text
+			one.Err = k.clean(ctx, w)
+			if len(w.notes) == 0 && len(w.view.Changes) > 0 {
+				w.notes = []string{w.view.Changes[0].Text}
+			}
+			if one.Err == nil {
+				one.Done = strings.Join(w.notes, "; ")
 			}
 			one.ID = cmp.Or(e.ID, one.ID)
 		}
@@ -54,7 +59,7 @@ func (k *Keeper) clean(ctx context.Context, w *kept) error {
 		return err
 	}
 	if hook.ID == "" {
-		if len(w.view.Changes) == 0 {
+		if len(w.notes) == 0 {
 			k.note(w, "nothing is left of it on the Hub")
 		}
 		return nil

@@ -21,6 +21,7 @@ import (
 
 // The states of a kept webhook.
 const (
+	Left      = "left"      // by an earlier run, and not wanted any more; it is disabled or given back
 	Waiting   = "waiting"   // nothing is asked of the Hub yet: the public URL is not there, or not proven
 	Active    = "active"    // it posts here
 	Suspended = "suspended" // by the Hub, for its failures; enabled again once the way is proven
@@ -110,6 +111,8 @@ type Keeper struct {
 	complete  bool // endpoints has all that there will be
 	renewed   bool // there is a new way or endpoint since the last pass
 	views     []*view
+	days      map[source]*day
+	lastCause string                         // of an error that was told
 	accepted  map[string][][sha256.Size]byte // digests of generated secrets by endpoint
 
 	// Of the goroutine that runs Run, then of the one that calls Close.
@@ -136,14 +139,16 @@ type kept struct {
 	limited   bool      // the Hub said when
 	resumed   time.Time // when it was last enabled after a suspension
 	resumeGap time.Duration
+	notes     []string // what was changed since the last turn
+	cause     string   // of the error that its view has
 }
 
 // New returns a Keeper. Call SetEndpoints and SetWay when they are known.
 func New(c Config) *Keeper {
-	return &Keeper{c: c, hide: text.NewRedactor("[secret]", c.Secrets...), wake: make(chan struct{}, 1), accepted: map[string][][sha256.Size]byte{}}
+	return &Keeper{c: c, days: map[source]*day{}, hide: text.NewRedactor("[secret]", c.Secrets...), wake: make(chan struct{}, 1), accepted: map[string][][sha256.Size]byte{}}
 }
 
-// SetWay says where the Hub can reach this process, "" for nowhere, and what is proven of that.
+// SetWay says where the Hub can reach this process, and what is proven of that. Without a URL, Pending means that one may come.
 func (k *Keeper) SetWay(url string, p Proof) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -195,6 +200,15 @@ func (k *Keeper) Keeps(id string) bool {
 	return slices.ContainsFunc(k.views, func(v *view) bool {
 		return v.ID == id && v.State != Taken && v.State != Returned && v.State != Failed && v.State != Waiting
 	})
+}
+
+// Prepare reads the record, so that Webhooks has all that will be kept. Run says what is wrong with the record.
+func (k *Keeper) Prepare() {
+	k.load()
+	k.expect()
+	k.mu.Lock()
+	k.renewed = true
+	k.mu.Unlock()
 }
 
 // Run keeps the webhooks until ctx ends. Call Close then.

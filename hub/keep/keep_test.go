@@ -273,7 +273,7 @@ func TestTheHubFails(t *testing.T) {
 		says string
 	}{
 		"no token":     {&hub.Error{Op: "list the webhooks", Method: "GET", Err: hub.ErrNoToken}, "HF_TOKEN"},
-		"wrong token":  {&hub.Error{Op: "list the webhooks", Method: "GET", Path: "/api/settings/webhooks", Status: 401, TokenSource: "HF_TOKEN"}, "HF_TOKEN"},
+		"wrong token":  {&hub.Error{RequestID: "R", Op: "list the webhooks", Method: "GET", Path: "/api/settings/webhooks", Status: 401, TokenSource: "HF_TOKEN"}, "HF_TOKEN"},
 		"no right":     {&hub.Error{Op: "list the webhooks", Method: "GET", Path: "/api/settings/webhooks", Status: 403, TokenSource: "HF_TOKEN"}, "user.webhooks.write"},
 		"rate limit":   {&hub.Error{Op: "list the webhooks", Method: "GET", Status: 429, RetryAfter: 40 * time.Second}, "40s"},
 		"500":          {&hub.Error{Op: "list the webhooks", Method: "GET", Status: 500}, "status.huggingface.co"},

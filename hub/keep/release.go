@@ -107,8 +107,14 @@ func (k *Keeper) release(ctx context.Context, w *kept) error {
 		return k.giveBack(ctx, w)
 	}
 	hook, err := k.own(ctx, w)
-	if err != nil || hook.ID == "" {
+	if err != nil {
 		return err
+	}
+	if hook.ID == "" {
+		if len(w.notes) > 0 {
+			k.turn(w, hook, Taken, "", nil)
+		}
+		return nil
 	}
 	if hook.State != hub.Disabled {
 		if hook, err = k.c.API.Disable(ctx, e.ID); err != nil {
@@ -120,7 +126,7 @@ func (k *Keeper) release(ctx context.Context, w *kept) error {
 		return err
 	}
 	w.over = true
-	k.turn(w, hook, Disabled, "disabled until the next start", nil)
+	k.turn(w, hook, Disabled, "no deliveries until the next start", nil)
 	return nil
 }
 
@@ -146,8 +152,11 @@ func (k *Keeper) own(ctx context.Context, w *kept) (hook hub.Webhook, err error)
 	default:
 		k.note(w, fmt.Sprintf("someone else has changed the URL of webhook %s to %s; it is left alone", hook.ID, hook.PlainURL()))
 	}
+	if err := k.drop(w); err != nil {
+		return hub.Webhook{}, err
+	}
 	w.over = true
-	return hub.Webhook{}, k.drop(w)
+	return hub.Webhook{}, nil
 }
 
 // giveBack gives a borrowed webhook the URL and the state that it had. Each step can be repeated.

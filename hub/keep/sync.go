@@ -365,7 +365,7 @@ func (k *Keeper) whySuspended(w *kept, way way) error {
 func (k *Keeper) wait(w *kept, hook hub.Webhook, way way) {
 	var why error
 	switch {
-	case way.url == "":
+	case way.url == "" && way.proof != Pending:
 		why = text.WithHint(errors.New("there is no public URL to which the Hub could post"), "open a tunnel, or name the URL with --public-url")
 	case way.proof == Unreachable:
 		why = text.WithHint(errors.New("the public URL does not lead here"), "look whether another program has taken it")

@@ -24,7 +24,6 @@ const (
 // view is what others see of a kept webhook.
 type view struct {
 	api.Webhook
-	day    day
 	warned bool // of the daily limit
 }
 
@@ -33,6 +32,9 @@ func newView(w *kept) *view {
 	v.Endpoint, v.ID, v.Borrowed = w.endpoint, w.borrow, w.borrow != ""
 	v.State, v.Since, v.DeliveryLimit = Waiting, api.Time{Time: time.Now()}, DailyLimit
 	v.Watched, v.Changes = names(w.watched), []api.WebhookNote{}
+	if w.left {
+		v.State = Left
+	}
 	if w.entry != nil {
 		v.ID, v.Borrowed = w.entry.ID, w.entry.Borrowed != nil
 	}
@@ -54,16 +56,16 @@ func (k *Keeper) Webhooks() []api.Webhook {
 	now := time.Now()
 	list := make([]api.Webhook, 0, len(k.views))
 	for _, v := range k.views {
-		list = append(list, v.snapshot(now))
+		list = append(list, k.snapshot(v, now))
 	}
 	return list
 }
 
-// snapshot returns what shares no memory with v.
-func (v *view) snapshot(now time.Time) api.Webhook {
+// snapshot returns what shares no memory with v. The caller holds the mutex.
+func (k *Keeper) snapshot(v *view, now time.Time) api.Webhook {
 	s := v.Webhook
 	s.Watched, s.Changes = slices.Clone(s.Watched), slices.Clone(s.Changes)
-	s.Deliveries = v.day.count(now)
+	s.Deliveries = k.today(v, now)
 	return s
 }
 
@@ -79,20 +81,36 @@ func (k *Keeper) turn(w *kept, hook hub.Webhook, state, done string, wrong error
 	if wrong != nil {
 		v.Error, v.Hint = k.hide.Redact(wrong.Error()), text.Hint(wrong)
 	}
+	cause := causeOf(wrong)
+	other := cause != w.cause
+	w.cause = cause
 	if v.State != state {
 		v.State, v.Since = state, api.Time{Time: time.Now()}
 	}
-	if done != "" || v.State != before.State || v.Error != before.Error {
-		k.tell(v, done)
+	notes := w.notes
+	w.notes = nil
+	if done != "" {
+		notes = append(notes, done)
+	}
+	if len(notes) > 0 || v.State != before.State || other {
+		k.tell(v, cause, notes...)
 	}
 }
 
-// note tells what was changed, or found changed, while the state is not decided yet.
-func (k *Keeper) note(w *kept, what string) {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	k.tell(w.view, what)
+// causeOf returns the text of an error without the ID of the request, so that the same failure is told once.
+func causeOf(err error) string {
+	if err == nil {
+		return ""
+	}
+	cause := err.Error()
+	if e, ok := errors.AsType[*hub.Error](err); ok && e.RequestID != "" {
+		cause = strings.ReplaceAll(cause, e.RequestID, "")
+	}
+	return cause
 }
+
+// note has the next turn tell what was changed, or found changed.
+func (k *Keeper) note(w *kept, what string) { w.notes = append(w.notes, what) }
 
 // fail tells why a webhook can't be kept right now.
 func (k *Keeper) fail(w *kept, err error) {
@@ -106,16 +124,19 @@ func (k *Keeper) fail(w *kept, err error) {
 	k.turn(w, hub.Webhook{}, state, "", err)
 }
 
-// tell shows a view. The caller holds the mutex, so that changes are shown in their order.
-func (k *Keeper) tell(v *view, what string) {
+// tell shows a view. cause is that of its error, "" where it need not be shown again. The caller holds the mutex, so that changes are shown in their order.
+func (k *Keeper) tell(v *view, cause string, what ...string) {
 	now := time.Now()
-	if what = k.hide.Redact(what); what != "" {
-		v.Changes = slices.Insert(v.Changes, 0, api.WebhookNote{Time: api.Time{Time: now}, Text: what})
-		v.Changes = v.Changes[:min(len(v.Changes), mostChanges)]
+	for i := range what {
+		what[i] = k.hide.Redact(what[i])
+		v.Changes = slices.Insert(v.Changes, 0, api.WebhookNote{Time: api.Time{Time: now}, Text: what[i]})
 	}
+	v.Changes = v.Changes[:min(len(v.Changes), mostChanges)]
 	if k.c.Show != nil {
-		k.c.Show(api.WebhookChange{Webhook: v.snapshot(now), Text: what})
+		again := cause != "" && cause == k.lastCause
+		k.c.Show(api.WebhookChange{Webhook: k.snapshot(v, now), Text: strings.Join(what, "; "), Again: again})
 	}
+	k.lastCause = cause
 }
 
 // toldToWait returns how long the Hub asks to wait, 0 where it does not.
@@ -126,25 +147,46 @@ func toldToWait(err error) time.Duration {
 	return 0
 }
 
-// Delivered counts a delivery of the Hub to an endpoint at a time, and tells when the day's deliveries come near the Hub's limit. id is that of
-// the webhook that sent it, "" where it is not known.
+// source is where deliveries come from: a webhook, "" for one that is not known, to an endpoint.
+type source struct{ endpoint, id string }
+
+// Delivered counts n deliveries of the Hub to an endpoint at a time, and tells when the day's deliveries of a webhook come near the Hub's
+// limit. id is that of the webhook, "" where it is not known.
 func (k *Keeper) Delivered(endpoint, id string, n int64, at time.Time) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
+	// Anyone may post any ID to an endpoint without a secret, so only those are counted that are kept.
+	if id != "" && !slices.ContainsFunc(k.views, func(v *view) bool { return v.ID == id && v.Endpoint == endpoint }) {
+		return
+	}
+	d := k.days[source{endpoint, id}]
+	if d == nil {
+		d = new(day)
+		k.days[source{endpoint, id}] = d
+	}
 	now := time.Now()
+	d.add(at, n)
 	for _, v := range k.views {
-		if v.Endpoint != endpoint || id != "" && v.ID != "" && id != v.ID {
+		if v.Endpoint != endpoint {
 			continue
 		}
-		v.day.add(at, n)
-		count := v.day.count(now)
-		if near := count*100 >= DailyLimit*warnAt; near != v.warned {
-			v.warned = near
-			if near {
-				k.tell(v, fmt.Sprintf("%d deliveries in the last 24 hours; beyond %s the Hub may send no more", count, thousands(DailyLimit)))
-			}
+		count := k.today(v, now)
+		near := count*100 >= DailyLimit*warnAt
+		if near && !v.warned {
+			k.tell(v, "", fmt.Sprintf("%d deliveries in the last 24 hours; beyond %s the Hub may send no more", count, thousands(DailyLimit)))
+		}
+		v.warned = near
+	}
+}
+
+// today returns how many deliveries a webhook had in the last 24 hours. The caller holds the mutex.
+func (k *Keeper) today(v *view, now time.Time) (total int64) {
+	for _, id := range slices.Compact([]string{"", v.ID}) {
+		if d := k.days[source{v.Endpoint, id}]; d != nil {
+			total += d.count(now)
 		}
 	}
+	return total
 }
 
 func thousands(n int) string {

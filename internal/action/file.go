@@ -44,7 +44,6 @@ type File struct {
 	Path      string
 	Endpoints []*Endpoint        // in the file's order
 	Values    map[string]Value   // of settings, by their names
-	Watch     []string           // [ENDPOINT=]TYPE:NAME
 	Follow    []string           // [ENDPOINT=]TYPE:NAME
 	Triggers  map[string]Trigger // by name
 
@@ -120,9 +119,6 @@ func (f *File) Setting(name string) (values []string, place string) {
 // Unbuilt returns the keys that are checked and have no effect yet.
 func (f *File) Unbuilt() []string {
 	var keys []string
-	if len(f.Watch) > 0 {
-		keys = append(keys, "watch")
-	}
 	if len(f.Follow) > 0 {
 		keys = append(keys, "follow")
 	}
@@ -208,7 +204,7 @@ func (r *reader) parse(text []byte) (*yaml.Node, error) {
 
 // The keys of a file, beside settings, and of its parts.
 var (
-	fileKeys     = []string{"endpoints", "watch", "follow", "tunnel", "triggers"}
+	fileKeys     = []string{"endpoints", "follow", "tunnel", "triggers"}
 	endpointKeys = []string{"if", "run", "forward", "timeout", "attempts", "serial_by", "debounce", "concurrency"}
 	tunnelKeys   = []string{"provider", "url"}
 	triggerKeys  = []string{"scope", "action", "set"}
@@ -230,7 +226,9 @@ func (r *reader) file(root *yaml.Node, f *File) error {
 		case "endpoints":
 			err = r.endpoints(key, f)
 		case "watch":
-			f.Watch, err = r.items(key)
+			if _, err = r.items(key); err == nil {
+				err = r.setting(key.name, key, f)
+			}
 		case "follow":
 			f.Follow, err = r.items(key)
 		case "triggers":

@@ -2,7 +2,7 @@ package api
 
 // Line is how each line of --json begins. Its objects are those of the inspector's API.
 type Line struct {
-	Type string `json:"type"` // ready, delivery, attempt, rejected, tunnel, program, output or stopped
+	Type string `json:"type"` // ready, delivery, attempt, rejected, tunnel, webhook, program, output or stopped
 	Time Time   `json:"time"`
 }
 
@@ -46,6 +46,7 @@ type Ready struct {
 	Checking     bool       `json:"checking,omitempty"` // the proof of the public way is under way
 	Data         string     `json:"data,omitempty"`     // the data directory
 	Version      string     `json:"version"`
+	Webhooks     []Webhook  `json:"webhooks,omitempty"` // on the Hub, those that hubhook keeps
 }
 
 // StoppedLine is the last line.

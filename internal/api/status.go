@@ -11,7 +11,8 @@ type Status struct {
 	Secret    string     `json:"secret"`  // how hard the webhook secrets are to guess: strong, weak, or none where there is none
 	Program   *Program   `json:"program"` // null unless it is `hubhook dev`
 	Endpoints []Endpoint `json:"endpoints"`
-	Loops     []Loop     `json:"loops"` // those that go on or did within the last hour, latest first
+	Webhooks  []Webhook  `json:"webhooks"` // on the Hub, those that hubhook keeps
+	Loops     []Loop     `json:"loops"`    // those that go on or did within the last hour, latest first
 
 	Counts           map[string]int64            `json:"counts"` // of stored deliveries by state; every state is there
 	CountsByEndpoint map[string]map[string]int64 `json:"counts_by_endpoint"`

@@ -6,6 +6,7 @@ import (
 	"flag"
 	"fmt"
 	"io/fs"
+	"slices"
 	"strings"
 	"sync"
 
@@ -16,6 +17,9 @@ import (
 	"github.com/hubhook/hubhook/server"
 )
 
+// manyValues are the settings that a list may stand for.
+var manyValues = []string{"secret", "watch", "webhook"}
+
 // fileOptions are what hubhook.yaml is read with: each setting that is a flag of serve is a key, too.
 func fileOptions(commands *action.Commands) action.Options {
 	options := action.Options{Commands: commands}
@@ -23,7 +27,7 @@ func fileOptions(commands *action.Commands) action.Options {
 	new(server.Config).Flags(flags)
 	flags.VisitAll(func(f *flag.Flag) {
 		options.Settings = append(options.Settings, action.Setting{
-			Name: f.Name, Many: f.Name == "secret",
+			Name: f.Name, Many: slices.Contains(manyValues, f.Name),
 			Check: func(values []string) error { return checkSetting(f.Name, values) },
 		})
 	})

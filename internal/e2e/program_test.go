@@ -339,15 +339,21 @@ func (p *program) settled(id string, states ...queue.State) api.Record {
 	return r
 }
 
-// counts are the numbers of all stored deliveries by state.
-func (p *program) counts() map[queue.State]int64 {
+// status is the inspector's answer to how the program stands.
+func (p *program) status() api.Status {
 	p.t.Helper()
 	s, err := p.inspector().Status(p.t.Context())
 	if err != nil {
 		p.t.Fatal(err)
 	}
+	return s
+}
+
+// counts are the numbers of all stored deliveries by state.
+func (p *program) counts() map[queue.State]int64 {
+	p.t.Helper()
 	counts := map[queue.State]int64{}
-	for state, n := range s.Counts {
+	for state, n := range p.status().Counts {
 		counts[queue.State(state)] = n
 	}
 	return counts

@@ -1,0 +1,323 @@
+package server
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/hubhook/hubhook/hub"
+	"github.com/hubhook/hubhook/hub/keep"
+	"github.com/hubhook/hubhook/internal/api"
+	"github.com/hubhook/hubhook/internal/queue"
+	"github.com/hubhook/hubhook/internal/text"
+	"github.com/hubhook/hubhook/internal/version"
+	"github.com/hubhook/hubhook/payload"
+	"github.com/hubhook/hubhook/ui"
+)
+
+const (
+	// At the end the Hub is asked to disable webhooks for so long at most. The tunnel stays open for the first part of it, so that what the
+	// Hub sends until then arrives.
+	keepRelease     = 5 * time.Second
+	keepTunnelStays = 2 * time.Second
+
+	hubTimeout  = 10 * time.Second // of one request
+	hubAttempts = 2                // the keeper itself tries again, with longer waits
+	hubWait     = 5 * time.Second
+
+	anotherTimeout = 5 * time.Second // for asking another hubhook whether it keeps a webhook
+)
+
+// Watch has hubhook keep a webhook on the Hub for the endpoint, which watches these items beside those of [Config].Watch: TYPE:NAME, dataset:me/data
+// for example. See Config.Watch for what that means.
+func Watch(items ...string) Option {
+	return func(e *endpoint) error {
+		for _, item := range items {
+			w, err := hub.ParseWatched(item)
+			if err != nil {
+				return fmt.Errorf("Watch: %w", err)
+			}
+			e.watched = append(e.watched, w)
+		}
+		return nil
+	}
+}
+
+// Webhook has hubhook borrow the webhook with that ID for the endpoint while [Server.Run] runs, as [Config].Webhooks does.
+func Webhook(id string) Option {
+	return func(e *endpoint) error {
+		if id == "" {
+			return fmt.Errorf("Webhook: the ID is empty")
+		}
+		e.borrowed = append(e.borrowed, id)
+		return nil
+	}
+}
+
+// forEndpoint is an item of a setting, and the endpoint that it is for, "" for all.
+type forEndpoint[T any] struct {
+	endpoint string
+	item     T
+}
+
+// splitEndpoint takes [ENDPOINT=]ITEM apart.
+func splitEndpoint(value string) (endpoint, item string, err error) {
+	before, after, ok := strings.Cut(value, "=")
+	if !ok {
+		return "", value, nil
+	}
+	endpoint, err = EndpointName(before)
+	return endpoint, after, err
+}
+
+// checkKept reads what is to be watched and borrowed.
+func (s *settings) checkKept() error {
+	for _, value := range given(s.Watch) {
+		endpoint, item, err := splitEndpoint(value)
+		var watched hub.Watched
+		if err == nil {
+			watched, err = hub.ParseWatched(item)
+		}
+		if err != nil {
+			return &ConfigError{text: fmt.Sprintf("%s: %v", s.places["watch"], err),
+				hint: "write it as dataset:me/data, or as train=dataset:me/data for the endpoint train; types: " + strings.Join(hub.WatchedTypes(), ", ")}
+		}
+		s.watched = append(s.watched, forEndpoint[hub.Watched]{endpoint, watched})
+	}
+	for _, value := range given(s.Webhooks) {
+		endpoint, id, err := splitEndpoint(value)
+		if err == nil && (id == "" || strings.ContainsAny(id, "/ ?#:")) {
+			err = fmt.Errorf("%q is no ID of a webhook", id)
+		}
+		if err == nil && slices.ContainsFunc(s.borrowed, func(b forEndpoint[string]) bool { return b.item == id }) {
+			err = fmt.Errorf("webhook %s is named twice", id)
+		}
+		if err != nil {
+			return &ConfigError{text: fmt.Sprintf("%s: %v", s.places["webhook"], err),
+				hint: "write the ID as it stands in the webhook's address on the Hub or in hubhook hub list, or ENDPOINT=ID if there are several endpoints"}
+		}
+		s.borrowed = append(s.borrowed, forEndpoint[string]{endpoint, id})
+	}
+	return nil
+}
+
+// given is values, without the one empty value of a variable that is set to nothing.
+func given(values []string) []string {
+	if len(values) == 1 && values[0] == "" {
+		return nil
+	}
+	return values
+}
+
+// checkKeptEndpoints returns an error where a watched item or a webhook is for an endpoint that is not there. The endpoints of a program under
+// `hubhook dev` are not known yet.
+func (s *Server) checkKeptEndpoints() error {
+	if s.joined != nil {
+		return nil
+	}
+	unknown := func(setting, name string) error {
+		return &ConfigError{text: fmt.Sprintf("%s: there is no endpoint %s", s.settings.places[setting], name), hint: "endpoints here: " + strings.Join(s.names(), ", ")}
+	}
+	for _, w := range s.settings.watched {
+		if w.endpoint != "" && s.byName[w.endpoint] == nil {
+			return unknown("watch", w.endpoint)
+		}
+	}
+	for i, b := range s.settings.borrowed {
+		switch {
+		case b.endpoint == "" && len(s.endpoints) != 1:
+			return &ConfigError{text: fmt.Sprintf("%s: webhook %s is for which endpoint?", s.settings.places["webhook"], b.item),
+				hint: fmt.Sprintf("write it as ENDPOINT=%s; endpoints here: %s", b.item, strings.Join(s.names(), ", "))}
+		case b.endpoint == "":
+			s.settings.borrowed[i].endpoint = s.endpoints[0].name
+		case s.byName[b.endpoint] == nil:
+			return unknown("webhook", b.endpoint)
+		}
+	}
+	return nil
+}
+
+// keeping is how a run keeps webhooks on the Hub.
+type keeping struct {
+	keeper *keep.Keeper // nil where there is nothing to keep
+	run    sync.WaitGroup
+}
+
+// openKeeper makes the keeper if webhooks are to be kept, or if an earlier run has left some behind.
+func (r *run) openKeeper() {
+	c := keep.Config{Records: keep.InDirectory(r.settings.Data), Secrets: r.settings.Secrets, Show: r.showWebhook, Another: r.keptElsewhere}
+	for _, w := range r.settings.watched {
+		c.Watch = append(c.Watch, keep.Item{Endpoint: w.endpoint, Watched: w.item})
+	}
+	for _, b := range r.settings.borrowed {
+		c.Borrow = append(c.Borrow, keep.Loan{Endpoint: b.endpoint, ID: b.item})
+	}
+	for _, e := range r.endpoints {
+		for _, w := range e.watched {
+			c.Watch = append(c.Watch, keep.Item{Endpoint: e.name, Watched: w})
+		}
+		for _, id := range e.borrowed {
+			c.Borrow = append(c.Borrow, keep.Loan{Endpoint: e.name, ID: id})
+		}
+	}
+	if _, err := os.Stat(filepath.Join(r.settings.Data, keep.RecordFile)); err != nil && len(c.Watch)+len(c.Borrow) == 0 {
+		return
+	}
+	client, err := hub.New(hub.Config{LookupEnv: r.settings.Getenv, Timeout: hubTimeout, Attempts: hubAttempts, LongestWait: hubWait,
+		OnWarning: func(topic, message string) { r.screen.Warn(ui.Notice{Text: "the Hub warns: " + message}) }})
+	if err != nil {
+		r.screen.Warn(ui.Notice{Text: "keep webhooks on the Hub: " + err.Error(), Hint: text.Hint(err)})
+		return
+	}
+	c.API, c.Hub = client.Webhooks, client.Endpoint()
+	r.keeping.keeper = keep.New(c)
+	r.keeper.Store(r.keeping.keeper)
+	r.keepEndpoints()
+	r.keeping.keeper.Prepare()
+	if !r.settings.opensTunnel() {
+		r.setWay(r.where.get().public, keep.Unchecked)
+	}
+}
+
+// keepEndpoints tells the keeper which endpoints there are by now.
+func (s *Server) keepEndpoints() {
+	keeper := s.keeper.Load()
+	if keeper == nil {
+		return
+	}
+	keeper.SetEndpoints(s.names(), s.joined == nil || s.joined.hasNamed())
+}
+
+// setWay tells the keeper how the Hub can reach the endpoints.
+func (s *Server) setWay(url string, p keep.Proof) {
+	if keeper := s.keeper.Load(); keeper != nil {
+		keeper.SetWay(url, p)
+	}
+}
+
+// keepWebhooks keeps webhooks until ctx ends.
+func (r *run) keepWebhooks(ctx context.Context) {
+	if r.keeping.keeper == nil {
+		return
+	}
+	r.keeping.run.Go(func() {
+		r.countDay(ctx)
+		r.keeping.keeper.Run(ctx)
+	})
+}
+
+// countDay counts what came in the last 24 hours, before this process too.
+func (r *run) countDay(ctx context.Context) {
+	for _, name := range r.names() {
+		steps, err := r.store.TimeSeries(ctx, queue.TimeSeriesQuery{Endpoint: name, Step: time.Hour, Steps: 24})
+		if err != nil {
+			return // it is only a count, and the database says by itself what is wrong
+		}
+		for _, step := range steps {
+			n := int64(0)
+			for _, count := range step.States {
+				n += count
+			}
+			r.keeping.keeper.Delivered(name, "", n, step.Start)
+		}
+	}
+}
+
+// releaseWebhooks disables or gives back what is kept. It returns once that is done or has taken a while, with a function that waits for
+// the rest, which is bounded too.
+func (r *run) releaseWebhooks() (wait func()) {
+	if r.keeping.keeper == nil {
+		return func() {}
+	}
+	r.keeping.run.Wait()
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		ctx, cancel := context.WithTimeout(context.Background(), keepRelease)
+		defer cancel()
+		r.keeping.keeper.Close(ctx)
+	}()
+	select {
+	case <-done:
+	case <-time.After(keepTunnelStays):
+	}
+	return func() { <-done }
+}
+
+// keepsAll reports whether each endpoint has a webhook that is kept.
+func (s *Server) keepsAll() bool {
+	kept := s.webhooks()
+	return !slices.ContainsFunc(s.names(), func(name string) bool {
+		return !slices.ContainsFunc(kept, func(w api.Webhook) bool { return w.Endpoint == name && w.State != keep.Left })
+	})
+}
+
+// showWebhook shows what becomes of a kept webhook.
+func (s *Server) showWebhook(c api.WebhookChange) {
+	s.screen.Webhook(c)
+	if private := s.private.Load(); private != nil {
+		private.Webhook(c)
+	}
+}
+
+// webhooks returns the webhooks that are kept.
+func (s *Server) webhooks() []api.Webhook {
+	if keeper := s.keeper.Load(); keeper != nil {
+		return keeper.Webhooks()
+	}
+	return []api.Webhook{}
+}
+
+// generatedFor reports whether secret is one that hubhook has given the endpoint's webhook itself.
+func (s *Server) generatedFor(endpoint, secret string) bool {
+	keeper := s.keeper.Load()
+	return keeper != nil && keeper.Accepts(endpoint, secret)
+}
+
+// keptElsewhere asks what answers at a webhook's URL whether it is a hubhook that keeps the webhook. One that does not answer keeps nothing.
+func (s *Server) keptElsewhere(ctx context.Context, address, id string) bool {
+	u, err := url.Parse(address)
+	if err != nil {
+		return false
+	}
+	ctx, cancel := context.WithTimeout(ctx, anotherTimeout)
+	defer cancel()
+	ask := url.URL{Scheme: u.Scheme, Host: u.Host, Path: "/healthz", RawQuery: url.Values{"webhook": {id}}.Encode()}
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, ask.String(), nil)
+	if err != nil {
+		return false
+	}
+	req.Header.Set("User-Agent", "hubhook/"+version.String())
+	req.Close = true
+	resp, err := cmp.Or(s.settings.probeClient, http.DefaultClient).Do(req)
+	if err != nil {
+		return false
+	}
+	defer resp.Body.Close()
+	var h health
+	err = json.NewDecoder(io.LimitReader(resp.Body, 4<<10)).Decode(&h)
+	return err == nil && h.Keeps
+}
+
+// countForHub counts a delivery towards what the Hub sends in a day. p is nil for a body that can't be read.
+func (s *Server) countForHub(endpoint string, p *payload.Payload) {
+	keeper := s.keeper.Load()
+	if keeper == nil {
+		return
+	}
+	id := ""
+	if p != nil {
+		id = p.Webhook.ID
+	}
+	keeper.Delivered(endpoint, id, 1, time.Now())
+}
