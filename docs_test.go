@@ -41,7 +41,7 @@ func documents(t *testing.T) map[string]string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, guide := range []string{"library", "actions", "payload", "command-line", "deliveries", "dev", "testing", "tunnels", "inspector", "production", "scale"} {
+	for _, guide := range []string{"library", "actions", "payload", "command-line", "deliveries", "dev", "testing", "tunnels", "inspector", "production", "scale", "hub"} {
 		if texts[filepath.Join("docs", guide+".md")] == "" {
 			t.Errorf("docs/%s.md is missing or empty", guide)
 		}
@@ -166,7 +166,8 @@ func goBlocks(text string) []string {
 // commands are those with flags of their own. The keys are the headings of docs/command-line.md.
 var commands = []string{
 	"hubhook serve", "hubhook dev", "hubhook test", "hubhook run-job", "hubhook trigger", "hubhook deliveries list", "hubhook deliveries show", "hubhook deliveries wait", "hubhook deliveries follow", "hubhook deliveries replay",
-	"hubhook deliveries discard", "hubhook deliveries backup", "hubhook deliveries recover", "hubhook doctor", "hubhook version", "hubhook completion",
+	"hubhook deliveries discard", "hubhook deliveries backup", "hubhook deliveries recover", "hubhook hub list", "hubhook hub show", "hubhook hub create", "hubhook hub update",
+	"hubhook hub enable", "hubhook hub disable", "hubhook hub delete", "hubhook hub replay", "hubhook doctor", "hubhook version", "hubhook completion",
 }
 
 var (
@@ -265,7 +266,7 @@ func TestCommands(t *testing.T) {
 			command := group + " " + m[1]
 			switch {
 			case m[1] == "hubhook" || command == "hubhook help":
-			case command == "hubhook deliveries":
+			case command == "hubhook deliveries" || command == "hubhook hub":
 				groups = append(groups, command)
 			case !slices.Contains(commands, command):
 				t.Errorf("%s is a command whose flags are not compared", command)

@@ -17,7 +17,7 @@ import (
 // Causes that errors.Is finds in an Error.
 var (
 	// ErrNoToken: the call needs a token and none was found.
-	ErrNoToken = errors.New("no token was found")
+	ErrNoToken = errors.New("HF_TOKEN is not set, and no token is stored on this machine")
 	// ErrNotFound: the Hub has no such thing, or does not show it to this token. The Hub answers 401 instead of 404 where nobody is
 	// logged in, as its client library says.
 	ErrNotFound = errors.New("not found")

@@ -79,6 +79,8 @@ func TestScripts(t *testing.T) {
 			"exits": exits,
 			"ready": ready,
 			"keep":  keep,
+			"hub":   standIn,
+			"hold":  hold,
 		},
 	})
 }
