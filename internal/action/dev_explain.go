@@ -81,6 +81,7 @@ var printedCauses = []struct {
 		"the Python that runs the program has no module $1",
 		"install it there, or start the Python of your virtual environment: hubhook dev -- .venv/bin/python ...",
 	},
+	{regexp.MustCompile(`python[^ :]*: can't open file '([^']+)'`), "Python finds no file $1", "name the program's file after --, from this directory on: hubhook dev -- python app.py"},
 	{regexp.MustCompile(`Error: Cannot find module '([^']+)'`), "Node finds no module $1", "run npm install, or correct its name"},
 	{
 		regexp.MustCompile(`(?i)(?:address already in use|EADDRINUSE|Cannot find empty port)\D*(\d{2,5})?`),

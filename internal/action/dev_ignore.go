@@ -44,6 +44,15 @@ type ignoreRules struct {
 	dirs map[string][]gitignore.Pattern
 }
 
+// PatternError is a pattern of WatchConfig that can't be read.
+type PatternError struct {
+	flag string // with its value
+	err  error
+}
+
+func (e *PatternError) Error() string { return e.flag + ": " + e.err.Error() }
+func (e *PatternError) Unwrap() error { return e.err }
+
 // newIgnoreRules reads the ignore files that hold in root: its own, and those above it up to the top of its git repository.
 func newIgnoreRules(root string, watch, ignore, own []string) (*ignoreRules, error) {
 	r := &ignoreRules{root: root, own: own, dirs: make(map[string][]gitignore.Pattern)}
@@ -54,14 +63,14 @@ func newIgnoreRules(root string, watch, ignore, own []string) (*ignoreRules, err
 	for _, glob := range ignore {
 		p, err := parseGlob(glob, r.prefix)
 		if err != nil {
-			return nil, fmt.Errorf("--ignore %s: %w", glob, err)
+			return nil, &PatternError{"--ignore " + glob, err}
 		}
 		r.extra = append(r.extra, p)
 	}
 	for _, glob := range watch {
 		p, err := parseGlob(glob, r.prefix)
 		if err != nil {
-			return nil, fmt.Errorf("--watch-files %s: %w", glob, err)
+			return nil, &PatternError{"--watch-files " + glob, err}
 		}
 		r.only = append(r.only, p)
 	}

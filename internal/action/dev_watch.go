@@ -80,7 +80,8 @@ type seen struct {
 	sum            uint64 // of the content; 0 while it has not been read
 }
 
-// NewWatcher looks at all files once, unless ctx ends before. What changes after it has returned is told.
+// NewWatcher looks at all files once, unless ctx ends before. What changes after it has returned is told. A pattern that can't be read is a
+// *PatternError.
 func NewWatcher(ctx context.Context, cfg WatchConfig) (*Watcher, error) {
 	root, err := filepath.Abs(cfg.Root)
 	if err == nil {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
+	"os/exec"
 	"slices"
 	"strings"
 	"sync"
@@ -112,6 +113,10 @@ func (p *program) dev(cmd *cobra.Command, config server.Config, f devFlags, comm
 	if err != nil {
 		return err
 	}
+	// A file that is named by its path may be made yet. A name that PATH does not have is a slip.
+	if _, err := exec.LookPath(command[0]); errors.Is(err, exec.ErrNotFound) {
+		return text.WithHint(fmt.Errorf("start the program: %w", err), "name a program that is on PATH, or a file with its path: hubhook dev -- ./"+command[0])
+	}
 	file, err := p.loadFile(f.file, &action.Commands{})
 	if err != nil {
 		return err
@@ -141,12 +146,20 @@ func (p *program) dev(cmd *cobra.Command, config server.Config, f devFlags, comm
 		if d.watcher, err = p.watch(cmd.Context(), watch); cmd.Context().Err() != nil {
 			return nil // Ctrl-C while it looked
 		} else if err != nil {
-			return err
+			return wrongPattern(err)
 		}
 		defer d.watcher.Close()
 		supervisor.Changes = d.watcher.Changes()
 	}
 	return d.run(cmd.Context(), s, supervisor)
+}
+
+// wrongPattern makes wrong usage of a pattern that can't be read.
+func wrongPattern(err error) error {
+	if wrong, ok := errors.AsType[*action.PatternError](err); ok {
+		return &usageError{text.WithHint(wrong, "write it as in .gitignore: '*.log', or data/ for a directory")}
+	}
+	return err
 }
 
 // watch looks at the files below the working directory, and says so where it takes long: nothing else is shown before.
@@ -346,7 +359,10 @@ func (d *dev) show(shown api.ProgramEvent, event action.ProgramEvent) {
 	case advice == nil:
 		d.server.Show(shown)
 	case shown.Trouble:
-		shown.Text, shown.Hint = shown.Text+": "+advice.Cause, advice.Fix
+		if event.Exit.Started {
+			shown.Text += ": " + advice.Cause
+		}
+		shown.Hint = advice.Fix
 		d.server.Show(shown)
 	case shown.Text == "":
 		shown.Text, shown.Hint, shown.Trouble = advice.Cause, advice.Fix, true
@@ -375,6 +391,9 @@ func words(event action.ProgramEvent) string {
 		}
 		return fmt.Sprintf("restarts, since %s and %d more were edited", event.Files[0], len(event.Files)-1)
 	case action.ProgramExited:
+		if !event.Exit.Started {
+			return fmt.Sprintf("could not be started (%s); it is tried again after an edit, or in %v", event.Exit.How, event.Wait)
+		}
 		return fmt.Sprintf("ended by itself (%s); it is started again after an edit, or in %v", event.Exit.How, event.Wait)
 	case action.ProgramPaused:
 		return "is not restarted from now on; press p to go on"
