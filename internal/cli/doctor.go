@@ -76,10 +76,8 @@ and no public URL is opened.`,
 }
 
 func (d *doctor) run(cmd *cobra.Command, command []string) error {
-	d.where.data = d.config.Data
-	if d.where.data == "" {
-		d.where.data, _ = d.LookupEnv(env.Variable("data"))
-	}
+	file, read := d.configuration()
+	d.where.data = d.dataOf(file)
 	running, here := d.running(cmd)
 	lists := [][]checkup.Check{{checkup.Known("hubhook", here)}}
 	if running != nil {
@@ -87,7 +85,6 @@ func (d *doctor) run(cmd *cobra.Command, command []string) error {
 			lists = append(lists, []checkup.Check{checkup.Known("loop", checkup.Warn(loop.Text, loop.Hint))})
 		}
 	}
-	file, read := d.configuration()
 	config := d.config
 	config.File = file.Setting
 	hooks, err := server.New(config)
@@ -175,6 +172,13 @@ func (d *doctor) line(f api.Finding) {
 	}
 }
 
+// dataOf returns the data directory that the flags, the variables or file name, "" for none.
+func (d *doctor) dataOf(file *action.File) string {
+	variable, _ := d.LookupEnv(env.Variable("data"))
+	named, _ := file.Setting("data")
+	return cmp.Or(append([]string{d.config.Data, variable}, named...)...)
+}
+
 // askWithin is how long the running hubhook may take to say how it stands.
 const askWithin = 5 * time.Second
 
@@ -217,7 +221,7 @@ func (d *doctor) configuration() (*action.File, api.Finding) {
 	if unbuilt := file.Unbuilt(); len(unbuilt) > 0 {
 		return file, checkup.Warn(fmt.Sprintf("%s: %s: no effect in this version of hubhook", file.Path, strings.Join(unbuilt, ", ")), "set the webhook up at https://huggingface.co/settings/webhooks")
 	}
-	return file, checkup.OK(fmt.Sprintf("%s has %s", file.Path, countOf(len(file.Endpoints), "endpoint", "endpoints")))
+	return file, checkup.OK(fmt.Sprintf("%s can be read, with %s", file.Path, countOf(len(file.Endpoints), "endpoint", "endpoints")))
 }
 
 // Clocks that differ by less go unnoticed: lists have seconds, and the Hub's answer takes a while.

@@ -236,6 +236,9 @@ func TestDoctorBesideARunningHubhook(t *testing.T) {
 	h.env = append(before, "HTTPS_PROXY="+proxy.URL().String(), "SSL_CERT_FILE="+edge.CAFile())
 	found, _ = h.diagnose(t, "--data", q.ready.Data)
 	wantFound(t, found, map[string]string{"hubhook": "ok", "secret": "warn", "tunnel": "skip", "public URL": "fail does not lead to"})
+	h.work(t, "other.yaml", fmt.Sprintf("data: %q\n", q.ready.Data))
+	found, _ = h.diagnose(t, "--config", "other.yaml")
+	wantFound(t, found, map[string]string{"hubhook": fmt.Sprintf("ok process %d runs", q.cmd.Process.Pid), "hubhook.yaml": "ok other.yaml"})
 	q.stop()
 	p.stop()
 
