@@ -132,7 +132,7 @@ func refsOf(r *Repo, withPulls bool) any {
 	if withPulls {
 		groups["pullRequests"], under["pullRequests"] = []refAnswer{}, "refs/pr/"
 	}
-	for _, ref := range r.allRefs() {
+	for _, ref := range sortedRefs(r.refs) {
 		for group, prefix := range under {
 			if name, in := strings.CutPrefix(ref.Name, prefix); in {
 				groups[group] = append(groups[group], refAnswer{name, ref.Name, ref.Commit})

@@ -188,16 +188,43 @@ func (r *Repo) Head() string {
 func (r *Repo) Refs() []Ref {
 	r.hub.mu.Lock()
 	defer r.hub.mu.Unlock()
-	return r.allRefs()
+	return sortedRefs(r.refs)
 }
 
-func (r *Repo) allRefs() []Ref {
-	all := make([]Ref, 0, len(r.refs))
-	for name, c := range r.refs {
+func sortedRefs(refs map[string]*commit) []Ref {
+	all := make([]Ref, 0, len(refs))
+	for name, c := range refs {
 		all = append(all, Ref{name, c.id})
 	}
 	slices.SortFunc(all, func(a, b Ref) int { return strings.Compare(a.Name, b.Name) })
 	return all
+}
+
+// RepoFile is a file in a [Repo].
+type RepoFile struct {
+	Path string
+	// Size is in bytes, that of the content for a file of Git LFS.
+	Size int64
+	// OID is the name that git gives the file, in 40 hexadecimal digits. For a file of Git LFS it is that of the pointer.
+	OID string
+}
+
+// Files returns the first files of a revision in git's order, at most limit of them: a branch, a tag, a full ref or a commit's ID. It
+// returns none of a revision that is not there.
+func (r *Repo) Files(revision string, limit int) []RepoFile {
+	r.hub.mu.Lock()
+	defer r.hub.mu.Unlock()
+	c := r.resolve(revision)
+	if c == nil {
+		return nil
+	}
+	var files []RepoFile
+	c.tree.list("", true, 0, c.tree.all, func(path string, e entry) {
+		if e.dir == nil && len(files) < limit {
+			files = append(files, RepoFile{path, e.file.size, e.file.oid.String()})
+		}
+	})
+	return files
 }
 
 // fullRef returns the full name of a ref.

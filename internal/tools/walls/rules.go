@@ -54,6 +54,7 @@ var places = []place{
 	{dir: "tunnel"},
 	{dir: "hub/keep", imports: []string{"hub"}},
 	{dir: "hub"},
+	{dir: "hub/hubtest/cmd", program: true}, // the stand-in Hub for people who test by hand
 	{dir: "internal/companion"},
 	{dir: "internal/checkup"},
 	{dir: "internal/api"},
