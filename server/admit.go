@@ -70,7 +70,7 @@ type refusal struct {
 // admit is the front door: it checks a delivery, stores it and answers.
 func (s *Server) admit(w http.ResponseWriter, r *http.Request) {
 	name := strings.TrimPrefix(r.URL.Path, "/webhooks/")
-	e, known := s.byName[name], true
+	e, known := s.endpoints.named(name), true
 	if e == nil && s.joined != nil {
 		if e = s.endpointOf(name); e == nil {
 			e, known = s.joined.candidate(name), false
@@ -308,6 +308,8 @@ func (s *Server) withoutSecrets(h http.Header) http.Header {
 func (s *Server) storeRefusal(err error) *refusal {
 	no := &refusal{status: http.StatusServiceUnavailable, text: "the delivery could not be stored; try again later", cause: "not_stored", fix: err.Error()}
 	switch {
+	case errors.Is(err, queue.ErrNotServed): // it went while the delivery was read
+		no.status, no.text, no.cause, no.fix = http.StatusNotFound, "the endpoint is not served any more", "unknown_endpoint", "endpoints here: "+strings.Join(s.names(), ", ")
 	case errors.Is(err, queue.ErrFull):
 		no.text, no.cause = "too many deliveries wait already; try again later", "full"
 		no.fix = fmt.Sprintf("%d deliveries wait; look why they aren't handled, or raise --max-waiting", s.settings.MaxWaiting)

@@ -77,19 +77,20 @@ func (s *Server) jobEndpoint(named []string) (*endpoint, error) {
 	}
 	known := "endpoints here: " + strings.Join(s.names(), ", ")
 	var e *endpoint
+	all := s.endpoints.all()
 	switch {
-	case len(s.endpoints) == 0:
+	case len(all) == 0:
 		return nil, text.WithHint(errors.New("no endpoint is registered, so nothing can handle the delivery of a Job"), "register a handler with Handle or Add before")
 	case len(named) > 1:
 		return nil, text.WithHint(fmt.Errorf("%d endpoints are named, %s; a Job is for one", len(named), strings.Join(named, ", ")), known)
 	case len(named) == 1:
-		if e = s.byName[strings.Trim(named[0], "/")]; e == nil {
+		if e = s.endpoints.named(strings.Trim(named[0], "/")); e == nil {
 			return nil, text.WithHint(fmt.Errorf("no endpoint is called %q", text.Printable(named[0], maxShownName)), known)
 		}
-	case len(s.endpoints) > 1:
+	case len(all) > 1:
 		return nil, text.WithHint(errors.New("there are several endpoints, and none is named for the delivery of a Job"), "name the one that is meant; "+known)
 	default:
-		e = s.endpoints[0]
+		e = all[0]
 	}
 	if e.handler == nil {
 		return nil, text.WithHint(fmt.Errorf("endpoint %s has no handler, and a Job stores nothing", e.name), "give it a handler, or name another one")

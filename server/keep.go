@@ -129,18 +129,18 @@ func (s *Server) checkKeptEndpoints() error {
 		return &ConfigError{text: fmt.Sprintf("%s: there is no endpoint %s", s.settings.places[setting], name), hint: "endpoints here: " + strings.Join(s.names(), ", ")}
 	}
 	for _, w := range s.settings.watched {
-		if w.endpoint != "" && s.byName[w.endpoint] == nil {
+		if w.endpoint != "" && s.endpoints.named(w.endpoint) == nil {
 			return unknown("watch", w.endpoint)
 		}
 	}
 	for i, b := range s.settings.borrowed {
 		switch {
-		case b.endpoint == "" && len(s.endpoints) != 1:
+		case b.endpoint == "" && len(s.endpoints.all()) != 1:
 			return &ConfigError{text: fmt.Sprintf("%s: webhook %s is for which endpoint?", s.settings.places["webhook"], b.item),
 				hint: fmt.Sprintf("write it as ENDPOINT=%s; endpoints here: %s", b.item, strings.Join(s.names(), ", "))}
 		case b.endpoint == "":
-			s.settings.borrowed[i].endpoint = s.endpoints[0].name
-		case s.byName[b.endpoint] == nil:
+			s.settings.borrowed[i].endpoint = s.endpoints.all()[0].name
+		case s.endpoints.named(b.endpoint) == nil:
 			return unknown("webhook", b.endpoint)
 		}
 	}
@@ -162,7 +162,7 @@ func (r *run) openKeeper() {
 	for _, b := range r.settings.borrowed {
 		c.Borrow = append(c.Borrow, keep.Loan{Endpoint: b.endpoint, ID: b.item})
 	}
-	for _, e := range r.endpoints {
+	for _, e := range r.endpoints.all() {
 		for _, w := range e.watched {
 			c.Watch = append(c.Watch, keep.Item{Endpoint: e.name, Watched: w})
 		}

@@ -17,7 +17,7 @@ import (
 )
 
 // defaultServer collects the endpoints of Handle and Add until Main configures it.
-var defaultServer = &Server{byName: map[string]*endpoint{}}
+var defaultServer = new(Server)
 
 // Default returns the server of [Handle], [Add], [Main] and [RunJob]. A function that registers the endpoints of a program takes it, and in a
 // test a server of package servertest.

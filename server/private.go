@@ -146,12 +146,19 @@ func (s *Server) status(context.Context) (api.Status, error) {
 			Inspector: w.inspector,
 		},
 		Endpoints: s.endpointURLs(s.publicBase()),
+		Upstreams: []api.Upstream{},
 		Loops:     s.loops.current(time.Now()),
 		Webhooks:  s.webhooks(),
 		Secret:    strength(s.secrets.texts),
 	}
 	if s.joined != nil {
 		st.Program = s.joined.state()
+	}
+	if s.upstreams != nil {
+		st.Upstreams = s.upstreams.Now()
+		for i := range st.Upstreams {
+			st.Upstreams[i].Error = s.secrets.hide.Redact(st.Upstreams[i].Error)
+		}
 	}
 	if w.tunnel.Provider != "" {
 		t := w.tunnel

@@ -37,7 +37,7 @@ func (s *Server) join(p *companion.Program) {
 
 // endpointOf returns the endpoint of that name, nil for none.
 func (s *Server) endpointOf(name string) *endpoint {
-	if e := s.byName[name]; e != nil || s.joined == nil {
+	if e := s.endpoints.named(name); e != nil || s.joined == nil {
 		return e
 	}
 	s.joined.mu.Lock()
@@ -48,11 +48,11 @@ func (s *Server) endpointOf(name string) *endpoint {
 // listed returns the endpoints that people are told of.
 func (s *Server) listed() []*endpoint {
 	if s.joined == nil {
-		return s.endpoints
+		return s.endpoints.all()
 	}
 	s.joined.mu.Lock()
 	defer s.joined.mu.Unlock()
-	return append(slices.Clip(s.endpoints), s.joined.named...)
+	return append(slices.Clip(s.endpoints.all()), s.joined.named...)
 }
 
 // candidate returns the endpoint that a delivery to an unknown name may go to, which takes none before admit, nil for none. Until the
@@ -119,7 +119,7 @@ func (j *joined) left(ctx context.Context, q *queue.Queue) error {
 		for state, n := range states {
 			unfinished = unfinished || n > 0 && !state.Finished()
 		}
-		if !unfinished || j.server.byName[name] != nil {
+		if !unfinished || j.server.endpoints.named(name) != nil {
 			continue
 		}
 		if e, err := j.make(name); err == nil { // otherwise it is of another program, and its name can't be served

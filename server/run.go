@@ -40,6 +40,9 @@ func (s *Server) Run(ctx context.Context) error {
 	if p := companion.From(ctx); p != nil {
 		s.join(p)
 	}
+	if s.upstreams = companion.UpstreamsFrom(ctx); s.upstreams != nil {
+		s.upstreams.Attach(s.upstreamChanged)
+	}
 	run := &run{Server: s}
 	err := s.checkKeptEndpoints()
 	if err == nil {
@@ -174,7 +177,10 @@ func (r *run) serve(ctx context.Context) error {
 	ctx, end := context.WithCancel(ctx)
 	defer end()
 	quit := func() { end() }
-	if err := r.start(ctx, r.store); err != nil {
+	r.mu.Lock() // endpoints may be replaced already
+	err := r.start(ctx, r.store)
+	r.mu.Unlock()
+	if err != nil {
 		return err
 	}
 	if r.publicServer == nil {

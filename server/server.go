@@ -33,6 +33,7 @@ import (
 	"time"
 
 	"github.com/hubhook/hubhook/hub/keep"
+	"github.com/hubhook/hubhook/internal/companion"
 	"github.com/hubhook/hubhook/internal/queue"
 	"github.com/hubhook/hubhook/internal/text"
 	"github.com/hubhook/hubhook/ui"
@@ -47,11 +48,11 @@ type Server struct {
 	screen   *ui.Screen
 	public   http.Handler // what the world may reach
 
-	mu        sync.Mutex // guards what follows
-	endpoints []*endpoint
-	byName    map[string]*endpoint
-	started   bool // endpoints are fixed
-	opened    bool // by Handler
+	endpoints endpoints
+
+	mu      sync.Mutex // guards what follows, and is held while endpoints change
+	started bool       // endpoints change with Replace and Remove alone
+	opened  bool       // by Handler
 
 	life     context.Context // of answers that wait for a handler; ends once handlers have had their time
 	endLife  context.CancelFunc
@@ -69,11 +70,13 @@ type Server struct {
 	loops    loops
 	joined   *joined   // the program of `hubhook dev`; nil without one
 	through  io.Writer // what handlers print goes there, too, as it comes; nil but in a Job
+
+	upstreams *companion.Upstreams // nil for none
 }
 
 // New returns a server with the settings of config. Its error is a *[ConfigError]. Nothing is opened before Run or Handler.
 func New(config Config) (*Server, error) {
-	s := &Server{byName: map[string]*endpoint{}}
+	s := new(Server)
 	if err := s.configure(config); err != nil {
 		return nil, err
 	}
@@ -106,39 +109,6 @@ func (s *Server) Secret() string {
 // because it is in a Space.
 func (s *Server) Public() bool {
 	return !s.settings.NoTunnel || s.settings.PublicURL != "" || s.settings.inSpace
-}
-
-// Handle registers h for POST /webhooks/NAME. A name has letters, digits, '_', '-' and '.' in segments joined by '/'; a leading or
-// trailing '/' is cut. With a nil h, deliveries are stored, shown and answered {}. Handle panics if the name is bad or taken, if an option
-// is wrong, or once the server runs.
-func (s *Server) Handle(name string, h Handler, opts ...Option) {
-	e, err := newEndpoint(name, h, opts)
-	if err != nil {
-		panic("server: " + err.Error())
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.started {
-		panic(fmt.Sprintf("server: endpoint %s registered after the server was started", e.name))
-	}
-	if s.byName[e.name] != nil {
-		panic(fmt.Sprintf("server: endpoint %s is registered already", e.name))
-	}
-	s.byName[e.name] = e
-	s.endpoints = append(s.endpoints, e)
-}
-
-// Add is Handle under the function's own name in snake_case: TriggerTraining serves /webhooks/trigger_training. It panics for a
-// closure, which has no usable name.
-func (s *Server) Add(h Handler, opts ...Option) {
-	if h == nil {
-		panic("server: Add of a nil handler; a handler-less endpoint needs a name, so use Handle")
-	}
-	name, ok := functionName(h)
-	if !ok {
-		panic("server: Add of a function without a name of its own; use Handle, which takes the name of the endpoint")
-	}
-	s.Handle(name, h, opts...)
 }
 
 // Handler returns the public face as a plain http.Handler for an HTTP server of one's own, with the defaults of production. The first call
@@ -282,8 +252,9 @@ func (s *Server) start(ctx context.Context, q *queue.Queue) error {
 		}
 	}
 	s.warnOfAnswers()
-	endpoints := make([]queue.Endpoint, 0, len(s.endpoints))
-	for _, e := range s.endpoints {
+	all := s.endpoints.all()
+	endpoints := make([]queue.Endpoint, 0, len(all))
+	for _, e := range all {
 		endpoints = append(endpoints, s.queueEndpoint(e))
 		s.metrics.add(e.name)
 	}
@@ -309,13 +280,18 @@ func (s *Server) warnOfAnswers() {
 		}
 		return
 	}
-	for _, e := range s.endpoints {
-		if e.debounce != nil && e.debounce.wait >= s.settings.handledLimit {
-			s.screen.Warn(ui.Notice{
-				Text: fmt.Sprintf("endpoint %s holds deliveries back for %v, so with --answer handled the Hub is told 503 each time after %v", e.name, e.debounce.wait, s.settings.handledLimit),
-				Hint: "give its Debounce a shorter wait, or use --answer stored on a disk that lasts",
-			})
-		}
+	for _, e := range s.endpoints.all() {
+		s.warnOfHolding(e)
+	}
+}
+
+// warnOfHolding says where an endpoint holds deliveries back for longer than the Hub is kept waiting.
+func (s *Server) warnOfHolding(e *endpoint) {
+	if s.settings.Answer == answerHandled && e.debounce != nil && e.debounce.wait >= s.settings.handledLimit {
+		s.screen.Warn(ui.Notice{
+			Text: fmt.Sprintf("endpoint %s holds deliveries back for %v, so with --answer handled the Hub is told 503 each time after %v", e.name, e.debounce.wait, s.settings.handledLimit),
+			Hint: "give its Debounce a shorter wait, or use --answer stored on a disk that lasts",
+		})
 	}
 }
 
@@ -359,24 +335,9 @@ func (s *Server) nameUnserved(ctx context.Context, q *queue.Queue) (total int, e
 		return 0, fmt.Errorf("look for what waits for endpoints that are not served: %w", err)
 	}
 	for _, name := range slices.Sorted(maps.Keys(counts)) {
-		n := 0
-		for state, count := range counts[name] {
-			if !state.Finished() {
-				n += int(count)
-			}
+		if s.endpointOf(name) == nil {
+			total += s.warnOfUnserved(name, counts[name])
 		}
-		if n == 0 || s.endpointOf(name) != nil {
-			continue
-		}
-		total += n
-		wait := "wait"
-		if n == 1 {
-			wait = "waits"
-		}
-		s.screen.Warn(ui.Notice{
-			Text: fmt.Sprintf("%s %s for endpoint %s, which is not served", deliveries(n), wait, name),
-			Hint: fmt.Sprintf("serve %s again to have them handled; hubhook deliveries list --endpoint %s shows them, hubhook deliveries discard ID... gives them up", name, name),
-		})
 	}
 	return total, nil
 }

@@ -34,6 +34,9 @@ type Endpoint struct {
 	upstream *Forward       // nil for one that does not forward
 }
 
+// attemptTime is how long an attempt may take where nothing else is said: as long as the server's default.
+const attemptTime = time.Hour
+
 // FromFlags returns the endpoints of `--run NAME=COMMAND` and `--forward NAME=URL`. Commands run in the working directory.
 func FromFlags(run, forward []string, commands *Commands) ([]*Endpoint, error) {
 	var all []*Endpoint

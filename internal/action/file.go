@@ -47,7 +47,7 @@ type File struct {
 	Follow    []string           // [ENDPOINT=]TYPE:NAME
 	Triggers  map[string]Trigger // by name
 
-	text []byte
+	content content
 }
 
 // Value is that of a setting.
@@ -97,6 +97,14 @@ func Load(path string, options Options) (*File, error) {
 	return parseFile(path, text, options)
 }
 
+// NoFile returns what a configuration file says that is not there, by the error of Load.
+func NoFile(path string, err error) *File {
+	return &File{Path: path, content: content{problem: err.Error()}}
+}
+
+// Missing reports whether f is that of NoFile.
+func (f *File) Missing() bool { return f.content.problem != "" }
+
 func readConfiguration(path string) ([]byte, error) {
 	f, err := os.Open(path)
 	if err != nil {
@@ -138,7 +146,7 @@ func parseFile(path string, text []byte, options Options) (*File, error) {
 		options.Commands = new(Commands)
 	}
 	r := &reader{path: path, dir: filepath.Dir(path), options: options}
-	f := &File{Path: path, Values: map[string]Value{}, Triggers: map[string]Trigger{}, text: text}
+	f := &File{Path: path, Values: map[string]Value{}, Triggers: map[string]Trigger{}, content: content{text: text}}
 	root, err := r.parse(text)
 	if err == nil && root != nil {
 		err = r.file(root, f)

@@ -99,7 +99,7 @@ func TestFile(t *testing.T) {
 		t.Error(diff)
 	}
 	at := func(line int, texts ...string) Value { return Value{texts, fmt.Sprintf("some/hubhook.yaml:%d", line)} }
-	f.Endpoints, f.text = nil, nil
+	f.Endpoints, f.content.text = nil, nil
 	if diff := cmp.Diff(&File{
 		Path:   "some/hubhook.yaml",
 		Follow: []string{"bucket:me/checkpoints"},
@@ -109,7 +109,7 @@ func TestFile(t *testing.T) {
 			"push": {"repo.content", "update", map[string]any{"repo.name": "me/data", "repo.private": true, "updatedRefs.0.ref": "refs/heads/dev"}},
 			"new":  {Scope: "repo"},
 		},
-	}, f, cmp.AllowUnexported(File{})); diff != "" {
+	}, f, cmp.AllowUnexported(File{}, content{})); diff != "" {
 		t.Error(diff)
 	}
 }

@@ -50,6 +50,7 @@ type Forward struct {
 
 	mu     sync.Mutex
 	health Health
+	closed bool // whoever is told has no use for it any more
 }
 
 // Health is whether an upstream answers at all, with whatever status.
@@ -58,6 +59,8 @@ type Health struct {
 	Up    bool      // it answered the last request that came to an end
 	Since time.Time // when it was first seen so; zero before the first request
 	Error string    // of the last attempt that failed, "" where none has
+
+	Failed time.Time // when that was; zero where none has
 }
 
 // NewForward returns a Forward to an http or https URL. secret returns the webhook secret that the upstream is to get, "" for none; it is
@@ -103,8 +106,13 @@ func NewForward(target string, secret func() string) (*Forward, error) {
 	return f, nil
 }
 
-// Close lets go of idle connections.
-func (f *Forward) Close() { f.transport.CloseIdleConnections() }
+// Close lets go of idle connections. Attempts that run go on; nobody is told of the upstream any more.
+func (f *Forward) Close() {
+	f.mu.Lock()
+	f.closed = true
+	f.mu.Unlock()
+	f.transport.CloseIdleConnections()
+}
 
 // Health returns what is known of the upstream.
 func (f *Forward) Health() Health {
@@ -268,12 +276,12 @@ func (f *Forward) note(up bool, err error) {
 		f.health.Up, f.health.Since = up, time.Now()
 	}
 	if err != nil {
-		f.health.Error = err.Error()
+		f.health.Error, f.health.Failed = err.Error(), time.Now()
 	}
 	if first {
 		news = !up // that all is well needs no word
 	}
-	if news && f.changed != nil {
+	if news && f.changed != nil && !f.closed {
 		f.changed(f.health)
 	}
 }

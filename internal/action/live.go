@@ -1,81 +1,136 @@
 package action
 
 import (
-	"cmp"
-	"context"
-	"errors"
 	"fmt"
-	"math"
 	"slices"
-	"sync/atomic"
-	"time"
+	"sync"
 
-	"github.com/hubhook/hubhook/payload"
+	"github.com/hubhook/hubhook/internal/api"
 	"github.com/hubhook/hubhook/server"
 )
 
-// Live is a configuration file whose endpoints a server has, while the file is edited.
+// Live has the endpoints of a command line and of a configuration file registered with a server, while the file is edited.
 type Live struct {
-	start     *File // the version that the server was started with
-	endpoints []*liveEndpoint
+	server *server.Server
+	fixed  []*Endpoint // of the command line; they replace those of the file
+	spare  string      // endpoint that is served where there is no other
+
+	mu      sync.Mutex  // guards what follows
+	start   *File       // the version that the server was started with
+	serving []*Endpoint // those that are registered
 }
 
-// liveEndpoint is an endpoint of which the newest version handles the deliveries.
-type liveEndpoint struct {
-	start *Endpoint // as it was registered
-	now   atomic.Pointer[Endpoint]
+// NewLive registers the endpoints of f with s, and those of the command line: flagged, and those that names has, which store and show
+// unless the file says more of them. spare is the name of the endpoint where there would be none.
+func NewLive(s *server.Server, flagged []*Endpoint, names []string, spare string, f *File) (*Live, error) {
+	l := &Live{server: s, fixed: slices.Clone(flagged), spare: spare, start: f}
+	for _, name := range names {
+		if !has(l.fixed, name) {
+			l.fixed = append(l.fixed, &Endpoint{Name: name})
+		}
+	}
+	return l, l.take(f)
 }
 
-// NewLive returns f's endpoints for a server, but for those that leaveOut names.
-func NewLive(f *File, leaveOut func(name string) bool) *Live {
-	l := &Live{start: f}
+func has(endpoints []*Endpoint, name string) bool { return find(endpoints, name) != nil }
+
+func find(endpoints []*Endpoint, name string) *Endpoint {
+	i := slices.IndexFunc(endpoints, func(e *Endpoint) bool { return e.Name == name })
+	if i < 0 {
+		return nil
+	}
+	return endpoints[i]
+}
+
+// wanted are the endpoints that a server has with f: the same whether it is started with f or f comes later.
+func (l *Live) wanted(f *File) []*Endpoint {
+	var all []*Endpoint
 	for _, e := range f.Endpoints {
-		if leaveOut(e.Name) {
-			continue
+		if flagged := find(l.fixed, e.Name); flagged == nil || flagged.nameOnly() {
+			all = append(all, e)
 		}
-		live := &liveEndpoint{start: e}
-		live.now.Store(e)
-		l.endpoints = append(l.endpoints, live)
 	}
-	return l
+	for _, e := range l.fixed {
+		if !has(all, e.Name) {
+			all = append(all, e)
+		}
+	}
+	if len(all) == 0 {
+		all = append(all, &Endpoint{Name: l.spare})
+	}
+	return all
 }
 
-// Register registers the endpoints with s.
-func (l *Live) Register(s *server.Server) {
-	for _, e := range l.endpoints {
-		if e.start.storesOnly() {
-			s.Handle(e.start.Name, nil, e.start.Options()...)
-			continue
-		}
-		// The later of two options counts. The time of an attempt is bounded here, as a server's timeout is fixed.
-		s.Handle(e.start.Name, e.handle, append(e.start.Options(), server.WhenChecked(e.keep), server.Timeout(math.MaxInt64))...)
+// Replace has the server work as f says from now on. Endpoints come and go, and attempts that start from now on have f's settings.
+// Those that run go on as they began. It returns what takes effect at the next start alone: settings of the server.
+func (l *Live) Replace(f *File) (later []string, err error) {
+	if err := l.take(f); err != nil {
+		return nil, err
 	}
+	later = changedValues(l.start.Values, f.Values)
+	if !slices.Equal(l.start.Follow, f.Follow) {
+		later = append(later, "follow")
+	}
+	slices.Sort(later)
+	return later, nil
 }
 
-// Replace has deliveries handled as f says: attempts that start from now on have its commands, URLs, filters and timeouts. It returns what
-// else has changed since the start, and so needs a restart: settings, endpoints and their keys.
-func (l *Live) Replace(f *File) (later []string) {
-	served := map[string]bool{}
-	for _, e := range l.endpoints {
-		name := e.start.Name
-		served[name] = true
-		i := slices.IndexFunc(f.Endpoints, func(other *Endpoint) bool { return other.Name == name })
-		if i < 0 {
-			later = append(later, "endpoint "+name+" is gone")
+// take registers what f wants, and removes the rest.
+func (l *Live) take(f *File) error {
+	wanted := l.wanted(f)
+	for i, e := range wanted {
+		old := find(l.serving, e.Name)
+		if old != nil && old.same(e) {
+			if old != e {
+				e.Close()
+			}
+			wanted[i] = old
 			continue
 		}
-		for _, key := range e.start.fixed(f.Endpoints[i]) {
-			later = append(later, name+": "+key)
+		if old != nil {
+			e.keepUpstream(old)
 		}
-		e.now.Swap(f.Endpoints[i]).Close()
-	}
-	for _, e := range f.Endpoints {
-		known := func(other *Endpoint) bool { return other.Name == e.Name }
-		if !served[e.Name] && !slices.ContainsFunc(l.start.Endpoints, known) {
-			later = append(later, "endpoint "+e.Name+" is new")
+		if err := l.server.Replace(e.Name, e.handler, e.Options()...); err != nil {
+			return err
 		}
 	}
-	return append(later, changedValues(l.start.Values, f.Values)...)
+	l.mu.Lock()
+	gone := l.serving
+	l.serving = wanted
+	l.mu.Unlock()
+	for _, e := range gone {
+		if !has(wanted, e.Name) {
+			if err := l.server.Remove(e.Name); err != nil {
+				return err
+			}
+		}
+		if now := find(wanted, e.Name); now == nil || now.upstream != e.upstream {
+			e.Close()
+		}
+	}
+	return nil
+}
+
+// Upstreams returns how what deliveries are forwarded to stands.
+func (l *Live) Upstreams() []api.Upstream {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	all := []api.Upstream{}
+	for _, e := range l.serving {
+		if h, ok := e.Health(); ok {
+			all = append(all, h.View(e.Name))
+		}
+	}
+	return all
+}
+
+// Close lets go of what the endpoints hold.
+func (l *Live) Close() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, e := range l.serving {
+		e.Close()
+	}
 }
 
 // changedValues returns the names of settings that differ.
@@ -90,68 +145,40 @@ func changedValues(start, now map[string]Value) []string {
 	return slices.DeleteFunc(sorted(names), func(name string) bool { return !names[name] })
 }
 
-// Has reports whether an endpoint has that name.
-func (l *Live) Has(name string) bool {
-	return slices.ContainsFunc(l.endpoints, func(e *liveEndpoint) bool { return e.start.Name == name })
-}
+// nameOnly reports whether nothing but the name of e was given.
+func (e *Endpoint) nameOnly() bool { return e.same(&Endpoint{Name: e.Name}) }
 
-// Close lets go of what the endpoints hold.
-func (l *Live) Close() {
-	for _, e := range l.endpoints {
-		e.now.Load().Close()
+// same reports whether two endpoints work alike.
+func (e *Endpoint) same(other *Endpoint) bool { return e.settings() == other.settings() }
+
+func (e *Endpoint) settings() string {
+	target := ""
+	if e.upstream != nil {
+		target = e.upstream.user + " " + e.upstream.target.String()
 	}
+	return fmt.Sprintf("%q %d %d %d %d", []string{e.Name, e.If, e.Run, target, e.SerialBy}, e.Timeout, e.Attempts, e.Debounce, e.Concurrency)
 }
 
-// storesOnly reports whether deliveries of e are stored and shown, and nothing else.
-func (e *Endpoint) storesOnly() bool { return e.handler == nil && e.filter == nil }
+// keepUpstream has e forward with what old has, where both go to the same URL: its connections, and what is known of its health.
+func (e *Endpoint) keepUpstream(old *Endpoint) {
+	if e.upstream == nil || old.upstream == nil || e.upstream.user != old.upstream.user || e.upstream.target.String() != old.upstream.target.String() {
+		return
+	}
+	e.Close()
+	e.upstream, e.handler = old.upstream, old.handler
+}
 
-// fixed returns the keys in which other differs from e and which a running server can't take up.
-func (e *Endpoint) fixed(other *Endpoint) (keys []string) {
-	for key, differs := range map[string]bool{
-		"attempts":    e.Attempts != other.Attempts,
-		"serial_by":   e.SerialBy != other.SerialBy,
-		"debounce":    e.Debounce != other.Debounce,
-		"concurrency": e.Concurrency != other.Concurrency,
-		"if":          e.storesOnly() && other.filter != nil,
-		"run":         e.storesOnly() && other.Run != "",
-		"forward":     e.storesOnly() && other.Forward != "",
-	} {
-		if differs {
-			keys = append(keys, key)
+// View returns h for the inspector.
+func (h Health) View(endpoint string) api.Upstream {
+	u := api.Upstream{Endpoint: endpoint, URL: h.URL, State: "untried", Error: h.Error}
+	if !h.Since.IsZero() {
+		u.State, u.Since = "failing", &api.Time{Time: h.Since}
+		if h.Up {
+			u.State = "ok"
 		}
 	}
-	slices.Sort(keys)
-	return keys
-}
-
-// attemptTime is how long an attempt may take where the file says nothing: as long as the server's default.
-const attemptTime = time.Hour
-
-var errAttemptTime = errors.New("the endpoint's timeout has passed")
-
-// keep is the newest filter.
-func (l *liveEndpoint) keep(ctx context.Context, p *payload.Payload) (keep bool, why string, err error) {
-	e := l.now.Load()
-	if e.filter == nil {
-		return true, "", nil
+	if !h.Failed.IsZero() {
+		u.Failed = &api.Time{Time: h.Failed}
 	}
-	ctx, cancel := context.WithTimeoutCause(ctx, cmp.Or(e.Timeout, attemptTime), errAttemptTime)
-	defer cancel()
-	return e.keep(ctx, p)
-}
-
-// handle is the newest handler.
-func (l *liveEndpoint) handle(ctx context.Context, p *payload.Payload) (any, error) {
-	e := l.now.Load()
-	if e.handler == nil {
-		return nil, nil
-	}
-	limit := cmp.Or(e.Timeout, attemptTime)
-	ctx, cancel := context.WithTimeoutCause(ctx, limit, errAttemptTime)
-	defer cancel()
-	result, err := e.handler(ctx, p)
-	if err != nil && errors.Is(context.Cause(ctx), errAttemptTime) {
-		err = fmt.Errorf("timed out after %v: %w", limit, err)
-	}
-	return result, err
+	return u
 }

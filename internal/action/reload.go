@@ -10,10 +10,13 @@ import (
 // of editor, mount and symbolic link.
 const fileEvery = 500 * time.Millisecond
 
-// Follow calls changed with each new version of the file that f was loaded from, until ctx ends: with a File in which everything is
-// checked, or with what is wrong with it, a *FileError for what stands in it. It goes by the content, so a file that is merely written
-// again is no new version. A version is taken up once it has stood unchanged for half a second, since editors empty a file before they
-// write it. Follow closes no File.
+// emptyLooks is how often an empty file is seen before it counts: a program that writes slowly has emptied it, more likely than not.
+const emptyLooks = 6
+
+// Follow calls changed with each new version of the file that f was loaded from, or that was missing, until ctx ends: with a File in which
+// everything is checked, or with what is wrong with it, a *FileError for what stands in it. It goes by the path and the content, so a file
+// that is merely written again is no new version, and one that takes the place of another is: by rename, or behind a symbolic link. A version is
+// taken up once it has stood unchanged for half a second, since editors empty a file before they write it. Follow closes no File.
 func Follow(ctx context.Context, f *File, options Options, changed func(*File, error)) {
 	l := newLookout(f, options)
 	tick := time.NewTicker(fileEvery)
@@ -35,7 +38,8 @@ type lookout struct {
 	path    string
 	options Options
 	known   content // the version that was told last
-	fresh   content // a version that was seen once, known if there is none
+	fresh   content // the version that was seen last
+	looks   int     // how often fresh was seen
 }
 
 // content is what reading a file has brought.
@@ -49,8 +53,7 @@ func (c content) is(other content) bool {
 }
 
 func newLookout(f *File, options Options) *lookout {
-	known := content{text: f.text}
-	return &lookout{path: f.Path, options: options, known: known, fresh: known}
+	return &lookout{path: f.Path, options: options, known: f.content, fresh: f.content}
 }
 
 // look reads the file. ok is true where there is a new version, or a new problem.
@@ -61,10 +64,14 @@ func (l *lookout) look() (f *File, problem error, ok bool) {
 		now = content{problem: err.Error()}
 	}
 	if !now.is(l.fresh) {
-		l.fresh = now
-		return nil, nil, false
+		l.fresh, l.looks = now, 0
 	}
-	if now.is(l.known) {
+	l.looks++
+	needed := 2
+	if err == nil && len(bytes.TrimSpace(text)) == 0 {
+		needed = emptyLooks
+	}
+	if now.is(l.known) || l.looks < needed {
 		return nil, nil, false
 	}
 	l.known = now

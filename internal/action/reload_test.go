@@ -86,6 +86,73 @@ func TestLookout(t *testing.T) {
 	}
 }
 
+// A file that is created after the start is noticed, and so is another one in its place: by rename, as editors do, or by a symbolic link that
+// is switched, as Kubernetes does with a ConfigMap.
+func TestLookoutFollowsThePath(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, FileName)
+	_, err := Load(path, testOptions())
+	if !errors.Is(err, fs.ErrNotExist) {
+		t.Fatal(err)
+	}
+	l := newLookout(NoFile(path, err), testOptions())
+	try := func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	quiet := func(looks int) {
+		t.Helper()
+		for range looks {
+			if f, err, ok := l.look(); ok {
+				t.Fatalf("told %v, %v", f, err)
+			}
+		}
+	}
+	told := func(name string) {
+		t.Helper()
+		quiet(1)
+		f, err, ok := l.look()
+		if !ok || err != nil || len(f.Endpoints) != 1 || f.Endpoints[0].Name != name {
+			t.Errorf("told %t: %+v, %v; want %s", ok, f, err, name)
+		}
+		quiet(2)
+	}
+	quiet(3)
+	try(os.WriteFile(path, []byte("endpoints: {created: }"), 0o600))
+	told("created")
+
+	other := filepath.Join(dir, ".hubhook.yaml.swp")
+	try(os.WriteFile(other, []byte("endpoints: {renamed: }"), 0o600))
+	try(os.Rename(other, path))
+	told("renamed")
+
+	link := func(version string) {
+		t.Helper()
+		try(os.Mkdir(filepath.Join(dir, version), 0o700))
+		try(os.WriteFile(filepath.Join(dir, version, FileName), []byte("endpoints: {"+version+": }"), 0o600))
+		if err := os.Symlink(version, filepath.Join(dir, "..tmp")); err != nil {
+			t.Skip(err) // Windows, without the right to make one
+		}
+		try(os.Rename(filepath.Join(dir, "..tmp"), filepath.Join(dir, "..data")))
+	}
+	link("first")
+	try(os.Remove(path))
+	try(os.Symlink(filepath.Join("..data", FileName), path))
+	told("first")
+	link("second")
+	told("second")
+
+	// An empty file is believed later than another one.
+	try(os.Remove(path))
+	try(os.WriteFile(path, nil, 0o600))
+	quiet(emptyLooks - 1)
+	if f, err, ok := l.look(); !ok || err != nil || len(f.Endpoints) != 0 {
+		t.Errorf("an empty file: told %t: %+v, %v", ok, f, err)
+	}
+}
+
 func TestFollow(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), FileName)

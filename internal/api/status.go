@@ -11,8 +11,9 @@ type Status struct {
 	Secret    string     `json:"secret"`  // how hard the webhook secrets are to guess: strong, weak, or none where there is none
 	Program   *Program   `json:"program"` // null unless it is `hubhook dev`
 	Endpoints []Endpoint `json:"endpoints"`
-	Webhooks  []Webhook  `json:"webhooks"` // on the Hub, those that hubhook keeps
-	Loops     []Loop     `json:"loops"`    // those that go on or did within the last hour, latest first
+	Webhooks  []Webhook  `json:"webhooks"`  // on the Hub, those that hubhook keeps
+	Loops     []Loop     `json:"loops"`     // those that go on or did within the last hour, latest first
+	Upstreams []Upstream `json:"upstreams"` // of endpoints that forward, in this process
 
 	Counts           map[string]int64            `json:"counts"` // of stored deliveries by state; every state is there
 	CountsByEndpoint map[string]map[string]int64 `json:"counts_by_endpoint"`
@@ -50,6 +51,16 @@ type Program struct {
 	Since Time   `json:"since"`
 	Text  string `json:"text"`
 	Hint  string `json:"hint"`
+}
+
+// Upstream is how a URL stands that an endpoint forwards to.
+type Upstream struct {
+	Endpoint string `json:"endpoint"`
+	URL      string `json:"url"`    // without credentials
+	State    string `json:"state"`  // ok: it answered the last request, with whatever status; failing: it did not; untried: there was none yet
+	Since    *Time  `json:"since"`  // when it came into this state; null while untried
+	Error    string `json:"error"`  // of the last attempt that failed, "" where none has
+	Failed   *Time  `json:"failed"` // when that was; null where none has
 }
 
 // Tunnel is how the tunnel stands.

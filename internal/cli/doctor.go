@@ -215,7 +215,7 @@ func (d *doctor) configuration() (*action.File, api.Finding) {
 	switch {
 	case err != nil:
 		return &action.File{}, checkup.Fail(err)
-	case file.Path == "":
+	case file.Missing():
 		return file, checkup.Skip("this directory has none")
 	}
 	if unbuilt := file.Unbuilt(); len(unbuilt) > 0 {

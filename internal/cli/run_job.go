@@ -73,7 +73,7 @@ func (p *program) runJob(ctx context.Context, path, name string) error {
 	defer file.Close()
 	known := namesOf(file.Endpoints)
 	switch list := strings.Join(known, ", "); {
-	case file.Path == "":
+	case file.Missing():
 		return &usageError{text.WithHint(fmt.Errorf("there is no %s in this directory, which would say what to do with the delivery", action.FileName),
 			"write one, or name another with --config FILE; docs/actions.md has its keys")}
 	case len(known) == 0:

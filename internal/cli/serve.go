@@ -8,6 +8,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/hubhook/hubhook/internal/action"
+	"github.com/hubhook/hubhook/internal/api"
+	"github.com/hubhook/hubhook/internal/companion"
 	"github.com/hubhook/hubhook/internal/text"
 	"github.com/hubhook/hubhook/server"
 	"github.com/hubhook/hubhook/tunnel"
@@ -24,6 +26,7 @@ type serve struct {
 	forward  []string // NAME=URL
 	file     string   // "" for the working directory's, if there is one
 	insecure bool
+	changed  func(api.Upstream) // shows that one of --forward or hubhook.yaml no longer answers, or does again
 }
 
 func newServe(p *program) *cobra.Command {
@@ -96,22 +99,14 @@ func (s *serve) serve(cmd *cobra.Command, names []string) error {
 		return err
 	}
 	var hooks *server.Server
-	commands := &action.Commands{Secret: func() string { return hooks.Secret() }, Upstream: s.upstream, Hub: s.hubAsked()}
+	commands := &action.Commands{Secret: func() string { return hooks.Secret() }, Upstream: func(endpoint string, h action.Health) { s.changed(h.View(endpoint)) }, Hub: s.hubAsked()}
 	flagged, err := action.FromFlags(s.run, s.forward, commands)
 	if err != nil {
 		return &usageError{text.WithHint(err, "write it as --run trigger_training=./train.sh, or --forward mirror=http://127.0.0.1:3000/hook")}
 	}
-	isFlagged := func(name string) bool {
-		return slices.ContainsFunc(flagged, func(e *action.Endpoint) bool { return e.Name == name })
-	}
 	file, err := s.loadFile(s.file, commands)
 	if err != nil {
 		return err
-	}
-	live := action.NewLive(file, isFlagged)
-	defer live.Close()
-	if len(names) == 0 && len(flagged) == 0 && len(file.Endpoints) == 0 {
-		names = []string{defaultEndpoint}
 	}
 	config := s.config
 	config.File = file.Setting
@@ -121,30 +116,19 @@ func (s *serve) serve(cmd *cobra.Command, names []string) error {
 	if err := s.checkSecret(hooks, slices.Concat(flagged, file.Endpoints)); err != nil {
 		return err
 	}
-	live.Register(hooks)
-	for _, e := range flagged {
-		defer e.Close()
-		hooks.Handle(e.Name, e.Handler(), e.Options()...)
+	live, err := action.NewLive(hooks, flagged, names, defaultEndpoint, file)
+	if err != nil {
+		return err
 	}
-	for _, name := range names {
-		if !isFlagged(name) && !live.Has(name) {
-			hooks.Handle(name, nil)
-		}
-	}
+	defer live.Close()
 	stop := s.follow(cmd.Context(), hooks, file, live, commands)
 	defer stop()
-	err = hooks.Run(cmd.Context())
+	err = hooks.Run(companion.WithUpstreams(cmd.Context(), &companion.Upstreams{
+		Attach: func(changed func(api.Upstream)) { s.changed = changed },
+		Now:    live.Upstreams,
+	}))
 	commands.Wait() // or those that are being ended would outlive hubhook
 	return err
-}
-
-// upstream says that what an endpoint forwards to is down, or up again.
-func (s *serve) upstream(endpoint string, h action.Health) {
-	if h.Up {
-		s.note("Endpoint %s: %s answers again.", endpoint, text.Printable(h.URL, 0))
-		return
-	}
-	server.PrintError(s.Stderr, text.WithHint(fmt.Errorf("endpoint %s: %s", endpoint, h.Error), "start the program that listens there"))
 }
 
 // endpointNames checks names.

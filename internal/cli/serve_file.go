@@ -56,7 +56,7 @@ func checkSetting(name string, values []string) error {
 }
 
 // loadFile reads the configuration file at path; where path is "", that of the working directory, which need not be there. All that is
-// wrong is wrong usage.
+// wrong is wrong usage. A file that is not there is empty.
 func (p *program) loadFile(path string, commands *action.Commands) (*action.File, error) {
 	named := path != ""
 	if !named {
@@ -68,7 +68,7 @@ func (p *program) loadFile(path string, commands *action.Commands) (*action.File
 	case err == nil:
 		return file, nil
 	case errors.Is(err, fs.ErrNotExist) && !named:
-		return &action.File{}, nil
+		return action.NoFile(path, err), nil
 	case errors.Is(err, fs.ErrNotExist):
 		return nil, &usageError{text.WithHint(fmt.Errorf("--config: there is no file %s", path), "name a file that is there, or leave --config (HUBHOOK_CONFIG) out")}
 	case errors.As(err, &broken):
@@ -118,9 +118,6 @@ func (p *program) dataOfFile() string {
 
 // follow takes up edits of file until the function that it returns is called.
 func (s *serve) follow(ctx context.Context, hooks *server.Server, file *action.File, live *action.Live, commands *action.Commands) (stop func()) {
-	if file.Path == "" {
-		return func() {}
-	}
 	if unbuilt := file.Unbuilt(); len(unbuilt) > 0 {
 		server.PrintError(s.Stderr, text.WithHint(fmt.Errorf("%s: %s: no effect in this version of hubhook", file.Path, strings.Join(unbuilt, ", ")),
 			"set the webhook up at https://huggingface.co/settings/webhooks"))
@@ -145,9 +142,12 @@ func (s *serve) takeUp(path string, live *action.Live, edited *action.File, err 
 		server.PrintError(s.Stderr, text.WithHint(fmt.Errorf("%w; hubhook goes on with the version before", err), text.Hint(fileError(err))))
 		return
 	}
-	if later := live.Replace(edited); len(later) > 0 {
-		server.PrintError(s.Stderr, text.WithHint(fmt.Errorf("%s was edited; not taken up yet: %s", path, strings.Join(later, ", ")), "restart hubhook to take up all of it"))
+	later, err := live.Replace(edited)
+	if err != nil { // hubhook ends
 		return
 	}
 	s.note("%s was edited, and is taken up.", path)
+	if len(later) > 0 {
+		server.PrintError(s.Stderr, text.WithHint(fmt.Errorf("%s: what has changed of %s takes effect at the next start", path, strings.Join(later, ", ")), "restart hubhook"))
+	}
 }

@@ -1,5 +1,6 @@
-// Package companion joins a server to the program that `hubhook dev` runs beside it: the server takes deliveries for endpoints that only the
-// program knows, and shows what the program does. It is no part of the server's public face; Run finds it in its context.
+// Package companion joins a server to what hubhook's commands run beside it: to the program of `hubhook dev`, so that the server takes
+// deliveries for endpoints that only the program knows, and shows what the program does; and to the URLs that `hubhook serve` forwards to. It is no
+// part of the server's public face; Run finds it in its context.
 package companion
 
 import (
@@ -54,4 +55,25 @@ func With(ctx context.Context, p *Program) context.Context { return context.With
 func From(ctx context.Context) *Program {
 	p, _ := ctx.Value(key{}).(*Program)
 	return p
+}
+
+// Upstreams are the URLs that a server's endpoints forward to. Both fields are needed.
+type Upstreams struct {
+	// Attach is called once, before anything is opened. changed is to be told of each upstream that no longer answers, or answers again.
+	Attach func(changed func(api.Upstream))
+	// Now returns how all of them stand.
+	Now func() []api.Upstream
+}
+
+type upstreamsKey struct{}
+
+// WithUpstreams returns a context for a server's Run that shows u.
+func WithUpstreams(ctx context.Context, u *Upstreams) context.Context {
+	return context.WithValue(ctx, upstreamsKey{}, u)
+}
+
+// UpstreamsFrom returns those of WithUpstreams, nil for none.
+func UpstreamsFrom(ctx context.Context) *Upstreams {
+	u, _ := ctx.Value(upstreamsKey{}).(*Upstreams)
+	return u
 }

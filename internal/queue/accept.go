@@ -45,8 +45,8 @@ func (r *Receipt) Report() Report {
 }
 
 // Accept stores a delivery and returns when it is on disk, or, for a duplicate, when the first delivery is. A handler starts at
-// once if one is free. The errors are ErrStopping, ErrFull, ErrMarkMoved, ctx's, and what kept the delivery from being stored. Only
-// after ctx's error it may still be stored. One with a mark may be so after any error: accepted again, it is then refused as
+// once if one is free. The errors are ErrStopping, ErrFull, ErrNotServed, ErrMarkMoved, ctx's, and what kept the delivery from being
+// stored. Only after ctx's error it may still be stored. One with a mark may be so after any error: accepted again, it is then refused as
 // ErrMarkMoved.
 func (q *Queue) Accept(ctx context.Context, a Arrival) (*Receipt, error) {
 	if err := ctx.Err(); err != nil {
@@ -112,8 +112,8 @@ func (q *Queue) admit(a *pendingArrival, dead string) error {
 		return errors.New("accept a delivery: the queue is not started")
 	}
 	h := q.runner.endpoints[t.Endpoint]
-	if h == nil {
-		return fmt.Errorf("accept a delivery: endpoint %q is not served", t.Endpoint)
+	if h == nil || h.gone {
+		return fmt.Errorf("accept a delivery for endpoint %q: %w", t.Endpoint, ErrNotServed)
 	}
 	t.handlers = h
 	now := q.now()

@@ -103,6 +103,8 @@ var (
 	ErrCursor = errors.New("not a cursor that a list returned")
 	// ErrFull: Config.MaxWaiting deliveries wait already.
 	ErrFull = errors.New("the queue is full")
+	// ErrNotServed: no endpoint of that name is served.
+	ErrNotServed = errors.New("it is not served")
 	// ErrStopping: Drain or Close was called.
 	ErrStopping = errors.New("the queue is shutting down")
 )

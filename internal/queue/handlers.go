@@ -10,13 +10,14 @@ type handlers struct {
 	ready   []*task // stored as running, without a handler: the next free handler takes the first
 	pace    pace
 
+	gone        bool      // no longer served: nothing is accepted or starts until Serve
 	paused      bool      // nothing starts until Resume
 	pausedUntil time.Time // nothing starts until then, after a delivery was put back; zero for no such time
 	resumes     int       // calls of Resume
 }
 
 // rests reports whether nothing of the endpoint may start.
-func (h *handlers) rests() bool { return h.paused || !h.pausedUntil.IsZero() }
+func (h *handlers) rests() bool { return h.gone || h.paused || !h.pausedUntil.IsZero() }
 
 // room is how many deliveries of the endpoint may be stored as running.
 func (h *handlers) room() int {

@@ -276,16 +276,60 @@ func (q *Queue) Serve(e Endpoint, paused bool) error {
 		return fmt.Errorf("serve endpoint %s: the queue is not started", e.Name)
 	case e.Name == "":
 		return errors.New("serve an endpoint: it has no name")
-	case q.runner.endpoints[e.Name] != nil:
-		return fmt.Errorf("serve endpoint %s: it is served already", e.Name)
 	}
-	h := &handlers{Endpoint: e.withDefaults(), paused: paused}
-	q.runner.endpoints[e.Name] = h
-	if err := q.source.serve(h); err != nil {
-		delete(q.runner.endpoints, e.Name)
-		return err
+	h := q.runner.endpoints[e.Name]
+	switch {
+	case h == nil:
+		h = &handlers{Endpoint: e.withDefaults(), paused: paused}
+		q.runner.endpoints[e.Name] = h
+		if err := q.source.serve(h); err != nil {
+			delete(q.runner.endpoints, e.Name)
+			return err
+		}
+	case !h.gone:
+		return fmt.Errorf("serve endpoint %s: it is served already", e.Name)
+	default:
+		h.gone, h.paused, h.pausedUntil = false, paused, time.Time{}
+		q.runner.change(h, e)
+		q.source.resumed()
 	}
 	q.startDue()
+	return nil
+}
+
+// Change has a served endpoint work as e says. Attempts that run end with the handler that they have; what becomes of a failed one is
+// decided by the new settings.
+func (q *Queue) Change(e Endpoint) error {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	h := q.runner.endpoints[e.Name]
+	switch {
+	case q.stopping:
+		return ErrStopping
+	case h == nil || h.gone:
+		return fmt.Errorf("change endpoint %s: %w", e.Name, ErrNotServed)
+	}
+	q.runner.change(h, e)
+	q.source.resumed()
+	q.startDue()
+	return nil
+}
+
+// Unserve ends Serve. Handlers that run go on. What waits or is to be tried again stays as it is until the endpoint is served again.
+func (q *Queue) Unserve(endpoint string) error {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	h := q.runner.endpoints[endpoint]
+	switch {
+	case q.stopping:
+		return ErrStopping
+	case h == nil || h.gone:
+		return fmt.Errorf("end endpoint %s: %w", endpoint, ErrNotServed)
+	}
+	// Its line stays in memory: what of it is being stored right now could not be read back yet.
+	h.gone = true
+	q.runner.handBackReady(h, q.now())
+	q.commits.setLinger()
 	return nil
 }
 

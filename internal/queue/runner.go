@@ -119,6 +119,20 @@ func (r *runner) begin(t *task) {
 	}
 }
 
+// change gives an endpoint new settings.
+func (r *runner) change(h *handlers, e Endpoint) {
+	h.Endpoint = e.withDefaults()
+	h.pace = pace{} // the new handler has to show that it is quick
+	r.beginReady(h)
+}
+
+// beginReady runs what is ready, as far as handlers are free.
+func (r *runner) beginReady(h *handlers) {
+	for len(h.ready) > 0 && h.running < h.Concurrency {
+		r.begin(h.takeReady())
+	}
+}
+
 // release gives back what a delivery took to run. Its handler goes to the next delivery that is ready.
 func (r *runner) release(t *task) {
 	h := t.handlers
@@ -128,9 +142,7 @@ func (r *runner) release(t *task) {
 	if t.hasHandler {
 		t.hasHandler = false
 		h.running--
-		if len(h.ready) > 0 {
-			r.begin(h.takeReady())
-		}
+		r.beginReady(h)
 	}
 	r.solo.end(t)
 	if r.active == 0 && r.drained != nil {
@@ -208,7 +220,7 @@ func (r *runner) nextTurn() time.Time {
 func (r *runner) run(t *task) {
 	ctx, cancel := context.WithCancelCause(r.q.life)
 	defer cancel(nil)
-	c, err := r.claim(ctx, t, cancel)
+	c, handler, err := r.claim(ctx, t, cancel)
 	if err == nil && c == nil {
 		return
 	}
@@ -218,26 +230,26 @@ func (r *runner) run(t *task) {
 	switch {
 	case err != nil:
 		out.Error = fmt.Sprintf("read the delivery back: %v", err)
-	case t.handlers.Handle != nil:
-		handle(ctx, t.handlers.Handle, c, &out)
+	case handler != nil:
+		handle(ctx, handler, c, &out)
 	}
 }
 
-// claim prepares a delivery for its handler, and reads it back where its content is not at hand. It returns nil if Drain has
-// given the delivery up.
-func (r *runner) claim(ctx context.Context, t *task, cancel context.CancelCauseFunc) (*Claim, error) {
+// claim prepares a delivery for the handler that its endpoint has now, and reads it back where its content is not at hand. It returns no
+// Claim if Drain has given the delivery up.
+func (r *runner) claim(ctx context.Context, t *task, cancel context.CancelCauseFunc) (*Claim, func(context.Context, *Claim) Outcome, error) {
 	q := r.q
 	var back *store.Stored
 	if !t.loaded {
 		var err error
 		if back, err = q.eng.Load(ctx, t.ULID); err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 	}
 	q.mu.Lock()
 	if t.ended {
 		q.mu.Unlock()
-		return nil, nil
+		return nil, nil, nil
 	}
 	t.cancel, t.Started = cancel, q.now()
 	if t.gone {
@@ -252,11 +264,12 @@ func (r *runner) claim(ctx context.Context, t *task, cancel context.CancelCauseF
 		q.feed.note(Change{Delivery: t.Delivery, Attempt: &Attempt{N: t.Attempts, Started: t.Started}})
 	}
 	c := &Claim{Delivery: t.Delivery, Attempt: t.Attempts, Header: t.Header, Body: t.Body, Merged: t.Merged, Value: t.value}
+	handler := t.handlers.Handle
 	q.mu.Unlock()
 	if tell {
 		q.feed.tell()
 	}
-	return c, nil
+	return c, handler, nil
 }
 
 // handle calls a handler and sets its outcome, also where it does not return: a panic is a failed attempt, and so is the end of the goroutine.

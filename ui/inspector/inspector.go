@@ -123,6 +123,9 @@ func (in *Inspector) ServeHTTP(w http.ResponseWriter, r *http.Request) { in.hand
 // Webhook publishes a change of a webhook that hubhook keeps on the Hub. v is encoded as JSON at once.
 func (in *Inspector) Webhook(v any) { in.feed.publish("webhook", v) }
 
+// StatusChanged publishes that the status has changed: an endpoint came or went, or what one forwards to no longer answers, or does again.
+func (in *Inspector) StatusChanged() { in.feed.publish("status", struct{}{}) }
+
 // Close ends all streams, so that an http.Server can shut down, and refuses new ones. Other requests still work. Close
 // returns when the inspector no longer watches the queue.
 func (in *Inspector) Close() { in.feed.close() }

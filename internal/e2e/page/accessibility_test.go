@@ -10,9 +10,11 @@ import (
 	"os"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/chromedp/chromedp/kb"
 
+	"github.com/hubhook/hubhook/internal/api"
 	"github.com/hubhook/hubhook/internal/testing/browser"
 )
 
@@ -143,8 +145,15 @@ func TestNoViolationOfAccessibilityInOtherViews(t *testing.T) {
 	b.waitText("main", "403")
 	b.checkAccess("the refused requests", axe)
 
+	now := &api.Time{Time: time.Now()}
+	s.upstreams.Store(&[]api.Upstream{
+		{Endpoint: "mirror", URL: "http://127.0.0.1:3000/hook", State: "untried"},
+		{Endpoint: "answers", URL: "https://" + strings.Repeat("a-long-name.", 12) + "example/hook", State: "ok", Since: now, Error: "500", Failed: now},
+		{Endpoint: "down", URL: "http://localhost:1/", State: "failing", Since: now, Error: "forward to http://localhost:1/: connection refused", Failed: now},
+	})
 	b.follow("?view=status")
 	b.waitText("#chart-summary", "12 deliveries")
+	b.wait("the upstreams", `document.querySelectorAll(".upstreams li").length === 3`)
 	b.wait("the charts", `document.querySelectorAll("main canvas").length === 2`)
 	b.do(b.Evaluate(`for (const d of document.querySelectorAll("main details")) d.open = true`, nil))
 	b.checkAccess("the status", axe)

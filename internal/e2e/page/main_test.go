@@ -15,12 +15,15 @@ import (
 	"log"
 	"net/http"
 	"os"
+	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/hubhook/hubhook/internal/api"
+	"github.com/hubhook/hubhook/internal/companion"
 	"github.com/hubhook/hubhook/internal/testing/browser"
 	"github.com/hubhook/hubhook/internal/testing/needs"
 	"github.com/hubhook/hubhook/payload"
@@ -56,6 +59,9 @@ type site struct {
 	release chan struct{}
 	bodies  chan string // the bodies that the handler of train was called with
 	stop    func()
+
+	upstreams atomic.Pointer[[]api.Upstream] // what the status says that endpoints forward to
+	changed   func(api.Upstream)             // to be told of a change of them
 }
 
 // serve starts a server that stops with the test. The test runs in parallel with others, because each waits more than it works.
@@ -85,7 +91,11 @@ func serve(t *testing.T, change ...func(*server.Config)) *site {
 	}
 	handlers(srv, s.release, s.bodies)
 
-	ctx, cancel := context.WithCancel(context.Background())
+	ctx, cancel := context.WithCancel(companion.WithUpstreams(context.Background(), &companion.Upstreams{
+		Attach: func(changed func(api.Upstream)) { s.changed = changed },
+		Now:    func() []api.Upstream { return slices.Clone(*s.upstreams.Load()) },
+	}))
+	s.upstreams.Store(&[]api.Upstream{})
 	ran, read := make(chan error, 1), make(chan struct{})
 	ready := make(chan [2]string, 1)
 	go func() {

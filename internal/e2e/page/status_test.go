@@ -6,7 +6,9 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 
+	"github.com/hubhook/hubhook/internal/api"
 	"github.com/hubhook/hubhook/server"
 	"github.com/hubhook/hubhook/tunnel/ngrok"
 	"github.com/hubhook/hubhook/tunnel/tunneltest"
@@ -87,4 +89,40 @@ func TestTheTunnelsHistory(t *testing.T) {
 		return lost > 0 && phases.slice(0, lost).some((text) => text.includes("online"));
 	})()`)
 	b.waitText("main strong", "online")
+}
+
+// The URLs that endpoints forward to are on the page, and how they stand, as it changes.
+func TestTheUpstreams(t *testing.T) {
+	s := serve(t)
+	b := s.open("/?view=status")
+	b.waitText("main", s.public+"/webhooks/train")
+	if text := value[string](b, "document.querySelector('main').innerText"); strings.Contains(text, "Forwarded to") {
+		t.Error("what nothing is forwarded to has a heading")
+	}
+	mirror := api.Upstream{Endpoint: "mirror", URL: "http://127.0.0.1:3000/hook", State: "untried"}
+	now := func(state, failed string) {
+		mirror.State, mirror.Error = state, failed
+		if state != "untried" {
+			mirror.Since = &api.Time{Time: time.Now()}
+		}
+		if failed != "" {
+			mirror.Failed = &api.Time{Time: time.Now()}
+		}
+		s.upstreams.Store(&[]api.Upstream{mirror})
+		s.changed(mirror)
+	}
+	for _, step := range []struct{ state, failed, shown string }{
+		{"untried", "", "not tried yet"},
+		{"failing", "connection refused, and it leaks " + secret, "does not answer"},
+		{"ok", "500 Internal Server Error", "answers, since"},
+	} {
+		now(step.state, step.failed)
+		b.waitText(".upstreams", step.shown)
+		if step.failed != "" {
+			b.waitText(".upstreams", step.failed[:20])
+		}
+	}
+	if text := value[string](b, "document.body.textContent"); strings.Contains(text, secret) {
+		t.Error("a secret is on the page")
+	}
 }

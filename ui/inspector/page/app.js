@@ -167,6 +167,7 @@ state.live = new Live({
     if (piece.delivery === state.route.delivery) redrawSoon();
   },
   rejected: refused,
+  status: loadStatus,
   tunnel() {
     loadStatus();
     loadTunnel();

@@ -34,7 +34,7 @@ export class Live {
       this.enter("reconnecting");
       this.again();
     };
-    for (const name of ["delivery", "attempt", "output", "rejected", "tunnel", "webhook"]) {
+    for (const name of ["delivery", "attempt", "output", "rejected", "tunnel", "webhook", "status"]) {
       source.addEventListener(name, (e) => this.on[name]?.(JSON.parse(e.data)));
     }
     source.addEventListener("missed", (e) => this.on.missed(JSON.parse(e.data).events));

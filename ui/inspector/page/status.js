@@ -118,6 +118,27 @@ function tunnelCard() {
 const loops = (list) => list.map((l) => html`
   <section class="card warning" role="alert" aria-label="Loop"><p><strong>${l.text}</strong></p><p class="quiet">${l.hint}</p></section>`);
 
+const upstreamStates = {
+  ok: ["good", "answers"],
+  failing: ["bad", "does not answer"],
+  untried: ["idle", "not tried yet"],
+};
+
+function upstream(u) {
+  const [kind, text] = upstreamStates[u.state] ?? ["busy", u.state];
+  return html`<li><p><strong>${u.endpoint}</strong> to <code>${u.url}</code></p>
+    <p><span class="dot ${kind}"></span> ${text}${u.since ? html`, <span class="quiet">since ${when(u.since)} (${ago(u.since)})</span>` : nothing}</p>
+    ${u.error ? html`<p class=${u.state === "failing" ? "bad" : "quiet"}>${u.state === "failing" ? nothing : html`Last failure ${when(u.failed)}: `}${u.error}</p>` : nothing}</li>`;
+}
+
+// upstreamCard shows the URLs that endpoints forward to, where there are any.
+function upstreamCard() {
+  const { upstreams } = state.status;
+  if (!upstreams?.length) return nothing;
+  return html`<section class="card" aria-labelledby="h-upstreams"><h2 id="h-upstreams">Forwarded to</h2>
+    <ul class="upstreams">${upstreams.map(upstream)}</ul></section>`;
+}
+
 function tunnelHistory() {
   if (tunnelError) return problem(tunnelError, loadTunnel);
   if (!state.tunnel.length) return nothing;
@@ -202,6 +223,7 @@ export function statusView() {
           <section class="card" aria-labelledby="h-urls"><h2 id="h-urls">Endpoints</h2>
             ${endpointURLs(s.endpoints)}
             <p class="quiet">Paste one into ${webhookSettings()} on the Hub.</p></section>
+          ${upstreamCard()}
         </div>
         <section class="card" aria-labelledby="h-chart">
           <div class="card-head"><h2 id="h-chart">Deliveries${state.route.filter.endpoint ? ` of ${state.route.filter.endpoint}` : ""}</h2>
