@@ -162,6 +162,10 @@ func (w *Watcher) Run(ctx context.Context) error {
 	}
 	g := newGatherer()
 	for {
+		if w.polls && events != nil {
+			events, failures = nil, nil
+			poll.Reset(w.cfg.pollEvery)
+		}
 		select {
 		case <-ctx.Done():
 			return nil
@@ -169,10 +173,7 @@ func (w *Watcher) Run(ctx context.Context) error {
 			if !ok {
 				return errors.New("watch files: the system's watch ended")
 			}
-			polls := w.polls
-			if w.hear(ctx, event, g); w.polls && !polls {
-				poll.Reset(w.cfg.pollEvery)
-			}
+			w.hear(ctx, event, g)
 		case <-failures:
 			// Events were lost, or one could not be read: only another look at everything shows what changed.
 			w.rescan(ctx, g)

@@ -27,6 +27,11 @@ func (w *Watcher) poll(err error) {
 		}
 	}
 	w.polls = true
+	if w.system != nil {
+		// The limit is for all programs of this person: an editor needs watches too.
+		_ = w.system.Close() // nothing is lost where it fails
+		w.system = nil
+	}
 	w.notices <- Advice{ // once, so there is room
 		Cause: fmt.Sprintf("the system cannot watch the files below %s (%v): hubhook looks at all of them again and again instead, at least %s apart", w.cfg.Root, err, w.cfg.pollEvery),
 		Fix:   fix,

@@ -9,6 +9,7 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"testing/synctest"
@@ -167,6 +168,7 @@ func TestGather(t *testing.T) {
 type watching struct {
 	t    *testing.T
 	root string
+	end  func()
 	*Watcher
 }
 
@@ -179,13 +181,14 @@ func watch(t *testing.T, cfg WatchConfig) *watching {
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error)
 	go func() { ended <- w.Run(ctx) }()
-	t.Cleanup(func() {
+	end := sync.OnceFunc(func() {
 		cancel()
 		if err := <-ended; err != nil {
 			t.Error(err)
 		}
 	})
-	return &watching{t: t, root: cfg.Root, Watcher: w}
+	t.Cleanup(end)
+	return &watching{t: t, root: cfg.Root, end: end, Watcher: w}
 }
 
 // expect waits until all of the files were told, and fails for any other.
@@ -351,6 +354,11 @@ func TestWatchRefusedLater(t *testing.T) {
 	}
 	w.write("new/a.py", "2")
 	w.expect("new/a.py")
+	// The watches that the system has granted are another program's to have.
+	w.end()
+	if w.system != nil {
+		t.Error("it keeps the watches")
+	}
 }
 
 // Very many directories are worth a word, and too many are not watched: those nearest to the program are.
