@@ -32,6 +32,8 @@ type scene struct {
 	retryAfter string
 	stream     string
 	silent     bool // the stream does not end
+	pings      int  // the stream sends so many comments first, a minute apart
+	limit      string
 }
 
 func (f *feed) RoundTrip(r *http.Request) (*http.Response, error) {
@@ -61,6 +63,9 @@ func (f *feed) RoundTrip(r *http.Request) (*http.Response, error) {
 			f.t.Errorf("the feed was asked for as %q", got)
 		}
 	}
+	if s.limit != "" {
+		answer.Header.Set("RateLimit", s.limit)
+	}
 	if r.URL.Path != wantPath {
 		f.t.Errorf("got a request for %s, want one for %s", r.URL, wantPath)
 	}
@@ -69,12 +74,18 @@ func (f *feed) RoundTrip(r *http.Request) (*http.Response, error) {
 		f.seen = append(f.seen, query)
 	}
 	answer.Body = io.NopCloser(strings.NewReader(body))
-	if s.silent {
+	if s.silent || s.pings > 0 {
 		reader, writer := io.Pipe()
+		context.AfterFunc(r.Context(), func() { writer.CloseWithError(r.Context().Err()) })
 		go func() {
+			for range s.pings {
+				time.Sleep(time.Minute)
+				io.WriteString(writer, ": ping\n\n")
+			}
 			io.WriteString(writer, body)
-			<-r.Context().Done()
-			writer.CloseWithError(r.Context().Err())
+			if !s.silent {
+				writer.Close()
+			}
 		}()
 		answer.Body = reader
 	}
@@ -213,6 +224,22 @@ func TestFollowWaits(t *testing.T) {
 	f, took, _ = follow(t, hub.Resume{Cursor: "c0"}, scene{}, scene{}, scene{}, scene{status: 500}, scene{})
 	if most := 230 * time.Second; took > most || took < most*3/4 || len(f.told) != 5 {
 		t.Errorf("it took %v, want at most %v and at least three quarters of it; told %q", took, most, f.told)
+	}
+	// After one that was ready the waits begin with 10 s again: 10, 20, 1, 10 s.
+	if _, took, _ = follow(t, hub.Resume{Cursor: "c0"}, scene{}, scene{}, scene{stream: ready}, scene{}); took > 41*time.Second {
+		t.Errorf("after a stream that was ready it took %v, want 41 s at most", took)
+	}
+	// Where the rate limit is used up, the feed is asked for when the window has ended.
+	f, took, _ = follow(t, hub.Resume{}, scene{updatedAt: "2026-11-27T09:00:00Z", limit: `"api";r=0;t=30`}, scene{stream: ready})
+	compare(t, "told", f.told, "reset [ 2026-11-27T09:00:00Z]", "lost [ 2026-11-27T09:00:00Z]", "ready [c1 2026-11-27T09:00:00Z]")
+	if want := 32 * time.Second; took != want {
+		t.Errorf("with a used up limit it took %v, want %v", took, want)
+	}
+	// Comments keep a stream alive.
+	f, took, _ = follow(t, hub.Resume{Cursor: "c0"}, scene{stream: ready, pings: 3})
+	compare(t, "told", f.told, "ready [c1 ]")
+	if want := 181 * time.Second; took != want {
+		t.Errorf("with comments it took %v, want %v", took, want)
 	}
 	// Silence ends a stream, and the point is kept.
 	f, took, _ = follow(t, hub.Resume{Cursor: "c0"}, scene{stream: ready, silent: true}, scene{stream: ready})
