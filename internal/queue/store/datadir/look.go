@@ -23,6 +23,7 @@ type View struct {
 
 // Look looks at a data directory without making or changing anything that stays. Its error says why the directory can't be used. A hubhook that
 // starts within the few microseconds in which Look tries the lock fails as if another one held it.
+// A process that has the directory's database open must not call Look: closing any of its files drops the locks that SQLite has on it.
 func Look(dir string) (View, error) {
 	v := View{Free: -1}
 	existing := dir
@@ -53,22 +54,34 @@ func Look(dir string) (View, error) {
 	if !v.Exists {
 		return v, nil
 	}
-	if v.Size, err = size(dir); err != nil {
-		return v, Advise(fmt.Errorf("read data directory %s: %w", dir, text.FileCause(err)), Advice(err))
+	if v.Size, err = sizeOf(dir); err != nil {
+		return v, Advise(fmt.Errorf("use data directory %s: %w", dir, err), Advice(err))
 	}
 	v.Held, err = holder(dir)
 	return v, err
 }
 
-// size adds up the files of hubhook in dir, which may come and go meanwhile.
-func size(dir string) (sum int64, err error) {
+// sizeOf adds up the files of hubhook in dir, which may come and go meanwhile. It is an error where one of them can't be written.
+func sizeOf(dir string) (sum int64, err error) {
 	entries, err := os.ReadDir(dir)
 	if err != nil {
 		return 0, err
 	}
 	for _, e := range entries {
-		if info, err := e.Info(); err == nil && info.Mode().IsRegular() && strings.HasPrefix(e.Name(), "hubhook.") {
-			sum += info.Size()
+		info, err := e.Info()
+		if err != nil || !info.Mode().IsRegular() || !strings.HasPrefix(e.Name(), "hubhook.") {
+			continue
+		}
+		sum += info.Size()
+		f, err := os.OpenFile(filepath.Join(dir, e.Name()), os.O_WRONLY, 0)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err == nil {
+			err = f.Close()
+		}
+		if err != nil {
+			return sum, err
 		}
 	}
 	return sum, nil

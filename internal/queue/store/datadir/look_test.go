@@ -63,9 +63,17 @@ func TestLookAtWhatCannotBeWritten(t *testing.T) {
 		t.Skip("this user can write everywhere")
 	}
 	dir := t.TempDir()
+	file := filepath.Join(dir, "hubhook.db")
+	if err := os.WriteFile(file, nil, 0o400); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Look(dir); !errors.Is(err, os.ErrPermission) || !strings.Contains(err.Error(), file) || text.Hint(err) == "" {
+		t.Errorf("a file that can't be written: %v, hint %q", err, text.Hint(err))
+	}
 	if err := os.Chmod(dir, 0o500); err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(func() { os.Chmod(dir, 0o700) }) // or it can't be removed
 	for _, d := range []string{dir, filepath.Join(dir, "below")} {
 		if _, err := Look(d); !errors.Is(err, os.ErrPermission) || text.Hint(err) == "" {
 			t.Errorf("%s: %v, hint %q; want that there is no right to write, and a hint", d, err, text.Hint(err))
