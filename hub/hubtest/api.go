@@ -194,25 +194,27 @@ func (h *Hub) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 	if fault := h.Faults.next(r); fault != nil {
 		if fault.After {
-			h.answer(&lost{header: make(http.Header)}, r)
+			(&call{hub: h, w: &lost{header: make(http.Header)}, r: r}).serve()
 		}
 		fault.Answer(rec, r)
 		return
 	}
-	h.answer(rec, r)
+	(&call{hub: h, w: rec, r: r}).serve()
 }
 
-// answer does what a request asks for.
-func (h *Hub) answer(w http.ResponseWriter, r *http.Request) {
-	c := &call{hub: h, w: w, r: r}
+// serve does what the request asks for.
+func (c *call) serve() {
 	if err := c.admit(); err != nil {
 		c.fail(err)
 		return
 	}
-	h.routes.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), callKey{}, c)))
+	c.hub.routes.ServeHTTP(c.w, c.r.WithContext(context.WithValue(c.r.Context(), callKey{}, c)))
 }
 
 type callKey struct{}
+
+// An answerer answers one path: it returns what is written as JSON, nil if it has answered itself.
+type answerer func(*call) (any, error)
 
 // admit looks up the caller's token and counts the request towards the quota.
 func (c *call) admit() error {
@@ -261,10 +263,10 @@ func (w *window) take(now time.Time, span time.Duration, limit int) (left int, a
 	return limit - w.used, true
 }
 
-// makeRoutes returns the API's paths.
-func (h *Hub) makeRoutes() http.Handler {
+// routes returns the API's paths.
+func routes(h *Hub) http.Handler {
 	mux := http.NewServeMux()
-	handle := func(pattern string, answer func(*call) (any, error)) {
+	handle := func(pattern string, answer answerer) {
 		mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
 			c := r.Context().Value(callKey{}).(*call)
 			c.w, c.r = w, r
@@ -278,15 +280,15 @@ func (h *Hub) makeRoutes() http.Handler {
 		})
 	}
 	handle("GET /api/whoami-v2", locked(h.Accounts.whoAmI))
-	h.webhookRoutes(handle)
-	h.repoRoutes(handle)
-	h.bucketRoutes(handle)
+	webhookRoutes(handle)
+	repoRoutes(handle)
+	bucketRoutes(handle)
 	handle("/", func(*call) (any, error) { return nil, noPage })
 	return mux
 }
 
 // locked makes an answer that has the Hub's lock.
-func locked(answer func(*call) (any, error)) func(*call) (any, error) {
+func locked(answer answerer) answerer {
 	return func(c *call) (any, error) {
 		c.hub.mu.Lock()
 		defer c.hub.mu.Unlock()

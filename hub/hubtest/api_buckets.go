@@ -10,7 +10,7 @@ import (
 	"github.com/hubhook/hubhook/payload"
 )
 
-func (h *Hub) bucketRoutes(handle func(pattern string, answer func(*call) (any, error))) {
+func bucketRoutes(handle func(pattern string, answer answerer)) {
 	const one = "/api/buckets/{owner}/{name}"
 	handle("GET /api/buckets/{owner}", locked(listBuckets))
 	handle("GET "+one, locked(withBucket(func(_ *call, b *Bucket) (any, error) { return b.fields(), nil })))
@@ -55,13 +55,13 @@ func (c *call) owner() (string, error) {
 }
 
 // withBucket finds the bucket that the path names.
-func withBucket(answer func(*call, *Bucket) (any, error)) func(*call) (any, error) {
+func withBucket(answer func(*call, *Bucket) (any, error)) answerer {
 	return func(c *call) (any, error) {
 		name := c.r.PathValue("owner") + "/" + c.r.PathValue("name")
-		b := c.hub.buckets[name]
-		now, moved := c.hub.moved[place{payload.Bucket, name}]
+		b := c.hub.shelf.buckets[name]
+		now, moved := c.hub.shelf.moved[place{payload.Bucket, name}]
 		if moved {
-			b = c.hub.buckets[now.name]
+			b = c.hub.shelf.buckets[now.name]
 		}
 		if b == nil || !c.sees(b.private, b.name) {
 			return nil, c.hidden()
@@ -80,7 +80,7 @@ func withBucket(answer func(*call, *Bucket) (any, error)) func(*call) (any, erro
 }
 
 // changeBucket answers a change of a bucket of the caller.
-func changeBucket(change func(*call, *Bucket) error) func(*call) (any, error) {
+func changeBucket(change func(*call, *Bucket) error) answerer {
 	return func(c *call) (any, error) {
 		b, err := locked(withBucket(func(c *call, b *Bucket) (any, error) { return b, c.owns(b.name) }))(c)
 		if err != nil {
@@ -126,8 +126,8 @@ func listBuckets(c *call) (any, error) {
 		return nil, err
 	}
 	all := []any{}
-	for _, name := range slices.Sorted(maps.Keys(c.hub.buckets)) {
-		b := c.hub.buckets[name]
+	for _, name := range slices.Sorted(maps.Keys(c.hub.shelf.buckets)) {
+		b := c.hub.shelf.buckets[name]
 		if ownerOf(name) == owner && c.sees(b.private, name) && strings.Contains(name, c.r.URL.Query().Get("search")) {
 			all = append(all, b.fields())
 		}
@@ -150,7 +150,7 @@ func createBucket(c *call) (any, error) {
 	if err := c.read(&body); err != nil {
 		return nil, err
 	}
-	if c.hub.buckets[name] != nil {
+	if c.hub.shelf.buckets[name] != nil {
 		return nil, &apiError{status: http.StatusConflict, messages: []string{"You already created this bucket"}}
 	}
 	b, err := c.hub.createBucket(name, RepoOptions{Private: body.Visibility == "private"})
@@ -228,7 +228,7 @@ func moveRepo(c *call) (any, error) {
 		return nil, err
 	}
 	c.hub.mu.Lock()
-	r, b := c.hub.repos[place{body.Type, body.From}], c.hub.buckets[body.From]
+	r, b := c.hub.shelf.repos[place{body.Type, body.From}], c.hub.shelf.buckets[body.From]
 	err := c.owns(body.From)
 	c.hub.mu.Unlock()
 	switch {

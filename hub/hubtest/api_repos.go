@@ -15,9 +15,10 @@ import (
 
 var kinds = map[string]payload.RepoType{"models": payload.Model, "datasets": payload.Dataset, "spaces": payload.Space}
 
-func (h *Hub) repoRoutes(handle func(pattern string, answer func(*call) (any, error))) {
+func repoRoutes(handle func(pattern string, answer answerer)) {
 	for segment, kind := range kinds {
 		prefix := "/api/" + segment + "/"
+		handle("GET /api/"+segment, locked(func(c *call) (any, error) { return c.listRepos(kind), nil }))
 		handle("GET "+prefix, locked(func(c *call) (any, error) { return c.getRepo(prefix, kind) }))
 		handle("POST "+prefix, func(c *call) (any, error) { return c.postRepo(prefix, kind) })
 	}
@@ -35,12 +36,12 @@ func (c *call) repo(prefix string, kind payload.RepoType) (*Repo, []string, erro
 	}
 	name, rest := elements[0], elements[1:]
 	// Old repos have no owner in their name.
-	if _, there := c.hub.repos[place{kind, name}]; !there && len(rest) > 0 {
+	if _, there := c.hub.shelf.repos[place{kind, name}]; !there && len(rest) > 0 {
 		name, rest = name+"/"+rest[0], rest[1:]
 	}
 	at := place{kind, name}
-	if now, moved := c.hub.moved[at]; moved {
-		if r := c.hub.repos[now]; r == nil || !c.sees(r.private, now.name) {
+	if now, moved := c.hub.shelf.moved[at]; moved {
+		if r := c.hub.shelf.repos[now]; r == nil || !c.sees(r.private, now.name) {
 			return nil, nil, c.hidden()
 		}
 		after := ""
@@ -49,7 +50,7 @@ func (c *call) repo(prefix string, kind payload.RepoType) (*Repo, []string, erro
 		}
 		return nil, nil, &redirect{prefix + now.name + after}
 	}
-	r := c.hub.repos[at]
+	r := c.hub.shelf.repos[at]
 	if r == nil || !c.sees(r.private, name) {
 		return nil, nil, c.hidden()
 	}
@@ -95,6 +96,19 @@ func (c *call) getRepo(prefix string, kind payload.RepoType) (any, error) {
 func isTrue(value string) bool {
 	on, err := strconv.ParseBool(value)
 	return err == nil && on
+}
+
+// listRepos answers the repos of a kind that the caller may see: those of an author, or those whose names contain a text. It answers all
+// on one page.
+func (c *call) listRepos(kind payload.RepoType) any {
+	query, all := c.r.URL.Query(), []any{}
+	for _, r := range c.hub.shelf.sorted() {
+		if r.kind == kind && c.sees(r.private, r.name) && strings.Contains(r.name, query.Get("search")) &&
+			(query.Get("author") == "" || query.Get("author") == ownerOf(r.name)) {
+			all = append(all, c.repoFields(r))
+		}
+	}
+	return all
 }
 
 // repoFields answers all fields of a repo, or those that expand names.

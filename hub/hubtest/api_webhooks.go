@@ -26,7 +26,7 @@ type webhookRequest struct {
 	Secret      *string    `json:"secret"`
 }
 
-func (h *Hub) webhookRoutes(handle func(pattern string, answer func(*call) (any, error))) {
+func webhookRoutes(handle func(pattern string, answer answerer)) {
 	const all, one = "/api/settings/webhooks", "/api/settings/webhooks/{id}"
 	handle("GET "+all, locked(listWebhooks))
 	handle("POST "+all, locked(createWebhook))
@@ -39,7 +39,7 @@ func (h *Hub) webhookRoutes(handle func(pattern string, answer func(*call) (any,
 		return c.webhook(WriteWebhooks, func(_ *call, r *registration) error { r.disable(); return nil })
 	}))
 	handle("DELETE "+one, locked(func(c *call) (any, error) {
-		_, err := c.webhook(WriteWebhooks, func(c *call, r *registration) error { c.hub.remove(r); return nil })
+		_, err := c.webhook(WriteWebhooks, func(c *call, r *registration) error { c.hub.webhooks.remove(r); return nil })
 		if err != nil {
 			return nil, err
 		}
@@ -54,9 +54,9 @@ func listWebhooks(c *call) (any, error) {
 		return nil, err
 	}
 	all := []webhookAnswer{}
-	for _, id := range c.hub.order {
-		if r := c.hub.webhooks[id]; r.Owner == t.User {
-			all = append(all, c.hub.answerOf(r))
+	for _, r := range c.hub.webhooks.inOrder() {
+		if r.Owner == t.User {
+			all = append(all, r.answer(c.hub.options.API.EchoSecret))
 		}
 	}
 	return all, nil
@@ -85,7 +85,7 @@ func createWebhook(c *call) (any, error) {
 	if err != nil {
 		return nil, badRequest(err)
 	}
-	return map[string]any{"webhook": c.hub.answerOf(c.hub.webhooks[id])}, nil
+	return map[string]any{"webhook": c.hub.webhooks.byID[id].answer(c.hub.options.API.EchoSecret)}, nil
 }
 
 func updateWebhook(c *call, r *registration) error {
@@ -159,7 +159,7 @@ func (c *call) webhook(permission string, do func(*call, *registration) error) (
 			return nil, err
 		}
 	}
-	return map[string]any{"webhook": c.hub.answerOf(r)}, nil
+	return map[string]any{"webhook": r.answer(c.hub.options.API.EchoSecret)}, nil
 }
 
 func (c *call) registration(permission string) (*registration, error) {
@@ -167,7 +167,7 @@ func (c *call) registration(permission string) (*registration, error) {
 	if err != nil {
 		return nil, err
 	}
-	r := c.hub.webhooks[c.r.PathValue("id")]
+	r := c.hub.webhooks.byID[c.r.PathValue("id")]
 	if r == nil || r.Owner != t.User {
 		return nil, notFound("", "Webhook not found")
 	}
@@ -197,8 +197,8 @@ func replayDelivery(c *call) (any, error) {
 	return map[string]int{"status": a.Status}, nil
 }
 
-// answerOf is called with the lock held.
-func (h *Hub) answerOf(r *registration) webhookAnswer {
+// answer is called with the lock held.
+func (r *registration) answer(echoSecret bool) webhookAnswer {
 	a := webhookAnswer{ID: r.ID, URL: r.URL, Job: r.Job, Watched: r.Watched, Domains: r.Domains, Disabled: r.disabled}
 	if a.Watched == nil {
 		a.Watched = []Watched{}
@@ -208,7 +208,7 @@ func (h *Hub) answerOf(r *registration) webhookAnswer {
 	}
 	hasSecret := r.Secret != ""
 	switch {
-	case !h.options.API.EchoSecret:
+	case !echoSecret:
 		a.HasSecret = &hasSecret
 	case hasSecret:
 		a.Secret = &r.Secret

@@ -53,7 +53,7 @@ func (h *Hub) CreateBucket(name string, options RepoOptions) (*Bucket, error) {
 }
 
 func (h *Hub) createBucket(name string, options RepoOptions) (*Bucket, error) {
-	if err := h.nameIsFree(payload.Bucket, name); err != nil {
+	if err := h.shelf.isFree(payload.Bucket, name); err != nil {
 		return nil, fmt.Errorf("create the bucket %s: %w", name, err)
 	}
 	now := h.options.Now().Truncate(time.Millisecond)
@@ -62,8 +62,8 @@ func (h *Hub) createBucket(name string, options RepoOptions) (*Bucket, error) {
 		files: make(map[string]BucketFile),
 	}
 	b.Feed = &Feed{bucket: b, streams: make(map[*stream]struct{})}
-	h.buckets[name] = b
-	delete(h.moved, place{payload.Bucket, name})
+	h.shelf.buckets[name] = b
+	delete(h.shelf.moved, place{payload.Bucket, name})
 	h.emit(b.event(payload.Create, payload.ScopeRepo))
 	return b, nil
 }
@@ -72,7 +72,7 @@ func (h *Hub) createBucket(name string, options RepoOptions) (*Bucket, error) {
 func (h *Hub) Bucket(name string) *Bucket {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	return h.buckets[name]
+	return h.shelf.buckets[name]
 }
 
 // Buckets returns all buckets in the order of their names.
@@ -80,8 +80,8 @@ func (h *Hub) Buckets() []*Bucket {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	var all []*Bucket
-	for _, name := range slices.Sorted(maps.Keys(h.buckets)) {
-		all = append(all, h.buckets[name])
+	for _, name := range slices.Sorted(maps.Keys(h.shelf.buckets)) {
+		all = append(all, h.shelf.buckets[name])
 	}
 	return all
 }
@@ -123,7 +123,7 @@ func (b *Bucket) list(prefix string) []BucketFile {
 }
 
 func (b *Bucket) event(action payload.Action, scope payload.Scope) *event {
-	return &event{Event: eventName{action, scope}, Repo: b.hub.eventRepo(payload.Bucket, b.name, b.id, b.private)}
+	return &event{Event: eventName{action, scope}, Repo: newEventRepo(b.hub, payload.Bucket, b.name, b.id, b.private)}
 }
 
 // change runs a change of the bucket with the Hub's lock held.
@@ -204,14 +204,14 @@ func (b *Bucket) SetPrivate(private bool) error {
 // Move renames the bucket or gives it to another owner. Requests for the old name are redirected, as for a repo.
 func (b *Bucket) Move(name string) error {
 	return b.change("move", func() error {
-		if err := b.hub.nameIsFree(payload.Bucket, name); err != nil {
+		if err := b.hub.shelf.isFree(payload.Bucket, name); err != nil {
 			return fmt.Errorf("to %s: %w", name, err)
 		}
 		e := b.event(payload.Move, payload.ScopeRepo)
 		e.MovedTo = &movedTo{name, idObject{b.hub.Accounts.ensure(ownerOf(name)).id}}
-		b.hub.move(place{payload.Bucket, b.name}, place{payload.Bucket, name})
-		delete(b.hub.buckets, b.name)
-		b.hub.buckets[name] = b
+		b.hub.shelf.move(place{payload.Bucket, b.name}, place{payload.Bucket, name})
+		delete(b.hub.shelf.buckets, b.name)
+		b.hub.shelf.buckets[name] = b
 		b.name = name
 		b.hub.emit(e, name)
 		return nil
@@ -222,7 +222,7 @@ func (b *Bucket) Move(name string) error {
 func (b *Bucket) Delete() error {
 	return b.change("delete", func() error {
 		e := b.event(payload.Delete, payload.ScopeRepo)
-		delete(b.hub.buckets, b.name)
+		delete(b.hub.shelf.buckets, b.name)
 		b.name = ""
 		b.Feed.each(func(s *stream) { s.ended = true })
 		b.hub.emit(e)

@@ -90,7 +90,7 @@ func (a Attempt) String() string {
 func (h *Hub) Send(webhookID string, body []byte) (*Delivery, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	r, err := h.lookUp(webhookID)
+	r, err := h.webhooks.lookUp(webhookID)
 	if err != nil {
 		return nil, fmt.Errorf("send an event to a webhook: %w", err)
 	}
@@ -195,7 +195,7 @@ func (h *Hub) Replay(ctx context.Context, d *Delivery) (Attempt, error) {
 		h.mu.Unlock()
 		return Attempt{}, fmt.Errorf("replay delivery %s: the Hub is closed", d.ID)
 	}
-	if h.webhooks[d.WebhookID] != d.of {
+	if h.webhooks.byID[d.WebhookID] != d.of {
 		h.mu.Unlock()
 		return Attempt{}, fmt.Errorf("replay delivery %s: its webhook %s was deleted", d.ID, d.WebhookID)
 	}

@@ -96,8 +96,8 @@ type eventWebhook struct {
 	Version int    `json:"version"`
 }
 
-// eventRepo is called with the lock held.
-func (h *Hub) eventRepo(kind payload.RepoType, name, id string, private bool) eventRepo {
+// newEventRepo is called with the lock held.
+func newEventRepo(h *Hub, kind payload.RepoType, name, id string, private bool) eventRepo {
 	segment := string(kind) + "s/"
 	web := h.options.URL + "/" + segment + name
 	if kind == payload.Model {
@@ -114,7 +114,7 @@ func (h *Hub) eventRepo(kind payload.RepoType, name, id string, private bool) ev
 // deletion (an assumption). A Space's subdomain was seen with repo.content, and not with discussion; that it comes with the other scopes of
 // repos is an assumption.
 func (r *Repo) event(action payload.Action, scope payload.Scope) *event {
-	e := &event{Event: eventName{action, scope}, Repo: r.hub.eventRepo(r.kind, r.name, r.id, r.private)}
+	e := &event{Event: eventName{action, scope}, Repo: newEventRepo(r.hub, r.kind, r.name, r.id, r.private)}
 	if scope.In(payload.ScopeRepo) && action != payload.Delete {
 		e.Repo.HeadSHA = r.refs[mainRef].id
 	}
@@ -165,15 +165,14 @@ func (h *Hub) emit(e *event, others ...string) {
 		domain = DomainDiscussion
 	}
 	names := append([]string{e.Repo.Name}, others...)
-	for _, id := range h.order {
-		r := h.webhooks[id]
+	for _, r := range h.webhooks.inOrder() {
 		if r.isStopped() || !slices.Contains(r.Domains, domain) || !r.watches(e.Repo.Type, names) {
 			continue
 		}
 		if e.Repo.Private && !h.Accounts.reads(r.Owner, ownerOf(e.Repo.Name)) {
 			continue
 		}
-		e.Webhook = eventWebhook{ID: id, Version: 3}
+		e.Webhook = eventWebhook{ID: r.ID, Version: 3}
 		body, err := json.Marshal(e)
 		if err != nil {
 			panic(fmt.Sprintf("hubtest: write an event as JSON: %v", err)) // it has no values that can fail
@@ -203,13 +202,13 @@ func (h *Hub) knows(item Watched, user string) bool {
 		a := h.Accounts.byName[item.Name]
 		return a != nil && a.org == (item.Type == "org")
 	case "bucket":
-		b := h.buckets[item.Name]
+		b := h.shelf.buckets[item.Name]
 		if b == nil {
 			return false
 		}
 		private = b.private
 	default:
-		r := h.repos[place{payload.RepoType(item.Type), item.Name}]
+		r := h.shelf.repos[place{payload.RepoType(item.Type), item.Name}]
 		if r == nil {
 			return false
 		}

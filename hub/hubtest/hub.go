@@ -32,7 +32,8 @@
 //   - /api/settings/webhooks: GET, POST
 //   - /api/settings/webhooks/ID: GET, POST, DELETE
 //   - /api/settings/webhooks/ID/enable, /disable, /replay/DELIVERY: POST
-//   - /api/KIND/OWNER/NAME: GET, with expand to choose fields; KIND is models, datasets or spaces
+//   - /api/KIND: GET, with author and search; KIND is models, datasets or spaces
+//   - /api/KIND/OWNER/NAME: GET, with expand to choose fields
 //   - /api/KIND/OWNER/NAME/refs: GET, with include_prs
 //   - /api/KIND/OWNER/NAME/tree/REVISION/PATH: GET, with recursive, in pages
 //   - /api/KIND/OWNER/NAME/commits/REVISION: GET, in pages
@@ -145,24 +146,22 @@ type Hub struct {
 
 	mu         sync.Mutex
 	closed     bool
-	webhooks   map[string]*registration
-	order      []string // the webhooks' IDs, oldest first
+	webhooks   registry
 	deliveries []*Delivery
 	byID       map[string]*Delivery
 	attempts   []Attempt
 	anonymous  window // requests without a token
 	shuffle    *mathrand.Rand
-	repos      map[place]*Repo
-	buckets    map[string]*Bucket
-	moved      map[place]place // where what was there is now
+	shelf      shelf
 }
 
 // New starts a Hub without webhooks. The caller has to close it.
 func New(options Options) *Hub {
-	h := &Hub{options: options, webhooks: make(map[string]*registration), byID: make(map[string]*Delivery)}
+	h := &Hub{options: options, byID: make(map[string]*Delivery)}
+	h.webhooks.byID = make(map[string]*registration)
 	h.Accounts = &Accounts{hub: h, byName: make(map[string]*account), tokens: make(map[string]*token)}
 	h.Faults, h.Requests = new(Faults), new(Requests)
-	h.repos, h.buckets, h.moved = make(map[place]*Repo), make(map[string]*Bucket), make(map[place]place)
+	h.shelf = shelf{make(map[place]*Repo), make(map[string]*Bucket), make(map[place]place)}
 	h.options.URL = strings.TrimSuffix(cmp.Or(options.URL, "https://huggingface.co"), "/")
 	h.options.User = cmp.Or(options.User, "me")
 	h.options.API.BadRequest = cmp.Or(options.API.BadRequest, http.StatusBadRequest)
@@ -175,7 +174,7 @@ func New(options Options) *Hub {
 	if options.Shuffle > 0 {
 		h.shuffle = mathrand.New(mathrand.NewPCG(options.ShuffleSeed, 0))
 	}
-	h.routes = h.makeRoutes()
+	h.routes = routes(h)
 	if h.options.Timeout <= 0 {
 		h.options.Timeout = 30 * time.Second
 	}

@@ -2,7 +2,6 @@ package hubtest
 
 import (
 	"cmp"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -89,7 +88,7 @@ func (h *Hub) CreateRepo(kind payload.RepoType, name string, options RepoOptions
 	if kind != payload.Model && kind != payload.Dataset && kind != payload.Space {
 		return nil, fmt.Errorf("create the %s %s: a repo is a model, a dataset or a space", kind, name)
 	}
-	if err := h.nameIsFree(kind, name); err != nil {
+	if err := h.shelf.isFree(kind, name); err != nil {
 		return nil, fmt.Errorf("create the %s %s: %w", kind, name, err)
 	}
 	now := h.options.Now()
@@ -107,27 +106,10 @@ func (h *Hub) CreateRepo(kind payload.RepoType, name string, options RepoOptions
 		return nil, fmt.Errorf("create the %s %s: %w", kind, name, err)
 	}
 	r.commit(nil, t, first, mainRef)
-	h.repos[place{kind, name}] = r
-	delete(h.moved, place{kind, name})
+	h.shelf.repos[place{kind, name}] = r
+	delete(h.shelf.moved, place{kind, name})
 	h.emit(r.event(payload.Create, payload.ScopeRepo))
 	return r, nil
-}
-
-// place is where a repo or bucket is.
-type place struct {
-	kind payload.RepoType
-	name string
-}
-
-// nameIsFree is called with the lock held.
-func (h *Hub) nameIsFree(kind payload.RepoType, name string) error {
-	if (Watched{string(kind), name}).check() != nil || strings.ContainsAny(name, "?#% ") {
-		return fmt.Errorf("%q is not a name such as owner/name", name)
-	}
-	if h.repos[place{kind, name}] != nil || h.buckets[name] != nil && kind == payload.Bucket {
-		return errors.New("there is one already")
-	}
-	return nil
 }
 
 // ownerOf returns the name of a repo's owner.
@@ -140,21 +122,14 @@ func ownerOf(name string) string {
 func (h *Hub) Repo(kind payload.RepoType, name string) *Repo {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	return h.repos[place{kind, name}]
+	return h.shelf.repos[place{kind, name}]
 }
 
 // Repos returns all repos in the order of their types and names.
 func (h *Hub) Repos() []*Repo {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	all := make([]*Repo, 0, len(h.repos))
-	for _, r := range h.repos {
-		all = append(all, r)
-	}
-	slices.SortFunc(all, func(a, b *Repo) int {
-		return cmp.Or(cmp.Compare(a.kind, b.kind), cmp.Compare(a.name, b.name))
-	})
-	return all
+	return h.shelf.sorted()
 }
 
 // Type returns the kind of repo that it is.
@@ -408,15 +383,15 @@ func (r *Repo) Configure() error {
 // name (an assumption). Webhooks that watch the old name get the event, and no later one (an assumption too).
 func (r *Repo) Move(name string) error {
 	return r.change("move", func() error {
-		if err := r.hub.nameIsFree(r.kind, name); err != nil {
+		if err := r.hub.shelf.isFree(r.kind, name); err != nil {
 			return fmt.Errorf("to %s: %w", name, err)
 		}
 		e := r.event(payload.Move, payload.ScopeRepo)
 		e.MovedTo = &movedTo{name, idObject{r.hub.Accounts.ensure(ownerOf(name)).id}}
 		old, next := place{r.kind, r.name}, place{r.kind, name}
-		r.hub.move(old, next)
-		delete(r.hub.repos, old)
-		r.hub.repos[next] = r
+		r.hub.shelf.move(old, next)
+		delete(r.hub.shelf.repos, old)
+		r.hub.shelf.repos[next] = r
 		r.name = name
 		r.hub.emit(e, name)
 		return nil
@@ -427,20 +402,9 @@ func (r *Repo) Move(name string) error {
 func (r *Repo) Delete() error {
 	return r.change("delete", func() error {
 		e := r.event(payload.Delete, payload.ScopeRepo)
-		delete(r.hub.repos, place{r.kind, r.name})
+		delete(r.hub.shelf.repos, place{r.kind, r.name})
 		r.name = ""
 		r.hub.emit(e)
 		return nil
 	})
-}
-
-// move notes that what was at one place is at another. It is called with the lock held.
-func (h *Hub) move(from, to place) {
-	delete(h.moved, to)
-	for old, now := range h.moved {
-		if now == from {
-			h.moved[old] = to
-		}
-	}
-	h.moved[from] = to
 }

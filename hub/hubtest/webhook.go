@@ -167,12 +167,12 @@ func (h *Hub) create(w Webhook) (id string, err error) {
 	if err := w.check(); err != nil {
 		return "", fmt.Errorf("create webhook %s: %w", w.ID, err)
 	}
-	if h.webhooks[w.ID] != nil {
+	if h.webhooks.byID[w.ID] != nil {
 		return "", fmt.Errorf("create webhook %s: there is one with this ID; use Update", w.ID)
 	}
 	h.Accounts.ensure(w.Owner)
-	h.webhooks[w.ID] = &registration{Webhook: w, stopped: make(chan struct{})}
-	h.order = append(h.order, w.ID)
+	h.webhooks.byID[w.ID] = &registration{Webhook: w, stopped: make(chan struct{})}
+	h.webhooks.order = append(h.webhooks.order, w.ID)
 	return w.ID, nil
 }
 
@@ -181,7 +181,7 @@ func (h *Hub) create(w Webhook) (id string, err error) {
 func (h *Hub) Update(w Webhook) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	r, err := h.lookUp(w.ID)
+	r, err := h.webhooks.lookUp(w.ID)
 	if err != nil {
 		return fmt.Errorf("update webhook: %w", err)
 	}
@@ -204,7 +204,7 @@ func (h *Hub) Update(w Webhook) error {
 func (h *Hub) Webhook(id string) (Webhook, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	r, err := h.lookUp(id)
+	r, err := h.webhooks.lookUp(id)
 	if err != nil {
 		return Webhook{}, fmt.Errorf("get webhook: %w", err)
 	}
@@ -216,8 +216,8 @@ func (h *Hub) Webhooks() []Webhook {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	var all []Webhook
-	for _, id := range h.order {
-		all = append(all, h.webhooks[id].Webhook.clone())
+	for _, r := range h.webhooks.inOrder() {
+		all = append(all, r.Webhook.clone())
 	}
 	return all
 }
@@ -226,7 +226,7 @@ func (h *Hub) Webhooks() []Webhook {
 func (h *Hub) Suspended(id string) (bool, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	r, err := h.lookUp(id)
+	r, err := h.webhooks.lookUp(id)
 	if err != nil {
 		return false, fmt.Errorf("get webhook: %w", err)
 	}
@@ -237,7 +237,7 @@ func (h *Hub) Suspended(id string) (bool, error) {
 func (h *Hub) Disabled(id string) (bool, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	r, err := h.lookUp(id)
+	r, err := h.webhooks.lookUp(id)
 	if err != nil {
 		return false, fmt.Errorf("get webhook: %w", err)
 	}
@@ -249,7 +249,7 @@ func (h *Hub) Disabled(id string) (bool, error) {
 func (h *Hub) Enable(id string) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	r, err := h.lookUp(id)
+	r, err := h.webhooks.lookUp(id)
 	if err != nil {
 		return fmt.Errorf("enable webhook: %w", err)
 	}
@@ -261,7 +261,7 @@ func (h *Hub) Enable(id string) error {
 func (h *Hub) Disable(id string) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	r, err := h.lookUp(id)
+	r, err := h.webhooks.lookUp(id)
 	if err != nil {
 		return fmt.Errorf("disable webhook: %w", err)
 	}
@@ -273,7 +273,7 @@ func (h *Hub) Disable(id string) error {
 func (h *Hub) Suspend(id string) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	r, err := h.lookUp(id)
+	r, err := h.webhooks.lookUp(id)
 	if err != nil {
 		return fmt.Errorf("suspend webhook: %w", err)
 	}
@@ -285,25 +285,37 @@ func (h *Hub) Suspend(id string) error {
 func (h *Hub) Delete(id string) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	r, err := h.lookUp(id)
+	r, err := h.webhooks.lookUp(id)
 	if err != nil {
 		return fmt.Errorf("delete webhook: %w", err)
 	}
-	h.remove(r)
+	h.webhooks.remove(r)
 	return nil
 }
 
-// remove is called with the lock held.
-func (h *Hub) remove(r *registration) {
-	r.stop()
-	delete(h.webhooks, r.ID)
-	h.order = slices.DeleteFunc(h.order, func(id string) bool { return id == r.ID })
+// registry has the webhooks. Its methods are called with the Hub's lock held.
+type registry struct {
+	byID  map[string]*registration
+	order []string // IDs, oldest first
 }
 
-// lookUp is called with the lock held.
-func (h *Hub) lookUp(id string) (*registration, error) {
-	if r := h.webhooks[id]; r != nil {
+func (g *registry) lookUp(id string) (*registration, error) {
+	if r := g.byID[id]; r != nil {
 		return r, nil
 	}
 	return nil, fmt.Errorf("there is none with the ID %q", id)
+}
+
+func (g *registry) inOrder() []*registration {
+	all := make([]*registration, 0, len(g.order))
+	for _, id := range g.order {
+		all = append(all, g.byID[id])
+	}
+	return all
+}
+
+func (g *registry) remove(r *registration) {
+	r.stop()
+	delete(g.byID, r.ID)
+	g.order = slices.DeleteFunc(g.order, func(id string) bool { return id == r.ID })
 }
