@@ -133,6 +133,9 @@ secret of WEBHOOK_SECRET, if that is set. The ID is printed.`,
 		if err != nil {
 			return err
 		}
+		if err := p.printWebhook(made, f.json); err != nil {
+			return err
+		}
 		p.fromVariables(cmd, &f)
 		switch {
 		case secret == "" && w.URL != "" && !strings.Contains(w.URL, "secret="):
@@ -141,7 +144,7 @@ secret of WEBHOOK_SECRET, if that is set. The ID is printed.`,
 			p.note("Its secret is the one in %s.", from)
 		}
 		p.warnLoopback(client, w.URL)
-		return p.printWebhook(made, f.json)
+		return nil
 	}
 	return cmd
 }
@@ -227,12 +230,15 @@ WEBHOOK_SECRET.`,
 		if err != nil {
 			return text.WithHint(err, secretHint(err))
 		}
+		if err := p.printWebhook(changed, f.json); err != nil {
+			return err
+		}
 		p.fromVariables(cmd, &f)
 		if again {
 			p.note("Its secret is now the one in %s: the Hub hides the one that it had.", from)
 		}
 		p.warnLoopback(client, f.url)
-		return p.printWebhook(changed, f.json)
+		return nil
 	}
 	return cmd
 }

@@ -16,6 +16,7 @@ import (
 
 	"github.com/creack/pty"
 
+	"github.com/hubhook/hubhook/hub/hubtest"
 	"github.com/hubhook/hubhook/internal/testing/needs"
 	"github.com/hubhook/hubhook/tunnel/tunneltest"
 )
@@ -29,6 +30,8 @@ var masks = []struct {
 	with string
 }{
 	{regexp.MustCompile(`\b0[0-9A-HJKMNP-TV-Z]{25}\b`), "ID"},
+	{regexp.MustCompile(`\b[0-9a-f]{24}\b`), "ID"},
+	{regexp.MustCompile(`http://127\.0\.0\.1:\d+/settings/`), "https://huggingface.co/settings/"},
 	{regexp.MustCompile(`://127\.0\.0\.1:\d+`), "://127.0.0.1:PORT"},
 	{regexp.MustCompile(`token=[0-9a-f]+(\.\.\.)?`), "token=TOKEN"},
 	{regexp.MustCompile(`<?\b\d+(\.\d+)? ?(ms|s|min)\b`), "DURATION"},
@@ -332,6 +335,22 @@ var acts = map[string][]act{
 			s.env = append(s.env, "NGROK_AUTHTOKEN=2nobodyKnowsThisToken_0123456789", "HF_ENDPOINT=http://127.0.0.1:1")
 		},
 	}},
+	"docs/hub.md": {{
+		command: "hubhook hub create --url https://me.ngrok.app/webhooks/train --watch dataset:me/data",
+		prepare: func(s *stage) { s.hub() },
+	}, {
+		command: "hubhook hub show 654bbbc16f2ec14d77f109cc",
+		prepare: func(s *stage) { s.hub() },
+	}, {
+		command: "hubhook hub list",
+		prepare: func(s *stage) { s.hub() },
+	}, {
+		command: "hubhook hub update 654bbbc16f2ec14d77f109cc --url https://other.ngrok.app/webhooks/train",
+		prepare: func(s *stage) {
+			s.hub()
+			s.env = append(s.env, "WEBHOOK_SECRET=")
+		},
+	}},
 	"docs/testing.md": {{
 		command: "hubhook test -- python app.py",
 		prepare: func(s *stage) { s.python(s.guide.code(s.t, "python", "@webhook_endpoint")) },
@@ -339,6 +358,25 @@ var acts = map[string][]act{
 		command: "hubhook test -- python app.py",
 		prepare: func(s *stage) { s.python(s.example("fastapi/app.py")) },
 	}},
+}
+
+// hub gives the stage a stand-in Hub with two webhooks.
+func (s *stage) hub() {
+	s.t.Helper()
+	server := hubtest.NewServer(hubtest.Options{})
+	s.t.Cleanup(server.Close)
+	for _, w := range []hubtest.Webhook{
+		{ID: "654bbbc16f2ec14d77f109cc", URL: "https://me.ngrok.app/webhooks/train", Secret: secret, Watched: []hubtest.Watched{{Type: "dataset", Name: "me/data"}, {Type: "org", Name: "my-org"}}},
+		{ID: "65a14fd933eca76f4639fc84", URL: "https://me.ngrok.app/webhooks/mirror", Watched: []hubtest.Watched{{Type: "bucket", Name: "me/checkpoints"}}, Domains: []string{hubtest.DomainRepo}},
+	} {
+		if _, err := server.Create(w); err != nil {
+			s.t.Fatal(err)
+		}
+	}
+	if err := server.Suspend("65a14fd933eca76f4639fc84"); err != nil {
+		s.t.Fatal(err)
+	}
+	s.env = append(s.env, "HF_ENDPOINT="+server.URL, "HF_TOKEN="+server.Accounts.AddToken(hubtest.Token{}))
 }
 
 // push posts a push to me/data from outside, as the Hub does.
