@@ -190,8 +190,8 @@ func TestCommandThatCannotStart(t *testing.T) {
 	}
 }
 
+// It measures the heap, so it does not run in parallel.
 func TestCommandWith100MBOfOutput(t *testing.T) {
-	t.Parallel()
 	r, _ := serveCommand(t, `echo first; head -c 100000000 /dev/zero | tr '\0' x; echo; echo last; exit 1`)
 	var peak atomic.Uint64
 	stop := make(chan struct{})
