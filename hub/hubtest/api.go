@@ -33,6 +33,8 @@ type API struct {
 	NeedDomains bool
 	// KnownItems refuses to watch what is no repo or account of the Hub.
 	KnownItems bool
+	// Warning is the header X-HF-Warning of all answers, such as "topic; message". Empty: none.
+	Warning string
 	// OldCursorResets makes the feed of a bucket refuse every cursor from before [Options].ReplayWindow. Without it a cursor is too old only if
 	// its client has missed a change that can't be replayed any more.
 	OldCursorResets bool
@@ -191,6 +193,9 @@ func (h *Hub) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	defer rec.end()
 	r.Body = &counter{ReadCloser: r.Body, log: h.Requests, entry: entry}
 	rec.Header().Set("X-Request-Id", entry.ID)
+	if warning := h.options.API.Warning; warning != "" {
+		rec.Header().Set("X-HF-Warning", warning)
+	}
 
 	if fault := h.Faults.next(r); fault != nil {
 		if fault.After {

@@ -177,9 +177,9 @@ func TestAWebhooksLife(t *testing.T) {
 func TestShapesInDoubt(t *testing.T) {
 	t.Parallel()
 	s, c := newServer(t, hubtest.Options{API: hubtest.API{EchoSecret: true, KeepSecret: true, NeedDomains: true, KnownItems: true,
-		BadRequest: 422, Errors: hubtest.ErrorList}})
+		BadRequest: 422, Errors: hubtest.ErrorList, Warning: "Storage; nearly full"}})
 	if header, text := c.refused(422, "POST", webhooks, wanted); !strings.Contains(text, `{"error":["there is no user called`) ||
-		!strings.Contains(header.Get("X-Error-Message"), "julien-c") {
+		!strings.Contains(header.Get("X-Error-Message"), "julien-c") || header.Get("X-HF-Warning") != "Storage; nearly full" {
 		t.Errorf("an unknown user: %s with %v", text, header)
 	}
 	s.Accounts.AddUser("julien-c")

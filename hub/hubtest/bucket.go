@@ -179,8 +179,12 @@ func (b *Bucket) Change(upload []File, remove []string) error {
 			changes = append(changes, changeOf(was, is, there))
 			e.UpdatedFiles = append(e.UpdatedFiles, updatedFile{f.Path, payload.FileAdd, is.XetHash, &is.Size})
 		}
-		if len(e.UpdatedFiles) > maxUpdatedFiles {
-			e.UpdatedFiles, e.UpdatedFilesTruncated = e.UpdatedFiles[:maxUpdatedFiles], true
+		cut := len(e.UpdatedFiles) > maxUpdatedFiles
+		if cut {
+			e.UpdatedFiles = e.UpdatedFiles[:maxUpdatedFiles]
+		}
+		if cut || b.hub.options.Payloads.Truncated {
+			e.UpdatedFilesTruncated = &cut
 		}
 		b.Feed.add(changes)
 		b.hub.emit(e)

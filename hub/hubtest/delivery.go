@@ -243,7 +243,7 @@ func (d *Delivery) request(ctx context.Context, w Webhook, a *Attempt) error {
 	if err != nil {
 		return withoutURL(err)
 	}
-	req.Header.Set("Content-Type", "application/json")
+	req.Header.Set("Content-Type", d.hub.options.Payloads.ContentType)
 	req.Header.Set("Webhook-Id", d.ID)
 	if w.Secret != "" {
 		req.Header.Set("X-Webhook-Secret", w.Secret)

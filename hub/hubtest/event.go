@@ -15,7 +15,7 @@ type event struct {
 	Repo                  eventRepo        `json:"repo"`
 	UpdatedRefs           []updatedRef     `json:"updatedRefs,omitzero"`
 	UpdatedFiles          []updatedFile    `json:"updatedFiles,omitzero"`
-	UpdatedFilesTruncated bool             `json:"updatedFilesTruncated,omitzero"`
+	UpdatedFilesTruncated *bool            `json:"updatedFilesTruncated,omitzero"`
 	UpdatedConfig         map[string]any   `json:"updatedConfig,omitzero"`
 	MovedTo               *movedTo         `json:"movedTo,omitzero"`
 	Discussion            *eventDiscussion `json:"discussion,omitzero"`
@@ -111,11 +111,11 @@ func newEventRepo(h *Hub, kind payload.RepoType, name, id string, private bool) 
 }
 
 // event begins the event of a change of the repo. headSha comes with the scopes of repos alone (the Hub's documentation), and not with a
-// deletion (an assumption). A Space's subdomain was seen with repo.content, and not with discussion; that it comes with the other scopes of
+// deletion unless [Payloads] says so. A Space's subdomain was seen with repo.content, and not with discussion; that it comes with the other scopes of
 // repos is an assumption.
 func (r *Repo) event(action payload.Action, scope payload.Scope) *event {
 	e := &event{Event: eventName{action, scope}, Repo: newEventRepo(r.hub, r.kind, r.name, r.id, r.private)}
-	if scope.In(payload.ScopeRepo) && action != payload.Delete {
+	if scope.In(payload.ScopeRepo) && (action != payload.Delete || r.hub.options.Payloads.DeletedHeadSHA) {
 		e.Repo.HeadSHA = r.refs[mainRef].id
 	}
 	if r.kind == payload.Space && scope.In(payload.ScopeRepo) {
@@ -147,6 +147,9 @@ func (r *Repo) emitRefs(changes ...refChange) {
 			return nil
 		}
 		return &c.id
+	}
+	if r.hub.options.Payloads.NoUpdatedRefs {
+		changes = nil
 	}
 	for _, c := range changes {
 		e.UpdatedRefs = append(e.UpdatedRefs, updatedRef{c.ref, sha(c.from), sha(c.to)})

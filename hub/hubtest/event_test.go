@@ -301,3 +301,37 @@ func TestShuffle(t *testing.T) {
 		t.Errorf("orders %v, %v and, with another seed, %v", one, again, other)
 	}
 }
+
+// Where the Hub's behaviour is unknown, the test chooses.
+func TestPayloadsInDoubt(t *testing.T) {
+	t.Parallel()
+	doubts := hubtest.Payloads{ContentType: "application/json; charset=utf-8", Truncated: true, DeletedHeadSHA: true, NoUpdatedRefs: true}
+	types := make(chan string, 10)
+	client := &http.Client{Transport: roundTrip(func(r *http.Request) (*http.Response, error) {
+		types <- r.Header.Get("Content-Type")
+		return accepting{}.RoundTrip(r)
+	})}
+	h := watching(t, hubtest.Options{Client: client, Payloads: doubts}, hubtest.Watched{Type: "user", Name: "me"})
+	b := must(h.CreateBucket("me/files", hubtest.RepoOptions{}))
+	upload(t, b, "a", "1")
+	r := must(h.CreateRepo(payload.Model, "me/model", hubtest.RepoOptions{}))
+	must(r.Push(hubtest.Commit{}))
+	check(t, r.Delete())
+	check(t, h.Wait(t.Context()))
+	for n, want := range map[int]func(text string) bool{
+		1: func(text string) bool { return strings.Contains(text, `"updatedFilesTruncated":false`) },
+		3: func(text string) bool { return !strings.Contains(text, "updatedRefs") },
+		4: func(text string) bool { return strings.Contains(text, `"headSha":"`+r.Head()+`"`) },
+	} {
+		if text := string(h.Deliveries()[n].Body); !want(text) {
+			t.Errorf("delivery %d: %s", n, text)
+		}
+	}
+	if got := <-types; got != doubts.ContentType {
+		t.Errorf("Content-Type %q", got)
+	}
+}
+
+type roundTrip func(*http.Request) (*http.Response, error)
+
+func (f roundTrip) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }

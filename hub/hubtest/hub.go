@@ -86,6 +86,8 @@ type Options struct {
 	// ShuffleSeed makes the random times of Shuffle the same in each run.
 	ShuffleSeed uint64
 
+	// Payloads says what bodies have where the real Hub's behaviour is unknown.
+	Payloads Payloads
 	// URL begins the addresses in payloads. Empty: https://huggingface.co.
 	URL string
 	// User is the name of the user to whom webhooks and tokens belong that name no other one. Empty: me.
@@ -106,6 +108,19 @@ type Options struct {
 	// Now is the clock of quotas, limits, commits and replayed changes of buckets. Waits are real: run the test in a
 	// [testing/synctest] bubble to pass them. Nil: [time.Now].
 	Now func() time.Time
+}
+
+// Payloads says what the bodies of deliveries have where the real Hub's behaviour is unknown.
+type Payloads struct {
+	// ContentType is the header Content-Type. Empty: application/json, without a charset.
+	ContentType string
+	// Truncated puts updatedFilesTruncated into every event of a bucket's files, with the value false if the list is whole. Without it the
+	// field is there only if the list was cut.
+	Truncated bool
+	// DeletedHeadSHA keeps headSha in the event of a repo's deletion.
+	DeletedHeadSHA bool
+	// NoUpdatedRefs leaves updatedRefs out, as a client of others has seen it.
+	NoUpdatedRefs bool
 }
 
 // Backoff returns a value for [Options].Retry: waits begin with first and double up to longest, for so many attempts in all.
@@ -163,6 +178,7 @@ func New(options Options) *Hub {
 	h.Faults, h.Requests = new(Faults), new(Requests)
 	h.shelf = shelf{make(map[place]*Repo), make(map[string]*Bucket), make(map[place]place)}
 	h.options.URL = strings.TrimSuffix(cmp.Or(options.URL, "https://huggingface.co"), "/")
+	h.options.Payloads.ContentType = cmp.Or(options.Payloads.ContentType, "application/json")
 	h.options.User = cmp.Or(options.User, "me")
 	h.options.API.BadRequest = cmp.Or(options.API.BadRequest, http.StatusBadRequest)
 	h.options.ReplayWindow = cmp.Or(options.ReplayWindow, 15*time.Minute)

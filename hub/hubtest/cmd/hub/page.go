@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"embed"
 	"encoding/json"
+	"fmt"
 	"html/template"
 	"io/fs"
 	"net/http"
@@ -17,6 +18,9 @@ import (
 
 // shown bounds the rows of the page's lists.
 const shown = 100
+
+// maxShown bounds what the page shows of a body, in bytes.
+const maxShown = 16 << 10
 
 //go:embed page
 var files embed.FS
@@ -221,6 +225,9 @@ func newDelivery(d *hubtest.Delivery) delivery {
 	var b bytes.Buffer
 	if json.Indent(&b, d.Body, "", "  ") == nil {
 		one.Body = b.String()
+	}
+	if len(one.Body) > maxShown {
+		one.Body = strings.ToValidUTF8(one.Body[:maxShown], "") + fmt.Sprintf("\n… (%d bytes in all)", len(d.Body))
 	}
 	return one
 }
