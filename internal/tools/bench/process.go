@@ -41,8 +41,14 @@ type process struct {
 // launch starts program, which has to serve on addr. Its environment holds only env and what every program needs, so that the user's
 // settings change no figure.
 func launch(ctx context.Context, name, addr string, env []string, program string, args ...string) (*process, error) {
+	return launchIn(ctx, "", name, addr, env, program, args...)
+}
+
+// launchIn is launch in a working directory.
+func launchIn(ctx context.Context, dir, name, addr string, env []string, program string, args ...string) (*process, error) {
 	p := &process{name: name, addr: addr, probe: healthProbe(addr), errors: new(tail.Tail), ended: make(chan struct{})}
 	p.cmd = exec.CommandContext(ctx, program, args...)
+	p.cmd.Dir = dir
 	p.cmd.Env = append([]string{"PATH=" + os.Getenv("PATH"), "TMPDIR=" + os.TempDir()}, env...)
 	p.cmd.Stderr = p.errors
 	return p, p.start()

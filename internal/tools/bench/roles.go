@@ -41,6 +41,8 @@ var roles = map[string]role{
 	"hubhook":        serveHubhook,
 	"hubhook tunnel": serveTunnel,
 	"SDK alone":      serveSDK,
+	"upstream":       serveUpstream,
+	"reverse proxy":  serveProxy,
 }
 
 // play runs a role. args are the role's name, the address to serve on, and the role's own arguments.
