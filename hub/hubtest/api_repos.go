@@ -81,7 +81,13 @@ func (c *call) getRepo(prefix string, kind payload.RepoType) (any, error) {
 	case err != nil:
 		return nil, err
 	case len(rest) == 0:
-		return c.repoFields(r), nil
+		return c.repoFields(r, r.refs[mainRef]), nil
+	case len(rest) == 2 && rest[0] == "revision":
+		at, err := c.revision(r, rest[1])
+		if err != nil {
+			return nil, err
+		}
+		return c.repoFields(r, at), nil
 	case len(rest) == 1 && rest[0] == "refs":
 		return refsOf(r, isTrue(c.r.URL.Query().Get("include_prs"))), nil
 	case len(rest) >= 2 && rest[0] == "tree":
@@ -105,16 +111,16 @@ func (c *call) listRepos(kind payload.RepoType) any {
 	for _, r := range c.hub.shelf.sorted() {
 		if r.kind == kind && c.sees(r.private, r.name) && strings.Contains(r.name, query.Get("search")) &&
 			(query.Get("author") == "" || query.Get("author") == ownerOf(r.name)) {
-			all = append(all, c.repoFields(r))
+			all = append(all, c.repoFields(r, r.refs[mainRef]))
 		}
 	}
 	return all
 }
 
-// repoFields answers all fields of a repo, or those that expand names.
-func (c *call) repoFields(r *Repo) any {
+// repoFields answers all fields of a repo at a commit, or those that expand names.
+func (c *call) repoFields(r *Repo, at *commit) any {
 	all := map[string]any{
-		"_id": r.id, "id": r.name, "author": ownerOf(r.name), "sha": r.refs[mainRef].id, "private": r.private, "gated": false,
+		"_id": r.id, "id": r.name, "author": ownerOf(r.name), "sha": at.id, "private": r.private, "gated": false,
 		"disabled": false, "createdAt": stamp(r.created), "lastModified": stamp(r.modified), "likes": 0, "tags": []string{},
 	}
 	switch r.kind {

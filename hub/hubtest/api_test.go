@@ -334,10 +334,10 @@ func TestFaults(t *testing.T) {
 	}
 	before := s.Requests.Count("POST", webhooks)
 	go func() {
-		for s.Requests.Count("POST", webhooks) == before {
-			time.Sleep(time.Millisecond)
+		defer cancel()
+		if err := s.Requests.Wait(t.Context(), "POST", webhooks, before+1); err != nil {
+			t.Error(err)
 		}
-		cancel()
 	}()
 	if _, err := http.DefaultClient.Do(req); !errors.Is(err, context.Canceled) {
 		t.Errorf("a request that hangs: %v", err)
@@ -356,9 +356,7 @@ func TestCloseEndsRequests(t *testing.T) {
 		_, _, err := c.send("GET", webhooks, nil)
 		failed <- err
 	}()
-	for s.Requests.Count("", "") == 0 {
-		time.Sleep(time.Millisecond)
-	}
+	check(t, s.Requests.Wait(t.Context(), "GET", webhooks, 1))
 	s.Close()
 	if err := <-failed; err == nil {
 		t.Error("the request has an answer")
@@ -388,6 +386,11 @@ func TestRequestLog(t *testing.T) {
 	}
 	if s.Requests.Count("GET", webhooks+"*") != 1 || s.Requests.Count("", webhooks) != 1 || s.Requests.Count("PUT", "") != 0 {
 		t.Errorf("wrong counts of %+v", got)
+	}
+	impatient, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := s.Requests.Wait(impatient, "GET", "", 2); !errors.Is(err, context.Canceled) {
+		t.Errorf("a wait for a request that does not come: %v", err)
 	}
 	s.Requests.Reset()
 	if s.Requests.Count("", "") != 0 {

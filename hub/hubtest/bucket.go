@@ -61,7 +61,7 @@ func (h *Hub) createBucket(name string, options RepoOptions) (*Bucket, error) {
 		hub: h, id: cmp.Or(options.ID, objectID()), name: name, private: options.Private, created: now, updated: now,
 		files: make(map[string]BucketFile),
 	}
-	b.Feed = &Feed{bucket: b, streams: make(map[*stream]struct{})}
+	b.Feed = &Feed{bucket: b, streams: make(map[*stream]struct{}), changed: make(chan struct{})}
 	h.shelf.buckets[name] = b
 	delete(h.shelf.moved, place{payload.Bucket, name})
 	h.emit(b.event(payload.Create, payload.ScopeRepo))

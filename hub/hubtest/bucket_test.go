@@ -338,10 +338,9 @@ func TestFeedFaults(t *testing.T) {
 	live.next()
 	check(t, b.Delete())
 	live.want("EOF")
-	for deadline := time.Now().Add(time.Minute); b.Feed.Streams() > 0; time.Sleep(time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("%d streams are open", b.Feed.Streams())
-		}
+	check(t, b.Feed.WaitStreams(t.Context(), 0))
+	if n := b.Feed.Streams(); n != 0 {
+		t.Errorf("%d streams are open", n)
 	}
 }
 

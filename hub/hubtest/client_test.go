@@ -209,7 +209,8 @@ func testClientRepos(t *testing.T, s *hubtest.Server, p *python) {
 	wants(p, []string{"b6fc4c620b67d95f953a5c1c1230aaab5db5a1b0"}, `[f.blob_id for f in api.list_repo_tree(`+of+`, path_in_repo="a/b c", revision="refs/heads/dev/x")]`)
 	wants(p, object{"size": 5.0, "sha256": "2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824", "pointer_size": 126.0},
 		"[f.lfs for f in api.list_repo_tree("+of+") if f.path == \"large.bin\"][0]")
-	wants(p, second, "api.dataset_info(\"me/data\", expand=[\"sha\"]).sha")
+	wants(p, second, `api.dataset_info("me/data", expand=["sha"]).sha`)
+	wants(p, third, `api.dataset_info("me/data", revision="dev/x").sha`)
 	wants(p, []string{"me/data"}, `[d.id for d in api.list_datasets(author="me")]`)
 	wants(p, []string{}, `[d.id for d in api.list_models(search="data")]`)
 	check(t, r.Move("me/renamed"))

@@ -1,6 +1,7 @@
 package hubtest
 
 import (
+	"context"
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
@@ -22,6 +23,7 @@ type Feed struct {
 	last    int64   // number of the newest batch, from 1
 	dropped batch   // the newest batch that can't be replayed any more
 	streams map[*stream]struct{}
+	changed chan struct{} // closed and made anew when a stream begins or ends
 }
 
 // batch is one change of the bucket.
@@ -102,6 +104,29 @@ func (f *Feed) Streams() int {
 	f.bucket.hub.mu.Lock()
 	defer f.bucket.hub.mu.Unlock()
 	return len(f.streams)
+}
+
+// WaitStreams waits until that many clients follow the bucket, and returns an error if ctx ends first.
+func (f *Feed) WaitStreams(ctx context.Context, count int) error {
+	for {
+		f.bucket.hub.mu.Lock()
+		changed, is := f.changed, len(f.streams)
+		f.bucket.hub.mu.Unlock()
+		if is == count {
+			return nil
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return fmt.Errorf("wait for %d clients that follow the bucket: there are %d: %w", count, is, ctx.Err())
+		}
+	}
+}
+
+// signal is called with the lock held.
+func (f *Feed) signal() {
+	close(f.changed)
+	f.changed = make(chan struct{})
 }
 
 // Reconnect ends all streams as the Hub does on purpose: by the event reconnect with a cursor to come back with.
@@ -259,11 +284,13 @@ func (f *Feed) serve(c *call) error {
 	}
 	ended, cut, silent := s.ended, false, false
 	f.streams[s] = struct{}{}
+	f.signal()
 	h.mu.Unlock()
 	defer func() {
 		h.mu.Lock()
 		defer h.mu.Unlock()
 		delete(f.streams, s)
+		f.signal()
 	}()
 
 	c.w.Header().Set("Content-Type", "text/event-stream; charset=utf-8")

@@ -33,7 +33,7 @@
 //   - /api/settings/webhooks/ID: GET, POST, DELETE
 //   - /api/settings/webhooks/ID/enable, /disable, /replay/DELIVERY: POST
 //   - /api/KIND: GET, with author and search; KIND is models, datasets or spaces
-//   - /api/KIND/OWNER/NAME: GET, with expand to choose fields
+//   - /api/KIND/OWNER/NAME, /api/KIND/OWNER/NAME/revision/REVISION: GET, with expand to choose fields
 //   - /api/KIND/OWNER/NAME/refs: GET, with include_prs
 //   - /api/KIND/OWNER/NAME/tree/REVISION/PATH: GET, with recursive, in pages
 //   - /api/KIND/OWNER/NAME/commits/REVISION: GET, in pages
@@ -175,7 +175,7 @@ func New(options Options) *Hub {
 	h := &Hub{options: options, byID: make(map[string]*Delivery)}
 	h.webhooks.byID = make(map[string]*registration)
 	h.Accounts = &Accounts{hub: h, byName: make(map[string]*account), tokens: make(map[string]*token)}
-	h.Faults, h.Requests = new(Faults), new(Requests)
+	h.Faults, h.Requests = new(Faults), &Requests{began: make(chan struct{})}
 	h.shelf = shelf{make(map[place]*Repo), make(map[string]*Bucket), make(map[place]place)}
 	h.options.URL = strings.TrimSuffix(cmp.Or(options.URL, "https://huggingface.co"), "/")
 	h.options.Payloads.ContentType = cmp.Or(options.Payloads.ContentType, "application/json")

@@ -1,6 +1,8 @@
 package hubtest
 
 import (
+	"context"
+	"fmt"
 	"io"
 	"net/http"
 	"slices"
@@ -13,8 +15,9 @@ const maxRequests = 100_000
 
 // Requests is the log of the requests to a [Hub]'s API. It keeps the last 100,000.
 type Requests struct {
-	mu   sync.Mutex
-	kept []*Request
+	mu    sync.Mutex
+	kept  []*Request
+	began chan struct{} // closed and made anew when a request arrives
 }
 
 // Request is one request to the API.
@@ -62,6 +65,24 @@ func (l *Requests) Count(method, path string) int {
 	return count
 }
 
+// Wait waits until Count is at least count, and returns an error if ctx ends first.
+func (l *Requests) Wait(ctx context.Context, method, path string, count int) error {
+	for {
+		l.mu.Lock()
+		began := l.began
+		l.mu.Unlock()
+		is := l.Count(method, path)
+		if is >= count {
+			return nil
+		}
+		select {
+		case <-began:
+		case <-ctx.Done():
+			return fmt.Errorf("wait for %d requests %s %s: there were %d: %w", count, method, path, is, ctx.Err())
+		}
+	}
+}
+
 // Bytes returns the bytes of the kept requests' bodies and of their answers' bodies.
 func (l *Requests) Bytes() (received, sent int64) {
 	l.mu.Lock()
@@ -86,6 +107,8 @@ func (l *Requests) begin(r *Request) {
 		l.kept = slices.Delete(l.kept, 0, maxRequests/10)
 	}
 	l.kept = append(l.kept, r)
+	close(l.began)
+	l.began = make(chan struct{})
 }
 
 // A recorder writes into the log what passes through it.
