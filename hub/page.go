@@ -2,6 +2,7 @@ package hub
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"iter"
 	"net/http"
@@ -27,12 +28,17 @@ func pages[T any](ctx context.Context, c *Client, op, path string, query url.Val
 				yield(none, err)
 				return
 			}
-			var entries []T
+			var entries []json.RawMessage
 			if err := c.decode(at, answer, &entries); err != nil {
 				yield(none, err)
 				return
 			}
-			for _, entry := range entries {
+			for _, raw := range entries {
+				var entry T
+				if err := c.decode(at, withBody(answer, raw), &entry); err != nil {
+					yield(none, err)
+					return
+				}
 				if !yield(entry, nil) {
 					return
 				}
@@ -50,6 +56,11 @@ func pages[T any](ctx context.Context, c *Client, op, path string, query url.Val
 			at.url = next
 		}
 	}
+}
+
+func withBody(a answer, body []byte) answer {
+	a.body = body
+	return a
 }
 
 // next returns the URL of the page after the one at current, nil for none. A page elsewhere than on the Hub is refused: the token must not

@@ -27,7 +27,7 @@ var (
 	engines = []string{"internal/queue/store"}
 	queue   = append([]string{"internal/queue/sqlite", "internal/queue/sqlite/salvage", "internal/queue/postgres"}, engines...)
 	faces   = append([]string{"internal/queue"}, queue...)
-	server  = append([]string{"ui", "ui/inspector", "tunnel", "tunnel/ngrok", "tunnel/ssh", "tunnel/cloudflared", "hub", "hub/keep", "internal/companion", "internal/checkup"}, faces...)
+	server  = append([]string{"ui", "ui/inspector", "tunnel", "tunnel/ngrok", "tunnel/ssh", "tunnel/cloudflared", "hub", "hub/keep", "hub/follow", "internal/companion", "internal/checkup"}, faces...)
 	action  = append([]string{"server"}, server...)
 	cli     = append([]string{"internal/action"}, action...)
 )
@@ -53,6 +53,7 @@ var places = []place{
 	{dir: "tunnel/tunneltest", imports: []string{"tunnel"}},
 	{dir: "tunnel"},
 	{dir: "hub/keep", imports: []string{"hub"}},
+	{dir: "hub/follow", imports: []string{"hub"}},
 	{dir: "hub"},
 	{dir: "hub/hubtest/cmd", program: true}, // the stand-in Hub for people who test by hand
 	{dir: "internal/companion"},

@@ -1,0 +1,301 @@
+// Package follow reads the Hub where no webhook posts: it looks at repos again and again and reads the live feeds of buckets, and makes
+// the deliveries that a webhook would have brought.
+//
+// What was last seen is stored in the same commit as the delivery that it led to. So nothing that happened is left out or delivered
+// twice, whatever moment the process dies at.
+package follow
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/hubhook/hubhook/hub"
+	"github.com/hubhook/hubhook/internal/api"
+	"github.com/hubhook/hubhook/internal/text"
+	"github.com/hubhook/hubhook/payload"
+)
+
+const (
+	// DefaultEvery is how often repos are looked at, and LeastEvery how often at most.
+	DefaultEvery = time.Minute
+	LeastEvery   = 10 * time.Second
+
+	firstStagger = 100 * time.Millisecond // between the first looks at two items
+	looksAtOnce  = 4
+	lookLimit    = 5 * time.Minute // for one look, with the waits that the Hub asks for
+	longestWait  = 5 * time.Minute // well below the 15 minutes that the feed of a bucket can replay
+	retryMoved   = time.Second
+	retryStore   = time.Second // before a change of a bucket is stored again, doubled up to a minute
+)
+
+// The states of a followed item.
+const (
+	Starting  = "starting"  // it was not looked at yet
+	Standby   = "standby"   // another process follows it
+	Following = "following" // the last look, or the feed, is all right
+	Failing   = "failing"   // the Hub can't be asked, or refuses; it is tried again
+	Gone      = "gone"      // it was deleted, or can't be seen any more
+)
+
+// Hub is what a Follower asks of the Hub. *[hub.Client] is one.
+type Hub interface {
+	Endpoint() string
+	Repo(ctx context.Context, id hub.RepoID) (hub.Repo, error)
+	Refs(ctx context.Context, id hub.RepoID, pullRequests bool) ([]hub.Ref, error)
+	Bucket(ctx context.Context, name string) (hub.Bucket, error)
+	BucketFiles(ctx context.Context, name, prefix string) iter.Seq2[hub.BucketFile, error]
+	FollowBucket(ctx context.Context, name string, from hub.Resume, each func(hub.BucketEvent) error) error
+}
+
+// Item is something to follow.
+type Item struct {
+	Endpoint string // "" for every endpoint
+	Repo     hub.RepoID
+}
+
+// Config is what a Follower works with.
+type Config struct {
+	Hub   Hub
+	Store Store
+	Items []Item
+	// Every is how often a repo is looked at. 0: DefaultEvery. It is longer where the Hub's rate limit would not allow it.
+	Every time.Duration
+	// Budget is how many requests the Hub allows in 5 minutes. At most four fifths of it are used. 0: no limit.
+	Budget int
+	// Endpoints returns the names of the endpoints that are served now.
+	Endpoints func() []string
+	// Show is told of each change of an item's state, one after the other. It must not block.
+	Show func(api.Followed)
+}
+
+// Follower follows items on the Hub.
+type Follower struct {
+	c      Config
+	every  time.Duration
+	prefix string // of Webhook-Ids
+	looks  chan struct{}
+
+	mu    sync.Mutex // guards the views of the items
+	items []*item
+}
+
+// item is an Item with what is known of it.
+type item struct {
+	Item
+	view   api.Followed
+	notes  map[string]*note[seen] // by endpoint; of the goroutine that looks
+	stats  stats                  // of a bucket, at the last look
+	misses int                    // looks in a row that found nothing
+}
+
+// New returns a Follower that does nothing before Run.
+func New(c Config) *Follower {
+	f := &Follower{c: c, prefix: Task + "-", looks: make(chan struct{}, looksAtOnce)}
+	f.every = max(cmp.Or(c.Every, DefaultEvery), LeastEvery)
+	requests := 0
+	for _, it := range c.Items {
+		requests += 2
+		if it.Repo.Type == payload.Bucket {
+			requests--
+		}
+	}
+	if c.Budget > 0 {
+		f.every = max(f.every, time.Duration(requests)*5*time.Minute*5/4/time.Duration(c.Budget)).Round(time.Second)
+	}
+	for _, it := range c.Items {
+		v := api.Followed{Endpoint: it.Endpoint, Item: it.Repo.String(), State: Standby, Since: api.Time{Time: time.Now()}}
+		if it.Repo.Type != payload.Bucket {
+			v.EverySeconds = int64(f.every / time.Second)
+		}
+		f.items = append(f.items, &item{Item: it, view: v})
+	}
+	return f
+}
+
+// Every is how often repos are looked at.
+func (f *Follower) Every() time.Duration { return f.every }
+
+// Followed returns the items with their states.
+func (f *Follower) Followed() []api.Followed {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	all := make([]api.Followed, 0, len(f.items))
+	for _, it := range f.items {
+		all = append(all, it.view)
+	}
+	return all
+}
+
+// Run follows all items until ctx ends. It may be called again later.
+func (f *Follower) Run(ctx context.Context) {
+	var all sync.WaitGroup
+	for i, it := range f.items {
+		it.notes, it.misses = map[string]*note[seen]{}, 0
+		f.show(it, func(v *api.Followed) { v.State, v.Error, v.Hint = Starting, "", "" })
+		all.Go(func() { f.watch(ctx, it, i) })
+	}
+	all.Wait()
+	for _, it := range f.items {
+		f.show(it, func(v *api.Followed) { v.State, v.Error, v.Hint = Standby, "", "" })
+	}
+}
+
+// watch looks at an item again and again. The items' turns are spread over the time between two looks.
+func (f *Follower) watch(ctx context.Context, it *item, place int) {
+	var feeds feeds
+	defer feeds.end()
+	started := time.Now()
+	sleep(ctx, time.Duration(place)*firstStagger)
+	turn := f.every * time.Duration(place) / time.Duration(len(f.items))
+	failures := 0
+	for ctx.Err() == nil {
+		err := f.lookOnce(ctx, it)
+		if ctx.Err() != nil {
+			return
+		}
+		wait := turn - time.Since(started)
+		if wait <= 0 {
+			wait = f.every - -wait%f.every
+		}
+		var refused *hub.Error
+		switch {
+		case err == nil:
+			failures = 0
+			if it.Repo.Type == payload.Bucket {
+				feeds.begin(ctx, f, it, it.stats)
+			}
+		case errors.As(err, &refused):
+			wait += max(min(f.every<<min(failures, 8), longestWait)-f.every, 0)
+			wait = max(wait, min(refused.RetryAfter, longestWait))
+			failures++
+		}
+		sleep(ctx, wait)
+	}
+}
+
+// lookOnce looks at an item and delivers what changed, to all its endpoints.
+func (f *Follower) lookOnce(ctx context.Context, it *item) error {
+	select {
+	case f.looks <- struct{}{}:
+		defer func() { <-f.looks }()
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	bounded, cancel := context.WithTimeout(ctx, lookLimit)
+	defer cancel()
+	id := it.Repo
+	endpoints := f.endpoints(it)
+	for _, endpoint := range endpoints {
+		n := it.notes[endpoint]
+		if n == nil {
+			n = &note[seen]{key: f.key(it, endpoint), endpoint: endpoint}
+			it.notes[endpoint] = n
+		}
+		if err := n.load(ctx, f.c.Store); err != nil {
+			return f.fail(it, err)
+		}
+		if n.version != 0 && !n.seen.Gone {
+			id.Name = n.seen.Name // after a move the repo is followed, not its old name
+		}
+	}
+	now, err := f.look(bounded, it, id)
+	var is *seen
+	switch {
+	case err == nil:
+		is, it.misses = &now, 0
+	case errors.Is(err, hub.ErrNotFound):
+		if it.misses++; it.misses < missesForGone {
+			return f.fail(it, err)
+		}
+	default:
+		return f.fail(it, err)
+	}
+	known := false
+	for _, endpoint := range endpoints {
+		n := it.notes[endpoint]
+		if err := f.take(ctx, it, n, is); err != nil {
+			return f.fail(it, err)
+		}
+		known = known || n.version != 0
+	}
+	if is == nil {
+		f.show(it, func(v *api.Followed) {
+			failed(v, Gone, err)
+			if !known {
+				v.State = Failing
+			}
+		})
+		return err
+	}
+	f.show(it, func(v *api.Followed) {
+		v.Looked = api.Time{Time: time.Now()}
+		if it.Repo.Type != payload.Bucket { // the state of a bucket is that of its feed
+			v.State, v.Error, v.Hint = Following, "", ""
+		}
+	})
+	return nil
+}
+
+// endpoints returns the endpoints that an item's deliveries go to, by name.
+func (f *Follower) endpoints(it *item) []string {
+	if it.Endpoint != "" {
+		return []string{it.Endpoint}
+	}
+	names := slices.Clone(f.c.Endpoints())
+	slices.Sort(names)
+	return names
+}
+
+func (f *Follower) key(it *item, endpoint string) string {
+	return fmt.Sprintf("%s/%s %s", Task, it.Repo, endpoint)
+}
+
+// fail notes why an item can't be followed now.
+func (f *Follower) fail(it *item, err error) error {
+	f.show(it, func(v *api.Followed) { failed(v, Failing, err) })
+	return err
+}
+
+func failed(v *api.Followed, state string, err error) {
+	v.State, v.Error, v.Hint = state, err.Error(), text.Hint(err)
+}
+
+// causeOf returns the text of an error without the id of the request and the time to wait.
+func causeOf(v *api.Followed) string {
+	cause, _, _ := strings.Cut(v.Error, " (GET ")
+	return cause
+}
+
+// told counts a delivery.
+func (f *Follower) told(it *item, e *event) {
+	if e == nil {
+		return
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	it.view.Deliveries++
+	it.view.Delivered = api.Time{Time: time.Now()}
+}
+
+// show changes an item's view. It tells of it if its state or its error is another one.
+func (f *Follower) show(it *item, change func(*api.Followed)) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	before := it.view
+	change(&it.view)
+	if v := &it.view; v.State != before.State || causeOf(v) != causeOf(&before) {
+		if v.State != before.State {
+			v.Since = api.Time{Time: time.Now()}
+		}
+		if f.c.Show != nil {
+			f.c.Show(*v)
+		}
+	}
+}
