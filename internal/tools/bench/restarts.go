@@ -19,7 +19,11 @@ import (
 // gathered is how long `hubhook dev` gathers changes before it restarts a program.
 const gathered = 200 * time.Millisecond
 
-// An edited program answers each delivery with the version that stands in its source.
+// handledVariable is the variable with what the names of files begin with that a program makes once it handles a delivery: the version in
+// its source is the rest.
+const handledVariable = "BENCH_HANDLED"
+
+// An edited program answers deliveries, and makes a file that says which version of it does.
 type edited struct {
 	name    string
 	file    string
@@ -28,19 +32,19 @@ type edited struct {
 }
 
 var editedPrograms = []edited{
-	{"Python", "app.py", `import http.server, json, os
+	{"Python", "app.py", `import http.server, os
 
 VERSION = "VERSION-HERE"
 
 class Handler(http.server.BaseHTTPRequestHandler):
     def do_POST(self):
         self.rfile.read(int(self.headers["Content-Length"]))
-        answer = json.dumps({"version": VERSION}).encode()
+        open(os.environ["BENCH_HANDLED"] + VERSION, "w").close()
         self.send_response(200)
         self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(answer)))
+        self.send_header("Content-Length", "2")
         self.end_headers()
-        self.wfile.write(answer)
+        self.wfile.write(b"{}")
 
     def log_message(self, *args):
         pass
@@ -61,8 +65,9 @@ import (
 func main() {
 	http.HandleFunc("POST /webhooks/inbox", func(w http.ResponseWriter, r *http.Request) {
 		io.Copy(io.Discard, r.Body)
+		os.WriteFile(os.Getenv("BENCH_HANDLED")+"VERSION-HERE", nil, 0o644)
 		w.Header().Set("Content-Type", "application/json")
-		fmt.Fprint(w, "{\"version\": \"VERSION-HERE\"}")
+		fmt.Fprint(w, "{}")
 	})
 	fmt.Printf("  - POST http://127.0.0.1:%s/webhooks/inbox\n", os.Getenv("PORT"))
 	http.ListenAndServe("127.0.0.1:"+os.Getenv("PORT"), nil)
@@ -121,31 +126,32 @@ func (w *workshop) measureRestart(ctx context.Context, p edited) (_ []figure, er
 			return nil, err
 		}
 	}
-	dev, err := w.startDev(ctx, dirs[0], p.command(dirs[0]))
+	handled := [2]string{dirs[0] + "-handled-", dirs[1] + "-handled-"}
+	dev, err := w.startDev(ctx, dirs[0], handled[0], p.command(dirs[0]))
 	if err != nil {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, dev.stop()) }()
-	if _, err := w.untilVersion(ctx, dev.addr, "first"); err != nil {
+	if err := w.untilHandled(ctx, dev.addr, handled[0], "first"); err != nil {
 		return nil, dev.broken("its program does not answer", err)
 	}
-	alone := &byHand{dir: dirs[1], command: p.command(dirs[1])}
+	alone := &byHand{dir: dirs[1], handled: handled[1], command: p.command(dirs[1])}
 	defer func() { err = errors.Join(err, alone.end()) }()
 	if err := alone.begin(ctx); err != nil {
 		return nil, err
 	}
-	if _, err := w.untilVersion(ctx, alone.addr, "first"); err != nil {
+	if err := w.untilHandled(ctx, alone.addr, handled[1], "first"); err != nil {
 		return nil, err
 	}
 	var whole, without rounds
 	for n := range w.starts + 1 {
 		w.progress("restart of a %s program, %d of %d", p.name, n, w.starts)
-		version := fmt.Sprintf("version %d", n)
+		version := strconv.Itoa(n)
 		begin := time.Now()
 		if err := p.edit(dirs[0], version); err != nil {
 			return nil, err
 		}
-		if _, err := w.untilVersion(ctx, dev.addr, version); err != nil {
+		if err := w.untilHandled(ctx, dev.addr, handled[0], version); err != nil {
 			return nil, dev.broken("its program was not restarted", err)
 		}
 		underDev := time.Since(begin)
@@ -156,7 +162,7 @@ func (w *workshop) measureRestart(ctx context.Context, p edited) (_ []figure, er
 		if err := alone.begin(ctx); err != nil {
 			return nil, err
 		}
-		if _, err := w.untilVersion(ctx, alone.addr, version); err != nil {
+		if err := w.untilHandled(ctx, alone.addr, handled[1], version); err != nil {
 			return nil, err
 		}
 		if byHand := time.Since(begin); n > 0 {
@@ -173,7 +179,7 @@ func (w *workshop) measureRestart(ctx context.Context, p edited) (_ []figure, er
 }
 
 // startDev starts `hubhook dev` in a directory.
-func (w *workshop) startDev(ctx context.Context, dir string, command []string) (*process, error) {
+func (w *workshop) startDev(ctx context.Context, dir, handled string, command []string) (*process, error) {
 	binary, err := w.build(ctx, "")
 	if err != nil {
 		return nil, err
@@ -190,8 +196,8 @@ func (w *workshop) startDev(ctx context.Context, dir string, command []string) (
 	if err != nil {
 		return nil, err
 	}
-	args := append([]string{"dev", "--no-tunnel", "--port", port, "--data", data, "--inspector", "off", "--reply-within", "1m", "--"}, command...)
-	p, err := launchIn(ctx, dir, "hubhook dev", addr, toolEnvironment(), binary, args...)
+	args := append([]string{"dev", "--no-tunnel", "--port", port, "--data", data, "--inspector", "off", "--"}, command...)
+	p, err := launchIn(ctx, dir, "hubhook dev", addr, append(toolEnvironment(), handledVariable+"="+handled), binary, args...)
 	if err != nil {
 		return nil, err
 	}
@@ -201,30 +207,35 @@ func (w *workshop) startDev(ctx context.Context, dir string, command []string) (
 	return p, nil
 }
 
-// untilVersion sends deliveries, one after the other, until one is answered by that version of the program. It returns how many it took.
-func (w *workshop) untilVersion(ctx context.Context, addr, version string) (sent int, err error) {
+// untilHandled sends deliveries, one after the other, until that version of the program has handled one. Once hubhook says that one waits
+// for the program, no others are sent.
+func (w *workshop) untilHandled(ctx context.Context, addr, handled, version string) error {
 	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: startTime}
-	answer := ""
-	for begin := time.Now(); time.Since(begin) < startTime; sent++ {
-		if ctx.Err() != nil {
-			return sent, ctx.Err()
+	waits := false
+	for begin := time.Now(); time.Since(begin) < startTime; time.Sleep(time.Millisecond) {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		if _, err := os.Stat(handled + version); err == nil {
+			return nil
+		}
+		if waits {
+			continue
 		}
 		response, err := client.Post("http://"+addr+deliveryPath, "application/json", bytes.NewReader(w.payload))
-		if err == nil {
-			text, _ := io.ReadAll(response.Body)
+		if err == nil { // otherwise it does not listen yet
+			io.Copy(io.Discard, response.Body)
 			response.Body.Close()
-			if answer = string(text); strings.Contains(answer, `"`+version+`"`) {
-				return sent + 1, nil
-			}
+			waits = response.StatusCode == http.StatusAccepted
 		}
-		time.Sleep(time.Millisecond)
 	}
-	return sent, fmt.Errorf("no delivery was answered by %s within %v; the last answer is %q", version, startTime, answer)
+	return fmt.Errorf("no delivery was handled by %s within %v", version, startTime)
 }
 
 // byHand is a program that is restarted without hubhook.
 type byHand struct {
 	dir     string
+	handled string
 	command []string
 	addr    string
 	process *process
@@ -240,7 +251,7 @@ func (b *byHand) begin(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	b.process, err = launchIn(ctx, b.dir, strings.Join(b.command, " "), b.addr, append(toolEnvironment(), "PORT="+port), b.command[0], b.command[1:]...)
+	b.process, err = launchIn(ctx, b.dir, strings.Join(b.command, " "), b.addr, append(toolEnvironment(), "PORT="+port, handledVariable+"="+b.handled), b.command[0], b.command[1:]...)
 	return err
 }
 
@@ -295,7 +306,7 @@ func (w *workshop) watching(ctx context.Context, dir string) (memory int64, busy
 		return 0, 0, err
 	}
 	// The program does nothing: it serves another address until its standard input ends.
-	p, err := w.startDev(ctx, dir, []string{"sh", "-c", `sleep 1000 | exec "$0" "$@"`, self, roleArgument, "upstream", addr})
+	p, err := w.startDev(ctx, dir, "", []string{"sh", "-c", `sleep 1000 | exec "$0" "$@"`, self, roleArgument, "upstream", addr})
 	if err != nil {
 		return 0, 0, err
 	}
