@@ -3,6 +3,7 @@ package hub
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -157,7 +158,8 @@ func backoff(failures int) time.Duration {
 func again(call call, e *Error) bool {
 	switch e.Status {
 	case 0:
-		return errors.Is(e, errConnection) && (call.safe || untouched(e))
+		var distrusted *tls.CertificateVerificationError // stays so until somebody mends it
+		return errors.Is(e, errConnection) && !errors.As(e, &distrusted) && (call.safe || untouched(e))
 	case http.StatusTooManyRequests: // refused before it was looked at
 		return true
 	case http.StatusRequestTimeout, http.StatusInternalServerError, http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:

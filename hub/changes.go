@@ -36,8 +36,9 @@ const FileUpdate payload.FileAction = "update"
 const (
 	maxChanges  = 100_000 // files
 	maxRequests = 1_000   // the quota of a free user is 1,000 in 5 minutes
-	// maxFlat bounds the pages of a folder with all below it that are read at once, a thousand entries each.
-	maxFlat = 100
+	// maxFlat bounds the pages of a folder with all below it that are read at once, a thousand entries each: maxChanges files and their
+	// folders, in about 30 MB.
+	maxFlat = 150
 	// flatFrom is from how many changed folders on a listing with all below them may be cheaper.
 	flatFrom = 5
 )

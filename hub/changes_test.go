@@ -16,6 +16,7 @@ import (
 	"testing"
 
 	"github.com/hubhook/hubhook/hub"
+	"github.com/hubhook/hubhook/hub/hubtest"
 	"github.com/hubhook/hubhook/payload"
 )
 
@@ -365,5 +366,53 @@ func TestNewCommits(t *testing.T) {
 		if !slices.Equal(got, test.want) || truncated != test.truncated {
 			t.Errorf("%s: got %q, truncated %t", test.name, got, truncated)
 		}
+	}
+}
+
+// A push to a repo of 100,000 files: one file of it, or all. Allocations and requests are those of a client that has seen nothing before.
+func BenchmarkChangedFiles(b *testing.B) {
+	server := hubtest.NewServer(hubtest.Options{})
+	b.Cleanup(server.Close)
+	repo, err := server.CreateRepo(payload.Model, "me/m", hubtest.RepoOptions{})
+	if err != nil {
+		b.Fatal(err)
+	}
+	var files []hubtest.File
+	for i := range 100_000 {
+		files = append(files, hubtest.File{Path: fmt.Sprintf("data/%03d/%03d.txt", i/200, i%200), Content: []byte("1")})
+	}
+	commit := func(files ...hubtest.File) string {
+		id, err := repo.Push(hubtest.Commit{Files: files})
+		if err != nil {
+			b.Fatal(err)
+		}
+		return id
+	}
+	first := commit(files...)
+	second := commit(hubtest.File{Path: "data/007/007.txt", Content: []byte("2")})
+	for i := range files {
+		files[i].Content = []byte("3")
+	}
+	third := commit(files...)
+	for _, test := range []struct {
+		name     string
+		old, new string
+		changed  int
+	}{{"one file", first, second, 1}, {"all files", second, third, 100_000}} {
+		b.Run(test.name, func(b *testing.B) {
+			b.ReportAllocs()
+			requests := server.Requests.Count("", "")
+			for b.Loop() {
+				c, err := hub.New(hub.Config{Endpoint: server.URL, LookupEnv: lookup(nil)})
+				if err != nil {
+					b.Fatal(err)
+				}
+				p := push(b, "refs/heads/main", test.old, test.new, test.new)
+				if got, err := c.ChangedFiles(b.Context(), p); err != nil || len(got.Files) != test.changed {
+					b.Fatalf("%d files changed, %v", len(got.Files), err)
+				}
+			}
+			b.ReportMetric(float64(server.Requests.Count("", "")-requests)/float64(b.N), "requests/op")
+		})
 	}
 }

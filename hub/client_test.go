@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -378,6 +379,24 @@ func TestHangingHub(t *testing.T) {
 	_, err = c.Webhooks.List(t.Context())
 	if err == nil || !strings.Contains(text.Hint(err), s.URL) {
 		t.Errorf("%v, hint %q", err, text.Hint(err))
+	}
+}
+
+// A certificate that nobody vouches for is not asked again, and gets no token.
+func TestDistrustedHub(t *testing.T) {
+	t.Parallel()
+	requests := 0
+	s := httptest.NewUnstartedServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { requests++ }))
+	s.Config.ErrorLog = log.New(io.Discard, "", 0)
+	s.StartTLS()
+	t.Cleanup(s.Close)
+	waits := 0
+	c, err := hub.New(hub.Config{Endpoint: s.URL, Token: token, Wait: func(context.Context, time.Duration) error { waits++; return nil }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.Webhooks.List(t.Context()); err == nil || !strings.Contains(err.Error(), "certificate") || waits > 0 || requests > 0 {
+		t.Errorf("got %v after %d waits and %d requests", err, waits, requests)
 	}
 }
 

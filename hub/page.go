@@ -2,7 +2,6 @@ package hub
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"iter"
 	"net/http"
@@ -28,17 +27,12 @@ func pages[T any](ctx context.Context, c *Client, op, path string, query url.Val
 				yield(none, err)
 				return
 			}
-			var entries []json.RawMessage
+			var entries []T
 			if err := c.decode(at, answer, &entries); err != nil {
 				yield(none, err)
 				return
 			}
-			for _, raw := range entries {
-				var entry T
-				if err := c.decode(at, withBody(answer, raw), &entry); err != nil {
-					yield(none, err)
-					return
-				}
+			for _, entry := range entries {
 				if !yield(entry, nil) {
 					return
 				}
@@ -56,11 +50,6 @@ func pages[T any](ctx context.Context, c *Client, op, path string, query url.Val
 			at.url = next
 		}
 	}
-}
-
-func withBody(a answer, body []byte) answer {
-	a.body = body
-	return a
 }
 
 // next returns the URL of the page after the one at current, nil for none. A page elsewhere than on the Hub is refused: the token must not
