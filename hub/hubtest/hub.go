@@ -1,6 +1,6 @@
 // Package hubtest has a stand-in for the Hugging Face Hub, for tests of programs that receive its webhooks or call its API.
 //
-// A [Hub] is an [net/http.Handler] with the API, and posts deliveries to the webhooks that it has. A [Server] is a Hub that listens:
+// A [Hub] is a [net/http.Handler] with the API, and posts deliveries to the webhooks that it has. A [Server] is a Hub that listens:
 //
 //	hub := hubtest.NewServer(hubtest.Options{Retry: hubtest.Backoff(10*time.Millisecond, time.Second, 20)})
 //	defer hub.Close()
@@ -22,6 +22,19 @@
 //
 // The documentation's limit of 1,000 triggers a day for each webhook is off unless [Options].PerDay sets it. The Hub's behaviour beyond the
 // limit is unknown, and tests need load.
+//
+// # Changes
+//
+// [Hub.CreateRepo] and [Hub.CreateBucket] make what webhooks can watch. A change of a [Repo], a [Discussion] or a [Bucket] makes one event, and
+// a delivery of it to each webhook that watches the repo or its owner, in the domain of the event:
+//
+//   - The bodies are those of version 3 in the Hub's documentation. [Payloads] chooses where it leaves something open.
+//   - A webhook that is disabled or suspended gets no delivery, then or later.
+//   - Events of a private repo go to the webhooks of its owner, and of the members of the organization that owns it (an assumption: others can't
+//     see it).
+//   - A new pull request makes a second event, for its ref (the Hub's documentation). So does a merge, for main.
+//   - One change of a bucket is one event, which lists 10,000 files at most (the Hub's documentation).
+//   - A move makes an event with the old name and movedTo (huggingface_hub; the documentation does not describe it).
 //
 // # API
 //
