@@ -238,6 +238,11 @@ func (c *Client) open(ctx context.Context, call call, accept string) (*http.Resp
 	defer response.Body.Close()
 	e := c.failed(call, token)
 	e.Status = response.StatusCode
+	if at := response.Request.URL; !c.ours(at) {
+		e.redirected, e.TokenSource = at.Scheme+"://"+at.Host, ""
+	} else if to, err := response.Location(); err == nil && response.StatusCode/100 == 3 {
+		e.redirected = to.Scheme + "://" + to.Host // a write is not redirected
+	}
 	e.RetryAfter = retryAfter(response.StatusCode, response.Header, limit, time.Now())
 	said, _ := io.ReadAll(io.LimitReader(response.Body, 64<<10)) // what can be read of it is better than nothing
 	return nil, nil, readError(e, response.Header, said, hide)

@@ -440,8 +440,27 @@ func TestTokenStaysWithTheHub(t *testing.T) {
 	if want := []string{"GET "}; !reflect.DeepEqual(elsewhere, want) {
 		t.Errorf("elsewhere got %q, want %q", elsewhere, want)
 	}
-	if _, err := c.Webhooks.Enable(t.Context(), "1"); err == nil || len(elsewhere) != 1 {
-		t.Errorf("a write was redirected: %v", err)
+	_, err = c.Webhooks.Enable(t.Context(), "1")
+	if err == nil || len(elsewhere) != 1 || !strings.Contains(text.Hint(err), "redirects to "+other.URL) {
+		t.Errorf("a write was redirected: %v, hint %q", err, text.Hint(err))
+	}
+}
+
+// Where the endpoint redirects to another host, the token is not blamed for the refusal there.
+func TestRedirectedHub(t *testing.T) {
+	t.Parallel()
+	other := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(http.StatusUnauthorized) }))
+	t.Cleanup(other.Close)
+	s := newStub(t, func(_ int, w http.ResponseWriter, r *http.Request) {
+		http.Redirect(w, r, other.URL+r.URL.Path, http.StatusFound)
+	})
+	_, err := s.client(t, nil).Webhooks.List(t.Context())
+	if err == nil || !strings.Contains(text.Hint(err), "redirects to "+other.URL) {
+		t.Errorf("%v, hint %q", err, text.Hint(err))
+	}
+	s = newStub(t, func(_ int, w http.ResponseWriter, r *http.Request) { w.WriteHeader(http.StatusNotFound) })
+	if _, err := s.client(t, nil).Webhooks.List(t.Context()); err == nil || !strings.Contains(text.Hint(err), "HF_ENDPOINT") {
+		t.Errorf("%v, hint %q", err, text.Hint(err))
 	}
 }
 

@@ -50,7 +50,8 @@ type Error struct {
 	// Err is the error behind it: of the connection, or one of this package's causes. It can be nil.
 	Err error
 
-	endpoint string
+	endpoint   string
+	redirected string // the address elsewhere that answered, where the Hub redirected
 }
 
 // Error returns what failed and why, in one line.
@@ -126,12 +127,16 @@ func (e *Error) Hint() string {
 		return "set HF_TOKEN to a token from " + settings + ", or run hf auth login"
 	case errors.Is(e.Err, ErrSecretHidden):
 		return "give the secret again, for example in WEBHOOK_SECRET; without it the Hub may drop the one that it has"
+	case e.redirected != "":
+		return "is " + e.endpoint + " the Hub? It redirects to " + e.redirected + ", where the token is not sent; HF_ENDPOINT sets the address"
 	case e.notFound() && isRepoPath(e.Path) && e.TokenSource == "":
 		return "check its name and type; a private one needs a token that may read it, in HF_TOKEN"
 	case e.notFound() && isRepoPath(e.Path):
 		return "check its name and type, and that the token from " + e.TokenSource + " may read it"
-	case e.notFound():
+	case e.notFound() && strings.HasPrefix(e.Path, webhooksPath+"/"):
 		return "hubhook hub list shows the webhooks of this token's user"
+	case e.notFound():
+		return "is " + e.endpoint + " the Hub? HF_ENDPOINT sets the address"
 	case e.Status == http.StatusUnauthorized && e.TokenSource == "":
 		return "set HF_TOKEN to a token from " + settings
 	case e.Status == http.StatusUnauthorized:

@@ -109,7 +109,9 @@ type follower struct {
 	// probed says that at.Since is the bucket's own last change, read a moment ago.
 	probed bool
 	// live says that the Hub takes no point: the feed is opened without one.
-	live  bool
+	live bool
+	// asked says that this session has asked for the feed, not for the bucket alone.
+	asked bool
 	waits time.Duration // before the next session, after one that was not ready
 }
 
@@ -132,7 +134,7 @@ func (f *follower) next(ctx context.Context) error {
 		return context.Cause(ctx)
 	case errors.As(err, &refused) && refused.final():
 		return err
-	case errors.As(err, &refused) && refused.Status == http.StatusBadRequest:
+	case errors.As(err, &refused) && refused.Status == http.StatusBadRequest && f.asked:
 		if !f.stepBack() {
 			return err
 		}
@@ -188,6 +190,7 @@ var errNotStream = errors.New("the answer is no stream of events")
 
 // session opens the feed and reads it to its end. It is healthy if the feed was ready, or the Hub ended it on purpose.
 func (f *follower) session(ctx context.Context) (healthy bool, err error) {
+	f.asked = false
 	if f.lost && !f.live {
 		// The point comes before the listing that the caller may make, so that no change falls between the two.
 		bucket, err := f.client.Bucket(ctx, f.name)
@@ -220,6 +223,7 @@ func (f *follower) session(ctx context.Context) (healthy bool, err error) {
 		e.Err, e.RetryAfter = errors.New("the Hub's rate limit is used up"), d
 		return false, e
 	}
+	f.asked = true
 	response, hide, err := c.open(ctx, call, "text/event-stream")
 	if err != nil {
 		return false, err

@@ -48,6 +48,9 @@ func (f *feed) RoundTrip(r *http.Request) (*http.Response, error) {
 	body := s.stream
 	wantPath := "/api/buckets/me/b/events"
 	switch {
+	case s.updatedAt == "refused":
+		wantPath = "/api/buckets/me/b"
+		answer.StatusCode = 400
 	case s.updatedAt != "":
 		wantPath = "/api/buckets/me/b"
 		body = fmt.Sprintf(`{"id": "me/b", "private": false, "updatedAt": %q, "size": 1, "totalFiles": 1}`, s.updatedAt)
@@ -186,6 +189,16 @@ func TestFollowRefused(t *testing.T) {
 	var refused *hub.Error
 	if !errors.As(err, &refused) || refused.Status != 400 || len(f.seen) != 3 {
 		t.Errorf("a feed without a point was refused: %v, after %q", err, f.seen)
+	}
+}
+
+// A bucket that can't be read is no feed that refuses a point: it is waited for, ever longer.
+func TestFollowUnreadableBucket(t *testing.T) {
+	t.Parallel()
+	f, took, _ := follow(t, hub.Resume{}, scene{updatedAt: "refused"}, scene{updatedAt: "refused"}, scene{updatedAt: "2026-11-27T09:00:00Z"}, scene{stream: ready})
+	compare(t, "told", f.told, "lost [ ]", "lost [ ]", "reset [ 2026-11-27T09:00:00Z]", "ready [c1 2026-11-27T09:00:00Z]")
+	if took < 20*time.Second {
+		t.Errorf("it took %v", took)
 	}
 }
 

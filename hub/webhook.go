@@ -277,18 +277,31 @@ type NewWebhook struct {
 // List returns all webhooks.
 func (h *Webhooks) List(ctx context.Context) ([]Webhook, error) {
 	call := h.call("list the webhooks", http.MethodGet, "")
-	answer, err := h.client.send(ctx, call)
-	if err != nil {
-		return nil, err
+	var all []Webhook
+	for {
+		answer, err := h.client.send(ctx, call)
+		if err != nil {
+			return nil, err
+		}
+		if wrapped := field(answer.body, "webhooks"); wrapped != nil { // not seen so far; all other answers are wrapped
+			answer.body = wrapped
+		}
+		var page []Webhook
+		if err := h.client.decode(call, answer, &page); err != nil {
+			return nil, err
+		}
+		all = append(all, page...)
+		next, err := h.client.next(call.url, answer.header) // not seen so far either
+		if err != nil {
+			e := h.client.failed(call, Token{})
+			e.Err = err
+			return nil, e
+		}
+		if next == nil {
+			return all, nil
+		}
+		call.url = next
 	}
-	var webhooks []Webhook
-	if wrapped := field(answer.body, "webhooks"); wrapped != nil { // not seen so far; all other answers are wrapped
-		answer.body = wrapped
-	}
-	if err := h.client.decode(call, answer, &webhooks); err != nil {
-		return nil, err
-	}
-	return webhooks, nil
 }
 
 // Get returns one webhook. Without such a webhook the error is an ErrNotFound.

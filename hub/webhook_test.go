@@ -49,7 +49,16 @@ func TestList(t *testing.T) {
 			}
 		})
 	}
-	s := newStub(t, send(fixture(t, "list.response.empty.json")))
+	s := newStub(t, func(n int, w http.ResponseWriter, r *http.Request) {
+		if n == 1 {
+			w.Header().Set("Link", `</api/settings/webhooks?cursor=2>; rel="next"`)
+		}
+		fmt.Fprintf(w, `[{"id": "%d"}]`, n)
+	})
+	if webhooks, err := s.client(t, nil).Webhooks.List(t.Context()); err != nil || len(webhooks) != 2 || webhooks[1].ID != "2" {
+		t.Errorf("two pages are %v, %v", webhooks, err)
+	}
+	s = newStub(t, send(fixture(t, "list.response.empty.json")))
 	if webhooks, err := s.client(t, nil).Webhooks.List(t.Context()); err != nil || len(webhooks) != 0 {
 		t.Errorf("an empty list is %v, %v", webhooks, err)
 	}
