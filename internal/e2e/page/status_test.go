@@ -3,11 +3,13 @@
 package page_test
 
 import (
+	"fmt"
 	"net/http"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/hubhook/hubhook/hub/hubtest"
 	"github.com/hubhook/hubhook/internal/api"
 	"github.com/hubhook/hubhook/server"
 	"github.com/hubhook/hubhook/tunnel/ngrok"
@@ -123,6 +125,38 @@ func TestTheUpstreams(t *testing.T) {
 		}
 	}
 	if text := value[string](b, "document.body.textContent"); strings.Contains(text, secret) {
+		t.Error("a secret is on the page")
+	}
+}
+
+// The webhooks that are kept on the Hub stand on the status view, with their state, what was changed and what is wrong, and follow by themselves.
+func TestTheKeptWebhooks(t *testing.T) {
+	hub := hubtest.NewServer(hubtest.Options{})
+	t.Cleanup(hub.Close)
+	lent, err := hub.Create(hubtest.Webhook{URL: "https://own.example.com/hook", Secret: "another", Watched: []hubtest.Watched{{Type: "user", Name: "me"}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	variables := map[string]string{"HF_ENDPOINT": hub.URL, "HF_TOKEN": hub.Accounts.AddToken(hubtest.Token{})}
+	s := serve(t, func(c *server.Config) {
+		c.PublicURL, c.Watch, c.Webhooks = "https://public.example.com", []string{"train=dataset:me/data"}, []string{"evaluate=no-such-webhook", "train=" + lent}
+		c.Getenv = func(name string) (string, bool) { value, ok := variables[name]; return value, ok }
+	})
+	b := s.open("/?view=status")
+	item := func(i int, text string) {
+		t.Helper()
+		b.wait(fmt.Sprintf("webhook %d says %q", i, text), fmt.Sprintf(`document.querySelectorAll(".kept > li")[%d]?.textContent.includes(%q)`, i, text))
+	}
+	for _, text := range []string{"active", "https://public.example.com/webhooks/train", "dataset:me/data", "0 of 1,000 deliveries", "made on the Hub"} {
+		item(0, text)
+	}
+	item(1, "borrowed, pointed at https://public.example.com/webhooks/train")
+	for _, text := range []string{"failed", "the Hub knows none with this ID", "hubhook hub list"} {
+		item(2, text)
+	}
+	s.post("train", event("me/data"), "X-Webhook-Secret", secret)
+	b.checkAccess("the kept webhooks", axe(t))
+	if text := value[string](b, "document.body.textContent"); strings.Contains(text, secret) || strings.Contains(text, "another") {
 		t.Error("a secret is on the page")
 	}
 }

@@ -168,6 +168,7 @@ state.live = new Live({
   },
   rejected: refused,
   status: loadStatus,
+  webhook: loadStatus,
   tunnel() {
     loadStatus();
     loadTunnel();

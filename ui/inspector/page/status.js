@@ -7,6 +7,7 @@ import { noFilter, states } from "./deliveries.js";
 import { ago, count, duration, moment, plural } from "./format.js";
 import { copyButton, endpointURLs, outside, problem, webhookSettings, when } from "./parts.js";
 import { link, redraw, state } from "./store.js";
+import { allKept, webhooks } from "./webhooks.js";
 
 const apart = 1000; // ms between two requests for the status, however much happens
 const chartAge = 10_000; // ms after which the chart is fetched again
@@ -222,9 +223,10 @@ export function statusView() {
           <section class="card" aria-labelledby="h-tunnel"><h2 id="h-tunnel">Tunnel</h2>${tunnelCard()}${tunnelHistory()}</section>
           <section class="card" aria-labelledby="h-urls"><h2 id="h-urls">Endpoints</h2>
             ${endpointURLs(s.endpoints)}
-            <p class="quiet">Paste one into ${webhookSettings()} on the Hub.</p></section>
+            ${allKept(s.endpoints, s.webhooks ?? []) ? nothing : html`<p class="quiet">Paste one into ${webhookSettings()} on the Hub.</p>`}</section>
           ${upstreamCard()}
         </div>
+        ${webhooks(s.webhooks ?? [])}
         <section class="card" aria-labelledby="h-chart">
           <div class="card-head"><h2 id="h-chart">Deliveries${state.route.filter.endpoint ? ` of ${state.route.filter.endpoint}` : ""}</h2>
             <span class="buttons" role="group" aria-label="Period">${choosePeriod("1h", "Last hour")}${choosePeriod("24h", "Last day")}</span></div>
