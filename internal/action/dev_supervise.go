@@ -19,6 +19,8 @@ const (
 	loopAfter    = 3                // runs in a row that ended before that are a crash loop
 	selfEdits    = 3                // restarts in a row for one file, each so soon after the start, mean that the program writes it itself
 	selfEditFor  = 30 * time.Second
+	leftOutAfter = 5 // restarts in a row for one file, each so soon after the start that nobody can have edited it, end them
+	leftOutFor   = 2 * time.Second
 	eventBuffer  = 64
 )
 
@@ -115,6 +117,8 @@ type Supervisor struct {
 	pending  []string // edited while paused
 	edited   string   // the file that alone caused the last restarts
 	edits    int      // how many
+	quick    int      // how many of the last came right after the start
+	leftOut  []string // files that restart nothing any more, as the program writes them itself
 	failures int      // runs in a row that ended soon
 	pause    bool
 
@@ -269,7 +273,10 @@ func (s *Supervisor) attend(ctx context.Context, r *ProgramRun) time.Duration {
 		case <-r.ended:
 			return s.exited(r)
 		case change := <-s.cfg.Changes:
-			if files = change.Files; s.pause {
+			if files = s.counting(change.Files); len(files) == 0 {
+				continue
+			}
+			if s.pause {
 				s.pending = append(s.pending, files...)
 				continue
 			}
@@ -302,11 +309,15 @@ func (s *Supervisor) rest(ctx context.Context, wait time.Duration) bool {
 		case <-due:
 			return ctx.Err() == nil
 		case change := <-s.cfg.Changes:
-			if s.pause {
-				s.pending = append(s.pending, change.Files...)
+			files := s.counting(change.Files)
+			switch {
+			case len(files) == 0:
+				continue
+			case s.pause:
+				s.pending = append(s.pending, files...)
 				continue
 			}
-			s.startNow(change.Files)
+			s.startNow(files)
 			return true
 		case <-s.wake:
 			soonest := firstBackoff
@@ -331,7 +342,10 @@ func (s *Supervisor) rest(ctx context.Context, wait time.Duration) bool {
 func (s *Supervisor) startNow(files []string) {
 	s.failures = 0
 	if s.runs > 0 {
-		s.emit(ProgramEvent{Phase: ProgramRestarting, Run: s.runs, Files: files})
+		s.mu.Lock()
+		last := s.current
+		s.mu.Unlock()
+		s.emit(ProgramEvent{Phase: ProgramRestarting, Run: s.runs, Files: files, Advice: s.selfEdit(last, files)})
 	}
 }
 
@@ -397,23 +411,35 @@ func (e *Exit) explain(port int) (Advice, bool) {
 	return Explain(seen)
 }
 
-// selfEdit notices that the program itself writes the file that it is restarted for.
+// selfEdit notices that the program itself writes the file that it is restarted for, and leaves the file out where it would be restarted
+// for ever.
 func (s *Supervisor) selfEdit(r *ProgramRun, files []string) *Advice {
-	if len(files) != 1 || time.Since(r.started) > selfEditFor {
-		s.edited, s.edits = "", 0
+	lived := time.Since(r.started)
+	if len(files) != 1 || lived > selfEditFor {
+		s.edited, s.edits, s.quick = "", 0, 0
 		return nil
 	}
 	if s.edited != files[0] {
-		s.edited, s.edits = files[0], 0
+		s.edited, s.edits, s.quick = files[0], 0, 0
 	}
 	s.edits++
-	if s.edits != selfEdits {
-		return nil
+	if s.quick++; lived > leftOutFor {
+		s.quick = 0
 	}
-	return &Advice{
-		Cause: fmt.Sprintf("%s has changed soon after each of the last %d starts: the program seems to write it", s.edited, s.edits),
-		Fix:   "leave it out: --ignore " + s.edited,
+	fix := "leave it out: --ignore " + s.edited
+	switch {
+	case s.quick == leftOutAfter:
+		s.leftOut = append(s.leftOut, s.edited)
+		return &Advice{fmt.Sprintf("%s has changed right after each of the last %d starts: the program seems to write it, so its changes don't count any more", s.edited, s.quick), fix}
+	case s.edits == selfEdits:
+		return &Advice{fmt.Sprintf("%s has changed soon after each of the last %d starts: the program seems to write it", s.edited, s.edits), fix}
 	}
+	return nil
+}
+
+// counting returns those of files that are not left out.
+func (s *Supervisor) counting(files []string) []string {
+	return slices.DeleteFunc(slices.Clone(files), func(file string) bool { return slices.Contains(s.leftOut, file) })
 }
 
 // emit tells of an event. It never waits: the oldest event makes room.

@@ -248,7 +248,7 @@ func TestSuperviseSelfEdit(t *testing.T) {
 			s.changes <- Change{Files: files}
 			synctest.Wait()
 			for len(s.Events()) > 0 {
-				if e := <-s.Events(); e.Advice != nil {
+				if e := <-s.Events(); e.Advice != nil && e.Phase == ProgramRestarting {
 					advised++
 					if e.Advice.Fix != "leave it out: --ignore out.csv" {
 						t.Errorf("the fix is %q", e.Advice.Fix)
@@ -267,11 +267,25 @@ func TestSuperviseSelfEdit(t *testing.T) {
 		if advised != 0 {
 			t.Errorf("advised %d times for edits", advised)
 		}
-		for range 5 {
+		for range 4 {
 			edit("out.csv")
 		}
-		if advised != 1 {
+		if runs := len(s.programs); advised != 1 {
 			t.Errorf("advised %d times", advised)
+		} else if edit("out.csv"); advised != 2 || len(s.programs) != runs+1 {
+			t.Errorf("advised %d times, and started %d times since", advised, len(s.programs)-runs)
+		}
+		// From now on it restarts nothing, and others do, also once the program has ended.
+		runs := len(s.programs)
+		edit("out.csv")
+		s.last().exit(nil)
+		edit("out.csv")
+		if len(s.programs) != runs {
+			t.Error("a file that the program writes itself restarts it for ever")
+		}
+		edit("app.py", "out.csv")
+		if len(s.programs) != runs+1 {
+			t.Error("an edit restarts nothing")
 		}
 		s.end()
 	})

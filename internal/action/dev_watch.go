@@ -47,6 +47,8 @@ type WatchConfig struct {
 	Ignore []string // patterns of files and directories that are not watched
 	Own    []string // directories of hubhook's own, whose files never count
 
+	Outputs []fs.FileInfo // of files that hubhook itself prints to, and that never count
+
 	add       func(path string) error // in tests, in place of the system's watch for a directory
 	pollEvery time.Duration           // in tests
 
@@ -357,6 +359,9 @@ func (w *Watcher) changed(ctx context.Context, files []string) []string {
 				w.drop(rel)
 				changed = append(changed, rel)
 			}
+			continue
+		}
+		if slices.ContainsFunc(w.cfg.Outputs, func(output fs.FileInfo) bool { return os.SameFile(output, info) }) {
 			continue
 		}
 		is := w.look(rel, info, true)

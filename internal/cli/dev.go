@@ -5,7 +5,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"io/fs"
 	"net/url"
+	"os"
 	"os/exec"
 	"slices"
 	"strings"
@@ -142,7 +145,7 @@ func (p *program) dev(cmd *cobra.Command, config server.Config, f devFlags, comm
 				return err
 			}
 		}
-		watch := action.WatchConfig{Files: f.files, Ignore: f.ignore, Own: []string{data}}
+		watch := action.WatchConfig{Files: f.files, Ignore: f.ignore, Own: []string{data}, Outputs: filesOf(p.Stdout, p.Stderr)}
 		if d.watcher, err = p.watch(cmd.Context(), watch); cmd.Context().Err() != nil {
 			return nil // Ctrl-C while it looked
 		} else if err != nil {
@@ -152,6 +155,18 @@ func (p *program) dev(cmd *cobra.Command, config server.Config, f devFlags, comm
 		supervisor.Changes = d.watcher.Changes()
 	}
 	return d.run(cmd.Context(), s, supervisor)
+}
+
+// filesOf returns those of the outputs that are files.
+func filesOf(outputs ...io.Writer) (files []fs.FileInfo) {
+	for _, output := range outputs {
+		if f, ok := output.(*os.File); ok {
+			if info, err := f.Stat(); err == nil && info.Mode().IsRegular() {
+				files = append(files, info)
+			}
+		}
+	}
+	return files
 }
 
 // wrongPattern makes wrong usage of a pattern that can't be read.
