@@ -168,7 +168,7 @@ func goBlocks(text string) []string {
 var commands = []string{
 	"hubhook serve", "hubhook dev", "hubhook test", "hubhook run-job", "hubhook trigger", "hubhook deliveries list", "hubhook deliveries show", "hubhook deliveries wait", "hubhook deliveries follow", "hubhook deliveries replay",
 	"hubhook deliveries discard", "hubhook deliveries backup", "hubhook deliveries recover", "hubhook hub list", "hubhook hub show", "hubhook hub create", "hubhook hub update",
-	"hubhook hub enable", "hubhook hub disable", "hubhook hub delete", "hubhook hub replay", "hubhook doctor", "hubhook version", "hubhook completion",
+	"hubhook hub enable", "hubhook hub disable", "hubhook hub delete", "hubhook hub replay", "hubhook hub cleanup", "hubhook doctor", "hubhook version", "hubhook completion",
 }
 
 var (

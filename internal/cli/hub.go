@@ -28,14 +28,14 @@ command: HF_TOKEN, or what hf auth login stored. HF_ENDPOINT names another Hub.`
   hubhook hub enable 654bbbc16f2ec14d77f109cc`,
 		Args: func(cmd *cobra.Command, args []string) error {
 			if len(args) == 0 {
-				return wrongUsage(cmd, "want list, show, create, update, enable, disable, delete or replay")
+				return wrongUsage(cmd, "want list, show, create, update, enable, disable, delete, replay or cleanup")
 			}
 			return commandOnly(cmd, args)
 		},
 		RunE:              func(*cobra.Command, []string) error { return nil }, // Args has refused every call
 		ValidArgsFunction: cobra.NoFileCompletions,
 	}
-	cmd.AddCommand(newHubList(p), newHubShow(p), newHubCreate(p), newHubUpdate(p), newHubEnable(p), newHubDisable(p), newHubDelete(p), newHubReplay(p))
+	cmd.AddCommand(newHubList(p), newHubShow(p), newHubCreate(p), newHubUpdate(p), newHubEnable(p), newHubDisable(p), newHubDelete(p), newHubReplay(p), newHubCleanup(p))
 	return cmd
 }
 

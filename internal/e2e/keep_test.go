@@ -170,7 +170,7 @@ func TestTheWebhookIsKeptRight(t *testing.T) {
 	t.Logf("%d events, %d requests to the Hub's API", len(sent), k.Requests.Count("", ""))
 }
 
-// A borrowed webhook has its own URL, state and secret back: after the end, and after a crash and another start.
+// A borrowed webhook has its own URL, state and secret back: after the end, after a crash and another start, and after a crash and a clean-up.
 func TestABorrowedWebhookGoesBack(t *testing.T) {
 	t.Parallel()
 	k := newKept(t, hubtest.Options{})
@@ -217,6 +217,18 @@ func TestABorrowedWebhookGoesBack(t *testing.T) {
 	p = k.home.serve(t, hubhook, "--port", "0", "--no-tunnel") // it borrows nothing
 	back("a crash and another start")
 	p.stop()
+
+	p = k.home.serve(t, hubhook, flags...)
+	k.only(t, here, true)
+	p.kill()
+	clean := k.home.run(t, hubhook, "hub", "cleanup")
+	if status := clean.exit(); status != 0 {
+		t.Errorf("exit status %d of hub cleanup", status)
+	}
+	if out := clean.out.String(); !strings.Contains(out, id) || !strings.Contains(out, own.URL) {
+		t.Errorf("hub cleanup prints %q", out)
+	}
+	back("a crash and a clean-up")
 }
 
 // A Hub that fails in any way is told with its cause and a fix. It delays neither the start nor deliveries nor the end.

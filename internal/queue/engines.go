@@ -63,3 +63,13 @@ func Backup(ctx context.Context, c BackupConfig) (*BackupReport, error) { return
 
 // Recover makes a new database of all that can be read of a damaged one, as sqlite.Recover says.
 func Recover(ctx context.Context, c RecoverConfig) (*Recovery, error) { return sqlite.Recover(ctx, c) }
+
+// LockDirectory takes the lock of a data directory, for work on what else is in it. Call unlock at the end. If another process holds the lock,
+// the error is a *LockedError.
+func LockDirectory(dir string) (unlock func() error, err error) {
+	lock, err := datadir.Lock(dir)
+	if err != nil {
+		return nil, err
+	}
+	return lock.Close, nil
+}
