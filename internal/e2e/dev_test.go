@@ -263,6 +263,8 @@ func TestDevKeepsDeliveriesOfAProgramThatDoesNotStart(t *testing.T) {
 	if r := p.settled(a.header.Get("Hubhook-Delivery"), queue.Done); len(r.AttemptList) != 1 {
 		t.Errorf("its attempts: %+v", r.AttemptList)
 	}
+	// The edit may have come after the start, which it then repeats. The endpoints are known from the first time that it is ready.
+	p.await("ready", patience, phase("ready"))
 	if a := p.post("other", pushOf("me/early")); a.status != http.StatusNotFound {
 		t.Errorf("a name that is none of the program's: %+v", a)
 	}
