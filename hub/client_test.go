@@ -190,6 +190,7 @@ func TestErrors(t *testing.T) {
 		{"a page", 404, map[string]string{"Content-Type": "text/html"}, "<html>lost</html>", "", hub.ErrNotFound, "hub list"},
 		{"a wrong token", 401, nil, string(fixture(t, "error.401.json")), "Invalid credentials in Authorization header", hub.ErrUnauthorized, "--token is wrong"},
 		{"a missing right", 403, map[string]string{"X-Error-Code": "Forbidden"}, `{"error": "no webhooks for you"}`, "no webhooks for you", hub.ErrForbidden, "user.webhooks.write"},
+		{"no such call", 501, nil, "", "", nil, "HF_ENDPOINT"},
 		{"an echo", 400, nil, `{"error": "bad header Bearer ` + token + `"}`, "bad header Bearer (hidden)", nil, ""},
 		{"an echo in the header", 400, map[string]string{"X-Error-Message": token, "X-Error-Code": token}, "", "(hidden)", nil, ""},
 	} {

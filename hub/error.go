@@ -147,6 +147,10 @@ func (e *Error) Hint() string {
 		return "the token from " + e.TokenSource + " lacks the right; see " + settings
 	case e.Status == http.StatusTooManyRequests && e.RetryAfter > 0:
 		return fmt.Sprintf("try again in %v", e.RetryAfter.Round(time.Second))
+	case e.Status == http.StatusNotImplemented && isRepoPath(e.Path): // the live feed of a bucket
+		return "this Hub does not offer it"
+	case e.Status == http.StatusMethodNotAllowed || e.Status == http.StatusNotImplemented:
+		return "is " + e.endpoint + " the Hub? HF_ENDPOINT sets the address"
 	case e.Status == http.StatusTooManyRequests || e.Status >= 500:
 		return "try again later; https://status.huggingface.co says whether the Hub has an outage"
 	case errors.Is(e.Err, errNotJSON):

@@ -86,6 +86,9 @@ func ParseWatched(s string) (Watched, error) {
 		if err := checkName(name); err != nil {
 			return w, fmt.Errorf("read %q: %w", s, err)
 		}
+		if kind == "bucket" && !strings.Contains(name, "/") { // of the other types some old ones have no owner
+			return w, fmt.Errorf("read %q: %q is no owner/name", s, name)
+		}
 	case "user", "org":
 		if strings.Contains(name, "/") || checkName(name) != nil {
 			return w, fmt.Errorf("read %q: want the name of one user or organization, as in %s:julien-c", s, kind)

@@ -281,7 +281,7 @@ func TestParseWatched(t *testing.T) {
 			t.Errorf("%s: %v, %v", s, w, err)
 		}
 	}
-	for _, s := range []string{"", "me/data", "dataset:", "repo:me/data", "user:me/data", "dataset:me/data/more", "dataset:../data", "dataset:me/", "org:a b"} {
+	for _, s := range []string{"", "me/data", "dataset:", "repo:me/data", "user:me/data", "dataset:me/data/more", "dataset:../data", "dataset:me/", "org:a b", "bucket:b"} {
 		if w, err := hub.ParseWatched(s); err == nil {
 			t.Errorf("%q is %v", s, w)
 		}
