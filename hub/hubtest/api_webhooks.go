@@ -3,6 +3,8 @@ package hubtest
 import (
 	"errors"
 	"fmt"
+
+	"github.com/hubhook/hubhook/payload"
 )
 
 // webhookAnswer is a webhook as the API shows it.
@@ -142,10 +144,33 @@ func (c *call) watchable(item Watched) error {
 	if err := item.check(); err != nil {
 		return badRequest(err)
 	}
-	if c.hub.options.API.KnownItems && !c.hub.knows(item, c.user()) {
+	if c.hub.options.API.KnownItems && !c.knows(item) {
 		return badRequest(fmt.Errorf("there is no %s called %q", item.Type, item.Name))
 	}
 	return nil
+}
+
+// knows reports whether there is something to watch that the caller may see. It is called with the lock held.
+func (c *call) knows(item Watched) bool {
+	private := false
+	switch item.Type {
+	case "user", "org":
+		a := c.hub.Accounts.byName[item.Name]
+		return a != nil && a.org == (item.Type == "org")
+	case "bucket":
+		b := c.hub.shelf.buckets[item.Name]
+		if b == nil {
+			return false
+		}
+		private = b.private
+	default:
+		r := c.hub.shelf.repos[place{payload.RepoType(item.Type), item.Name}]
+		if r == nil {
+			return false
+		}
+		private = r.private
+	}
+	return !private || c.hub.Accounts.reads(c.user(), ownerOf(item.Name))
 }
 
 // webhook does something with the caller's webhook that the path names, and answers the webhook.

@@ -196,26 +196,3 @@ func (w Webhook) watches(kind payload.RepoType, names []string) bool {
 		})
 	})
 }
-
-// knows reports whether there is something to watch that the user may see. It is called with the lock held.
-func (h *Hub) knows(item Watched, user string) bool {
-	private := false
-	switch item.Type {
-	case "user", "org":
-		a := h.Accounts.byName[item.Name]
-		return a != nil && a.org == (item.Type == "org")
-	case "bucket":
-		b := h.shelf.buckets[item.Name]
-		if b == nil {
-			return false
-		}
-		private = b.private
-	default:
-		r := h.shelf.repos[place{payload.RepoType(item.Type), item.Name}]
-		if r == nil {
-			return false
-		}
-		private = r.private
-	}
-	return !private || h.Accounts.reads(user, ownerOf(item.Name))
-}

@@ -32,7 +32,7 @@
 //   - A webhook that is disabled or suspended gets no delivery, then or later.
 //   - Events of a private repo go to the webhooks of its owner, and of the members of the organization that owns it (an assumption: others can't
 //     see it).
-//   - A new pull request makes a second event, for its ref (the Hub's documentation). So does a merge, for main.
+//   - A new pull request makes a second event, for its ref (the Hub's documentation). So does a merge, for main (an assumption).
 //   - One change of a bucket is one event, which lists 10,000 files at most (the Hub's documentation).
 //   - A move makes an event with the old name and movedTo (huggingface_hub; the documentation does not describe it).
 //
