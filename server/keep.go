@@ -151,6 +151,9 @@ func (s *Server) checkKeptEndpoints() error {
 type keeping struct {
 	keeper *keep.Keeper // nil where there is nothing to keep
 	run    sync.WaitGroup
+
+	shared *sharedRecord // of the processes that share a database; nil where there are none
+	led    bool          // this process kept the webhooks to the end; of the goroutine in run, until that has ended
 }
 
 // openKeeper makes the keeper if webhooks are to be kept, or if an earlier run has left some behind.
@@ -170,7 +173,17 @@ func (r *run) openKeeper() {
 			c.Borrow = append(c.Borrow, keep.Loan{Endpoint: e.name, ID: id})
 		}
 	}
-	if _, err := os.Stat(filepath.Join(r.settings.Data, keep.RecordFile)); err != nil && len(c.Watch)+len(c.Borrow) == 0 {
+	left := false // something by an earlier run
+	if r.settings.Database == "" {
+		_, err := os.Stat(filepath.Join(r.settings.Data, keep.RecordFile))
+		left = err == nil
+	} else {
+		r.keeping.shared = &sharedRecord{q: r.store}
+		c.Records = r.keeping.shared
+		stored, err := r.keeping.shared.read()
+		left = err == nil && stored.Version > 0
+	}
+	if !left && len(c.Watch)+len(c.Borrow) == 0 {
 		return
 	}
 	client, err := hub.New(hub.Config{LookupEnv: r.settings.Getenv, Timeout: hubTimeout, Attempts: hubAttempts, LongestWait: hubWait,
@@ -212,7 +225,17 @@ func (r *run) keepWebhooks(ctx context.Context) {
 	}
 	r.keeping.run.Go(func() {
 		r.countDay(ctx)
-		r.keeping.keeper.Run(ctx)
+		if r.keeping.shared == nil {
+			r.keeping.keeper.Run(ctx)
+			return
+		}
+		r.keeping.keeper.LeaveTo()
+		r.store.Lead(ctx, keepTask, func(leading context.Context) {
+			r.keeping.keeper.Run(leading)
+			if r.keeping.led = ctx.Err() != nil; !r.keeping.led {
+				r.keeping.keeper.LeaveTo()
+			}
+		})
 	})
 }
 
@@ -240,12 +263,17 @@ func (r *run) releaseWebhooks() (wait func()) {
 		return func() {}
 	}
 	r.keeping.run.Wait()
+	if shared := r.keeping.shared; shared != nil {
+		// The others go on with the webhooks, so only the last process releases them. Its record is stored while the queue still takes it.
+		if r.keeping.led && !shared.succeeded(context.Background()) {
+			r.closeKeeper()
+		}
+		return func() {}
+	}
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		ctx, cancel := context.WithTimeout(context.Background(), keepRelease)
-		defer cancel()
-		r.keeping.keeper.Close(ctx)
+		r.closeKeeper()
 	}()
 	select {
 	case <-done:
@@ -260,6 +288,12 @@ func (s *Server) keepsAll() bool {
 	return !slices.ContainsFunc(s.names(), func(name string) bool {
 		return !slices.ContainsFunc(kept, func(w api.Webhook) bool { return w.Endpoint == name && w.State != keep.Left })
 	})
+}
+
+func (r *run) closeKeeper() {
+	ctx, cancel := context.WithTimeout(context.Background(), keepRelease)
+	defer cancel()
+	r.keeping.keeper.Close(ctx)
 }
 
 // showWebhook shows what becomes of a kept webhook.

@@ -28,6 +28,7 @@ const (
 	Disabled  = "disabled"  // by hand, or by hubhook at its end
 	Taken     = "taken"     // someone else has changed its URL; hubhook leaves it alone
 	Returned  = "returned"  // a borrowed one has its own URL and state again
+	Elsewhere = "elsewhere" // another process that shares the database keeps it
 	Failed    = "failed"    // the Hub refuses or can't be asked; most failures are tried again
 )
 
@@ -198,7 +199,7 @@ func (k *Keeper) Keeps(id string) bool {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	return slices.ContainsFunc(k.views, func(v *view) bool {
-		return v.ID == id && v.State != Taken && v.State != Returned && v.State != Failed && v.State != Waiting
+		return v.ID == id && v.State != Taken && v.State != Returned && v.State != Failed && v.State != Waiting && v.State != Elsewhere
 	})
 }
 
@@ -211,8 +212,9 @@ func (k *Keeper) Prepare() {
 	k.mu.Unlock()
 }
 
-// Run keeps the webhooks until ctx ends. Call Close then.
+// Run keeps the webhooks until ctx ends. Call Close then. It may be called again, when another process may have kept them meanwhile.
 func (k *Keeper) Run(ctx context.Context) {
+	k.begin()
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {
@@ -223,6 +225,25 @@ func (k *Keeper) Run(ctx context.Context) {
 		case <-timer.C:
 		}
 		timer.Reset(k.pass(ctx))
+	}
+}
+
+// begin forgets what this process knows of the webhooks, as another one may have changed them.
+func (k *Keeper) begin() {
+	k.loaded, k.asked = false, false
+	k.kept = slices.DeleteFunc(k.kept, func(w *kept) bool { return w.left })
+	for _, w := range k.kept {
+		w.entry, w.written, w.enabled, w.over, w.next = nil, false, false, false, time.Time{}
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.views = slices.DeleteFunc(k.views, func(v *view) bool { return v.State == Left })
+}
+
+// LeaveTo says that another process, which shares the database, keeps the webhooks until Run is called. Run must have returned.
+func (k *Keeper) LeaveTo() {
+	for _, w := range k.kept {
+		k.turn(w, hub.Webhook{}, Elsewhere, "", nil)
 	}
 }
 
@@ -295,6 +316,9 @@ func (k *Keeper) load() error {
 		return err
 	}
 	k.record, k.loaded = r, true
+	k.mu.Lock()
+	clear(k.accepted)
+	k.mu.Unlock()
 	for _, w := range k.kept { // it could not be read before
 		w.entry = k.entryOf(w)
 	}

@@ -64,29 +64,40 @@ func (f File) Load() (Record, error) {
 	if err != nil {
 		return Record{}, fmt.Errorf("read the record of the Hub's webhooks in %s: %w", f.path, text.FileCause(err))
 	}
+	return DecodeRecord(data, f.path)
+}
+
+// DecodeRecord reads the stored form of a Record. place says where it stands, for the error.
+func DecodeRecord(data []byte, place string) (Record, error) {
+	const leftovers = "and look at https://huggingface.co/settings/webhooks for webhooks that hubhook left behind"
+	damaged := func(what string) (Record, error) {
+		return Record{}, text.WithHint(fmt.Errorf("read the record of the Hub's webhooks: %s is damaged", what), "move "+place+" away, "+leftovers)
+	}
 	var r Record
 	if err := json.Unmarshal(data, &r); err != nil || r.Version < 1 {
-		// Without the decoder's error: it may repeat a secret.
-		return Record{}, text.WithHint(fmt.Errorf("read the record of the Hub's webhooks: %s is damaged", f.path),
-			"move the file away, and look at https://huggingface.co/settings/webhooks for webhooks that hubhook left behind")
+		return damaged(place) // without the decoder's error: it may repeat a secret
 	}
 	if r.Version > recordVersion {
-		return Record{}, text.WithHint(fmt.Errorf("read the record of the Hub's webhooks: %s is of a newer hubhook", f.path),
+		return Record{}, text.WithHint(fmt.Errorf("read the record of the Hub's webhooks: %s is of a newer hubhook", place),
 			"use the newer hubhook, or clean up with it: hubhook hub cleanup")
 	}
 	for i, e := range r.Entries {
 		if e == nil || e.Hub == "" || e.Endpoint == "" {
-			return Record{}, text.WithHint(fmt.Errorf("read the record of the Hub's webhooks: entry %d of %s is damaged", i+1, f.path),
-				"move the file away, and look at https://huggingface.co/settings/webhooks for webhooks that hubhook left behind")
+			return damaged(fmt.Sprintf("entry %d of %s", i+1, place))
 		}
 	}
 	return r, nil
 }
 
+// Encode returns the stored form of a Record.
+func (r Record) Encode() ([]byte, error) {
+	r.Version = recordVersion
+	return json.MarshalIndent(r, "", "  ")
+}
+
 // Save replaces the stored Record. It returns once the Record is on the disk; after an error, or a crash, the Record before is still there.
 func (f File) Save(r Record) error {
-	r.Version = recordVersion
-	data, err := json.MarshalIndent(r, "", "  ")
+	data, err := r.Encode()
 	if err == nil {
 		err = replaceSynced(f.path, append(data, '\n'))
 	}

@@ -5,7 +5,7 @@ type Webhook struct {
 	Endpoint string   `json:"endpoint"`
 	ID       string   `json:"id"`       // "" until the Hub has made it
 	Borrowed bool     `json:"borrowed"` // it was there before, and gets back what it had
-	State    string   `json:"state"`    // left, waiting, active, suspended, disabled, taken, returned or failed
+	State    string   `json:"state"`    // left, waiting, active, suspended, disabled, taken, returned, elsewhere or failed
 	Since    Time     `json:"since"`    // when it came into this state
 	URL      string   `json:"url"`      // to which it posts, without a secret; "" until it is known
 	Watched  []string `json:"watched"`  // TYPE:NAME

@@ -15,6 +15,7 @@ import (
 
 	"github.com/hubhook/hubhook/hub/hubtest"
 	"github.com/hubhook/hubhook/internal/queue"
+	"github.com/hubhook/hubhook/internal/testing/pgserver"
 	"github.com/hubhook/hubhook/payload"
 	"github.com/hubhook/hubhook/tunnel/tunneltest"
 )
@@ -278,4 +279,39 @@ func TestServingGoesOnWithoutTheHub(t *testing.T) {
 			}
 		})
 	}
+}
+
+// Of two processes on one database one keeps the webhook. When it ends, the other one goes on, and the webhook is not disabled in between; the
+// last one disables it.
+func TestOneOfTwoKeepsTheWebhook(t *testing.T) {
+	t.Parallel()
+	k := newKept(t, hubtest.Options{})
+	k.home.useDatabase(t, pgserver.Database(t))
+	const public = "https://hooks.example.com"
+	start := func() *program {
+		return k.home.serve(t, hubhook, "--port", "0", "--public-url", public, "--watch", "dataset:me/data")
+	}
+	keeps := func(p *program, state string) {
+		t.Helper()
+		p.poll("its webhook is "+state, func() (bool, string) {
+			w := p.status().Webhooks
+			return len(w) == 1 && w[0].State == state, fmt.Sprintf("%+v", w)
+		})
+	}
+	first := start()
+	keeps(first, "active")
+	w := k.only(t, public+"/webhooks/inbox", true)
+	second := start()
+	keeps(second, "elsewhere")
+	disabled := k.Requests.Count("POST", "/api/settings/webhooks/"+w.ID+"/disable")
+	first.stop()
+	keeps(second, "active")
+	if n := k.Requests.Count("POST", "/api/settings/webhooks/"+w.ID+"/disable"); n != disabled {
+		t.Error("the webhook was disabled while another process served")
+	}
+	if now := k.only(t, public+"/webhooks/inbox", true); now.ID != w.ID {
+		t.Errorf("the webhook was %s, now it is %s", w.ID, now.ID)
+	}
+	second.stop()
+	k.only(t, public+"/webhooks/inbox", false)
 }

@@ -1,0 +1,127 @@
+package server
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/hubhook/hubhook/hub/keep"
+	"github.com/hubhook/hubhook/internal/queue"
+)
+
+const (
+	// Of the processes that share a database, the one that leads this task keeps the webhooks. What it stores has keys that begin with the
+	// task's name, so the database refuses it once another process leads.
+	keepTask   = "keep"
+	recordMark = keepTask + "/webhooks"
+
+	recordTimeout = 10 * time.Second
+	// After resigning, a leader waits so long for another process to lead. The others ask every 3 s.
+	successorWithin = 4 * time.Second
+	successorLook   = 200 * time.Millisecond
+)
+
+// sharedRecord keeps the record of webhooks in the database, so that each process that shares it can go on with the webhooks of another.
+// Secrets that were generated are not stored: they open nothing, since without a configured secret all deliveries are accepted, and the next
+// process gives the webhook another one.
+type sharedRecord struct {
+	q *queue.Queue
+
+	// Of the keeper's goroutine.
+	version int64
+	tried   []byte // what was sent to the database without an answer; nil for nothing
+}
+
+// Load implements keep.Records.
+func (s *sharedRecord) Load() (keep.Record, error) {
+	stored, err := s.read()
+	if err != nil {
+		return keep.Record{}, err
+	}
+	s.version, s.tried = stored.Version, nil
+	if len(stored.Value) == 0 {
+		return keep.Record{}, nil
+	}
+	return keep.DecodeRecord(stored.Value, "the mark "+recordMark+" in the database")
+}
+
+func (s *sharedRecord) read() (queue.Mark, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), recordTimeout)
+	defer cancel()
+	marks, err := s.q.Marks(ctx, recordMark)
+	if err != nil {
+		return queue.Mark{}, fmt.Errorf("read the record of the Hub's webhooks: %w", err)
+	}
+	for _, m := range marks {
+		if m.Key == recordMark {
+			return m, nil
+		}
+	}
+	return queue.Mark{Key: recordMark}, nil
+}
+
+// Save implements keep.Records.
+func (s *sharedRecord) Save(r keep.Record) error {
+	r.Entries = append([]*keep.Entry(nil), r.Entries...)
+	for i, e := range r.Entries {
+		plain := *e
+		plain.Secret = ""
+		r.Entries[i] = &plain
+	}
+	value, err := r.Encode()
+	if err == nil {
+		err = s.settle()
+	}
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), recordTimeout)
+	defer cancel()
+	switch err = s.q.SetMark(ctx, queue.Mark{Key: recordMark, Value: value, Version: s.version}); {
+	case err == nil:
+		s.version++
+		return nil
+	case !errors.Is(err, queue.ErrMarkMoved) && !errors.Is(err, queue.ErrStopping):
+		s.tried = value
+	}
+	return fmt.Errorf("store the record of the Hub's webhooks: %w", err)
+}
+
+// settle finds out whether a record was stored whose answer is missing.
+func (s *sharedRecord) settle() error {
+	if s.tried == nil {
+		return nil
+	}
+	stored, err := s.read()
+	if err != nil {
+		return err
+	}
+	if stored.Version == s.version+1 && bytes.Equal(stored.Value, s.tried) {
+		s.version++
+	}
+	s.tried = nil
+	return nil
+}
+
+// succeeded waits a while for another process to lead, and reports whether one does. Then the webhooks are that one's to release.
+func (s *sharedRecord) succeeded(ctx context.Context) bool {
+	if s.version == 0 {
+		return true // there is nothing to release
+	}
+	ctx, cancel := context.WithTimeout(ctx, successorWithin)
+	defer cancel()
+	look := time.NewTicker(successorLook)
+	defer look.Stop()
+	for {
+		if stored, err := s.read(); err == nil && stored.Version > s.version {
+			return true
+		}
+		select {
+		case <-ctx.Done():
+			return false
+		case <-look.C:
+		}
+	}
+}
