@@ -245,6 +245,13 @@ func TestWrongSettingsAreNamedAndHinted(t *testing.T) {
 		"database settings":   {args: []string{"--database", "host=db password=p4ss"}, want: "not the URL of a PostgreSQL database", hint: true},
 		"database variable":   {env: map[string]string{"HUBHOOK_DATABASE": "postgres://me:p4ss%@db/hooks"}, want: "can't be read", hint: true},
 		"database and fresh":  {args: []string{"--database", "postgres://me:p4ss@db/hooks", "--fresh"}, want: "--fresh can't go with --database", hint: true},
+		"watched":             {args: []string{"--watch", "data"}, want: `--watch: read "data": want TYPE:NAME`, hint: true},
+		"watched type":        {args: []string{"--watch", "paper:me/data"}, want: `unknown type "paper"`, hint: true},
+		"watched variable":    {env: map[string]string{"HUBHOOK_WATCH": "dataset:me/data,user:a/b"}, want: "HUBHOOK_WATCH: ", hint: true},
+		"watched endpoint":    {args: []string{"--watch", "a b=dataset:me/data"}, want: "--watch: ", hint: true},
+		"webhook":             {args: []string{"--webhook", "https://huggingface.co/settings/webhooks/1"}, want: "is no ID of a webhook", hint: true},
+		"webhook of nothing":  {args: []string{"--webhook", "train="}, want: "is no ID of a webhook", hint: true},
+		"webhook twice":       {args: []string{"--webhook", "a=1", "--webhook", "b=1"}, want: "named twice", hint: true},
 		"secret not repeated": {args: []string{"--secret"}, want: "secret"},
 	} {
 		_, err := parse(t, test.env, test.args...)

@@ -250,6 +250,38 @@ Stopped. 3 deliveries are unfinished and run at the next start.
 `)
 }
 
+func TestKeptWebhooks(t *testing.T) {
+	train := api.Webhook{Endpoint: "train", ID: "1", State: "active", Watched: []string{"dataset:me/data", "user:me"}}
+	lent := api.Webhook{Endpoint: "mirror", ID: "654bbbc16f2ec14d77f109cc", State: "waiting", Borrowed: true}
+	out, errs := show(t, Config{}, func(s *Screen) {
+		endpoints := []api.Endpoint{{Name: "train", URL: "https://a/webhooks/train"}, {Name: "mirror", URL: "https://a/webhooks/mirror"}}
+		left := api.Webhook{Endpoint: "gone", State: "left"}
+		s.Ready(Ready{Ready: api.Ready{LocalURL: "http://127.0.0.1:7860", Endpoints: endpoints, Secret: true, Webhooks: []api.Webhook{left, train, lent}}})
+		s.Webhook(api.WebhookChange{Webhook: train, Text: "pointed at https://b"})
+		train.Error, train.Hint = "the Hub answered 500", "try again later"
+		s.Webhook(api.WebhookChange{Webhook: train})
+		s.Webhook(api.WebhookChange{Webhook: train, Again: true})
+		train.Error = ""
+		s.Webhook(api.WebhookChange{Webhook: train})
+	})
+	equal(t, out, `Running on local URL:   http://127.0.0.1:7860
+
+Webhooks are correctly setup and ready to use:
+  - POST https://a/webhooks/train
+  - POST https://a/webhooks/mirror
+hubhook keeps these webhooks on the Hub right:
+  - train: watches dataset:me/data, user:me
+  - mirror: borrows webhook 654bbbc16f2ec14d77f109cc
+Try it: hubhook trigger repo.content --endpoint train
+
+Webhook of train on the Hub is active: pointed at https://b.
+Webhook of train on the Hub is active.
+`)
+	equal(t, errs, `hubhook: webhook of train on the Hub: the Hub answered 500
+  hint: try again later
+`)
+}
+
 // hostile is what a stranger could put into a name or an error.
 const hostile = "a\x1b[2J\x1b]0;owned\x07\r\nhubhook: fake\u009b31m\u202egnp\u2028\x7f\xff\U000e0041é"
 
@@ -258,6 +290,11 @@ func TestHostileText(t *testing.T) {
 		s.Ready(Ready{Ready: api.Ready{LocalURL: hostile, PublicURL: hostile, InspectorURL: hostile, Endpoints: []api.Endpoint{{Name: hostile, URL: hostile}}}})
 		s.Warn(Notice{Text: hostile, Hint: hostile + "\n" + hostile})
 		s.Info(Notice{Text: hostile, Hint: hostile})
+		kept := api.Webhook{Endpoint: hostile, ID: hostile, State: hostile, Watched: []string{hostile}}
+		s.Ready(Ready{Ready: api.Ready{LocalURL: hostile, Endpoints: []api.Endpoint{{Name: hostile, URL: hostile}}, Webhooks: []api.Webhook{kept}}})
+		s.Webhook(api.WebhookChange{Webhook: kept, Text: hostile})
+		kept.Error, kept.Hint = hostile, hostile
+		s.Webhook(api.WebhookChange{Webhook: kept, Text: hostile})
 		s.Delivery(api.Delivery{ID: hostile, Endpoint: hostile, State: "dead", Reason: hostile, Event: api.Event{Scope: hostile, Action: hostile}, Repo: api.Repo{Type: hostile, Name: hostile}})
 		for _, state := range []string{"done", "retrying", "dead", "skipped", "waiting", hostile} {
 			s.Outcome(Outcome{AttemptEvent: api.AttemptEvent{Delivery: hostile, Endpoint: hostile, State: state, Reason: hostile}})
@@ -330,6 +367,8 @@ func TestJSONLines(t *testing.T) {
 		ended(api.AttemptEvent{State: "merged", MergedInto: secondID}, 0)
 		s.Rejected(api.Rejected{Time: now, Endpoint: "inbox", Status: 401, Reason: "no_secret", Error: "no secret was sent", Fix: "paste it <there>", UserAgent: "Hub", Times: 1})
 		s.Tunnel(api.TunnelChange{Time: now, Provider: "ngrok", Phase: "failed", Error: "ERR_NGROK_107", Hint: "mend the token"})
+		s.Webhook(api.WebhookChange{Webhook: api.Webhook{Endpoint: "inbox", ID: "1", State: "active", Since: now, URL: "https://a", Watched: []string{"user:me"},
+			Changes: []api.WebhookNote{{Time: now, Text: "enabled"}}, Deliveries: 3, DeliveryLimit: 1000}, Text: "enabled"})
 		s.Info(Notice{Text: "2 deliveries are unfinished"})
 		s.Stopped(Stopped{Stopped: api.Stopped{Reason: "interrupt", Unfinished: 2}, HadTunnel: true})
 	})
@@ -343,6 +382,7 @@ func TestJSONLines(t *testing.T) {
 {"type":"attempt",`+at+`,"delivery":"`+firstID+`","endpoint":"inbox","n":0,"state":"merged","duration_ms":0,"error":"","merged_into":"`+secondID+`"}
 {"type":"rejected",`+at+`,"endpoint":"inbox","status":401,"reason":"no_secret","error":"no secret was sent","fix":"paste it <there>","user_agent":"Hub","times":1}
 {"type":"tunnel",`+at+`,"provider":"ngrok","phase":"failed","url":"","error":"ERR_NGROK_107","hint":"mend the token"}
+{"type":"webhook",`+at+`,"endpoint":"inbox","id":"1","borrowed":false,"state":"active","since":"2026-11-23T12:00:00.123Z","url":"https://a","watched":["user:me"],"error":"","hint":"","changes":[{"time":"2026-11-23T12:00:00.123Z","text":"enabled"}],"deliveries":3,"delivery_limit":1000,"text":"enabled"}
 {"type":"stopped",`+at+`,"reason":"interrupt","unfinished":2}
 `)
 	equal(t, errs, `hubhook: opening the ngrok tunnel: ERR_NGROK_107
