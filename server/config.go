@@ -53,6 +53,13 @@ type Config struct {
 	// Webhooks are IDs, or ENDPOINT=ID, of webhooks on the Hub that are borrowed: while Run runs, they post to the public URL. Then they get
 	// back the URL and the state that they had. HUBHOOK_WEBHOOK, separated by commas.
 	Webhooks []string
+	// Follow are items on the Hub, TYPE:NAME or ENDPOINT=TYPE:NAME, with model, dataset, space or bucket as the type. Run reads them on the Hub and
+	// makes the deliveries that a webhook would have brought, with the source "follow". That needs no webhook and no public URL: if nothing
+	// else wants one, no tunnel is opened. Public repos need no token. HUBHOOK_FOLLOW, separated by commas.
+	Follow []string
+	// FollowEvery is how often followed repos are looked at. 0 means a minute; 10 s is the least. Buckets have a live feed.
+	// HUBHOOK_FOLLOW_EVERY.
+	FollowEvery time.Duration
 	// ExitOnDown ends Run with an error once the tunnel has been down for so long, at the start too, so that a supervisor can start the
 	// program anew. 0 means never. HUBHOOK_EXIT_ON_DOWN.
 	ExitOnDown time.Duration

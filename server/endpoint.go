@@ -29,6 +29,7 @@ type endpoint struct {
 	serialBy    func(*payload.Payload) string // nil: any may run beside any other
 	debounce    *debounce                     // nil: nothing is held back
 	watched     []hub.Watched                 // beside those of the settings
+	followed    []hub.RepoID                  // likewise
 	borrowed    []string                      // IDs of webhooks, beside those of the settings
 }
 

@@ -149,6 +149,7 @@ func (s *Server) status(context.Context) (api.Status, error) {
 		Upstreams: []api.Upstream{},
 		Loops:     s.loops.current(time.Now()),
 		Webhooks:  s.webhooks(),
+		Followed:  s.followed(),
 		Secret:    strength(s.secrets.texts),
 	}
 	if s.joined != nil {

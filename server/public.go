@@ -17,7 +17,7 @@ import (
 // provider returns what opens the public URL, nil where there is to be none.
 func (r *run) provider() tunnel.Provider {
 	switch {
-	case !r.settings.opensTunnel():
+	case !r.opensTunnel():
 		return nil
 	case r.settings.Provider != nil:
 		return r.settings.Provider

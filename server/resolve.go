@@ -48,6 +48,7 @@ type settings struct {
 	portFixed bool // no other port will do
 	watched   []forEndpoint[hub.Watched]
 	borrowed  []forEndpoint[string] // IDs of webhooks
+	followed  []forEndpoint[hub.RepoID]
 }
 
 // devSpace is the SPACE_ID of programs under `hubhook dev`, which has a WebhooksServer open no share link. They run in no Space.
@@ -96,7 +97,7 @@ func (c Config) resolve() (settings, error) {
 	s.handledLimit = cmp.Or(s.handledLimit, defaultHandledLimit)
 	s.MaxBody = cmp.Or(s.MaxBody, defaultMaxBody)
 	s.MaxInFlight = cmp.Or(s.MaxInFlight, defaultMaxInFlight)
-	for _, check := range []func() error{s.checkSecrets, s.decideAddress, s.checkInspector, s.decideTunnel, s.checkDatabase, s.checkAnswer, s.checkKept, s.checkNumbers} {
+	for _, check := range []func() error{s.checkSecrets, s.decideAddress, s.checkInspector, s.decideTunnel, s.checkDatabase, s.checkAnswer, s.checkKept, s.checkFollow, s.checkNumbers} {
 		if err := check(); err != nil {
 			return s, err
 		}
@@ -104,7 +105,7 @@ func (c Config) resolve() (settings, error) {
 	return s, nil
 }
 
-// opensTunnel reports whether a public URL is to be opened.
+// opensTunnel reports whether a public URL is to be opened, unless following is all there is to do: see Server.opensTunnel.
 func (s *settings) opensTunnel() bool { return !s.NoTunnel && s.PublicURL == "" }
 
 // production reports whether the defaults are those of production: no tunnel in front, neither ours nor that of the `hubhook dev` that runs

@@ -46,6 +46,9 @@ func (s *Server) Run(ctx context.Context) error {
 	run := &run{Server: s}
 	err := s.checkKeptEndpoints()
 	if err == nil {
+		err = s.checkFollowedEndpoints()
+	}
+	if err == nil {
 		err = run.open(ctx)
 	}
 	if err == nil {
@@ -195,12 +198,14 @@ func (r *run) serve(ctx context.Context) error {
 	}
 	r.openKeeper()
 	r.keepWebhooks(ctx)
+	r.openFollower(ctx)
 	provider, again := r.provider(), false
 	if provider != nil {
 		again = r.firstTunnel(ctx, provider)
 	}
 	keys := r.settings.Keys != nil && ui.CanReadKeys(r.settings.Keys)
 	r.screen.Ready(r.ready(keys))
+	r.followHub(ctx)
 	if r.joined != nil {
 		close(r.joined.shown)
 		quit = r.joined.program.Quit
@@ -270,8 +275,10 @@ func (r *run) ready(keys bool) ui.Ready {
 			Data:         r.settings.Data,
 			Version:      version.String(),
 			Webhooks:     r.webhooks(),
+			Followed:     r.followed(),
 		},
-		Keys: keys,
+		Keys:        keys,
+		OnlyFollows: r.settings.opensTunnel() && r.onlyFollows(),
 	}
 }
 

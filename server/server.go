@@ -32,6 +32,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/hubhook/hubhook/hub/follow"
 	"github.com/hubhook/hubhook/hub/keep"
 	"github.com/hubhook/hubhook/internal/companion"
 	"github.com/hubhook/hubhook/internal/queue"
@@ -66,6 +67,7 @@ type Server struct {
 	newest   atomic.Pointer[string]              // ID of the newest delivery, for the key r
 	private  atomic.Pointer[inspector.Inspector] // nil until Run opens it, and where it is off
 	keeper   atomic.Pointer[keep.Keeper]         // nil where no webhook is kept on the Hub
+	follower atomic.Pointer[follow.Follower]     // nil where nothing is followed
 	outputs  outputs
 	loops    loops
 	joined   *joined   // the program of `hubhook dev`; nil without one
@@ -108,7 +110,7 @@ func (s *Server) Secret() string {
 // Public reports whether anyone on the internet may post to the server: through a tunnel, open or not, through [Config].PublicURL, or
 // because it is in a Space.
 func (s *Server) Public() bool {
-	return !s.settings.NoTunnel || s.settings.PublicURL != "" || s.settings.inSpace
+	return !s.settings.NoTunnel && !s.onlyFollows() || s.settings.PublicURL != "" || s.settings.inSpace
 }
 
 // Handler returns the public face as a plain http.Handler for an HTTP server of one's own, with the defaults of production. The first call

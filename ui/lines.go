@@ -59,7 +59,7 @@ func (s *Screen) Ready(r Ready) {
 	}
 	t.end()
 	if len(r.Endpoints) > 0 {
-		t.ready(r.Endpoints, r.Webhooks)
+		t.ready(r)
 	}
 	t.add(plain, "Try it: ")
 	t.add(strong, "hubhook trigger repo.content")
@@ -76,7 +76,8 @@ func (s *Screen) Ready(r Ready) {
 }
 
 // ready says which endpoints there are, and what to do with them.
-func (t *lines) ready(list []api.Endpoint, kept []api.Webhook) {
+func (t *lines) ready(r Ready) {
+	list, kept := r.Endpoints, r.Webhooks
 	t.add(strong, "Webhooks are correctly setup and ready to use:")
 	t.end()
 	t.endpoints(list)
@@ -84,12 +85,13 @@ func (t *lines) ready(list []api.Endpoint, kept []api.Webhook) {
 	for _, e := range list {
 		left = left || !slices.ContainsFunc(kept, func(w api.Webhook) bool { return w.Endpoint == e.Name })
 	}
-	if left {
+	if left && !r.OnlyFollows {
 		t.add(plain, "Go to ")
 		t.add(link, settingsURL)
 		t.add(plain, " to setup your webhooks.")
 		t.end()
 	}
+	t.follows(r)
 	kept = slices.DeleteFunc(slices.Clone(kept), func(w api.Webhook) bool { return w.State == "left" }) // lines say what becomes of those
 	if len(kept) == 0 {
 		return
@@ -107,6 +109,34 @@ func (t *lines) ready(list []api.Endpoint, kept []api.Webhook) {
 			t.add(plain, "watches ")
 			t.foreign(strong, strings.Join(w.Watched, ", "), maxURL)
 		}
+		t.end()
+	}
+}
+
+// follows says what is followed on the Hub.
+func (t *lines) follows(r Ready) {
+	if len(r.Followed) == 0 {
+		return
+	}
+	t.add(strong, "hubhook follows these on the Hub, without a webhook:")
+	t.end()
+	for _, f := range r.Followed {
+		t.add(plain, "  - ")
+		t.foreign(strong, f.Item, maxName)
+		if f.EverySeconds > 0 {
+			t.add(plain, ", a look every ")
+			t.add(plain, (time.Duration(f.EverySeconds) * time.Second).String())
+		} else {
+			t.add(plain, ", by its live feed")
+		}
+		if f.Endpoint != "" {
+			t.add(plain, ", for ")
+			t.foreign(plain, f.Endpoint, maxName)
+		}
+		t.end()
+	}
+	if r.OnlyFollows {
+		t.add(plain, "No tunnel is opened: nothing here needs a public URL. Pass --tunnel NAME to open one.")
 		t.end()
 	}
 }
@@ -477,6 +507,38 @@ func moodOfWebhook(state string) style {
 		return bad
 	}
 	return faint
+}
+
+// Followed prints what becomes of an item that is followed on the Hub. Trouble is a warning, with its hint.
+// before is its state until now.
+func (s *Screen) Followed(v api.Followed, before string) {
+	if s.json && s.out != nil {
+		s.putJSON(&api.FollowLine{Line: s.line("follow"), Followed: v}, notable)
+	}
+	if v.Error != "" {
+		what := "follow " + v.Item + ": "
+		if v.State == "gone" {
+			what += "it was deleted, or can't be seen any more: "
+		}
+		s.Warn(Notice{Text: what + v.Error + "; it is tried again", Hint: v.Hint})
+		return
+	}
+	recovers := v.State == "following" && (before == "failing" || before == "gone")
+	if s.json || s.out == nil || !recovers && v.State != "standby" {
+		return
+	}
+	t := newLines(s.outPalette)
+	defer t.free()
+	t.add(plain, "Following ")
+	t.foreign(strong, v.Item, maxName)
+	if v.State == "standby" {
+		t.add(plain, " has passed to another process")
+	} else {
+		t.add(plain, " works again")
+	}
+	t.add(plain, ".")
+	t.end()
+	s.out.put(t.buf, t.count, notable)
 }
 
 // Stopped prints the end.

@@ -9,7 +9,8 @@ import (
 // Ready is what the banner shows once everything listens. Without a secret it begins with a warning.
 type Ready struct {
 	api.Ready
-	Keys bool // keys are read from this terminal
+	Keys        bool // keys are read from this terminal
+	OnlyFollows bool // no tunnel is opened, because hubhook only follows the Hub
 }
 
 // Notice is a warning or an error with the hint that goes with it.

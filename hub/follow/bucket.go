@@ -135,7 +135,7 @@ func (fd *feed) run(ctx context.Context) {
 			wait = retryMoved
 		case errors.Is(err, hub.ErrNotFound): // the looks find that out too, and say it
 		default:
-			_ = fd.f.fail(fd.it, err)
+			_ = fd.f.fail(ctx, fd.it, err)
 		}
 		sleep(ctx, wait)
 	}
@@ -147,7 +147,7 @@ func (fd *feed) take(ctx context.Context, e hub.BucketEvent) error {
 	defer fd.mu.Unlock()
 	if e.Kind == hub.BucketLost {
 		fd.live, fd.fresh = false, false
-		_ = fd.f.fail(fd.it, e.Err)
+		_ = fd.f.fail(ctx, fd.it, e.Err)
 		return nil
 	}
 	now := fd.note.seen
@@ -235,7 +235,7 @@ func (fd *feed) store(ctx context.Context, now fed, ev *event) error {
 		case errors.Is(err, ErrMoved) || ctx.Err() != nil:
 			return err
 		}
-		_ = fd.f.fail(fd.it, err)
+		_ = fd.f.fail(ctx, fd.it, err)
 		sleep(ctx, wait)
 	}
 }

@@ -29,7 +29,7 @@ const (
 
 	firstStagger = 100 * time.Millisecond // between the first looks at two items
 	looksAtOnce  = 4
-	lookLimit    = 5 * time.Minute // for one look, with the waits that the Hub asks for
+	lookLimit    = time.Minute     // for one look, with the waits that the Hub asks for; a longer wait is one between two looks
 	longestWait  = 5 * time.Minute // well below the 15 minutes that the feed of a bucket can replay
 	retryMoved   = time.Second
 	retryStore   = time.Second // before a change of a bucket is stored again, doubled up to a minute
@@ -71,8 +71,8 @@ type Config struct {
 	Budget int
 	// Endpoints returns the names of the endpoints that are served now.
 	Endpoints func() []string
-	// Show is told of each change of an item's state, one after the other. It must not block.
-	Show func(api.Followed)
+	// Show is told of each change of an item's state or error, one after the other, with the state before. It must not block.
+	Show func(now api.Followed, before string)
 }
 
 // Follower follows items on the Hub.
@@ -199,7 +199,7 @@ func (f *Follower) lookOnce(ctx context.Context, it *item) error {
 			it.notes[endpoint] = n
 		}
 		if err := n.load(ctx, f.c.Store); err != nil {
-			return f.fail(it, err)
+			return f.fail(ctx, it, err)
 		}
 		if n.version != 0 && !n.seen.Gone {
 			id.Name = n.seen.Name // after a move the repo is followed, not its old name
@@ -212,16 +212,16 @@ func (f *Follower) lookOnce(ctx context.Context, it *item) error {
 		is, it.misses = &now, 0
 	case errors.Is(err, hub.ErrNotFound):
 		if it.misses++; it.misses < missesForGone {
-			return f.fail(it, err)
+			return f.fail(ctx, it, err)
 		}
 	default:
-		return f.fail(it, err)
+		return f.fail(ctx, it, err)
 	}
 	known := false
 	for _, endpoint := range endpoints {
 		n := it.notes[endpoint]
 		if err := f.take(ctx, it, n, is); err != nil {
-			return f.fail(it, err)
+			return f.fail(ctx, it, err)
 		}
 		known = known || n.version != 0
 	}
@@ -258,7 +258,10 @@ func (f *Follower) key(it *item, endpoint string) string {
 }
 
 // fail notes why an item can't be followed now.
-func (f *Follower) fail(it *item, err error) error {
+func (f *Follower) fail(ctx context.Context, it *item, err error) error {
+	if ctx.Err() != nil { // the end is no failure
+		return err
+	}
 	f.show(it, func(v *api.Followed) { failed(v, Failing, err) })
 	return err
 }
@@ -295,7 +298,7 @@ func (f *Follower) show(it *item, change func(*api.Followed)) {
 			v.Since = api.Time{Time: time.Now()}
 		}
 		if f.c.Show != nil {
-			f.c.Show(*v)
+			f.c.Show(*v, before.State)
 		}
 	}
 }

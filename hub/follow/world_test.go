@@ -159,7 +159,7 @@ func (w *world) run() {
 	w.f = New(Config{
 		Hub: w.client, Store: &memory{w: w, die: cancel, versions: map[string]int64{}}, Items: w.items, Every: w.every, Budget: w.budget,
 		Endpoints: w.endpoints,
-		Show: func(v api.Followed) {
+		Show: func(v api.Followed, _ string) {
 			w.shown = append(w.shown, v)
 		},
 	})

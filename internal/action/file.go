@@ -44,7 +44,6 @@ type File struct {
 	Path      string
 	Endpoints []*Endpoint        // in the file's order
 	Values    map[string]Value   // of settings, by their names
-	Follow    []string           // [ENDPOINT=]TYPE:NAME
 	Triggers  map[string]Trigger // by name
 
 	content content
@@ -122,15 +121,6 @@ func readConfiguration(path string) ([]byte, error) {
 func (f *File) Setting(name string) (values []string, place string) {
 	v := f.Values[name]
 	return v.Texts, v.Place
-}
-
-// Unbuilt returns the keys that are checked and have no effect yet.
-func (f *File) Unbuilt() []string {
-	var keys []string
-	if len(f.Follow) > 0 {
-		keys = append(keys, "follow")
-	}
-	return keys
 }
 
 // Close lets go of what the endpoints hold.
@@ -212,7 +202,7 @@ func (r *reader) parse(text []byte) (*yaml.Node, error) {
 
 // The keys of a file, beside settings, and of its parts.
 var (
-	fileKeys     = []string{"endpoints", "follow", "tunnel", "triggers"}
+	fileKeys     = []string{"endpoints", "tunnel", "triggers"}
 	endpointKeys = []string{"if", "run", "forward", "timeout", "attempts", "serial_by", "debounce", "concurrency"}
 	tunnelKeys   = []string{"provider", "url"}
 	triggerKeys  = []string{"scope", "action", "set"}
@@ -233,12 +223,10 @@ func (r *reader) file(root *yaml.Node, f *File) error {
 		switch key.name {
 		case "endpoints":
 			err = r.endpoints(key, f)
-		case "watch":
+		case "watch", "follow":
 			if _, err = r.items(key); err == nil {
 				err = r.setting(key.name, key, f)
 			}
-		case "follow":
-			f.Follow, err = r.items(key)
 		case "triggers":
 			err = r.triggers(key, f)
 		case "tunnel":

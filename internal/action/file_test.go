@@ -23,7 +23,7 @@ func testOptions() Options {
 	flags := flag.NewFlagSet("serve", flag.ContinueOnError)
 	new(server.Config).Flags(flags)
 	flags.VisitAll(func(f *flag.Flag) {
-		all = append(all, Setting{Name: f.Name, Many: f.Name == "secret" || f.Name == "watch", Check: func(values []string) error {
+		all = append(all, Setting{Name: f.Name, Many: f.Name == "secret" || f.Name == "watch" || f.Name == "follow", Check: func(values []string) error {
 			scratch := flag.NewFlagSet("serve", flag.ContinueOnError)
 			new(server.Config).Flags(scratch)
 			for _, v := range values {
@@ -101,9 +101,8 @@ func TestFile(t *testing.T) {
 	at := func(line int, texts ...string) Value { return Value{texts, fmt.Sprintf("some/hubhook.yaml:%d", line)} }
 	f.Endpoints, f.content.text = nil, nil
 	if diff := cmp.Diff(&File{
-		Path:   "some/hubhook.yaml",
-		Follow: []string{"bucket:me/checkpoints"},
-		Values: map[string]Value{"watch": at(21, "dataset:me/data", "mirror=model:me/model"), "tunnel": at(23, "ngrok"), "url": at(23, "https://me.ngrok.app"), "port": at(27, "8080"), "reply-within": at(28, "0"),
+		Path: "some/hubhook.yaml",
+		Values: map[string]Value{"watch": at(21, "dataset:me/data", "mirror=model:me/model"), "follow": at(22, "bucket:me/checkpoints"), "tunnel": at(23, "ngrok"), "url": at(23, "https://me.ngrok.app"), "port": at(27, "8080"), "reply-within": at(28, "0"),
 			"keep": at(29, "24h"), "json": at(30, "true"), "secret": at(31, "one", "2")},
 		Triggers: map[string]Trigger{
 			"push": {"repo.content", "update", map[string]any{"repo.name": "me/data", "repo.private": true, "updatedRefs.0.ref": "refs/heads/dev"}},

@@ -68,9 +68,6 @@ func (l *Live) Replace(f *File) (later []string, err error) {
 		return nil, err
 	}
 	later = changedValues(l.start.Values, f.Values)
-	if !slices.Equal(l.start.Follow, f.Follow) {
-		later = append(later, "follow")
-	}
 	slices.Sort(later)
 	return later, nil
 }

@@ -13,3 +13,9 @@ type Followed struct {
 	Deliveries   int    `json:"deliveries"`              // made by this process
 	Delivered    Time   `json:"last_delivered,omitzero"` // when the last one was made
 }
+
+// FollowLine says that the state of a followed item has changed.
+type FollowLine struct {
+	Line
+	Followed
+}

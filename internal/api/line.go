@@ -47,6 +47,7 @@ type Ready struct {
 	Data         string     `json:"data,omitempty"`     // the data directory
 	Version      string     `json:"version"`
 	Webhooks     []Webhook  `json:"webhooks,omitempty"` // on the Hub, those that hubhook keeps
+	Followed     []Followed `json:"followed,omitempty"` // on the Hub, without a webhook
 }
 
 // StoppedLine is the last line.

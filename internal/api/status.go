@@ -12,6 +12,7 @@ type Status struct {
 	Program   *Program   `json:"program"` // null unless it is `hubhook dev`
 	Endpoints []Endpoint `json:"endpoints"`
 	Webhooks  []Webhook  `json:"webhooks"`  // on the Hub, those that hubhook keeps
+	Followed  []Followed `json:"followed"`  // on the Hub, without a webhook
 	Loops     []Loop     `json:"loops"`     // those that go on or did within the last hour, latest first
 	Upstreams []Upstream `json:"upstreams"` // of endpoints that forward, in this process
 

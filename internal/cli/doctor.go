@@ -35,7 +35,7 @@ type doctor struct {
 }
 
 // undiagnosed are settings of serve that nothing is wrong with, or that doctor has no check for.
-var undiagnosed = []string{"reply-within", "answer", "watch", "webhook", "exit-on-down", "keep", "keep-count", "max-waiting", "json", "fresh"}
+var undiagnosed = []string{"reply-within", "answer", "watch", "webhook", "follow", "follow-every", "exit-on-down", "keep", "keep-count", "max-waiting", "json", "fresh"}
 
 func newDoctor(p *program) *cobra.Command {
 	d := &doctor{program: p, config: server.Config{Getenv: p.LookupEnv}}
@@ -217,9 +217,6 @@ func (d *doctor) configuration() (*action.File, api.Finding) {
 		return &action.File{}, checkup.Fail(err)
 	case file.Missing():
 		return file, checkup.Skip("this directory has none")
-	}
-	if unbuilt := file.Unbuilt(); len(unbuilt) > 0 {
-		return file, checkup.Warn(fmt.Sprintf("%s: %s: no effect in this version of hubhook", file.Path, strings.Join(unbuilt, ", ")), "set the webhook up at https://huggingface.co/settings/webhooks")
 	}
 	return file, checkup.OK(fmt.Sprintf("%s can be read, with %s", file.Path, countOf(len(file.Endpoints), "endpoint", "endpoints")))
 }

@@ -18,7 +18,7 @@ import (
 )
 
 // manyValues are the settings that a list may stand for.
-var manyValues = []string{"secret", "watch", "webhook"}
+var manyValues = []string{"secret", "watch", "webhook", "follow"}
 
 // fileOptions are what hubhook.yaml is read with: each setting that is a flag of serve is a key, too.
 func fileOptions(commands *action.Commands) action.Options {
@@ -118,10 +118,6 @@ func (p *program) dataOfFile() string {
 
 // follow takes up edits of file until the function that it returns is called.
 func (s *serve) follow(ctx context.Context, hooks *server.Server, file *action.File, live *action.Live, commands *action.Commands) (stop func()) {
-	if unbuilt := file.Unbuilt(); len(unbuilt) > 0 {
-		server.PrintError(s.Stderr, text.WithHint(fmt.Errorf("%s: %s: no effect in this version of hubhook", file.Path, strings.Join(unbuilt, ", ")),
-			"set the webhook up at https://huggingface.co/settings/webhooks"))
-	}
 	ctx, cancel := context.WithCancel(ctx)
 	ended := make(chan struct{})
 	go func() {

@@ -7,6 +7,7 @@ import { noFilter, states } from "./deliveries.js";
 import { ago, count, duration, moment, plural } from "./format.js";
 import { copyButton, endpointURLs, outside, problem, webhookSettings, when } from "./parts.js";
 import { link, redraw, state } from "./store.js";
+import { followed } from "./followed.js";
 import { allKept, webhooks } from "./webhooks.js";
 
 const apart = 1000; // ms between two requests for the status, however much happens
@@ -227,6 +228,7 @@ export function statusView() {
           ${upstreamCard()}
         </div>
         ${webhooks(s.webhooks ?? [])}
+        ${followed(s.followed ?? [])}
         <section class="card" aria-labelledby="h-chart">
           <div class="card-head"><h2 id="h-chart">Deliveries${state.route.filter.endpoint ? ` of ${state.route.filter.endpoint}` : ""}</h2>
             <span class="buttons" role="group" aria-label="Period">${choosePeriod("1h", "Last hour")}${choosePeriod("24h", "Last day")}</span></div>

@@ -1,0 +1,216 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+
+	"github.com/hubhook/hubhook/hub"
+	"github.com/hubhook/hubhook/hub/follow"
+	"github.com/hubhook/hubhook/internal/api"
+	"github.com/hubhook/hubhook/internal/queue"
+	"github.com/hubhook/hubhook/internal/text"
+	"github.com/hubhook/hubhook/internal/version"
+	"github.com/hubhook/hubhook/payload"
+	"github.com/hubhook/hubhook/ui"
+)
+
+const (
+	followAttempts = 2 // of one request; the follower itself tries again, with longer waits
+
+	// The Hub allows so many requests in 5 minutes (its documentation, for free accounts).
+	budgetWithToken    = 1000
+	budgetWithoutToken = 500
+)
+
+// Follow has hubhook follow these items on the Hub for the endpoint, beside those of [Config].Follow: TYPE:NAME, dataset:me/data for example. See
+// Config.Follow for what that means.
+func Follow(items ...string) Option {
+	return func(e *endpoint) error {
+		for _, item := range items {
+			id, err := parseFollowed(item)
+			if err != nil {
+				return fmt.Errorf("Follow: %w", err)
+			}
+			e.followed = append(e.followed, id)
+		}
+		return nil
+	}
+}
+
+// followedTypes are the types of items that can be followed.
+var followedTypes = []payload.RepoType{payload.Model, payload.Dataset, payload.Space, payload.Bucket}
+
+func parseFollowed(item string) (hub.RepoID, error) {
+	id, err := hub.ParseRepoID(item)
+	if err == nil && !slices.Contains(followedTypes, id.Type) {
+		err = fmt.Errorf("%q can't be followed: a %s has no history that the Hub tells", item, id.Type)
+	}
+	return id, err
+}
+
+// checkFollow reads what is to be followed.
+func (s *settings) checkFollow() error {
+	for _, value := range given(s.Follow) {
+		endpoint, item, err := splitEndpoint(value)
+		var id hub.RepoID
+		if err == nil {
+			id, err = parseFollowed(item)
+		}
+		if err != nil {
+			return &ConfigError{text: fmt.Sprintf("%s: %v", s.places["follow"], err),
+				hint: "write it as dataset:me/data, or as train=dataset:me/data for the endpoint train; types: model, dataset, space, bucket"}
+		}
+		s.followed = append(s.followed, forEndpoint[hub.RepoID]{endpoint, id})
+	}
+	if s.FollowEvery != 0 && s.FollowEvery < follow.LeastEvery {
+		return &ConfigError{text: fmt.Sprintf("%s: %s is too often for the Hub", s.places["follow-every"], s.FollowEvery), hint: fmt.Sprintf("want %s or more", follow.LeastEvery)}
+	}
+	return nil
+}
+
+// followItems returns what is followed, for which endpoint.
+func (s *Server) followItems() (items []follow.Item) {
+	add := func(endpoint string, id hub.RepoID) {
+		if it := (follow.Item{Endpoint: endpoint, Repo: id}); !slices.Contains(items, it) {
+			items = append(items, it)
+		}
+	}
+	for _, f := range s.settings.followed {
+		add(f.endpoint, f.item)
+	}
+	for _, e := range s.endpoints.all() {
+		for _, id := range e.followed {
+			add(e.name, id)
+		}
+	}
+	// What every endpoint gets, none gets twice.
+	return slices.DeleteFunc(items, func(it follow.Item) bool {
+		return it.Endpoint != "" && slices.Contains(items, follow.Item{Repo: it.Repo})
+	})
+}
+
+// onlyFollows reports whether hubhook follows the Hub, and nothing wants a public URL: no webhook is kept, and no setting is about the tunnel.
+func (s *Server) onlyFollows() bool {
+	if len(s.followItems()) == 0 || len(s.settings.watched)+len(s.settings.borrowed) > 0 || s.settings.Provider != nil {
+		return false
+	}
+	if s.settings.places["tunnel"] != "" || s.settings.places["url"] != "" {
+		return false
+	}
+	return !slices.ContainsFunc(s.endpoints.all(), func(e *endpoint) bool { return len(e.watched)+len(e.borrowed) > 0 })
+}
+
+// opensTunnel reports whether Run opens a public URL.
+func (s *Server) opensTunnel() bool { return s.settings.opensTunnel() && !s.onlyFollows() }
+
+// openFollower makes the follower if there is something to follow.
+func (r *run) openFollower(ctx context.Context) {
+	items := r.followItems()
+	if len(items) == 0 {
+		return
+	}
+	client, err := hub.New(hub.Config{LookupEnv: r.settings.Getenv, Attempts: followAttempts,
+		OnWarning: func(topic, message string) { r.screen.Warn(ui.Notice{Text: "the Hub warns: " + message}) }})
+	if err != nil {
+		r.screen.Warn(ui.Notice{Text: "follow the Hub: " + err.Error(), Hint: text.Hint(err)})
+		return
+	}
+	budget := budgetWithoutToken
+	switch token, err := client.Token(); {
+	case err != nil:
+		r.screen.Warn(ui.Notice{Text: "follow the Hub: " + err.Error(), Hint: text.Hint(err)})
+	case token.Value != "":
+		budget = budgetWithToken
+	}
+	r.follower.Store(follow.New(follow.Config{
+		Hub: client, Store: followStore{r.Server, r.store}, Items: items, Every: r.settings.FollowEvery, Budget: budget, Endpoints: r.names,
+		Show: func(v api.Followed, before string) {
+			if ctx.Err() == nil {
+				r.showFollowed(v, before)
+			}
+		},
+	}))
+}
+
+// followHub follows until ctx ends. With a database, one process at a time does.
+func (r *run) followHub(ctx context.Context) {
+	if f := r.follower.Load(); f != nil {
+		r.tasks.Go(func() { r.store.Lead(ctx, follow.Task, f.Run) })
+	}
+}
+
+// showFollowed shows what becomes of a followed item.
+func (s *Server) showFollowed(v api.Followed, before string) {
+	s.screen.Followed(v, before)
+	if private := s.private.Load(); private != nil {
+		private.StatusChanged()
+	}
+}
+
+// followed returns the followed items.
+func (s *Server) followed() []api.Followed {
+	if f := s.follower.Load(); f != nil {
+		return f.Followed()
+	}
+	return []api.Followed{}
+}
+
+// checkFollowedEndpoints returns an error where an item is followed for an endpoint that is not there.
+func (s *Server) checkFollowedEndpoints() error {
+	if s.joined != nil {
+		return nil
+	}
+	for _, f := range s.settings.followed {
+		if f.endpoint != "" && s.endpoints.named(f.endpoint) == nil {
+			return &ConfigError{text: fmt.Sprintf("%s: there is no endpoint %s", s.settings.places["follow"], f.endpoint), hint: "endpoints here: " + strings.Join(s.names(), ", ")}
+		}
+	}
+	return nil
+}
+
+// followStore is where a follower keeps its marks and deliveries.
+type followStore struct {
+	s *Server
+	q *queue.Queue
+}
+
+func (fs followStore) Marks(ctx context.Context, prefix string) ([]follow.Mark, error) {
+	marks, err := fs.q.Marks(ctx, prefix)
+	all := make([]follow.Mark, 0, len(marks))
+	for _, m := range marks {
+		all = append(all, follow.Mark(m))
+	}
+	return all, err
+}
+
+func (fs followStore) SetMark(ctx context.Context, m follow.Mark) error {
+	return moved(fs.q.SetMark(ctx, queue.Mark(m)))
+}
+
+// Deliver stores a delivery as the public face does, but that no secret is checked and nobody waits for an answer.
+func (fs followStore) Deliver(ctx context.Context, d follow.Delivery) error {
+	e := fs.s.endpoints.named(d.Endpoint)
+	if e == nil {
+		return fmt.Errorf("endpoint %s is not served any more", d.Endpoint)
+	}
+	p, unusable := payload.Parse(d.Body)
+	header := http.Header{"Content-Type": {"application/json"}, "User-Agent": {"hubhook/" + version.String()}, "Webhook-Id": {d.WebhookID}}
+	a := newArrival(e.name, header, d.Body, p, unusable)
+	fs.s.askKeys(&a, e, true)
+	a.WebhookID, a.Synthetic, a.Mark = d.WebhookID, true, (*queue.Mark)(&d.Mark)
+	fs.s.metrics.received(e.name)
+	_, err := fs.q.Accept(ctx, a)
+	return moved(err)
+}
+
+// moved gives the queue's error for a mark that is out of date the follower's name.
+func moved(err error) error {
+	if errors.Is(err, queue.ErrMarkMoved) {
+		return fmt.Errorf("%w: %w", follow.ErrMoved, err)
+	}
+	return err
+}
