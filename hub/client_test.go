@@ -122,7 +122,7 @@ func TestReadRepo(t *testing.T) {
 	t.Parallel()
 	s := newStub(t, func(_ int, w http.ResponseWriter, r *http.Request) {
 		io.WriteString(w, map[string]string{
-			"/api/datasets/me/d": `{"_id": "621ffdc136468d709f17f7d6", "id": "me/d", "author": "me", "sha": "abc", "private": true, "lastModified": "2026-11-27T10:00:00.000Z", "gated": "auto"}`,
+			"/api/datasets/me/d?expand=author&expand=lastModified&expand=private&expand=sha": `{"_id": "621ffdc136468d709f17f7d6", "id": "me/d", "author": "me", "sha": "abc", "private": true, "lastModified": "2026-11-27T10:00:00.000Z", "gated": "auto"}`,
 			"/api/datasets/me/d/refs?include_prs=1": `{"branches": [{"name": "main", "ref": "refs/heads/main", "targetCommit": "1"}], "tags": [], "converts": null,
 				"pullRequests": [{"name": "1", "ref": "refs/pr/1", "targetCommit": "2"}, {"name": "broken"}], "notes": [{"name": "n", "ref": "refs/notes/n", "targetCommit": "3"}], "count": 3}`,
 			"/api/buckets/me/b":                     `{"id": "me/b", "private": false, "createdAt": "2026-01-01T00:00:00Z", "updatedAt": "2026-11-27T10:00:00.123Z", "size": 7, "totalFiles": 2}`,

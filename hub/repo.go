@@ -108,6 +108,14 @@ func (r *Repo) UnmarshalJSON(b []byte) error {
 	return nil
 }
 
+// repoFields are the fields that Repo asks for, beside _id and id, which the Hub always sends. Without a choice it sends the name of each
+// file in the repo too. huggingface_hub knows these choices, and has none for kernels.
+var repoFields = map[payload.RepoType][]string{
+	payload.Model:   {"author", "lastModified", "private", "sha"},
+	payload.Dataset: {"author", "lastModified", "private", "sha"},
+	payload.Space:   {"author", "lastModified", "private", "sha", "subdomain"},
+}
+
 // Repo reads a repo. A repo that is gone, or that the token may not see, is an ErrNotFound.
 func (c *Client) Repo(ctx context.Context, id RepoID) (Repo, error) {
 	const op = "read "
@@ -116,7 +124,7 @@ func (c *Client) Repo(ctx context.Context, id RepoID) (Repo, error) {
 		return Repo{}, &Error{Op: op + line(id.String()), Err: err, endpoint: c.Endpoint()}
 	}
 	var r Repo
-	return r, c.get(ctx, op+id.String(), path, nil, &r)
+	return r, c.get(ctx, op+id.String(), path, url.Values{"expand": repoFields[id.Type]}, &r)
 }
 
 // Ref is a branch, a tag or another ref of a repo.

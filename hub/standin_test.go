@@ -210,8 +210,11 @@ func TestStandInRepo(t *testing.T) {
 		t.Fatal(err)
 	}
 	id := hub.RepoID{Type: payload.Dataset, Name: "me/data"}
-	if r, err := client.Repo(t.Context(), id); err != nil || r.Name != "me/moved" || r.ID != repo.ID() || r.SHA != second || !r.Private {
+	if r, err := client.Repo(t.Context(), id); err != nil || r.Name != "me/moved" || r.ID != repo.ID() || r.SHA != second || !r.Private || r.Author != "me" {
 		t.Errorf("the repo is %+v, %v", r, err)
+	}
+	if _, sent := server.Requests.Bytes(); sent > 1000 {
+		t.Errorf("the Hub answers %d bytes, which have the names of all files", sent)
 	}
 	refs, err := client.Refs(t.Context(), id, true)
 	var names []string

@@ -81,13 +81,13 @@ func (c *call) getRepo(prefix string, kind payload.RepoType) (any, error) {
 	case err != nil:
 		return nil, err
 	case len(rest) == 0:
-		return c.repoFields(r, r.refs[mainRef]), nil
+		return c.repoFields(r, r.refs[mainRef], true), nil
 	case len(rest) == 2 && rest[0] == "revision":
 		at, err := c.revision(r, rest[1])
 		if err != nil {
 			return nil, err
 		}
-		return c.repoFields(r, at), nil
+		return c.repoFields(r, at, true), nil
 	case len(rest) == 1 && rest[0] == "refs":
 		return refsOf(r, isTrue(c.r.URL.Query().Get("include_prs"))), nil
 	case len(rest) >= 2 && rest[0] == "tree":
@@ -111,14 +111,14 @@ func (c *call) listRepos(kind payload.RepoType) any {
 	for _, r := range c.hub.shelf.sorted() {
 		if r.kind == kind && c.sees(r.private, r.name) && strings.Contains(r.name, query.Get("search")) &&
 			(query.Get("author") == "" || query.Get("author") == ownerOf(r.name)) {
-			all = append(all, c.repoFields(r, r.refs[mainRef]))
+			all = append(all, c.repoFields(r, r.refs[mainRef], false))
 		}
 	}
 	return all
 }
 
-// repoFields answers all fields of a repo at a commit, or those that expand names.
-func (c *call) repoFields(r *Repo, at *commit) any {
+// repoFields answers all fields of a repo at a commit, or those that expand names. files says whether they have the names of its files.
+func (c *call) repoFields(r *Repo, at *commit, files bool) any {
 	all := map[string]any{
 		"_id": r.id, "id": r.name, "author": ownerOf(r.name), "sha": at.id, "private": r.private, "gated": false,
 		"disabled": false, "createdAt": stamp(r.created), "lastModified": stamp(r.modified), "likes": 0, "tags": []string{},
@@ -133,7 +133,17 @@ func (c *call) repoFields(r *Repo, at *commit) any {
 		all["subdomain"] = subdomain(r.name)
 	}
 	query := c.r.URL.Query()
-	if wanted := append(query["expand"], query["expand[]"]...); len(wanted) > 0 {
+	wanted := append(query["expand"], query["expand[]"]...)
+	if files && (len(wanted) == 0 || slices.Contains(wanted, "siblings")) {
+		siblings := []map[string]string{}
+		at.tree.list("", true, 0, at.tree.all, func(path string, e entry) {
+			if e.dir == nil {
+				siblings = append(siblings, map[string]string{"rfilename": path})
+			}
+		})
+		all["siblings"] = siblings
+	}
+	if len(wanted) > 0 {
 		maps.DeleteFunc(all, func(name string, _ any) bool {
 			return name != "_id" && name != "id" && !slices.Contains(wanted, name)
 		})

@@ -174,7 +174,8 @@ func TestRefsAndCommits(t *testing.T) {
 		"_id": r.ID(), "id": "me/app", "sha": last, "private": false}) {
 		t.Errorf("chosen fields: %v", got)
 	}
-	if got := ok[object](c, "GET", "/api/spaces/me%2Fapp", nil); got["lastModified"] != "2026-11-27T09:00:00.123Z" || got["author"] != "me" {
+	if got := ok[object](c, "GET", "/api/spaces/me%2Fapp", nil); got["lastModified"] != "2026-11-27T09:00:00.123Z" || got["author"] != "me" ||
+		!cmp.Equal(got["siblings"].([]any)[0], any(object{"rfilename": ".gitattributes"})) {
 		t.Errorf("all fields: %v", got)
 	}
 }
