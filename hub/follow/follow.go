@@ -27,7 +27,8 @@ const (
 	DefaultEvery = time.Minute
 	LeastEvery   = 10 * time.Second
 
-	firstStagger = 100 * time.Millisecond // between the first looks at two items
+	firstStagger = 100 * time.Millisecond // between the first looks at two items, where the Hub's rate limit allows it
+	limitWindow  = 5 * time.Minute        // of the Hub's rate limit
 	looksAtOnce  = 4
 	lookLimit    = time.Minute     // for one look, with the waits that the Hub asks for; a longer wait is one between two looks
 	longestWait  = 5 * time.Minute // well below the 15 minutes that the feed of a bucket can replay
@@ -81,6 +82,9 @@ type Follower struct {
 	every  time.Duration
 	prefix string // of Webhook-Ids
 	looks  chan struct{}
+	// The first round of looks is over as soon as possible. Its requests count as if it took until first, where the second one begins.
+	first   time.Duration
+	stagger time.Duration // between the first looks at two items
 
 	mu    sync.Mutex // guards the views of the items
 	items []*item
@@ -97,17 +101,24 @@ type item struct {
 
 // New returns a Follower that does nothing before Run.
 func New(c Config) *Follower {
-	f := &Follower{c: c, prefix: Task + "-", looks: make(chan struct{}, looksAtOnce)}
+	f := &Follower{c: c, prefix: Task + "-", looks: make(chan struct{}, looksAtOnce), stagger: firstStagger}
 	f.every = max(cmp.Or(c.Every, DefaultEvery), LeastEvery)
-	requests := 0
+	first, later := 0, 0 // requests of the first round of looks, and of each later one
 	for _, it := range c.Items {
-		requests += 2
 		if it.Repo.Type == payload.Bucket {
-			requests--
+			first, later = first+3, later+1 // two open the feed
+		} else {
+			first, later = first+2, later+2
 		}
 	}
 	if c.Budget > 0 {
-		f.every = max(f.every, time.Duration(requests)*5*time.Minute*5/4/time.Duration(c.Budget)).Round(time.Second)
+		take := func(requests int) time.Duration {
+			return time.Duration(requests) * limitWindow * 5 / 4 / time.Duration(c.Budget)
+		}
+		f.every, f.first = max(f.every, take(later)).Round(time.Second), take(first)
+		if f.first > limitWindow {
+			f.stagger = f.first / time.Duration(len(c.Items))
+		}
 	}
 	for _, it := range c.Items {
 		v := api.Followed{Endpoint: it.Endpoint, Item: it.Repo.String(), State: Standby, Since: api.Time{Time: time.Now()}}
@@ -152,8 +163,8 @@ func (f *Follower) watch(ctx context.Context, it *item, place int) {
 	var feeds feeds
 	defer feeds.end()
 	started := time.Now()
-	sleep(ctx, time.Duration(place)*firstStagger)
-	turn := f.every * time.Duration(place) / time.Duration(len(f.items))
+	sleep(ctx, time.Duration(place)*f.stagger)
+	turn := f.first + f.every*time.Duration(place)/time.Duration(len(f.items))
 	failures := 0
 	for ctx.Err() == nil {
 		err := f.lookOnce(ctx, it)

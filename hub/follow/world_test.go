@@ -9,6 +9,7 @@ import (
 	"io"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -32,6 +33,7 @@ type world struct {
 	every  time.Duration
 	names  []string // of the endpoints
 	budget int
+	waits  atomic.Int32 // calls that waited for the Hub
 
 	mu        sync.Mutex
 	marks     map[string]Mark
@@ -76,6 +78,7 @@ func (w *world) clientWith(token string) *hub.Client {
 	c, err := hub.New(hub.Config{
 		Endpoint: "http://hub.test", HTTP: &http.Client{Transport: direct{w.hub}}, Attempts: 2, Token: hub.Secret(token),
 		LookupEnv: func(string) (string, bool) { return "", false },
+		OnWait:    func(time.Duration, error) { w.waits.Add(1) },
 	})
 	w.must(err)
 	return c

@@ -1,0 +1,99 @@
+package follow
+
+import (
+	"fmt"
+	"net/http"
+	"testing"
+	"time"
+
+	"github.com/hubhook/hubhook/hub/hubtest"
+	"github.com/hubhook/hubhook/payload"
+)
+
+// The Hub's rate limits, in requests in 5 minutes.
+const (
+	quotaWithToken    = 1000
+	quotaWithoutToken = 500
+)
+
+// within fails if a call has waited because the Hub's rate limit was used up, or was refused.
+func (w *world) within() {
+	w.Helper()
+	if n := w.waits.Load(); n > 0 {
+		w.Errorf("%d calls waited for the rate limit", n)
+	}
+	for _, r := range w.hub.Requests.All() {
+		if r.Status == http.StatusTooManyRequests {
+			w.Errorf("the Hub refused %s %s", r.Method, r.Path)
+		}
+	}
+}
+
+// An hour of 100 quiet repos and 10 with a push a minute stays within the Hub's rate limit. `make bench` reads the attributes.
+func TestAnHour(t *testing.T) {
+	for name, quota := range map[string]int{"token": quotaWithToken, "anonymous": quotaWithoutToken} {
+		t.Run(name, func(t *testing.T) {
+			inWorld(t, hubtest.Options{Quota: quota}, func(w *world) {
+				if quota == quotaWithToken {
+					w.client = w.clientWith(w.hub.Accounts.AddToken(hubtest.Token{}))
+				}
+				w.budget = quota
+				var repos []*hubtest.Repo
+				for i := range 110 {
+					repos = append(repos, w.repo(payload.Dataset, fmt.Sprintf("someone/dataset-%d", i)))
+					w.follow("dataset:" + repos[i].Name())
+				}
+				w.run()
+				for range 60 {
+					w.pass(time.Minute)
+					for _, busy := range repos[:10] {
+						w.push(busy, "")
+					}
+				}
+				w.within()
+				requests, rounds := w.hub.Requests.Count("", ""), int(time.Hour/w.f.Every())
+				if least := 2 * len(repos) * (rounds - 1); requests < least {
+					t.Errorf("%d requests in an hour, want %d at least for looks every %s", requests, least, w.f.Every())
+				}
+				deliveries := len(w.events())
+				if deliveries < 10*(rounds-1) {
+					t.Errorf("%d deliveries of 10 busy repos, with a look every %s", deliveries, w.f.Every())
+				}
+				received, sent := w.hub.Requests.Bytes()
+				w.Attr("every", w.f.Every().String())
+				w.Attr("requests", fmt.Sprint(requests))
+				w.Attr("bytes", fmt.Sprint(received+sent))
+				w.Attr("deliveries", fmt.Sprint(deliveries))
+			})
+		})
+	}
+}
+
+// The first looks stay within the rate limit too, where they alone would be more than it allows.
+func TestManyItems(t *testing.T) {
+	for name, item := range map[string]string{"repos": "model:me/%d", "buckets": "bucket:me/%d"} {
+		t.Run(name, func(t *testing.T) {
+			inWorld(t, hubtest.Options{Quota: quotaWithoutToken}, func(w *world) {
+				w.budget = quotaWithoutToken
+				for i := range 300 {
+					w.follow(fmt.Sprintf(item, i))
+					if id := w.items[i].Repo; id.Type == payload.Bucket {
+						_, err := w.hub.CreateBucket(id.Name, hubtest.RepoOptions{})
+						w.must(err)
+					} else {
+						w.repo(id.Type, id.Name)
+					}
+				}
+				w.run()
+				w.pass(30 * time.Minute)
+				w.within()
+				for _, v := range w.f.Followed() {
+					if v.State != Following {
+						t.Errorf("%s is %s: %s", v.Item, v.State, v.Error)
+						break
+					}
+				}
+			})
+		})
+	}
+}
