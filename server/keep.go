@@ -39,7 +39,7 @@ const (
 )
 
 // Watch has hubhook keep a webhook on the Hub for the endpoint, which watches these items beside those of [Config].Watch: TYPE:NAME, dataset:me/data
-// for example. See Config.Watch for what that means.
+// for example. See Config.Watch for what that means. It counts for endpoints that are there when Run begins.
 func Watch(items ...string) Option {
 	return func(e *endpoint) error {
 		for _, item := range items {

@@ -128,7 +128,7 @@ type kept struct {
 	endpoint string
 	watched  []hub.Watched // of one that is made
 	borrow   string        // ID of one that is borrowed
-	left     bool          // by an earlier run, and not wanted any more: it is released
+	left     bool          // by an earlier run or an endpoint that is gone: it is released
 	entry    *Entry        // of the record; nil before there is one
 	view     *view
 
@@ -160,16 +160,12 @@ func (k *Keeper) SetWay(url string, p Proof) {
 	k.wakeUp()
 }
 
-// SetEndpoints says which endpoints there are by now. complete means that there will be no others, so that webhooks of an earlier run for
-// other endpoints are released.
+// SetEndpoints says which endpoints there are by now. complete means that these are all, so that the webhooks of others, which an earlier run
+// has left or which are gone, are released.
 func (k *Keeper) SetEndpoints(names []string, complete bool) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	for _, name := range names {
-		if !slices.Contains(k.endpoints, name) {
-			k.endpoints = append(k.endpoints, name)
-		}
-	}
+	k.endpoints = slices.Clone(names)
 	k.complete, k.renewed = complete, true
 	k.wakeUp()
 }
@@ -275,8 +271,21 @@ func (k *Keeper) pass(ctx context.Context) time.Duration {
 			wait = min(wait, time.Until(w.next))
 		}
 	}
-	k.kept = slices.DeleteFunc(k.kept, func(w *kept) bool { return w.over && w.left })
+	k.dropReleased()
 	return max(wait, 0)
+}
+
+// dropReleased forgets what an earlier run has left, or what endpoints had that are gone, once it is released.
+func (k *Keeper) dropReleased() {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.kept = slices.DeleteFunc(k.kept, func(w *kept) bool {
+		released := w.over && w.left
+		if released {
+			k.views = slices.DeleteFunc(k.views, func(v *view) bool { return v == w.view })
+		}
+		return released
+	})
 }
 
 // attend brings one webhook into order, and decides when to look at it again.
@@ -363,6 +372,11 @@ func (k *Keeper) expect() (renewed bool) {
 	}
 	if !k.complete || !k.loaded {
 		return renewed
+	}
+	for _, w := range k.kept {
+		if !w.left && !slices.Contains(k.endpoints, w.endpoint) {
+			w.left, w.over, w.next = true, w.entry == nil, time.Time{}
+		}
 	}
 	for _, e := range k.record.Entries {
 		wanted := func(w *kept) bool { return w.entry == e }

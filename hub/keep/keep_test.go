@@ -485,6 +485,39 @@ func TestEndpointsThatComeLater(t *testing.T) {
 	})
 }
 
+// The webhooks of an endpoint that is gone are released while hubhook runs, and kept again when it is back.
+func TestEndpointsThatGoAndComeBack(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld()
+		borrowed(hub.Enabled)(w)
+		c := w.borrowing("loan", "s3cret")
+		c.Watch = []Item{{Watched: data}}
+		r := begin(t, c, firstURL)
+		for range 3 {
+			hooks := w.look()
+			if len(hooks) != 2 || hooks[0].URL != firstURL+"/webhooks/train" || hooks[1].State != hub.Enabled {
+				t.Fatalf("while it is there: %+v", hooks)
+			}
+			r.SetEndpoints([]string{"other"}, true)
+			after(lookEvery)
+			hooks = w.look()
+			if len(hooks) != 3 || hooks[0].URL != ownURL || hooks[1].State != hub.Disabled || hooks[2].URL != firstURL+"/webhooks/other" {
+				t.Fatalf("while it is gone: %+v", hooks)
+			}
+			r.stands(t, Active)
+			r.SetEndpoints([]string{"train"}, true)
+			after(lookEvery)
+			if hooks = w.look(); len(hooks) != 3 || hooks[2].State != hub.Disabled {
+				t.Fatalf("once it is back: %+v", hooks)
+			}
+			w.mu.Lock()
+			w.hooks = w.hooks[:2] // somebody deletes that one by hand
+			w.mu.Unlock()
+		}
+	})
+}
+
 func TestRecordFile(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
