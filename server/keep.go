@@ -208,7 +208,19 @@ func (s *Server) keepEndpoints() {
 	if keeper == nil {
 		return
 	}
-	keeper.SetEndpoints(s.names(), s.joined == nil || s.joined.hasNamed())
+	names := s.names()
+	keeper.SetEndpoints(names, s.joined == nil || s.joined.hasNamed())
+	if s.joined == nil || len(names) < 2 {
+		return
+	}
+	for _, b := range s.settings.borrowed { // only now is it known that the program has several endpoints
+		if b.endpoint == "" {
+			s.joined.askWhich.Do(func() {
+				s.screen.Warn(ui.Notice{Text: fmt.Sprintf("webhook %s is for which endpoint? It is left alone", b.item),
+					Hint: fmt.Sprintf("write it as ENDPOINT=%s; endpoints here: %s", b.item, strings.Join(names, ", "))})
+			})
+		}
+	}
 }
 
 // setWay tells the keeper how the Hub can reach the endpoints.
@@ -310,6 +322,27 @@ func (s *Server) webhooks() []api.Webhook {
 		return keeper.Webhooks()
 	}
 	return []api.Webhook{}
+}
+
+// keptFor returns the webhooks that the settings have kept for endpoints of a program, which the keeper may not have heard of yet.
+func (s *Server) keptFor(endpoints []api.Endpoint) (kept []api.Webhook) {
+	for _, e := range endpoints {
+		w := api.Webhook{Endpoint: e.Name, State: keep.Waiting}
+		for _, item := range s.settings.watched {
+			if item.endpoint == "" || item.endpoint == e.Name {
+				w.Watched = append(w.Watched, item.item.String())
+			}
+		}
+		if w.Watched != nil {
+			kept = append(kept, w)
+		}
+		for _, loan := range s.settings.borrowed {
+			if loan.endpoint == e.Name || loan.endpoint == "" && len(endpoints) == 1 {
+				kept = append(kept, api.Webhook{Endpoint: e.Name, State: keep.Waiting, ID: loan.item, Borrowed: true})
+			}
+		}
+	}
+	return kept
 }
 
 // generatedFor reports whether secret is one that hubhook has given the endpoint's webhook itself.

@@ -22,6 +22,8 @@ type joined struct {
 	program *companion.Program
 	shown   chan struct{}
 
+	askWhich sync.Once // said that a webhook to borrow needs an endpoint
+
 	mu     sync.Mutex // guards what follows
 	byName map[string]*endpoint
 	named  []*endpoint // those that the program has named; all of them are in byName
@@ -219,6 +221,7 @@ func (j *joined) Show(event api.ProgramEvent) {
 		event.Endpoints[i].URL = j.server.endpointURL(j.server.publicBase(), event.Endpoints[i].Name)
 	}
 	event.Text = j.server.secrets.hide.Redact(event.Text)
+	event.Kept = j.server.keptFor(event.Endpoints)
 	j.note(event)
 	j.server.screen.Program(event)
 }

@@ -29,7 +29,7 @@ func (s *Screen) Program(e api.ProgramEvent) {
 	}
 	if len(e.Endpoints) > 0 {
 		t.end()
-		t.ready(Ready{Ready: api.Ready{Endpoints: e.Endpoints}})
+		t.ready(Ready{Ready: api.Ready{Endpoints: e.Endpoints, Webhooks: e.Kept}})
 		t.end()
 	}
 	s.out.put(t.buf, t.count, notable)

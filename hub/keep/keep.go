@@ -71,7 +71,7 @@ type Item struct {
 
 // Loan is a webhook to borrow for an endpoint.
 type Loan struct {
-	Endpoint string
+	Endpoint string // "" for the only one that there will be
 	ID       string
 }
 
@@ -365,7 +365,7 @@ func (k *Keeper) expect() (renewed bool) {
 			k.add(&kept{endpoint: name, watched: watched})
 		}
 		for _, loan := range k.c.Borrow {
-			if loan.Endpoint == name {
+			if loan.Endpoint == name || loan.Endpoint == "" && k.complete && len(k.endpoints) == 1 {
 				k.add(&kept{endpoint: name, borrow: loan.ID})
 			}
 		}

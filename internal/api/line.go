@@ -76,6 +76,7 @@ type ProgramEvent struct {
 	Hint      string     `json:"hint,omitempty"`
 	Endpoints []Endpoint `json:"endpoints,omitempty"` // with listening, ready and endpoints: all, where they have changed
 	Trouble   bool       `json:"-"`                   // it is a warning
+	Kept      []Webhook  `json:"-"`                   // webhooks on the Hub that hubhook keeps for the endpoints
 }
 
 // OutputLine is a line that the program printed.
