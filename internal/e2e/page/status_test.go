@@ -11,6 +11,7 @@ import (
 
 	"github.com/hubhook/hubhook/hub/hubtest"
 	"github.com/hubhook/hubhook/internal/api"
+	"github.com/hubhook/hubhook/payload"
 	"github.com/hubhook/hubhook/server"
 	"github.com/hubhook/hubhook/tunnel/ngrok"
 	"github.com/hubhook/hubhook/tunnel/tunneltest"
@@ -159,4 +160,41 @@ func TestTheKeptWebhooks(t *testing.T) {
 	if text := value[string](b, "document.body.textContent"); strings.Contains(text, secret) || strings.Contains(text, "another") {
 		t.Error("a secret is on the page")
 	}
+}
+
+// What is followed on the Hub stands there with its state, and what is wrong with it.
+func TestTheFollowed(t *testing.T) {
+	hub := hubtest.NewServer(hubtest.Options{})
+	t.Cleanup(hub.Close)
+	r, err := hub.CreateRepo(payload.Dataset, "me/data", hubtest.RepoOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := serve(t, func(c *server.Config) {
+		c.Follow, c.FollowEvery = []string{"dataset:me/data", "train=model:me/none"}, 10*time.Second
+		c.Getenv = func(name string) (string, bool) {
+			if name == "HF_ENDPOINT" {
+				return hub.URL, true
+			}
+			return "", false
+		}
+	})
+	b := s.open("/?view=status")
+	item := func(i int, text string) {
+		t.Helper()
+		b.wait(fmt.Sprintf("item %d says %q", i, text), fmt.Sprintf(`document.querySelectorAll("[aria-labelledby=h-followed] li")[%d]?.textContent.includes(%q)`, i, text))
+	}
+	for _, text := range []string{"following", "dataset:me/data", "a look every 10 s", "0 deliveries"} {
+		item(0, text)
+	}
+	for _, text := range []string{"failing", "for train", "model:me/none", "404", "check its name"} {
+		item(1, text)
+	}
+	b.checkAccess("what is followed", axe(t))
+	if err := r.CreateTag("v1", ""); err != nil {
+		t.Fatal(err)
+	}
+	// The delivery that it led to has a tag in the list.
+	b = s.open("/")
+	b.waitText("main", "follow")
 }

@@ -224,7 +224,7 @@ export function statusView() {
           <section class="card" aria-labelledby="h-tunnel"><h2 id="h-tunnel">Tunnel</h2>${tunnelCard()}${tunnelHistory()}</section>
           <section class="card" aria-labelledby="h-urls"><h2 id="h-urls">Endpoints</h2>
             ${endpointURLs(s.endpoints)}
-            ${allKept(s.endpoints, s.webhooks ?? []) ? nothing : html`<p class="quiet">Paste one into ${webhookSettings()} on the Hub.</p>`}</section>
+            ${allKept(s.endpoints, s.webhooks ?? []) || (s.followed?.length && !s.addresses.public) ? nothing : html`<p class="quiet">Paste one into ${webhookSettings()} on the Hub.</p>`}</section>
           ${upstreamCard()}
         </div>
         ${webhooks(s.webhooks ?? [])}
