@@ -20,7 +20,7 @@ import (
 func newHubCleanup(p *program) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "cleanup [flags]",
-		Short: "delete the webhooks that --watch has made, give back those that --webhook has borrowed",
+		Short: "delete the webhooks of --watch, give back those of --webhook",
 		Long: `Delete the webhooks that hubhook has made on the Hub for --watch, and give back
 the URL and the state of those that it has borrowed for --webhook, by the record
 in the data directory. That finishes, too, what a crash has interrupted. Other
