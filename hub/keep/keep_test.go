@@ -117,6 +117,24 @@ func TestSuspension(t *testing.T) {
 	})
 }
 
+// A suspension that happened while no hubhook ran is ended at the start, and does not hold up the end of the next one.
+func TestSuspensionBeforeTheStart(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld()
+		r := begin(t, w.watching(), firstURL)
+		r.end()
+		id := w.look()[0].ID
+		suspend := func(h *hub.Webhook) { h.State = hub.Suspended }
+		w.change(id, suspend)
+		r = begin(t, w.watching(), firstURL)
+		r.stands(t, Active)
+		w.change(id, suspend)
+		after(lookEvery)
+		r.stands(t, Active)
+	})
+}
+
 // What a person does to the webhook by hand counts.
 func TestByHand(t *testing.T) {
 	t.Parallel()

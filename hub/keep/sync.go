@@ -341,7 +341,7 @@ func (k *Keeper) enable(ctx context.Context, w *kept, hook hub.Webhook, way way)
 	if err != nil {
 		return err
 	}
-	if suspended {
+	if suspended && w.enabled { // one that happened before this process says nothing of how its deliveries end
 		if now.Sub(w.resumed) > lastResume {
 			w.resumeGap = 0
 		}
