@@ -33,6 +33,9 @@ type endpoint struct {
 	borrowed    []string                      // IDs of webhooks, beside those of the settings
 }
 
+// handles reports whether deliveries of e are more than stored, shown and answered {}.
+func (e *endpoint) handles() bool { return e.handler != nil || e.when != nil || e.debounce != nil }
+
 // condition says whether a delivery is handled, and if not, why. An error is a failed attempt.
 type condition func(context.Context, *payload.Payload) (keep bool, why string, err error)
 

@@ -104,8 +104,8 @@ func (s *Server) Add(h Handler, opts ...Option) {
 
 // Replace is [Server.Handle] at any time, before the server runs and while it does. The endpoint of that name, if there is one, has this
 // handler and these options from now on; attempts that run end with the handler that they have. Where deliveries wait for an endpoint that
-// is new, they are handled. Options that are left out have their defaults: nothing is kept of the earlier ones. The error is a bad name or
-// option, or that the server shuts down.
+// is new, they are handled; with a nil h they wait for the next handler. Options that are left out have their defaults: nothing is kept of
+// the earlier ones. The error is a bad name or option, or that the server shuts down.
 func (s *Server) Replace(name string, h Handler, opts ...Option) error {
 	e, err := newEndpoint(name, h, opts)
 	if err != nil {
@@ -136,6 +136,9 @@ func (s *Server) Replace(name string, h Handler, opts ...Option) error {
 		s.screen.Info(ui.Notice{Text: "New endpoint: POST " + s.endpointURL(base, e.name)})
 	}
 	s.endpointsChanged()
+	if known && !e.handles() {
+		s.warnOfLeft(q, e.name)
+	}
 	return nil
 }
 
@@ -162,6 +165,12 @@ func (s *Server) Remove(name string) error {
 	s.endpoints.remove(name)
 	s.screen.Info(ui.Notice{Text: fmt.Sprintf("Endpoint %s is gone; deliveries to it are answered 404.", name)})
 	s.endpointsChanged()
+	s.warnOfLeft(q, name)
+	return nil
+}
+
+// warnOfLeft looks for deliveries that wait for an endpoint that handles nothing any more, and warns of them.
+func (s *Server) warnOfLeft(q *queue.Queue, name string) {
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()
 	counts, err := q.Counts(ctx)
@@ -169,10 +178,15 @@ func (s *Server) Remove(name string) error {
 		s.screen.Warn(ui.Notice{Text: fmt.Sprintf("look for what waits for endpoint %s: %v", name, err)})
 	}
 	s.warnOfUnserved(name, counts[name])
-	return nil
 }
 
-// warnOfUnserved warns of the deliveries that wait for an endpoint that is not served, and returns how many those are.
+// handles reports whether deliveries of an endpoint are handled here.
+func (s *Server) handles(name string) bool {
+	e := s.endpointOf(name)
+	return e != nil && e.handles()
+}
+
+// warnOfUnserved warns of the deliveries that wait for an endpoint that is not served, or has no handler, and returns how many those are.
 func (s *Server) warnOfUnserved(name string, counts map[queue.State]int64) (n int) {
 	for state, count := range counts {
 		if !state.Finished() && state != queue.Running {
@@ -186,9 +200,13 @@ func (s *Server) warnOfUnserved(name string, counts map[queue.State]int64) (n in
 	if n == 1 {
 		wait = "waits"
 	}
+	is, fix := "is not served", "serve "+name+" again"
+	if s.endpointOf(name) != nil {
+		is, fix = "has no handler", "give it one"
+	}
 	s.screen.Warn(ui.Notice{
-		Text: fmt.Sprintf("%s %s for endpoint %s, which is not served", deliveries(n), wait, name),
-		Hint: fmt.Sprintf("serve %s again to have them handled; hubhook deliveries list --endpoint %s shows them, hubhook deliveries discard ID... gives them up", name, name),
+		Text: fmt.Sprintf("%s %s for endpoint %s, which %s", deliveries(n), wait, name, is),
+		Hint: fmt.Sprintf("%s to have them handled; hubhook deliveries list --endpoint %s shows them, hubhook deliveries discard ID... gives them up", fix, name),
 	})
 	return n
 }

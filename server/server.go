@@ -308,7 +308,7 @@ func (s *Server) nameUnfinished(ctx context.Context, q *queue.Queue) error {
 	if err != nil {
 		return err
 	}
-	left = slices.DeleteFunc(left, func(d queue.Delivery) bool { return s.endpointOf(d.Endpoint) == nil })
+	left = slices.DeleteFunc(left, func(d queue.Delivery) bool { return !s.handles(d.Endpoint) })
 	if total -= orphans; total == 0 {
 		return nil
 	}
@@ -330,14 +330,14 @@ func (s *Server) nameUnfinished(ctx context.Context, q *queue.Queue) error {
 	return nil
 }
 
-// nameUnserved warns of each endpoint that is no longer served and has deliveries that wait for it, and returns how many those are.
+// nameUnserved warns of each endpoint that handles nothing any more and has deliveries that wait for it, and returns how many those are.
 func (s *Server) nameUnserved(ctx context.Context, q *queue.Queue) (total int, err error) {
 	counts, err := q.Counts(ctx)
 	if err != nil {
 		return 0, fmt.Errorf("look for what waits for endpoints that are not served: %w", err)
 	}
 	for _, name := range slices.Sorted(maps.Keys(counts)) {
-		if s.endpointOf(name) == nil {
+		if !s.handles(name) {
 			total += s.warnOfUnserved(name, counts[name])
 		}
 	}
@@ -362,7 +362,7 @@ func (s *Server) queueEndpoint(e *endpoint) queue.Endpoint {
 	if s.settings.production() {
 		qe.DedupeWindow = productionDedupe
 	}
-	if e.handler != nil || e.when != nil || e.debounce != nil {
+	if e.handles() {
 		qe.Handle = func(ctx context.Context, c *queue.Claim) queue.Outcome { return s.attempt(ctx, e, c) }
 	}
 	return qe

@@ -241,7 +241,7 @@ func (s *claims) wants(now time.Time) (wants []store.Want) {
 		return nil
 	}
 	for _, h := range q.runner.endpoints {
-		if n := h.room() - h.started; n > 0 && h.Handle != nil {
+		if n := h.room() - h.started; n > 0 {
 			wants = append(wants, store.Want{Endpoint: h.Name, N: n})
 		}
 	}

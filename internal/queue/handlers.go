@@ -16,8 +16,10 @@ type handlers struct {
 	resumes     int       // calls of Resume
 }
 
-// rests reports whether nothing of the endpoint may start.
-func (h *handlers) rests() bool { return h.gone || h.paused || !h.pausedUntil.IsZero() }
+// rests reports whether nothing of the endpoint may start. Without a handler nothing does: what waits was accepted for one.
+func (h *handlers) rests() bool {
+	return h.Handle == nil || h.gone || h.paused || !h.pausedUntil.IsZero()
+}
 
 // room is how many deliveries of the endpoint may be stored as running.
 func (h *handlers) room() int {

@@ -66,7 +66,7 @@ type Endpoint struct {
 	// Name is what Arrival.Endpoint refers to.
 	Name string
 	// Handle makes one attempt. Its context ends when the delivery is discarded or the queue is drained. A panic is a
-	// failed attempt. Without Handle, a delivery is stored as done at once.
+	// failed attempt. Without Handle, a delivery is stored as done at once, and what an earlier Handle left waits for the next one.
 	Handle func(ctx context.Context, c *Claim) Outcome
 	// Concurrency is how many handlers may run at once. Default 16.
 	Concurrency int

@@ -230,7 +230,9 @@ func (r *runner) run(t *task) {
 	switch {
 	case err != nil:
 		out.Error = fmt.Sprintf("read the delivery back: %v", err)
-	case handler != nil:
+	case handler == nil: // taken away since the delivery began
+		out.PutBack = &PutBack{After: 1}
+	default:
 		handle(ctx, handler, c, &out)
 	}
 }

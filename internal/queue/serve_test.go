@@ -137,6 +137,38 @@ func TestChange(t *testing.T) {
 	})
 }
 
+// What waits when an endpoint loses its handler stays for the next one, also over the end of the process: it was never handled.
+func TestChangeToNoHandler(t *testing.T) {
+	onBoth(t, func(t *testing.T, begin func(...Endpoint) *fixture) {
+		before, after := newGate(), newGate()
+		f := begin(Endpoint{Name: "inbox", Concurrency: 1, Attempts: 5, FirstWait: time.Millisecond, Handle: before.handle})
+		rs := f.acceptAll("a b")
+		storetest.Eventually(t, func() bool { return before.seen() == "a" })
+		if err := f.Change(Endpoint{Name: "inbox", Attempts: 5, FirstWait: time.Millisecond}); err != nil {
+			t.Fatal(err)
+		}
+		before.pass <- Outcome{Error: "failed"}
+		storetest.Eventually(t, func() bool { return f.get(rs[0].ID).State == Retrying })
+		if r := f.accept(Arrival{}); r.State != Done {
+			t.Errorf("one that arrives now is stored as %s", r.State)
+		}
+		if state := f.get(rs[1].ID).State; state != Waiting {
+			t.Errorf("the one that waited is %s", state)
+		}
+		if err := f.Change(Endpoint{Name: "inbox", Attempts: 5, Handle: after.handle}); err != nil {
+			t.Fatal(err)
+		}
+		close(after.pass)
+		for _, r := range rs {
+			storetest.Eventually(t, func() bool { return f.get(r.ID).State == Done })
+		}
+		if n := len(strings.Fields(after.seen())); n != 2 {
+			t.Errorf("the next handler had %q", after.seen())
+		}
+		f.end()
+	})
+}
+
 // Handlers that became ready behind a quick one begin at once where there are more of them.
 func TestChangeBeginsWhatIsReady(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
