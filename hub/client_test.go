@@ -527,3 +527,38 @@ func TestErrorHidesSecrets(t *testing.T) {
 		t.Errorf("got %s", all)
 	}
 }
+
+func TestRateLimitIsTold(t *testing.T) {
+	t.Parallel()
+	header := http.Header{}
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		for name, values := range header {
+			w.Header()[name] = values
+		}
+		fmt.Fprint(w, `{}`)
+	}))
+	t.Cleanup(server.Close)
+	client, err := hub.New(hub.Config{Endpoint: server.URL, LookupEnv: lookup(nil)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ask := func(limit, policy string) (hub.RateLimit, bool) {
+		header["Ratelimit"], header["Ratelimit-Policy"] = []string{limit}, []string{policy}
+		if _, err := client.Repo(t.Context(), hub.RepoID{Type: payload.Dataset, Name: "me/data"}); err != nil {
+			t.Fatal(err)
+		}
+		return client.RateLimit()
+	}
+	if l, ok := client.RateLimit(); ok {
+		t.Errorf("before a call: %+v", l)
+	}
+	if l, ok := ask(`"api";r=489;t=55`, `"fixed window";"api";q=500;w=300`); !ok || l != (hub.RateLimit{Left: 489, Quota: 500, Reset: 55 * time.Second}) {
+		t.Errorf("%+v, %v", l, ok)
+	}
+	if l, ok := ask(`"api";r=3;t=9`, "nonsense"); !ok || l != (hub.RateLimit{Left: 3, Reset: 9 * time.Second}) {
+		t.Errorf("without a quota: %+v, %v", l, ok)
+	}
+	if l, ok := ask("nonsense", ""); !ok || l.Left != 3 {
+		t.Errorf("an answer that says nothing: %+v, %v", l, ok)
+	}
+}

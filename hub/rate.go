@@ -9,14 +9,36 @@ import (
 	"time"
 )
 
+// RateLimit is what the Hub has said of its rate limit, which counts the requests of a token's user, or of an address without a token.
+type RateLimit struct {
+	// Left is how many requests are left in the window.
+	Left int
+	// Quota is how many requests a window has. 0: the Hub did not say.
+	Quota int
+	// Reset is how long the window lasts from the Hub's answer on.
+	Reset time.Duration
+}
+
+// RateLimit returns what the Hub's last answer said of the rate limit. ok is false where no answer has said anything yet.
+func (c *Client) RateLimit() (limit RateLimit, ok bool) {
+	c.quota.mu.Lock()
+	defer c.quota.mu.Unlock()
+	l := c.quota.last
+	return RateLimit{Left: l.left, Quota: l.quota, Reset: l.reset}, l.known
+}
+
 // A limit is what an answer's RateLimit header says: `"api";r=0;t=55`, r requests left for the next t seconds.
 type limit struct {
 	known bool
 	left  int
+	quota int // of the header RateLimit-Policy, 0 where that does not say
 	reset time.Duration
 }
 
-var rateLimit = regexp.MustCompile(`"\w+"\s*;\s*r\s*=\s*(\d{1,9})\s*;\s*t\s*=\s*(\d{1,9})`)
+var (
+	rateLimit  = regexp.MustCompile(`"\w+"\s*;\s*r\s*=\s*(\d{1,9})\s*;\s*t\s*=\s*(\d{1,9})`)
+	ratePolicy = regexp.MustCompile(`;\s*q\s*=\s*(\d{1,9})`)
+)
 
 func readLimit(header http.Header) limit {
 	found := rateLimit.FindStringSubmatch(header.Get("RateLimit"))
@@ -25,7 +47,11 @@ func readLimit(header http.Header) limit {
 	}
 	left, _ := strconv.Atoi(found[1])
 	reset, _ := strconv.Atoi(found[2])
-	return limit{known: true, left: left, reset: time.Duration(reset) * time.Second}
+	l := limit{known: true, left: left, reset: time.Duration(reset) * time.Second}
+	if policy := ratePolicy.FindStringSubmatch(header.Get("RateLimit-Policy")); policy != nil {
+		l.quota, _ = strconv.Atoi(policy[1])
+	}
+	return l
 }
 
 // rounding is added to a wait of whole seconds, which may have been rounded down.
@@ -51,6 +77,7 @@ func retryAfter(status int, header http.Header, l limit, now time.Time) time.Dur
 type quota struct {
 	mu    sync.Mutex
 	until time.Time
+	last  limit
 }
 
 // note takes up what an answer says.
@@ -60,7 +87,7 @@ func (q *quota) note(now time.Time, l limit) {
 	}
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	q.until = time.Time{}
+	q.until, q.last = time.Time{}, l
 	if l.left == 0 {
 		q.until = now.Add(l.reset + rounding)
 	}

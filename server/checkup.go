@@ -30,6 +30,12 @@ func (s *Server) Checkup(running *api.Status) [][]checkup.Check {
 	}
 }
 
+// KeepsWebhooks reports whether the settings have webhooks on the Hub to keep: [Config].Watch or Webhooks.
+func (s *Server) KeepsWebhooks() bool { return len(s.settings.watched)+len(s.settings.borrowed) > 0 }
+
+// Accepts reports whether a webhook secret is among those of the settings. It is false where they have none.
+func (s *Server) Accepts(secret string) bool { return s.secrets.has(secret) }
+
 type look struct {
 	*Server
 	running *api.Status

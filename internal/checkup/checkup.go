@@ -2,6 +2,7 @@
 package checkup
 
 import (
+	"cmp"
 	"context"
 	"time"
 
@@ -18,6 +19,8 @@ type Check struct {
 	Doing string // what a slow one does meanwhile, "looking up example.com"; "" for a quick one
 	// Run ends with its context, and soon in any case. The Name of what it returns is ignored.
 	Run func(context.Context) api.Finding
+	// All replaces Run where it is not known before how many things there are to find out. A finding without a Name gets that of the check.
+	All func(context.Context) []api.Finding
 }
 
 // patience is how long a check may take before it is said what it does.
@@ -26,9 +29,9 @@ const patience = 300 * time.Millisecond
 // Run makes the checks of each list in order, and all lists at the same time. It calls found for each finding, in the order of lists, and
 // doing for a check that it has to wait for, after a moment. It returns once all checks have ended.
 func Run(ctx context.Context, lists [][]Check, doing func(Check), found func(api.Finding)) {
-	results := make([]chan api.Finding, len(lists))
+	results := make([]chan []api.Finding, len(lists))
 	for i, list := range lists {
-		results[i] = make(chan api.Finding, len(list))
+		results[i] = make(chan []api.Finding, len(list))
 		go func() {
 			for _, check := range list {
 				results[i] <- check.run(ctx)
@@ -37,28 +40,41 @@ func Run(ctx context.Context, lists [][]Check, doing func(Check), found func(api
 	}
 	for i, list := range lists {
 		for _, check := range list {
-			if check.Doing != "" {
-				wait := time.NewTimer(patience)
-				select {
-				case f := <-results[i]:
-					wait.Stop()
-					found(f)
-					continue
-				case <-wait.C:
-					doing(check)
-				}
+			for _, f := range await(check, results[i], doing) {
+				found(f)
 			}
-			found(<-results[i])
 		}
 	}
 }
 
-func (c Check) run(ctx context.Context) api.Finding {
+// await returns what a check has found, and tells what it does where that takes a while.
+func await(check Check, result <-chan []api.Finding, doing func(Check)) []api.Finding {
+	if check.Doing != "" {
+		wait := time.NewTimer(patience)
+		defer wait.Stop()
+		select {
+		case findings := <-result:
+			return findings
+		case <-wait.C:
+			doing(check)
+		}
+	}
+	return <-result
+}
+
+func (c Check) run(ctx context.Context) []api.Finding {
 	ctx, cancel := context.WithTimeout(ctx, Limit)
 	defer cancel()
-	f := c.Run(ctx)
-	f.Name = c.Name
-	return f
+	if c.All == nil {
+		f := c.Run(ctx)
+		f.Name = c.Name
+		return []api.Finding{f}
+	}
+	findings := c.All(ctx)
+	for i := range findings {
+		findings[i].Name = cmp.Or(findings[i].Name, c.Name)
+	}
+	return findings
 }
 
 // Known is a check whose finding is known already.

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"net/http"
 	"os/exec"
 	"slices"
 	"strings"
@@ -32,22 +31,25 @@ type doctor struct {
 	where  where
 	file   string
 	json   bool
+
+	inspector *inspector.Client // of the running hubhook, nil where none is known
 }
 
 // undiagnosed are settings of serve that nothing is wrong with, or that doctor has no check for.
-var undiagnosed = []string{"reply-within", "answer", "watch", "webhook", "follow", "follow-every", "exit-on-down", "keep", "keep-count", "max-waiting", "json", "fresh"}
+var undiagnosed = []string{"reply-within", "answer", "follow", "follow-every", "exit-on-down", "keep", "keep-count", "max-waiting", "json", "fresh"}
 
 func newDoctor(p *program) *cobra.Command {
 	d := &doctor{program: p, config: server.Config{Getenv: p.LookupEnv}}
 	cmd := &cobra.Command{
 		Use:     "doctor [flags] [-- COMMAND...]",
 		GroupID: groupLook,
-		Short:   "what is wrong? check secret, data, ports, tunnel, public URL",
+		Short:   "what is wrong? check secret, data, ports, public URL, the Hub",
 		Long: `Check what hubhook needs, and how the running one stands: hubhook.yaml, the
 secret, the data directory and its disk, the ports, each step of the way to the
-tunnel's service, the public URL, the clock, and the program of hubhook dev.
-Each line begins with ok, warn, fail or skip. Below a warning or a failure
-stands the fix. A failure makes the exit status 1.
+tunnel's service, the public URL, the clock, the program of hubhook dev, and on
+the Hub the token's rights and the state, URL and secret of your webhooks. Each
+line begins with ok, warn, fail or skip. Below a warning or a failure stands
+the fix. A failure makes the exit status 1.
 
 hubhook need not run. The flags are those that you give hubhook serve. With
 COMMAND, doctor looks whether hubhook dev could start it. Nothing is changed,
@@ -99,8 +101,9 @@ func (d *doctor) run(cmd *cobra.Command, command []string) error {
 	} else {
 		lists = append(lists, hooks.Checkup(running)...)
 	}
+	look := d.look(cmd.Context(), running, hooks)
 	lists = append(lists,
-		[]checkup.Check{{Name: "clock", Doing: "asking the Hub for the time", Run: d.clock}},
+		append(look.checks(), checkup.Check{Name: "webhooks", Doing: "asking the Hub for your webhooks", All: look.every}, checkup.Check{Name: "rate limit", Run: look.rate}),
 		[]checkup.Check{{Name: "program", Run: func(context.Context) api.Finding { return d.programOf(running, command) }}},
 	)
 	return d.report(cmd.Context(), lists)
@@ -190,6 +193,7 @@ func (d *doctor) running(cmd *cobra.Command) (*api.Status, api.Finding) {
 	var status api.Status
 	var unreadable *fs.PathError
 	if err == nil {
+		d.inspector = client
 		status, err = client.Status(ctx)
 	}
 	switch {
@@ -223,35 +227,6 @@ func (d *doctor) configuration() (*action.File, api.Finding) {
 
 // Clocks that differ by less go unnoticed: lists have seconds, and the Hub's answer takes a while.
 const mostSkew = 10 * time.Second
-
-// clock compares this machine's clock with the Hub's.
-func (d *doctor) clock(ctx context.Context) api.Finding {
-	ctx, cancel := context.WithTimeout(ctx, askWithin)
-	defer cancel()
-	hub, _ := d.LookupEnv("HF_ENDPOINT")
-	hub = strings.TrimRight(cmp.Or(hub, "https://huggingface.co"), "/")
-	r, err := http.NewRequestWithContext(ctx, http.MethodHead, hub+"/", nil)
-	if err != nil {
-		return checkup.Skip("not checked: HF_ENDPOINT is no URL")
-	}
-	r.Header.Set("User-Agent", "hubhook/"+version.String())
-	client := &http.Client{
-		Transport:     &http.Transport{Proxy: http.ProxyFromEnvironment, DisableKeepAlives: true},
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-	}
-	asked := time.Now()
-	resp, err := client.Do(r)
-	answered := time.Now()
-	if err != nil {
-		return checkup.Skip(fmt.Sprintf("not checked: %s can't be asked for the time: %v", r.URL.Redacted(), errors.Unwrap(err)))
-	}
-	resp.Body.Close()
-	date, err := http.ParseTime(resp.Header.Get("Date"))
-	if err != nil {
-		return checkup.Skip("not checked: " + r.URL.Host + " does not tell the time")
-	}
-	return skew(asked, answered, date, r.URL.Host)
-}
 
 // skew judges a clock that showed asked and answered when host said date, which is cut to seconds.
 func skew(asked, answered, date time.Time, host string) api.Finding {

@@ -2,7 +2,6 @@ package cli
 
 import (
 	"errors"
-	"net"
 	"net/url"
 	"strings"
 
@@ -163,15 +162,7 @@ func (p *program) fromVariables(cmd *cobra.Command, f *webhookFlags) {
 
 // warnLoopback says that a Hub elsewhere can't reach a URL of this machine.
 func (p *program) warnLoopback(client *hub.Client, address string) {
-	local := func(address string) bool {
-		u, err := url.Parse(address)
-		if err != nil {
-			return false
-		}
-		ip := net.ParseIP(u.Hostname())
-		return u.Hostname() == "localhost" || ip != nil && (ip.IsLoopback() || ip.IsUnspecified())
-	}
-	if local(address) && !local(client.Endpoint()) {
+	if localURL(address) && !localURL(client.Endpoint()) {
 		p.note("The Hub can't reach a URL of your own machine.\n  hint: take the public URL that hubhook serve prints")
 	}
 }

@@ -168,7 +168,7 @@ func TestDoctorBeforeTheStart(t *testing.T) {
 		}, want: map[string]string{"clock": "warn behind"}},
 		"no Hub": {change: func(t *testing.T, h *home, _ *tunneltest.Edge) {
 			h.env = append(h.env, "HF_ENDPOINT=http://127.0.0.1:"+freePort(t))
-		}, want: map[string]string{"clock": "skip not checked"}},
+		}, want: map[string]string{"clock": "skip not checked", "hub": "warn tcp", "token": "skip", "webhooks": "skip"}},
 		"a program":                {args: []string{"--", "sh", "app.sh"}, want: map[string]string{"program": "ok /sh"}},
 		"a program that isn't":     {args: []string{"--", "no-such-program"}, want: map[string]string{"program": "fail PATH"}},
 		"an inspector that isn't":  {args: []string{"--server", "http://127.0.0.1:1"}, want: map[string]string{"hubhook": "fail nothing listens there"}},

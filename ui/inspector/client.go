@@ -152,6 +152,20 @@ func (c *Client) Status(ctx context.Context) (api.Status, error) {
 	return status, err
 }
 
+// Rejected returns the newest requests that the running hubhook has refused, newest first.
+func (c *Client) Rejected(ctx context.Context) (api.RejectedList, error) {
+	var list api.RejectedList
+	err := c.call(ctx, http.MethodGet, "/api/rejected", nil, nil, &list)
+	return list, err
+}
+
+// Tunnel returns the newest changes of the running hubhook's tunnel, newest first.
+func (c *Client) Tunnel(ctx context.Context) (api.TunnelChanges, error) {
+	var changes api.TunnelChanges
+	err := c.call(ctx, http.MethodGet, "/api/tunnel", nil, nil, &changes)
+	return changes, err
+}
+
 // StreamEvent is one event of a stream.
 type StreamEvent struct {
 	// Name is delivery, attempt, output, rejected, tunnel, webhook, missed or open. The event open comes once, before all others:
