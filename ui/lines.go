@@ -77,7 +77,8 @@ func (s *Screen) Ready(r Ready) {
 
 // ready says which endpoints there are, and what to do with them.
 func (t *lines) ready(r Ready) {
-	list, kept := r.Endpoints, r.Webhooks
+	list := r.Endpoints
+	kept := slices.DeleteFunc(slices.Clone(r.Webhooks), func(w api.Webhook) bool { return w.State == "left" }) // lines say what becomes of those
 	t.add(strong, "Webhooks are correctly setup and ready to use:")
 	t.end()
 	t.endpoints(list)
@@ -92,7 +93,6 @@ func (t *lines) ready(r Ready) {
 		t.end()
 	}
 	t.follows(r)
-	kept = slices.DeleteFunc(slices.Clone(kept), func(w api.Webhook) bool { return w.State == "left" }) // lines say what becomes of those
 	if len(kept) == 0 {
 		return
 	}

@@ -77,7 +77,7 @@ func TestTheWebhookIsKeptRight(t *testing.T) {
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed %d", seed)
 	moments := rand.New(rand.NewPCG(seed, 0))
-	k := newKept(t, hubtest.Options{Retry: hubtest.Backoff(20*time.Millisecond, 200*time.Millisecond, 20), SuspendAfter: 30})
+	k := newKept(t, hubtest.Options{Retry: hubtest.Backoff(20*time.Millisecond, 200*time.Millisecond, 20), SuspendAfter: 200})
 	flags := []string{"--port", "0", "--watch", "nothing=dataset:me/data", "--watch", "nothing=user:me"}
 	domain := func(n int) string { return fmt.Sprintf("url-%d.example.com", n) }
 	k.edge.AssignDomain(domain(0))
