@@ -36,7 +36,7 @@ type Config struct {
 	// NoTunnel opens no public URL, and sets the defaults of production, but those of development where `hubhook dev` runs the program.
 	// HUBHOOK_NO_TUNNEL (1 or true).
 	NoTunnel bool
-	// Tunnel names the provider of the public URL. "ngrok" is the default and the only one so far. HUBHOOK_TUNNEL.
+	// Tunnel names the provider of the public URL: "ngrok", the default, or "ssh", which SSH chooses too. HUBHOOK_TUNNEL.
 	Tunnel string
 	// Provider opens the tunnel in place of the one that Tunnel names. It has no variable.
 	Provider tunnel.Provider
@@ -67,6 +67,15 @@ type Config struct {
 	NgrokAuthtoken string
 	// NgrokConfig is the path of ngrok's configuration file, if it is not in its usual place. HUBHOOK_NGROK_CONFIG.
 	NgrokConfig string
+	// SSH is the SSH server of tunnel "ssh": localhost.run, pinggy, serveo, or [user@]host[:port]. It chooses that tunnel where Tunnel is not set.
+	// HUBHOOK_SSH.
+	SSH string
+	// SSHKey is the path of the private key to log in with there. By default the keys of the agent count, then those in ~/.ssh.
+	// HUBHOOK_SSH_KEY.
+	SSHKey string
+	// SSHForward is what the SSH server is asked to listen on, [host:]port. By default it is what the service wants, or any free port.
+	// HUBHOOK_SSH_FORWARD.
+	SSHForward string
 
 	// Inspector is the inspector's address, host:port on the loopback interface, or "off". By default it is 127.0.0.1 and the first free
 	// port from 7861. HUBHOOK_INSPECTOR.

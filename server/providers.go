@@ -7,6 +7,7 @@ import (
 
 	// The providers that --tunnel can name. Each registers itself.
 	_ "github.com/hubhook/hubhook/tunnel/ngrok"
+	_ "github.com/hubhook/hubhook/tunnel/ssh"
 )
 
 // providerSettings describes the flags that single providers have.
@@ -29,6 +30,12 @@ func (c *Config) providerField(flag string) (name string, field *string) {
 		return "NgrokAuthtoken", &c.NgrokAuthtoken
 	case "ngrok-config":
 		return "NgrokConfig", &c.NgrokConfig
+	case "ssh":
+		return "SSH", &c.SSH
+	case "ssh-key":
+		return "SSHKey", &c.SSHKey
+	case "ssh-forward":
+		return "SSHForward", &c.SSHForward
 	}
 	return "", nil
 }
@@ -60,6 +67,21 @@ func (s *settings) providerSetting(flag string) (value, place string) {
 func (s *settings) getenv(name string) string {
 	value, _ := s.Getenv(name)
 	return value
+}
+
+// chooseTunnel takes the provider that a flag of its own chooses, where none is named.
+func (s *settings) chooseTunnel() {
+	if s.places["tunnel"] != "" {
+		return
+	}
+	for _, provider := range tunnel.Registered() {
+		for _, f := range provider.Flags {
+			if value, _ := s.providerSetting(f.Name); f.Chooses && value != "" {
+				s.Tunnel = provider.Name
+				return
+			}
+		}
+	}
 }
 
 // providerNames are the words that --tunnel can be given, the default first.

@@ -82,3 +82,21 @@ func TestAProviderByName(t *testing.T) {
 		t.Errorf("said:\n%s\nwant %s", said.String(), want)
 	}
 }
+
+// The flag that names an SSH server chooses its tunnel, unless another one is named.
+func TestAFlagThatChoosesItsTunnel(t *testing.T) {
+	for name, test := range map[string]struct {
+		env  map[string]string
+		want string
+	}{
+		"nothing":         {nil, "ngrok"},
+		"server":          {map[string]string{"HUBHOOK_SSH": "localhost.run"}, "ssh"},
+		"server and name": {map[string]string{"HUBHOOK_SSH": "localhost.run", "HUBHOOK_TUNNEL": "ngrok"}, "ngrok"},
+		"its key alone":   {map[string]string{"HUBHOOK_SSH_KEY": "id"}, "ngrok"},
+	} {
+		s := newServer(t, Config{Getenv: variables(test.env)})
+		if s.settings.Tunnel != test.want {
+			t.Errorf("%s: tunnel %s, want %s", name, s.settings.Tunnel, test.want)
+		}
+	}
+}

@@ -31,7 +31,20 @@ func (r *run) provider() tunnel.Provider {
 		}
 		r.showTunnel(api.TunnelChange{Provider: chosen.Name, Phase: tunnel.Connecting.String(), Error: fmt.Sprintf("try %d: %s", try, cause(err))})
 	}
+	settings.Say = func(line string) { r.screen.Info(ui.Notice{Text: line}) }
+	if r.settings.Keys != nil && !r.settings.JSON && ui.CanReadKeys(r.settings.Keys) {
+		settings.Ask = r.ask
+	}
 	return chosen.New(settings)
+}
+
+// ask asks for something that must not be shown. Only the first try to open the tunnel may ask: later ones have keys typed beside them.
+func (r *run) ask(ctx context.Context, question string) (string, error) {
+	if r.shown.Load() {
+		return "", errors.New("the time to ask for it is over; start again")
+	}
+	r.screen.Info(ui.Notice{Text: question + " (it is not shown; Enter alone gives up):"})
+	return ui.ReadSecret(ctx, r.settings.Keys)
 }
 
 // cause is err without the act that a tunnel's error names, which its line on the screen names already.

@@ -212,6 +212,7 @@ func (s *settings) decideTunnel() error {
 		}
 		s.PublicURL = u
 	}
+	s.chooseTunnel()
 	if _, ok := tunnel.Lookup(s.Tunnel); !ok {
 		return &ConfigError{
 			text: fmt.Sprintf("tunnel %q: no such provider", s.Tunnel),

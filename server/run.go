@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/hubhook/hubhook/internal/api"
@@ -75,6 +76,7 @@ type run struct {
 	privateServer   *http.Server
 	tunnel          tunnel.Tunnel
 	keeping         keeping
+	shown           atomic.Bool    // the banner is, and keys are read from now on
 	failed          chan error     // a listener's end, when nobody asked for it
 	tasks           sync.WaitGroup // goroutines of this run, but that of opening
 	opening         sync.WaitGroup // the goroutine that may still set tunnel
@@ -204,6 +206,7 @@ func (r *run) serve(ctx context.Context) error {
 		again = r.firstTunnel(ctx, provider)
 	}
 	keys := r.settings.Keys != nil && ui.CanReadKeys(r.settings.Keys)
+	r.shown.Store(true)
 	r.screen.Ready(r.ready(keys))
 	r.followHub(ctx)
 	if r.joined != nil {

@@ -54,6 +54,10 @@ type Flag struct {
 	Usage string
 	// File says that the value is a path.
 	File bool
+	// Words are values that a shell can complete.
+	Words []string
+	// Chooses says that who sets the flag chooses the provider with it, unless another one is named.
+	Chooses bool
 }
 
 // Settings are what a program gives a provider that its user has chosen.
@@ -69,6 +73,12 @@ type Settings struct {
 	// Connecting and Prove are as in [Options].
 	Connecting func(try int, err error)
 	Prove      func(ctx context.Context, url string) error
+	// Say shows the user a line that is no trouble: what to expect of a service, a host key that is trusted from now on. It does not block.
+	// It can be nil.
+	Say func(line string)
+	// Ask asks the user for something that must not be shown, a passphrase for example, and waits for the answer. Nil: there is nobody to
+	// ask. It is called on the goroutine of Open alone.
+	Ask func(ctx context.Context, question string) (answer string, err error)
 }
 
 var registered struct {

@@ -26,6 +26,32 @@ func Keys(ctx context.Context, in *os.File, press func(rune)) error {
 	return nil
 }
 
+// ReadSecret reads a line from the terminal in without showing it, and returns it without its end. It returns ctx's error where ctx ends
+// first. [CanReadKeys] has to be true.
+func ReadSecret(ctx context.Context, in *os.File) (string, error) {
+	read, done := context.WithCancel(ctx)
+	defer done()
+	var line []rune
+	err := Keys(read, in, func(key rune) {
+		const backspace, del, killLine = 0x08, 0x7f, 0x15 // as terminals have them
+		switch {
+		case read.Err() != nil: // typed ahead
+		case key == '\n' || key == '\r':
+			done()
+		case key == backspace || key == del:
+			line = line[:max(0, len(line)-1)]
+		case key == killLine:
+			line = nil
+		default:
+			line = append(line, key)
+		}
+	})
+	if err == nil {
+		err = ctx.Err()
+	}
+	return string(line), err
+}
+
 const escape = 0x1b
 
 // skipEscape returns what follows the escape sequence that typed begins with.

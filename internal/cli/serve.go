@@ -4,6 +4,7 @@ import (
 	"flag"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -30,7 +31,12 @@ type serve struct {
 }
 
 func newServe(p *program) *cobra.Command {
-	standard, _ := tunnel.Lookup("")
+	var usages strings.Builder
+	for _, provider := range tunnel.Registered() {
+		if provider.Usage != "" {
+			usages.WriteString("\n\n" + provider.Usage)
+		}
+	}
 	s := &serve{program: p, config: server.Config{Keys: p.Stdin, Output: p.Stdout, Errors: p.Stderr, Getenv: p.LookupEnv}}
 	cmd := &cobra.Command{
 		Use:     "serve [NAME...] [flags]",
@@ -43,13 +49,12 @@ show it. Ctrl-C stops.
 Each NAME is an endpoint, /webhooks/NAME, that stores and shows. --run has a
 command run for each delivery, --forward sends it on, and hubhook.yaml in this
 directory can do both and more. Without any of these there is a single endpoint,
-inbox. NAME has letters, digits, _, - and ., in segments joined by /.
-
-` + standard.Usage,
+inbox. NAME has letters, digits, _, - and ., in segments joined by /.` + usages.String(),
 		Example: `  hubhook serve trigger_training
   hubhook serve --run trigger_training=./train.sh
   hubhook serve --forward mirror=http://127.0.0.1:3000/hook
   WEBHOOK_SECRET=... hubhook serve --url me.ngrok.app trigger_training mirror
+  hubhook serve --ssh localhost.run                        # without an account
   hubhook serve --no-tunnel --host 0.0.0.0 --port 8080     # in production`,
 		ValidArgsFunction: cobra.NoFileCompletions,
 		RunE: func(cmd *cobra.Command, names []string) error {
@@ -88,6 +93,11 @@ func addSettings(cmd *cobra.Command, config *server.Config, without ...string) {
 	var providers []string
 	for _, provider := range tunnel.Registered() {
 		providers = append(providers, provider.Name)
+		for _, f := range provider.Flags {
+			if len(f.Words) > 0 && flags.Lookup(f.Name) != nil {
+				completeFlag(cmd, f.Name, completeWords(f.Words...))
+			}
+		}
 	}
 	completeFlag(cmd, "tunnel", completeWords(providers...))
 	completeFlag(cmd, "inspector", completeWords("off"))

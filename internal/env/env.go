@@ -5,6 +5,7 @@ package env
 import (
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -20,31 +21,40 @@ func Variable(flag string) string {
 // Dev is the variable that tells a program that `hubhook dev` runs it.
 const Dev = "HUBHOOK_DEV"
 
+// State returns the directory that holds all that hubhook's programs keep: $XDG_STATE_HOME/hubhook, or ~/.local/state/hubhook
+// (%LocalAppData%\hubhook on Windows).
+func State(getenv func(string) (string, bool)) (string, error) {
+	state, _ := getenv("XDG_STATE_HOME")
+	if filepath.IsAbs(state) { // the XDG specification says to ignore a relative one
+		return filepath.Join(state, "hubhook"), nil
+	}
+	home, _ := getenv("HOME")
+	local, _ := getenv("LocalAppData")
+	switch {
+	case runtime.GOOS == "windows" && local != "":
+		return filepath.Join(local, "hubhook"), nil
+	case home != "":
+		return filepath.Join(home, ".local", "state", "hubhook"), nil
+	}
+	return "", errors.New("neither XDG_STATE_HOME nor HOME is set")
+}
+
 // Workspace returns the directory that holds the default data directories of all programs that run in this working directory, one for each
-// program's name. It is under $XDG_STATE_HOME/hubhook, or ~/.local/state/hubhook (%LocalAppData%\hubhook on Windows).
+// program's name. It is below [State].
 func Workspace(getenv func(string) (string, bool)) (string, error) {
 	const act = "find a place for the data directory"
 	dir, err := os.Getwd()
 	if err != nil {
 		return "", fmt.Errorf("%s: %w", act, err)
 	}
-	state, _ := getenv("XDG_STATE_HOME")
-	if !filepath.IsAbs(state) { // the XDG specification says to ignore a relative one
-		home, _ := getenv("HOME")
-		local, _ := getenv("LocalAppData")
-		switch {
-		case runtime.GOOS == "windows" && local != "":
-			state = local
-		case home != "":
-			state = filepath.Join(home, ".local", "state")
-		default:
-			return "", fmt.Errorf("%s: neither XDG_STATE_HOME nor HOME is set", act)
-		}
+	state, err := State(getenv)
+	if err != nil {
+		return "", fmt.Errorf("%s: %w", act, err)
 	}
 	sum := sha256.Sum256([]byte(dir))
 	name := filepath.Base(dir)
 	if name == string(filepath.Separator) {
 		name = "root"
 	}
-	return filepath.Join(state, "hubhook", name+"-"+hex.EncodeToString(sum[:4])), nil
+	return filepath.Join(state, name+"-"+hex.EncodeToString(sum[:4])), nil
 }

@@ -8,40 +8,68 @@ import (
 	"time"
 )
 
-// staleAfter is how long the edge keeps the session of an agent that it no longer hears.
+// staleAfter is how long a stand-in keeps the session of a client that it no longer hears.
 const staleAfter = 10 * time.Second
 
 // BlackHole drops all bytes between the edge and its agents, both ways, while the connections stay up, as when a NAT has forgotten them
 // or the machine has left the network. New connections come up, and their bytes vanish too. After it is turned off, new connections work
 // again, and the old ones stay dead. The edge keeps a dead connection's endpoints until its agent comes back, or for 10 s after the agent
 // has closed the connection. Meanwhile another agent gets ERR_NGROK_334 or 108.
-func (e *Edge) BlackHole(on bool) {
-	e.set(func(f *faults) { f.blackHole = on })
+func (e *Edge) BlackHole(on bool) { e.holes.set(on) }
+
+// holes are a server's connections, each of which a black hole can take.
+type holes struct {
+	stale time.Duration // for which a lost connection is kept after its client has closed it
+
+	mu    sync.Mutex
+	on    bool
+	conns map[*holeConn]struct{}
+}
+
+func newHoles(stale time.Duration) *holes {
+	return &holes{stale: stale, conns: make(map[*holeConn]struct{})}
+}
+
+func (h *holes) set(on bool) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.on = on
 	if !on {
 		return
 	}
-	e.holes.Range(func(hole, _ any) bool {
-		hole.(*holeConn).lost.Store(true)
-		return true
-	})
+	for conn := range h.conns {
+		conn.lost.Store(true)
+	}
 }
 
-// throughHole wraps an agent's connection so that a black hole can take it.
-func (e *Edge) throughHole(conn net.Conn) net.Conn {
-	hole := &holeConn{Conn: conn, edge: e, closed: make(chan struct{})}
-	e.holes.Store(hole, nil)
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	if e.faults.blackHole {
+// through wraps a client's connection so that a black hole can take it.
+func (h *holes) through(conn net.Conn) net.Conn {
+	hole := &holeConn{Conn: conn, holes: h, closed: make(chan struct{})}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.conns[hole] = struct{}{}
+	if h.on {
 		hole.lost.Store(true)
 	}
 	return hole
 }
 
+func (h *holes) close() {
+	h.mu.Lock()
+	conns := make([]*holeConn, 0, len(h.conns))
+	for conn := range h.conns {
+		conns = append(conns, conn)
+	}
+	h.mu.Unlock()
+	for _, conn := range conns {
+		conn.Close()
+	}
+}
+
 // holeConn is a connection whose bytes can vanish.
 type holeConn struct {
 	net.Conn
-	edge   *Edge
+	holes  *holes
 	lost   atomic.Bool
 	once   sync.Once
 	closed chan struct{}
@@ -55,8 +83,8 @@ func (c *holeConn) Read(b []byte) (int, error) {
 	if err == nil {
 		_, err = io.Copy(io.Discard, c.Conn)
 	}
-	// The agent's goodbye has vanished like everything else.
-	timer := time.NewTimer(staleAfter)
+	// The client's goodbye has vanished like everything else.
+	timer := time.NewTimer(c.holes.stale)
 	defer timer.Stop()
 	select {
 	case <-c.closed:
@@ -78,7 +106,9 @@ func (c *holeConn) Write(b []byte) (int, error) {
 func (c *holeConn) Close() error {
 	c.once.Do(func() {
 		close(c.closed)
-		c.edge.holes.Delete(c)
+		c.holes.mu.Lock()
+		delete(c.holes.conns, c)
+		c.holes.mu.Unlock()
 	})
 	return c.Conn.Close()
 }

@@ -48,7 +48,7 @@ type Edge struct {
 	public    net.Listener
 	publicTLS net.Listener
 	serving   sync.WaitGroup
-	holes     sync.Map // of *holeConn, the agents' connections
+	holes     *holes // the agents' connections
 
 	mu       sync.Mutex
 	closed   bool
@@ -98,6 +98,7 @@ func StartEdge(options Options) (*Edge, error) {
 		assigned: make(map[string]bool),
 		domain:   options.Domain,
 		changed:  make(chan struct{}),
+		holes:    newHoles(staleAfter),
 	}
 	if err := e.listen(); err != nil {
 		e.Close()
@@ -188,10 +189,7 @@ func (e *Edge) Close() error {
 	for conn := range conns {
 		conn.Close()
 	}
-	e.holes.Range(func(hole, _ any) bool {
-		hole.(*holeConn).Close()
-		return true
-	})
+	e.holes.close()
 	e.serving.Wait()
 	return os.RemoveAll(e.dir)
 }
@@ -247,16 +245,19 @@ func (e *Edge) PublicTLSAddr() string { return e.publicTLS.Addr().String() }
 
 // Client returns a client that connects to the edge's public side for every host, with TLS for https. So it can use the public URLs
 // unchanged.
-func (e *Edge) Client() *http.Client {
+func (e *Edge) Client() *http.Client { return publicClient(e.PublicAddr(), e.PublicTLSAddr(), e.pool) }
+
+// publicClient connects to the two public addresses of a stand-in for every host.
+func publicClient(plain, secured string, pool *x509.CertPool) *http.Client {
 	return &http.Client{Transport: &http.Transport{
 		DialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
 			var d net.Dialer
 			if _, port, err := net.SplitHostPort(addr); err == nil && port == "443" {
-				return d.DialContext(ctx, network, e.PublicTLSAddr())
+				return d.DialContext(ctx, network, secured)
 			}
-			return d.DialContext(ctx, network, e.PublicAddr())
+			return d.DialContext(ctx, network, plain)
 		},
-		TLSClientConfig:     &tls.Config{RootCAs: e.pool, MinVersion: tls.VersionTLS12},
+		TLSClientConfig:     &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12},
 		MaxIdleConnsPerHost: 256,
 		IdleConnTimeout:     30 * time.Second,
 		DisableCompression:  true,

@@ -8,16 +8,15 @@ import (
 
 // faults are the faults that are switched on.
 type faults struct {
-	refusing  func() bool // nil: it refuses nothing
-	hanging   bool
-	frozen    bool
-	blackHole bool
-	latency   time.Duration
-	life      time.Duration // of a session after it has bound an endpoint; 0: unlimited
-	auth      refusals
-	bind      refusals
-	requests  cuts
-	answers   cuts
+	refusing func() bool // nil: it refuses nothing
+	hanging  bool
+	frozen   bool
+	latency  time.Duration
+	life     time.Duration // of a session after it has bound an endpoint; 0: unlimited
+	auth     refusals
+	bind     refusals
+	requests cuts
+	answers  cuts
 }
 
 // cuts say which bodies end too early.
@@ -100,7 +99,10 @@ func (e *Edge) CutAnswers(after int64, times int) {
 }
 
 // Heal ends all faults. It does not restore their damage: sessions that were in a black hole stay dead.
-func (e *Edge) Heal() { e.set(func(f *faults) { *f = faults{} }) }
+func (e *Edge) Heal() {
+	e.set(func(f *faults) { *f = faults{} })
+	e.holes.set(false)
+}
 
 // Latency delays each public request on its way to the agent by d.
 func (e *Edge) Latency(d time.Duration) { e.set(func(f *faults) { f.latency = d }) }

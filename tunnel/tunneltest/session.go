@@ -148,7 +148,7 @@ func (e *Edge) serveAgent(transport net.Conn, config *tls.Config) {
 	if !e.waitWhile(func(f faults) bool { return f.hanging }, gone) {
 		return
 	}
-	transport = e.throughHole(transport)
+	transport = e.holes.through(transport)
 	s := &session{edge: e, transport: transport, gone: gone}
 	s.mux = muxado.NewTypedStreamSession(muxado.Server(tls.Server(transport, config), nil))
 	defer s.end()

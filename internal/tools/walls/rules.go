@@ -82,6 +82,7 @@ type fence struct {
 // fences hold for the code of the program. Tests may read databases, print and exit.
 var fences = []fence{
 	{"the ngrok SDK", []string{"golang.ngrok.com"}, []string{"tunnel/ngrok", "tunnel/tunneltest"}},
+	{"x/crypto/ssh", []string{"golang.org/x/crypto/ssh"}, []string{"tunnel/ssh", "tunnel/tunneltest"}},
 	{"SQL", []string{"database/sql", "modernc.org/sqlite", "github.com/jackc/pgx", "github.com/lib/pq"}, []string{"internal/queue"}},
 	{"gorilla/mux", []string{"github.com/gorilla/mux"}, []string{"server", "ui"}},
 	{"fatih/color", []string{"github.com/fatih/color"}, []string{"ui"}},
