@@ -158,9 +158,11 @@ func (o *opened) flows() {
 
 // echo answers with the body.
 var echo = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-	if _, err := io.Copy(w, r.Body); err != nil {
+	body, err := io.ReadAll(r.Body)
+	if err != nil {
 		panic(http.ErrAbortHandler)
 	}
+	w.Write(body)
 })
 
 // hurried is a provider with the waits of a test.
@@ -233,4 +235,9 @@ func TestNoServer(t *testing.T) {
 	if !errors.Is(err, tunnel.ErrNoCredential) || !errors.As(err, &e) || !strings.Contains(e.Fix, "--ssh") {
 		t.Errorf("%#v", err)
 	}
+}
+
+// atServer is for a service by its name, which is where the server is.
+func atServer(u *user, server *tunneltest.SSH, service string) ssh.Config {
+	return ssh.At(u.config(service), server.Addr())
 }

@@ -404,6 +404,11 @@ func (s *SSH) servePublic(w http.ResponseWriter, r *http.Request) {
 	if addr, err := net.ResolveTCPAddr("tcp", r.RemoteAddr); err == nil {
 		r = r.WithContext(context.WithValue(r.Context(), from{}, addr))
 	}
+	// An answer may begin before the body has been passed on: without this net/http would drop what is left of it.
+	if err := http.NewResponseController(w).EnableFullDuplex(); err != nil {
+		http.Error(w, err.Error(), http.StatusInternalServerError)
+		return
+	}
 	proxy := &httputil.ReverseProxy{
 		Transport:     session.way,
 		FlushInterval: -1,
