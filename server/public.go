@@ -122,7 +122,7 @@ func (r *run) keepOpening(ctx context.Context, p tunnel.Provider) {
 		return
 	}
 	if url := r.tunnel.URL(); url != "" {
-		r.screen.Tunnel(api.TunnelChange{Time: api.Time{Time: time.Now()}, Provider: p.Name(), Phase: tunnel.Online.String(), URL: url, Endpoints: r.endpointURLs(url)})
+		r.screen.Tunnel(api.TunnelChange{Time: api.Time{Time: time.Now()}, Provider: p.Name(), Phase: tunnel.Online.String(), URL: url, Endpoints: r.endpointURLs(url), Kept: r.keepsAll()})
 	}
 	r.attendTunnel(ctx)
 }
@@ -152,7 +152,7 @@ func (r *run) watchTunnel() {
 			r.prober.wanted()
 			if state.URL != before.public {
 				r.where.set(func(w *places) { w.public = state.URL })
-				view.Endpoints = r.endpointURLs(state.URL)
+				view.Endpoints, view.Kept = r.endpointURLs(state.URL), r.keepsAll()
 			}
 		} else {
 			r.metrics.tunnelUp.Store(0)

@@ -449,7 +449,7 @@ func (s *Screen) Tunnel(v api.TunnelChange) {
 		t.end()
 		t.hint(v.Hint)
 	}
-	if len(v.Endpoints) > 0 {
+	if len(v.Endpoints) > 0 && !v.Kept {
 		t.add(strong, "Paste these into "+settingsURL+":")
 		t.end()
 		t.endpoints(v.Endpoints)

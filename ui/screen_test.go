@@ -263,6 +263,7 @@ func TestKeptWebhooks(t *testing.T) {
 		s.Webhook(api.WebhookChange{Webhook: train, Again: true})
 		train.Error = ""
 		s.Webhook(api.WebhookChange{Webhook: train})
+		s.Tunnel(api.TunnelChange{Phase: "url changed", URL: "https://b", Endpoints: []api.Endpoint{{Name: "train", URL: "https://b/webhooks/train"}}, Kept: true})
 	})
 	equal(t, out, `Running on local URL:   http://127.0.0.1:7860
 
@@ -276,6 +277,8 @@ Try it: hubhook trigger repo.content --endpoint train
 
 Webhook of train on the Hub is active: pointed at https://b.
 Webhook of train on the Hub is active.
+
+THE PUBLIC URL HAS CHANGED. It is now https://b
 `)
 	equal(t, errs, `hubhook: webhook of train on the Hub: the Hub answered 500
   hint: try again later

@@ -90,6 +90,7 @@ type TunnelChange struct {
 	Error     string     `json:"error"`
 	Hint      string     `json:"hint"`
 	Endpoints []Endpoint `json:"endpoints,omitempty"` // with new URLs, where they changed
+	Kept      bool       `json:"-"`                   // hubhook tells the Hub of the new URLs itself
 }
 
 // TunnelChanges is the answer to GET /api/tunnel.
