@@ -145,3 +145,10 @@ func TestStackStopsTheLastFirst(t *testing.T) {
 		t.Errorf("stopped %v, want the last one first", stopped)
 	}
 }
+
+func TestAttributes(t *testing.T) {
+	out := "=== RUN   TestX\n=== ATTR  TestX/a every 1m23s\n=== ATTR  TestX/b every 2m\n=== ATTR  TestX/a note two words\n--- PASS: TestX\n"
+	if all := attributes(out, "TestX/a"); len(all) != 2 || all["every"] != "1m23s" || all["note"] != "two words" {
+		t.Errorf("the attributes are %q", all)
+	}
+}

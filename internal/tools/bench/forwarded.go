@@ -8,7 +8,6 @@ import (
 	"net/http"
 	"net/http/httputil"
 	"net/url"
-	"os"
 )
 
 // forwardedShare is how much of a reverse proxy's rate forwarding is to reach, beyond what durable deliveries cost without forwarding.
@@ -87,28 +86,11 @@ func (w *workshop) startForwarded(ctx context.Context, f *forwardedField) error 
 
 // startForwarding starts the hubhook binary, as in production, with an endpoint that forwards.
 func (w *workshop) startForwarding(ctx context.Context, target string) (*contender, error) {
-	binary, err := w.build(ctx, "")
-	if err != nil {
-		return nil, err
-	}
-	data, err := w.data("forwarded")
-	if err != nil {
-		return nil, err
-	}
-	addr, err := freeAddr()
-	if err != nil {
-		return nil, err
-	}
-	_, port, err := net.SplitHostPort(addr)
-	if err != nil {
-		return nil, err
-	}
 	inspector, err := freeAddr()
 	if err != nil {
 		return nil, err
 	}
-	p, err := launch(ctx, "hubhook serve --forward", addr, []string{"WEBHOOK_SECRET=" + deliverySecret, "HOME=" + os.TempDir()}, binary,
-		"serve", "--no-tunnel", "--port", port, "--data", data, "--inspector", inspector, "--forward", "inbox="+target)
+	p, err := w.launchServe(ctx, "", nil, "--inspector", inspector, "--forward", "inbox="+target)
 	c, err := w.contend(ctx, p, err)
 	if err == nil {
 		c.inspector = inspector

@@ -83,6 +83,29 @@ func launchRoleOf(ctx context.Context, program, role, addr string, args ...strin
 	return p, nil
 }
 
+// launchServe starts the hubhook binary, as in production, in a working directory. env is beside the secret and a home directory.
+func (w *workshop) launchServe(ctx context.Context, dir string, env []string, args ...string) (*process, error) {
+	binary, err := w.build(ctx, "")
+	if err != nil {
+		return nil, err
+	}
+	data, err := w.data("serve")
+	if err != nil {
+		return nil, err
+	}
+	addr, err := freeAddr()
+	if err != nil {
+		return nil, err
+	}
+	_, port, err := net.SplitHostPort(addr)
+	if err != nil {
+		return nil, err
+	}
+	env = append([]string{"WEBHOOK_SECRET=" + deliverySecret, "HOME=" + data}, env...)
+	args = append([]string{"serve", "--no-tunnel", "--port", port, "--data", data}, args...)
+	return launchIn(ctx, dir, "hubhook serve", addr, env, binary, args...)
+}
+
 func (p *process) start() error {
 	p.started = time.Now()
 	if err := p.cmd.Start(); err != nil {
@@ -212,7 +235,13 @@ func (p *process) kill() error {
 }
 
 // resident returns the physical memory that the process holds, in bytes. Without /proc it asks ps.
-func (p *process) resident() (int64, error) {
+func (p *process) resident() (int64, error) { return p.memory("VmRSS") }
+
+// peak returns the most physical memory that the process has held, in bytes. Without /proc it is what the process holds now.
+func (p *process) peak() (int64, error) { return p.memory("VmHWM") }
+
+// memory reads a field of /proc/PID/status.
+func (p *process) memory(field string) (int64, error) {
 	pid := strconv.Itoa(p.cmd.Process.Pid)
 	status, err := os.ReadFile("/proc/" + pid + "/status")
 	if errors.Is(err, os.ErrNotExist) {
@@ -226,11 +255,11 @@ func (p *process) resident() (int64, error) {
 		return 0, fmt.Errorf("read the memory of %s: %w", p.name, err)
 	}
 	for line := range strings.Lines(string(status)) {
-		if value, ok := strings.CutPrefix(line, "VmRSS:"); ok {
+		if value, ok := strings.CutPrefix(line, field+":"); ok {
 			return kibibytes(strings.TrimSuffix(strings.TrimSpace(value), "kB"))
 		}
 	}
-	return 0, fmt.Errorf("read the memory of %s: no VmRSS in /proc/%s/status", p.name, pid)
+	return 0, fmt.Errorf("read the memory of %s: no %s in /proc/%s/status", p.name, field, pid)
 }
 
 func kibibytes(text string) (int64, error) {
