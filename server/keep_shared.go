@@ -5,10 +5,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
+	"os"
 	"time"
 
+	"github.com/hubhook/hubhook/hub"
 	"github.com/hubhook/hubhook/hub/keep"
 	"github.com/hubhook/hubhook/internal/queue"
+	"github.com/hubhook/hubhook/internal/text"
 )
 
 const (
@@ -124,4 +128,46 @@ func (s *sharedRecord) succeeded(ctx context.Context) bool {
 		case <-look.C:
 		}
 	}
+}
+
+// cleanWithin is how long CleanDatabase waits for the processes that share the database to be gone. A lease of one that died is over by then.
+const cleanWithin = 15 * time.Second
+
+// CleanDatabase deletes the webhooks that hubhook has made on the Hub, and gives back those that it has borrowed, by the record in the database of
+// config, whose Secrets and Getenv count as well. The client asks the Hub. All processes that share the database have to be stopped.
+func CleanDatabase(ctx context.Context, config Config, client *hub.Client) (cleaned []keep.Cleaned, err error) {
+	settings, err := config.resolve()
+	if err != nil {
+		return nil, err
+	}
+	dir, err := os.MkdirTemp("", "hubhook-")
+	if err != nil {
+		return nil, err
+	}
+	defer os.RemoveAll(dir)
+	// What the processes keep is theirs to decide, so nothing is removed for its age or number here.
+	q, err := queue.Open(ctx, queue.Config{Dir: dir, Database: settings.Database, Keep: 100 * 365 * 24 * time.Hour, KeepCount: math.MaxInt32})
+	if err != nil {
+		return nil, err
+	}
+	defer q.Close()
+	if err := q.Start(nil); err != nil {
+		return nil, err
+	}
+	lead, done := context.WithCancel(ctx)
+	defer done()
+	late := time.AfterFunc(cleanWithin, done)
+	defer late.Stop()
+	led := false
+	q.Lead(lead, keepTask, func(context.Context) {
+		if led = late.Stop(); !led {
+			return
+		}
+		defer done()
+		cleaned, err = keep.Cleanup(ctx, keep.Config{API: client.Webhooks, Hub: client.Endpoint(), Records: &sharedRecord{q: q}, Secrets: settings.Secrets})
+	})
+	if !led && ctx.Err() == nil {
+		return nil, text.WithHint(errors.New("another process that shares the database keeps the webhooks"), "stop all of them first")
+	}
+	return cleaned, err
 }

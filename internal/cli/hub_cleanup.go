@@ -26,7 +26,8 @@ the URL and the state of those that it has borrowed for --webhook, by the record
 in the data directory. That finishes, too, what a crash has interrupted. Other
 webhooks are never touched. hubhook has to be stopped.
 
-Without --data all data directories of this working directory are cleaned up.
+Without --data all data directories of this working directory are cleaned up;
+with --database, what the processes that share it have left.
 A borrowed webhook with a secret that the Hub hides needs the secret here.`,
 		Example: `  hubhook hub cleanup
   hubhook hub cleanup --data /var/lib/hubhook`,
@@ -35,9 +36,10 @@ A borrowed webhook with a secret that the Hub hides needs the secret here.`,
 	}
 	asJSON := cmd.Flags().Bool("json", false, "print one JSON object a line")
 	data := addData(cmd)
+	database := cmd.Flags().String("database", "", "`URL` of the PostgreSQL database that the processes of hubhook share; HUBHOOK_DATABASE is better")
 	secrets := cmd.Flags().StringArray("secret", nil, "webhook `SECRET` of a borrowed webhook (WEBHOOK_SECRET too)")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		if err := p.cleanHub(cmd, *data, *secrets, *asJSON); err != nil {
+		if err := p.cleanHub(cmd, *data, *database, *secrets, *asJSON); err != nil {
 			return fmt.Errorf("hub cleanup: %w", explainLocal(err))
 		}
 		return nil
@@ -46,7 +48,23 @@ A borrowed webhook with a secret that the Hub hides needs the secret here.`,
 }
 
 // cleanHub cleans up after the hubhook of each data directory that has a record.
-func (p *program) cleanHub(cmd *cobra.Command, data string, secrets []string, asJSON bool) error {
+func (p *program) cleanHub(cmd *cobra.Command, data, database string, secrets []string, asJSON bool) error {
+	client, err := p.hub()
+	if err != nil {
+		return err
+	}
+	if database = cmp.Or(database, p.databaseOfFile()); database != "" {
+		config := server.Config{Database: database, Secrets: p.webhookSecrets(secrets), Getenv: func(string) (string, bool) { return "", false }}
+		cleaned, err := server.CleanDatabase(cmd.Context(), config, client)
+		if err != nil {
+			return err
+		}
+		if len(cleaned) == 0 {
+			p.note("There is nothing to clean up: no webhook of the Hub was made or borrowed by the processes that share the database.")
+		}
+		failed, err := p.printCleaned(cleaned, asJSON)
+		return cmp.Or(err, leftOver(failed))
+	}
 	dirs, err := p.recordDirectories(data)
 	if err != nil {
 		return err
@@ -54,10 +72,6 @@ func (p *program) cleanHub(cmd *cobra.Command, data string, secrets []string, as
 	if len(dirs) == 0 {
 		p.note("There is nothing to clean up: no webhook of the Hub was made or borrowed here.")
 		return nil
-	}
-	client, err := p.hub()
-	if err != nil {
-		return err
 	}
 	c := keep.Config{API: client.Webhooks, Hub: client.Endpoint(), Secrets: p.webhookSecrets(secrets)}
 	failed := 0
@@ -68,10 +82,27 @@ func (p *program) cleanHub(cmd *cobra.Command, data string, secrets []string, as
 		}
 		failed += n
 	}
-	if failed > 0 {
-		return fmt.Errorf("%s could not be cleaned up", countOf(failed, "webhook", "webhooks"))
+	return leftOver(failed)
+}
+
+// leftOver is the error of so many webhooks that could not be cleaned up, nil for none.
+func leftOver(failed int) error {
+	if failed == 0 {
+		return nil
 	}
-	return nil
+	return fmt.Errorf("%s could not be cleaned up", countOf(failed, "webhook", "webhooks"))
+}
+
+// databaseOfFile returns the database that the configuration file here names, "" for none.
+func (p *program) databaseOfFile() string {
+	file, err := p.fileHere()
+	if err != nil {
+		return ""
+	}
+	if database, _ := file.Setting("database"); len(database) > 0 {
+		return database[0]
+	}
+	return ""
 }
 
 // cleanDirectory cleans up by the record of one data directory, and returns how many webhooks are left.
@@ -86,6 +117,11 @@ func (p *program) cleanDirectory(cmd *cobra.Command, dir string, c keep.Config, 
 	if err != nil {
 		return 0, err
 	}
+	return p.printCleaned(cleaned, asJSON)
+}
+
+// printCleaned says what was done about webhooks, and returns how many are left.
+func (p *program) printCleaned(cleaned []keep.Cleaned, asJSON bool) (failed int, err error) {
 	for _, one := range cleaned {
 		if one.Err != nil {
 			failed++

@@ -314,4 +314,8 @@ func TestOneOfTwoKeepsTheWebhook(t *testing.T) {
 	}
 	second.stop()
 	k.only(t, public+"/webhooks/inbox", false)
+	clean := k.home.run(t, hubhook, "hub", "cleanup")
+	if status := clean.exit(); status != 0 || !strings.Contains(clean.out.String(), w.ID) || len(k.Webhooks()) != 0 {
+		t.Errorf("hub cleanup: status %d, %q; the Hub has %+v", status, clean.out.String(), k.Webhooks())
+	}
 }
