@@ -218,17 +218,7 @@ func (p *prober) prepare(ctx context.Context) error {
 		p.routes = mergeRoutes(p.program.Routes(), p.routes)
 	}
 	if len(p.cfg.Endpoints) > 0 {
-		// An endpoint that the program does not name may be there all the same.
-		var chosen []Route
-		for _, name := range p.cfg.Endpoints {
-			i := slices.IndexFunc(p.routes, func(r Route) bool { return r.Name == name })
-			if i >= 0 {
-				chosen = append(chosen, p.routes[i])
-			} else {
-				chosen = append(chosen, Route{Name: name, Path: webhooksPrefix + name, By: ByFlag})
-			}
-		}
-		p.routes = chosen
+		p.routes = p.chosen(p.routes)
 	}
 	if len(p.routes) > 0 {
 		return nil
@@ -241,7 +231,33 @@ func (p *prober) prepare(ctx context.Context) error {
 	}}
 }
 
-// awaitReady waits for the program's first run to be ready. Where the endpoints are known from flags, listening is enough.
+// chosen returns the routes of --endpoint. One that the program does not name may be there all the same.
+func (p *prober) chosen(known []Route) (routes []Route) {
+	for _, name := range p.cfg.Endpoints {
+		i := slices.IndexFunc(known, func(r Route) bool { return r.Name == name })
+		if i >= 0 {
+			routes = append(routes, known[i])
+		} else {
+			routes = append(routes, Route{Name: name, Path: webhooksPrefix + name, By: ByFlag})
+		}
+	}
+	return routes
+}
+
+// describesLater reports whether a program that listens has a description of itself in which the routes of flags are still missing. A
+// WebhooksServer listens before it adds its routes.
+func (p *prober) describesLater(ctx context.Context, run *ProgramRun) bool {
+	found, err := newAsker().ask(ctx, run.URL(), nil, false)
+	if err != nil || len(found.Schema) == 0 {
+		return false
+	}
+	posts, _ := postsOfOpenAPI(found.Schema) // ask has read it
+	wanted := mergeRoutes(p.cfg.Program.Routes, p.chosen(p.cfg.Program.Routes))
+	return slices.ContainsFunc(wanted, func(r Route) bool { return !slices.Contains(posts, r.Path) })
+}
+
+// awaitReady waits for the program's first run to be ready. Where the endpoints are known from flags, listening is enough, unless the
+// program's own description does not have them yet.
 func (p *prober) awaitReady(ctx context.Context) (*ProgramRun, error) {
 	flagged := len(p.cfg.Program.Routes)+len(p.cfg.Endpoints) > 0
 	late := time.NewTimer(p.cfg.readyWithin)
@@ -264,7 +280,7 @@ func (p *prober) awaitReady(ctx context.Context) (*ProgramRun, error) {
 				}
 				return nil, &AdvisedError{errNotReady, advice}
 			case event.Phase == ProgramReady || event.Phase == ProgramListening && flagged:
-				if run := p.program.Current(); run != nil {
+				if run := p.program.Current(); run != nil && (event.Phase == ProgramReady || !p.describesLater(ctx, run)) {
 					p.found = run.Found()
 					return run, nil
 				}

@@ -201,6 +201,39 @@ func TestProbeUnknownEndpoint(t *testing.T) {
 	}
 }
 
+// A WebhooksServer listens before it adds its routes. Its description is read once it has the endpoint that --endpoint or --path names.
+func TestProbeAwaitsTheDescription(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	writeFiles(t, dir, map[string]string{"openapi.json": string(fixture(t, "webhooksserver.openapi.json")), "app.py": pythonServer + `
+asked = []
+class Late(Handler):
+    def do_GET(self):
+        if self.path != "/openapi.json":
+            return self.answer(404)
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(open("openapi.json", "rb").read() if asked else b'{"openapi": "3.1.0", "paths": {}}')
+        asked.append(self.path)
+    def do_POST(self):
+        self.rfile.read(int(self.headers["Content-Length"]))
+        self.answer(200)
+Handler = Late
+serve()
+`})
+	cfg := ProbeConfig{Program: SupervisorConfig{Args: []string{needs.Program(t, "python3"), "app.py"}, Dir: dir}, Endpoints: []string{"trigger_training"}}
+	cfg.Program.look = func(ctx context.Context, r *ProgramRun) { // asks once the program was asked whether it describes the endpoint
+		if r.awaitListening(ctx) {
+			for ctx.Err() == nil && len(r.Found().Routes) == 0 {
+				time.Sleep(askEvery)
+				r.ask(ctx, false)
+			}
+			r.becomeReady()
+		}
+	}
+	probe(t, cfg, "a kernel").of(t, "its model's repo.head_sha").want(t, ProbeWarned, "always None")
+}
+
 // A program that ends during a case is started again for the next.
 func TestProbeCrash(t *testing.T) {
 	t.Parallel()
