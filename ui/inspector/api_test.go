@@ -477,7 +477,7 @@ func TestStatus(t *testing.T) {
 		t.Errorf("counts by endpoint %v", status.CountsByEndpoint)
 	}
 	_, body := f.request("GET", "/api/status", "")
-	want := []string{"addresses", "counts", "counts_by_endpoint", "data", "endpoints", "loops", "pid", "program", "secret", "started", "tunnel", "upstreams", "version", "webhooks"}
+	want := []string{"addresses", "counts", "counts_by_endpoint", "data", "endpoints", "followed", "loops", "pid", "program", "secret", "started", "tunnel", "upstreams", "version", "webhooks"}
 	if diff := cmp.Diff(want, keys(t, json.RawMessage(body))); diff != "" {
 		t.Errorf("fields: %s", diff)
 	}
