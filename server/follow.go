@@ -1,12 +1,14 @@
 package server
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"net/http"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/hubhook/hubhook/hub"
 	"github.com/hubhook/hubhook/hub/follow"
@@ -126,14 +128,34 @@ func (r *run) openFollower(ctx context.Context) {
 	case token.Value != "":
 		budget = budgetWithToken
 	}
-	r.follower.Store(follow.New(follow.Config{
+	f := follow.New(follow.Config{
 		Hub: client, Store: followStore{r.Server, r.store}, Items: items, Every: r.settings.FollowEvery, Budget: budget, Endpoints: r.names,
 		Show: func(v api.Followed, before string) {
 			if ctx.Err() == nil {
 				r.showFollowed(v, before)
 			}
 		},
-	}))
+	})
+	r.follower.Store(f)
+	if notice, ok := slower(f, cmp.Or(r.settings.FollowEvery, follow.DefaultEvery), budget); ok {
+		r.screen.Warn(notice)
+	}
+}
+
+// slower says why looks come less often than was asked for, if they do.
+func slower(f *follow.Follower, asked time.Duration, budget int) (ui.Notice, bool) {
+	looks := slices.ContainsFunc(f.Followed(), func(v api.Followed) bool { return v.EverySeconds > 0 }) // a feed is not slower
+	if !looks || f.Every() <= asked {
+		return ui.Notice{}, false
+	}
+	with, hint := "with a token", "follow fewer repos for more looks; a webhook (--watch) needs none"
+	if budget == budgetWithoutToken {
+		with, hint = "without a token", fmt.Sprintf("set HF_TOKEN: with a token it allows %d", budgetWithToken)
+	}
+	return ui.Notice{
+		Text: fmt.Sprintf("the Hub allows %d requests in 5 minutes %s, so each followed repo is looked at every %s, not every %s", budget, with, f.Every(), asked),
+		Hint: hint,
+	}, true
 }
 
 // followHub follows until ctx ends. With a database, one process at a time does.

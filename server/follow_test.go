@@ -2,8 +2,10 @@ package server
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"slices"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -101,4 +103,30 @@ func TestFollowedDelivery(t *testing.T) {
 			t.Error(err)
 		}
 	})
+}
+
+// Looks that come less often than was asked for are explained at the start.
+func TestFollowingSlower(t *testing.T) {
+	for name, c := range map[string]struct {
+		item          string
+		items, budget int
+		said          string // "" for nothing
+		hint          string
+	}{
+		"few":          {"model:me/m%d", 10, budgetWithoutToken, "", ""},
+		"many":         {"model:me/m%d", 110, budgetWithoutToken, "allows 500 requests in 5 minutes without a token, so each followed repo is looked at every 2m45s, not every 1m0s", "HF_TOKEN"},
+		"with a token": {"model:me/m%d", 110, budgetWithToken, "allows 1000 requests in 5 minutes with a token, so each followed repo is looked at every 1m23s, not every 1m0s", "fewer"},
+		"buckets":      {"bucket:me/b%d", 300, budgetWithoutToken, "", ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var items []follow.Item
+			for i := range c.items {
+				items = append(items, follow.Item{Repo: id(t, fmt.Sprintf(c.item, i))})
+			}
+			got, ok := slower(follow.New(follow.Config{Items: items, Budget: c.budget}), follow.DefaultEvery, c.budget)
+			if ok != (c.said != "") || !strings.Contains(got.Text, c.said) || !strings.Contains(got.Hint, c.hint) {
+				t.Errorf("it says %q, hint %q", got.Text, got.Hint)
+			}
+		})
+	}
 }
