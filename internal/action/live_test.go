@@ -162,7 +162,7 @@ func TestLiveHandlesAsTheNewestVersionSays(t *testing.T) {
 		{"run: echo third, if: pr()", "skipped", "pr() was false: refs/heads/main", ""},
 		{"run: echo fourth, if: repo.name > 5", "retrying", "if: ", ""},
 		{"run: echo fourth, if: repo.name > 5, attempts: 1", "dead", "if: ", ""},
-		{"run: echo fifth; sleep 100, attempts: 1, timeout: 100ms", "dead", "timed out after 100ms: the command was ended with SIGTERM: ", "fifth\n"},
+		{"run: echo fifth; sleep 100, attempts: 1, timeout: 1s", "dead", "timed out after 1s: the command was ended with SIGTERM: ", "fifth\n"},
 		{"run: echo sixth, serial_by: repo.name + 5", "dead", "a key function of the endpoint panicked: serial_by: ", ""},
 		{"run: echo seventh, serial_by: repo.name, concurrency: 1", "", "", "seventh\n"},
 		{"attempts: 1", "", "", ""}, // nothing to do any more
