@@ -106,9 +106,10 @@ func (c *Client) send(ctx context.Context, call call) (answer, error) {
 	for attempt := 1; ; attempt++ {
 		if d := c.quota.left(time.Now()); d > 0 {
 			if err := c.pause(ctx, d, nil); err != nil {
-				e := c.failed(call, Token{})
+				token, _ := c.Token() // without one the call would say why
+				e := c.failed(call, token)
 				e.RetryAfter = d
-				e.Err = fmt.Errorf("the Hub's rate limit is used up for %v: %w", d.Round(time.Second), err)
+				e.Err = fmt.Errorf("%w: %w", errUsedUp, err)
 				return answer{}, e
 			}
 		}
@@ -131,6 +132,9 @@ func (c *Client) send(ctx context.Context, call call) (answer, error) {
 		}
 	}
 }
+
+// errUsedUp says that a call was not sent, because the Hub would refuse it.
+var errUsedUp = errors.New("the Hub's rate limit is used up")
 
 // errTooLong says that the Hub asks for a longer wait than the caller has.
 var errTooLong = errors.New("there is no time to wait so long")

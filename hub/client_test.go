@@ -562,3 +562,27 @@ func TestRateLimitIsTold(t *testing.T) {
 		t.Errorf("an answer that says nothing: %+v, %v", l, ok)
 	}
 }
+
+// A call that would be refused is not sent where there is no time to wait. That is no trouble with the connection.
+func TestLimitUsedUp(t *testing.T) {
+	t.Parallel()
+	for _, with := range []hub.Secret{"", token} {
+		s := newStub(t, func(_ int, w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("RateLimit", `"api";r=0;t=280`)
+			io.WriteString(w, `{"_id": "1", "id": "me/m"}`)
+		})
+		c := s.client(t, func(config *hub.Config) { config.Token, config.LongestWait = with, time.Minute })
+		id := hub.RepoID{Type: payload.Model, Name: "me/m"}
+		if _, err := c.Repo(t.Context(), id); err != nil {
+			t.Fatal(err)
+		}
+		_, err := c.Repo(t.Context(), id)
+		hint := text.Hint(err)
+		if err == nil || !strings.Contains(err.Error(), "rate limit is used up") || !strings.Contains(hint, "try again in 4m") || strings.Contains(hint, "HF_TOKEN") != (with == "") {
+			t.Errorf("%v, hint %q", err, hint)
+		}
+		if n := len(s.seen()); n != 1 {
+			t.Errorf("asked %d times", n)
+		}
+	}
+}

@@ -145,8 +145,12 @@ func (e *Error) Hint() string {
 		return "give the token from " + e.TokenSource + " the right to read and write webhooks (user.webhooks.read, user.webhooks.write) at " + settings
 	case e.Status == http.StatusForbidden:
 		return "the token from " + e.TokenSource + " lacks the right; see " + settings
-	case e.Status == http.StatusTooManyRequests && e.RetryAfter > 0:
-		return fmt.Sprintf("try again in %v", e.RetryAfter.Round(time.Second))
+	case (e.Status == http.StatusTooManyRequests || errors.Is(e.Err, errUsedUp)) && e.RetryAfter > 0:
+		hint := fmt.Sprintf("try again in %v", e.RetryAfter.Round(time.Second))
+		if e.TokenSource == "" {
+			hint += "; with a token, in HF_TOKEN, the Hub allows more"
+		}
+		return hint
 	case e.Status == http.StatusNotImplemented && isRepoPath(e.Path): // the live feed of a bucket
 		return "this Hub does not offer it"
 	case e.Status == http.StatusMethodNotAllowed || e.Status == http.StatusNotImplemented:
