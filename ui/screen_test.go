@@ -306,6 +306,7 @@ func TestHostileText(t *testing.T) {
 		for _, phase := range []string{"online", "failed", "url changed", "reachable", hostile} {
 			s.Tunnel(api.TunnelChange{Provider: hostile, Phase: phase, URL: hostile, Error: hostile, Hint: hostile, Endpoints: []api.Endpoint{{Name: hostile, URL: hostile}}})
 		}
+		s.Followed(api.Followed{Item: hostile, Endpoint: hostile, State: "failing", Error: hostile, Hint: hostile}, "starting")
 		s.Stopped(Stopped{Stopped: api.Stopped{Reason: hostile}})
 	}
 	for _, asJSON := range []bool{false, true} {
@@ -677,5 +678,39 @@ func BenchmarkScreen(b *testing.B) {
 				b.Fatal(err)
 			}
 		})
+	}
+}
+
+func TestFollowed(t *testing.T) {
+	out, errs := show(t, Config{}, func(s *Screen) {
+		items := []api.Followed{{Item: "dataset:me/data", State: "standby", EverySeconds: 90}, {Item: "bucket:me/b", Endpoint: "train", State: "standby"}}
+		s.Ready(Ready{Ready: api.Ready{LocalURL: "http://127.0.0.1:7860", Secret: true, Endpoints: []api.Endpoint{{Name: "train", URL: "http://127.0.0.1:7860/webhooks/train"}}, Followed: items}, OnlyFollows: true})
+		v := items[0]
+		for _, change := range []struct{ before, now, err string }{
+			{"standby", "starting", ""}, {"starting", "following", ""}, {"following", "failing", "the Hub answered 500"}, {"failing", "following", ""},
+			{"following", "gone", "the Hub answered 404"}, {"following", "standby", ""},
+		} {
+			v.State, v.Error, v.Hint = change.now, change.err, ""
+			s.Followed(v, change.before)
+		}
+	})
+	wantOut := `Running on local URL:   http://127.0.0.1:7860
+
+Webhooks are correctly setup and ready to use:
+  - POST http://127.0.0.1:7860/webhooks/train
+hubhook follows these on the Hub, without a webhook:
+  - dataset:me/data, a look every 1m30s
+  - bucket:me/b, by its live feed, for train
+No tunnel is opened: nothing here needs a public URL. Pass --tunnel NAME to open one.
+Try it: hubhook trigger repo.content
+
+Following dataset:me/data works again.
+Following dataset:me/data has passed to another process.
+`
+	wantErrs := `hubhook: follow dataset:me/data: the Hub answered 500; it is tried again
+hubhook: follow dataset:me/data: it was deleted, or can't be seen any more: the Hub answered 404; it is tried again
+`
+	if out != wantOut || errs != wantErrs {
+		t.Errorf("printed were\n%s\nand\n%s", out, errs)
 	}
 }

@@ -1,6 +1,7 @@
 package follow
 
 import (
+	"encoding/json"
 	"fmt"
 	"testing"
 	"time"
@@ -149,5 +150,32 @@ func TestFirstLookAtABucket(t *testing.T) {
 		w.want()
 		w.upload(b, "z")
 		w.want(ofB + " z:add")
+	})
+}
+
+// Where the Hub refuses the cursor, the feed begins at the last upload, and tells once more what came from then on.
+func TestBucketAfterARefusedCursor(t *testing.T) {
+	inWorld(t, hubtest.Options{}, func(w *world) {
+		b := w.bucket()
+		w.upload(b, "a")
+		w.must(b.Remove("old"))
+		w.pass(time.Second)
+		w.want(ofB+" a:add", ofB+" old:delete")
+		w.end()
+		for key, mark := range w.marks {
+			var seen fed
+			if json.Unmarshal(mark.Value, &seen) != nil || seen.Resume.Cursor == "" {
+				continue
+			}
+			seen.Resume.Cursor = "none of this bucket"
+			var err error
+			mark.Value, err = json.Marshal(seen)
+			w.must(err)
+			w.marks[key] = mark
+		}
+		w.upload(b, "c")
+		w.run()
+		w.pass(2 * time.Minute)
+		w.want(ofB + " c:add")
 	})
 }
