@@ -143,7 +143,7 @@ func until(t *testing.T, s *Server, id string, state queue.State) *queue.Record 
 }
 
 func TestAnswersOfAnEndpoint(t *testing.T) {
-	s := newServer(t, Config{Secrets: []string{"s3cret"}, ReplyWithin: 50 * time.Millisecond})
+	s := newServer(t, Config{Secrets: []string{"s3cret"}, ReplyWithin: time.Second})
 	release := make(chan struct{})
 	s.Handle("result", func(context.Context, *payload.Payload) (any, error) { return map[string]int{"runs": 1}, nil })
 	s.Handle("nothing", triggerTraining)
