@@ -39,7 +39,7 @@ type ignoreRules struct {
 	prefix []string            // of root in its git repository; patterns match from the repository's top
 	extra  []gitignore.Pattern // --ignore: stronger than any file
 	only   []gitignore.Pattern // --watch-files: these files and no others
-	own    []string            // absolute directories of hubhook's own
+	own    []string            // absolute paths of hubhook's own
 	// dirs has the directories with ignore files of their own, and root always: the patterns that hold there, the strongest last.
 	dirs map[string][]gitignore.Pattern
 }
@@ -164,7 +164,7 @@ func (r *ignoreRules) ignores(rel string, isDir bool) bool {
 	if rel == "." {
 		return false
 	}
-	if isDir && r.isOwn(rel) {
+	if r.isOwn(rel) || isDir && r.isEnvironment(rel) {
 		return true
 	}
 	name := rel[strings.LastIndexByte(rel, '/')+1:]
@@ -198,12 +198,14 @@ func (r *ignoreRules) ignoredAbove(rel string) string {
 	return ""
 }
 
-// isOwn reports whether dir is one of hubhook's, or holds a virtual environment.
-func (r *ignoreRules) isOwn(dir string) bool {
+// isOwn reports whether rel is one of hubhook's own directories or files.
+func (r *ignoreRules) isOwn(rel string) bool {
+	return len(r.own) > 0 && slices.Contains(r.own, filepath.Join(r.root, filepath.FromSlash(rel)))
+}
+
+// isEnvironment reports whether dir holds a virtual environment.
+func (r *ignoreRules) isEnvironment(dir string) bool {
 	full := filepath.Join(r.root, filepath.FromSlash(dir))
-	if slices.Contains(r.own, full) {
-		return true
-	}
 	for _, sign := range []string{"pyvenv.cfg", "conda-meta"} {
 		if _, err := os.Lstat(filepath.Join(full, sign)); err == nil {
 			return true

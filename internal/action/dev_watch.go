@@ -45,7 +45,7 @@ type WatchConfig struct {
 	Root   string   // this directory and all below it; "" is the working directory
 	Files  []string // patterns as .gitignore has them: watch only these, ignored ones too; none watches all
 	Ignore []string // patterns of files and directories that are not watched
-	Own    []string // directories of hubhook's own, whose files never count
+	Own    []string // hubhook's own directories and files, which never count
 
 	Outputs []fs.FileInfo // of files that hubhook itself prints to, and that never count
 
@@ -95,14 +95,8 @@ func NewWatcher(ctx context.Context, cfg WatchConfig) (*Watcher, error) {
 	cfg.Root = root
 	cfg.pollEvery = cmp.Or(cfg.pollEvery, pollEvery)
 	cfg.manyDirs, cfg.mostDirs = cmp.Or(cfg.manyDirs, manyDirs), cmp.Or(cfg.mostDirs, mostDirs)
-	cfg.Own = slices.Clone(cfg.Own)
-	for i, dir := range cfg.Own {
-		if cfg.Own[i], err = filepath.Abs(dir); err != nil {
-			return nil, fmt.Errorf("watch files: %w", err)
-		}
-		if real, err := filepath.EvalSymlinks(cfg.Own[i]); err == nil {
-			cfg.Own[i] = real
-		}
+	if cfg.Own, err = ownPaths(cfg.Own); err != nil {
+		return nil, fmt.Errorf("watch files: %w", err)
 	}
 	rules, err := newIgnoreRules(root, cfg.Files, cfg.Ignore, cfg.Own)
 	if err != nil {
@@ -127,6 +121,23 @@ func NewWatcher(ctx context.Context, cfg WatchConfig) (*Watcher, error) {
 		return nil, fmt.Errorf("watch files: %w", err)
 	}
 	return w, nil
+}
+
+// ownPaths returns the absolute paths at which a watch below a directory without symbolic links meets these. The last element may be a link.
+func ownPaths(own []string) (paths []string, err error) {
+	for _, path := range own {
+		if path, err = filepath.Abs(path); err != nil {
+			return nil, err
+		}
+		if dir, err := filepath.EvalSymlinks(filepath.Dir(path)); err == nil {
+			path = filepath.Join(dir, filepath.Base(path))
+		}
+		paths = append(paths, path)
+		if real, err := filepath.EvalSymlinks(path); err == nil && real != path {
+			paths = append(paths, real)
+		}
+	}
+	return paths, nil
 }
 
 // Changes has what was edited, one Change until it is received: later ones are added to it.

@@ -229,13 +229,13 @@ func TestWatch(t *testing.T) {
 			t.Parallel()
 			root := t.TempDir()
 			writeFiles(t, root, map[string]string{
-				"app.py": "1", "lib/a.py": "1", "lib/deep/b.py": "1", "same.py": "1", ".gitignore": "*.log\n", "x.log": "1", "venv/pyvenv.cfg": "", "state/hubhook.db": "1", "printed.txt": "1",
+				"app.py": "1", "lib/a.py": "1", "lib/deep/b.py": "1", "same.py": "1", ".gitignore": "*.log\n", "x.log": "1", "venv/pyvenv.cfg": "", "state/hubhook.db": "1", "printed.txt": "1", "hubhook.yaml": "1",
 			})
 			printed, err := os.Stat(filepath.Join(root, "printed.txt"))
 			if err != nil {
 				t.Fatal(err)
 			}
-			cfg := WatchConfig{Root: root, Own: []string{filepath.Join(root, "state")}, Outputs: []os.FileInfo{printed}}
+			cfg := WatchConfig{Root: root, Own: []string{filepath.Join(root, "state"), filepath.Join(root, "hubhook.yaml")}, Outputs: []os.FileInfo{printed}}
 			if polled {
 				cfg.add = func(string) error { return syscall.ENOSPC }
 				cfg.pollEvery = 20 * time.Millisecond
@@ -259,6 +259,7 @@ func TestWatch(t *testing.T) {
 			quiet := func() {
 				w.write("x.log", time.Now().String())
 				w.write("state/hubhook.db", time.Now().String())
+				w.write("hubhook.yaml", time.Now().String())
 				w.write("printed.txt", time.Now().String())
 				w.write("venv/lib/site.py", time.Now().String())
 				w.write("__pycache__/app.pyc", time.Now().String())

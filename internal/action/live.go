@@ -67,9 +67,7 @@ func (l *Live) Replace(f *File) (later []string, err error) {
 	if err := l.take(f); err != nil {
 		return nil, err
 	}
-	later = changedValues(l.start.Values, f.Values)
-	slices.Sort(later)
-	return later, nil
+	return l.start.ChangedSettings(f), nil
 }
 
 // take registers what f wants, and removes the rest.
@@ -130,14 +128,14 @@ func (l *Live) Close() {
 	}
 }
 
-// changedValues returns the names of settings that differ.
-func changedValues(start, now map[string]Value) []string {
+// ChangedSettings returns the names of the settings that differ in now, sorted. They take effect when hubhook starts.
+func (f *File) ChangedSettings(now *File) []string {
 	names := map[string]bool{}
-	for name, v := range start {
-		names[name] = !slices.Equal(v.Texts, now[name].Texts)
+	for name, v := range f.Values {
+		names[name] = !slices.Equal(v.Texts, now.Values[name].Texts)
 	}
-	for name, v := range now {
-		names[name] = !slices.Equal(v.Texts, start[name].Texts)
+	for name, v := range now.Values {
+		names[name] = !slices.Equal(v.Texts, f.Values[name].Texts)
 	}
 	return slices.DeleteFunc(sorted(names), func(name string) bool { return !names[name] })
 }

@@ -145,7 +145,7 @@ func (p *program) dev(cmd *cobra.Command, config server.Config, f devFlags, comm
 				return err
 			}
 		}
-		watch := action.WatchConfig{Files: f.files, Ignore: f.ignore, Own: []string{data}, Outputs: filesOf(p.Stdout, p.Stderr)}
+		watch := action.WatchConfig{Files: f.files, Ignore: f.ignore, Own: []string{data, file.Path}, Outputs: filesOf(p.Stdout, p.Stderr)}
 		if d.watcher, err = p.watch(cmd.Context(), watch); cmd.Context().Err() != nil {
 			return nil // Ctrl-C while it looked
 		} else if err != nil {
@@ -154,6 +154,15 @@ func (p *program) dev(cmd *cobra.Command, config server.Config, f devFlags, comm
 		defer d.watcher.Close()
 		supervisor.Changes = d.watcher.Changes()
 	}
+	stop := followFile(cmd.Context(), file, &action.Commands{}, func(edited *action.File, err error) {
+		if err != nil {
+			p.sayBroken(err)
+			return
+		}
+		edited.Close()
+		p.sayLater(file.Path, file.ChangedSettings(edited))
+	})
+	defer stop()
 	return d.run(cmd.Context(), s, supervisor)
 }
 

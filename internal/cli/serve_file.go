@@ -118,24 +118,41 @@ func (p *program) dataOfFile() string {
 
 // follow takes up edits of file until the function that it returns is called.
 func (s *serve) follow(ctx context.Context, hooks *server.Server, file *action.File, live *action.Live, commands *action.Commands) (stop func()) {
+	return followFile(ctx, file, commands, func(edited *action.File, err error) {
+		if err == nil {
+			err = s.checkSecret(hooks, edited.Endpoints)
+		}
+		s.takeUp(file.Path, live, edited, err)
+	})
+}
+
+// followFile tells of edits of file until the function that it returns is called.
+func followFile(ctx context.Context, file *action.File, commands *action.Commands, edited func(*action.File, error)) (stop func()) {
 	ctx, cancel := context.WithCancel(ctx)
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
-		action.Follow(ctx, file, fileOptions(commands), func(edited *action.File, err error) {
-			if err == nil {
-				err = s.checkSecret(hooks, edited.Endpoints)
-			}
-			s.takeUp(file.Path, live, edited, err)
-		})
+		action.Follow(ctx, file, fileOptions(commands), edited)
 	}()
 	return func() { cancel(); <-ended }
+}
+
+// sayBroken says what is wrong with an edit of the configuration file.
+func (p *program) sayBroken(err error) {
+	server.PrintError(p.Stderr, text.WithHint(fmt.Errorf("%w; hubhook goes on with the version before", err), text.Hint(fileError(err))))
+}
+
+// sayLater says which settings of an edit wait for the next start.
+func (p *program) sayLater(path string, settings []string) {
+	if len(settings) > 0 {
+		server.PrintError(p.Stderr, text.WithHint(fmt.Errorf("%s: what has changed of %s takes effect at the next start", path, strings.Join(settings, ", ")), "restart hubhook"))
+	}
 }
 
 // takeUp has the server work as the edited file says, or as before where that is broken, and says so.
 func (s *serve) takeUp(path string, live *action.Live, edited *action.File, err error) {
 	if err != nil {
-		server.PrintError(s.Stderr, text.WithHint(fmt.Errorf("%w; hubhook goes on with the version before", err), text.Hint(fileError(err))))
+		s.sayBroken(err)
 		return
 	}
 	later, err := live.Replace(edited)
@@ -143,7 +160,5 @@ func (s *serve) takeUp(path string, live *action.Live, edited *action.File, err 
 		return
 	}
 	s.note("%s was edited, and is taken up.", path)
-	if len(later) > 0 {
-		server.PrintError(s.Stderr, text.WithHint(fmt.Errorf("%s: what has changed of %s takes effect at the next start", path, strings.Join(later, ", ")), "restart hubhook"))
-	}
+	s.sayLater(path, later)
 }
