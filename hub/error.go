@@ -135,6 +135,8 @@ func (e *Error) Hint() string {
 		return "check its name and type, and that the token from " + e.TokenSource + " may read it"
 	case e.notFound() && strings.HasPrefix(e.Path, webhooksPath+"/"):
 		return "hubhook hub list shows the webhooks of this token's user"
+	case e.notFound() && (strings.HasPrefix(e.Path, "/api/users/") || strings.HasPrefix(e.Path, "/api/organizations/")):
+		return "check its name, and whether it is a user or an organization"
 	case e.notFound():
 		return "is " + e.endpoint + " the Hub? HF_ENDPOINT sets the address"
 	case e.Status == http.StatusUnauthorized && e.TokenSource == "":

@@ -12,6 +12,7 @@ import (
 
 	"github.com/hubhook/hubhook/hub"
 	"github.com/hubhook/hubhook/hub/hubtest"
+	"github.com/hubhook/hubhook/internal/text"
 	"github.com/hubhook/hubhook/payload"
 )
 
@@ -243,5 +244,34 @@ func TestStandInRepo(t *testing.T) {
 	}
 	if u, err := client.WhoAmI(t.Context()); err != nil || u.Name != "me" || u.Role != "write" {
 		t.Errorf("the user is %+v, %v", u, err)
+	}
+}
+
+func TestAccountsOfTheStandIn(t *testing.T) {
+	t.Parallel()
+	server := hubtest.NewServer(hubtest.Options{})
+	t.Cleanup(server.Close)
+	server.Accounts.AddUser("me")
+	server.Accounts.AddOrg("lab", "me")
+	client, err := hub.New(hub.Config{Endpoint: server.URL, LookupEnv: lookup(nil)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for item, found := range map[hub.Watched]bool{
+		{Type: "user", Name: "me"}: true, {Type: "org", Name: "lab"}: true,
+		{Type: "user", Name: "lab"}: false, {Type: "org", Name: "me"}: false, {Type: "user", Name: "nobody"}: false,
+	} {
+		if err := client.Account(t.Context(), item); (err == nil) != found || err != nil && (!errors.Is(err, hub.ErrNotFound) || text.Hint(err) == "") {
+			t.Errorf("%s: %v", item, err)
+		}
+	}
+	before := len(server.Requests.All())
+	for _, item := range []hub.Watched{{Type: "model", Name: "me/model"}, {Type: "user", Name: "a/b"}, {Type: "org", Name: ".."}} {
+		if err := client.Account(t.Context(), item); err == nil {
+			t.Errorf("%s is no account, and was asked for", item)
+		}
+	}
+	if n := len(server.Requests.All()); n != before {
+		t.Errorf("%d requests for what is no account", n-before)
 	}
 }

@@ -3,8 +3,10 @@ package hub
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"net/http"
 	"slices"
+	"strings"
 )
 
 // User is the owner of a token, and what the token may do.
@@ -61,4 +63,16 @@ func (u *User) UnmarshalJSON(body []byte) error {
 		}
 	}
 	return nil
+}
+
+// Account asks the Hub whether it has a user or an organization: w.Type is user or org. One that it does not have is an ErrNotFound. The
+// paths are those of huggingface_hub's get_user_overview and get_organization_overview.
+func (c *Client) Account(ctx context.Context, w Watched) error {
+	op := "read " + line(w.String())
+	kinds := map[string]string{"user": "users", "org": "organizations"}
+	if kinds[w.Type] == "" || strings.Contains(w.Name, "/") || checkName(w.Name) != nil {
+		return &Error{Op: op, Err: errors.New("it names no user and no organization"), endpoint: c.Endpoint()}
+	}
+	var overview map[string]json.RawMessage
+	return c.get(ctx, op, "/api/"+kinds[w.Type]+"/"+escape(w.Name)+"/overview", nil, &overview)
 }

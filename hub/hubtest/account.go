@@ -204,3 +204,18 @@ func (a *Accounts) whoAmI(c *call) (any, error) {
 		"auth": map[string]any{"type": "access_token", "accessToken": access},
 	}, nil
 }
+
+// overview answers GET /api/users/NAME/overview or, for organizations, /api/organizations/NAME/overview, with the fields that
+// huggingface_hub reads.
+func (a *Accounts) overview(org bool) answerer {
+	return func(c *call) (any, error) {
+		found := a.byName[c.r.PathValue("name")]
+		switch {
+		case found == nil || found.org != org:
+			return nil, notFound("", "Sorry, we can't find the page you are looking for.")
+		case org:
+			return map[string]any{"name": found.name, "fullname": found.name, "avatarUrl": ""}, nil
+		}
+		return map[string]any{"user": found.name, "fullname": found.name, "avatarUrl": "", "type": "user"}, nil
+	}
+}

@@ -285,6 +285,8 @@ func routes(h *Hub) http.Handler {
 		})
 	}
 	handle("GET /api/whoami-v2", locked(h.Accounts.whoAmI))
+	handle("GET /api/users/{name}/overview", locked(h.Accounts.overview(false)))
+	handle("GET /api/organizations/{name}/overview", locked(h.Accounts.overview(true)))
 	webhookRoutes(handle)
 	repoRoutes(handle)
 	bucketRoutes(handle)

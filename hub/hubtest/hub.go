@@ -42,6 +42,7 @@
 // differ. Each answer has an X-Request-Id; errors have X-Error-Message.
 //
 //   - /api/whoami-v2: GET
+//   - /api/users/NAME/overview, /api/organizations/NAME/overview: GET
 //   - /api/settings/webhooks: GET, POST
 //   - /api/settings/webhooks/ID: GET, POST, DELETE
 //   - /api/settings/webhooks/ID/enable, /disable, /replay/DELIVERY: POST

@@ -13,6 +13,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/hubhook/hubhook/hub"
 	"github.com/hubhook/hubhook/internal/action"
 	"github.com/hubhook/hubhook/internal/api"
 	"github.com/hubhook/hubhook/internal/checkup"
@@ -41,7 +42,7 @@ var undiagnosed = []string{"reply-within", "answer", "follow", "follow-every", "
 func newDoctor(p *program) *cobra.Command {
 	d := &doctor{program: p, config: server.Config{Getenv: p.LookupEnv}}
 	cmd := &cobra.Command{
-		Use:     "doctor [flags] [-- COMMAND...]",
+		Use:     "doctor [TYPE:NAME] [flags] [-- COMMAND...]",
 		GroupID: groupLook,
 		Short:   "what is wrong? check secret, data, ports, public URL, the Hub",
 		Long: `Check what hubhook needs, and how the running one stands: hubhook.yaml, the
@@ -51,19 +52,24 @@ the Hub the token's rights and the state, URL and secret of your webhooks. Each
 line begins with ok, warn, fail or skip. Below a warning or a failure stands
 the fix. A failure makes the exit status 1.
 
+With TYPE:NAME, dataset:me/data for example, doctor says why nothing comes from
+that repo, bucket, user or organization.
+
 hubhook need not run. The flags are those that you give hubhook serve. With
 COMMAND, doctor looks whether hubhook dev could start it. Nothing is changed,
 and no public URL is opened.`,
 		Example: `  hubhook doctor
+  hubhook doctor dataset:me/data
   hubhook doctor --port 8080 --url me.ngrok.app
   hubhook doctor -- python app.py
   hubhook doctor --json | jq 'select(.result == "fail")'`,
-		ValidArgsFunction: completeCommand,
+		ValidArgsFunction: completeItem,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if len(args) > 0 && cmd.ArgsLenAtDash() != 0 {
-				return wrongUsageHint(cmd, "a command to look for stands after --: hubhook doctor -- python app.py", "unexpected argument %q", args[0])
+			item, command, err := itemAndCommand(cmd, args)
+			if err != nil {
+				return err
 			}
-			if err := d.run(cmd, args); err != nil {
+			if err := d.run(cmd, item, command); err != nil {
 				return fmt.Errorf("doctor: %w", err)
 			}
 			return nil
@@ -77,10 +83,46 @@ and no public URL is opened.`,
 	return cmd
 }
 
-func (d *doctor) run(cmd *cobra.Command, command []string) error {
+// itemAndCommand reads what stands before and after "--": an item of the Hub, or a command.
+func itemAndCommand(cmd *cobra.Command, args []string) (item *hub.Watched, command []string, err error) {
+	before := args
+	if dash := cmd.ArgsLenAtDash(); dash >= 0 {
+		before, command = args[:dash], args[dash:]
+	}
+	switch {
+	case len(before) == 0:
+		return nil, command, nil
+	case len(before) > 1:
+		return nil, nil, wrongUsageHint(cmd, "a command to look for stands after --: hubhook doctor -- python app.py", "unexpected argument %q", before[1])
+	case len(command) > 0:
+		return nil, nil, wrongUsage(cmd, "%s and a command after -- don't go together", before[0])
+	}
+	watched, err := hub.ParseWatched(before[0])
+	if err != nil {
+		return nil, nil, wrongUsageHint(cmd, "a command to look for stands after --: hubhook doctor -- python app.py", "%w", err)
+	}
+	return &watched, nil, nil
+}
+
+// completeItem completes the types of the Hub's items, and files after "--".
+func completeItem(_ *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
+	if len(args) > 0 {
+		return nil, cobra.ShellCompDirectiveDefault
+	}
+	var kinds []string
+	for _, kind := range hub.WatchedTypes() {
+		kinds = append(kinds, kind+":")
+	}
+	return kinds, cobra.ShellCompDirectiveNoSpace
+}
+
+func (d *doctor) run(cmd *cobra.Command, item *hub.Watched, command []string) error {
 	file, read := d.configuration()
 	d.where.data = d.dataOf(file)
 	running, here := d.running(cmd)
+	if item != nil {
+		return d.runItem(cmd.Context(), *item, file, running, here)
+	}
 	lists := [][]checkup.Check{{checkup.Known("hubhook", here)}}
 	if running != nil {
 		for _, loop := range running.Loops {
@@ -109,47 +151,112 @@ func (d *doctor) run(cmd *cobra.Command, command []string) error {
 	return d.report(cmd.Context(), lists)
 }
 
+// runItem says why nothing comes from an item of the Hub.
+func (d *doctor) runItem(ctx context.Context, item hub.Watched, file *action.File, running *api.Status, here api.Finding) error {
+	config := d.config
+	config.File = file.Setting
+	hooks, err := server.New(config)
+	if err != nil {
+		return err
+	}
+	if running == nil && here.Result == api.Skip {
+		here = checkup.Fail(text.WithHint(errors.New("no hubhook runs here, so that nothing can come"), "start it: hubhook serve --watch "+item.String()+"\nor name the one that runs with --data DIR or --server URL"))
+	}
+	look := d.lookAt(item, d.look(ctx, running, hooks))
+	r := newReporter(d)
+	r.item = true
+	lists := [][]checkup.Check{{checkup.Known("hubhook", here)}, look.onHub()}
+	if running != nil {
+		lists = append(lists, look.wayIn(hooks)...)
+	}
+	r.make(ctx, lists)
+	r.make(ctx, [][]checkup.Check{look.arrived()})
+	if ctx.Err() == nil {
+		r.show(look.why(r.findings))
+	}
+	return r.end(ctx)
+}
+
 // report makes the checks and prints what they find.
 func (d *doctor) report(ctx context.Context, lists [][]checkup.Check) error {
-	onTerminal, waiting := ui.NewInk(d.Stderr).Width() > 0, 0
-	clear := func() {
-		if waiting > 0 {
-			fmt.Fprintf(d.Stderr, "\r%s\r", strings.Repeat(" ", waiting)) // nobody is left to tell that it failed
-			waiting = 0
-		}
-	}
-	counts := map[api.Result]int{}
-	var failure error
+	r := newReporter(d)
+	r.make(ctx, lists)
+	return r.end(ctx)
+}
+
+// reporter prints findings as they come.
+type reporter struct {
+	*doctor
+	onTerminal bool
+	waiting    int // how many characters say what is waited for
+	findings   []api.Finding
+	failure    error
+	item       bool // the last finding sums up
+}
+
+func newReporter(d *doctor) *reporter {
+	return &reporter{doctor: d, onTerminal: ui.NewInk(d.Stderr).Width() > 0}
+}
+
+// make makes the checks.
+func (r *reporter) make(ctx context.Context, lists [][]checkup.Check) {
 	checkup.Run(ctx, lists, func(c checkup.Check) {
-		if onTerminal {
-			clear()
+		if r.onTerminal {
+			r.clear()
 			shown := c.Doing + " ..."
-			waiting = len(shown)
-			fmt.Fprint(d.Stderr, shown)
+			r.waiting = len(shown)
+			fmt.Fprint(r.Stderr, shown)
 		}
 	}, func(f api.Finding) {
-		clear()
-		if ctx.Err() != nil {
-			return // what an interrupted check finds is no finding
-		}
-		counts[f.Result]++
-		if d.json {
-			failure = errors.Join(failure, d.printJSON(f))
-		} else {
-			d.line(f)
+		r.clear()
+		if ctx.Err() == nil { // what an interrupted check finds is no finding
+			r.findings = append(r.findings, f)
+			r.show(f)
 		}
 	})
+}
+
+func (r *reporter) clear() {
+	if r.waiting > 0 {
+		fmt.Fprintf(r.Stderr, "\r%s\r", strings.Repeat(" ", r.waiting)) // nobody is left to tell that it failed
+		r.waiting = 0
+	}
+}
+
+// show prints a finding.
+func (r *reporter) show(f api.Finding) {
+	if r.json {
+		r.failure = errors.Join(r.failure, r.printJSON(f))
+	} else {
+		r.line(f)
+	}
+}
+
+// count returns how many findings have that result.
+func (r *reporter) count(result api.Result) (n int) {
+	for _, f := range r.findings {
+		if f.Result == result {
+			n++
+		}
+	}
+	return n
+}
+
+// end sums up, and returns an error where a check failed.
+func (r *reporter) end(ctx context.Context) error {
+	failed, warned := r.count(api.Fail), r.count(api.Warn)
 	switch {
 	case ctx.Err() != nil:
 		return errors.New("interrupted")
-	case failure != nil:
-		return failure
-	case counts[api.Fail] > 0:
-		return fmt.Errorf("%s failed", countOf(counts[api.Fail], "check", "checks"))
-	case !d.json && counts[api.Warn] > 0:
-		fmt.Fprintf(d.out, "\nNothing failed; %s.\n", countOf(counts[api.Warn], "warning", "warnings"))
-	case !d.json:
-		fmt.Fprintf(d.out, "\nAll is well.\n")
+	case r.failure != nil:
+		return r.failure
+	case failed > 0:
+		return fmt.Errorf("%s failed", countOf(failed, "check", "checks"))
+	case r.item || r.json:
+	case warned > 0:
+		fmt.Fprintf(r.out, "\nNothing failed; %s.\n", countOf(warned, "warning", "warnings"))
+	default:
+		fmt.Fprintf(r.out, "\nAll is well.\n")
 	}
 	return nil
 }

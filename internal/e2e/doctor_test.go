@@ -285,7 +285,7 @@ func TestDoctorForPeople(t *testing.T) {
 	if strings.ContainsAny(out, "\x1b\r") {
 		t.Errorf("colours go to no terminal: %q", out)
 	}
-	if _, errs, status := h.runDoctor(t, "model:me/data"); status != 2 || !strings.Contains(errs, "unexpected argument") {
+	if _, errs, status := h.runDoctor(t, "model:me/data", "app.py"); status != 2 || !strings.Contains(errs, "unexpected argument") {
 		t.Errorf("an argument: exit status %d, %q", status, errs)
 	}
 }

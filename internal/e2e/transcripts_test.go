@@ -18,6 +18,7 @@ import (
 
 	"github.com/hubhook/hubhook/hub/hubtest"
 	"github.com/hubhook/hubhook/internal/testing/needs"
+	"github.com/hubhook/hubhook/payload"
 	"github.com/hubhook/hubhook/tunnel/tunneltest"
 )
 
@@ -36,6 +37,7 @@ var masks = []struct {
 	{regexp.MustCompile(`token=[0-9a-f]+(\.\.\.)?`), "token=TOKEN"},
 	{regexp.MustCompile(`<?\b\d+(\.\d+)? ?(ms|s|min)\b`), "DURATION"},
 	{regexp.MustCompile(`\b\d{4}/\d\d/\d\d \d\d:\d\d:\d\d\b`), "DATE"},
+	{regexp.MustCompile(`\bprocess \d+ runs, since \S+`), "process PID runs, since TIME"},
 	{regexp.MustCompile(`(\S) {2,}`), "$1  "},
 }
 
@@ -333,6 +335,24 @@ var acts = map[string][]act{
 		tunnel:  true,
 		prepare: func(s *stage) {
 			s.env = append(s.env, "NGROK_AUTHTOKEN=2nobodyKnowsThisToken_0123456789", "HF_ENDPOINT=http://127.0.0.1:1")
+		},
+	}, {
+		command: "hubhook doctor dataset:me/data",
+		prepare: func(s *stage) {
+			hub := hubtest.NewServer(hubtest.Options{})
+			s.t.Cleanup(hub.Close)
+			if _, err := hub.CreateRepo(payload.Dataset, "me/data", hubtest.RepoOptions{}); err != nil {
+				s.t.Fatal(err)
+			}
+			id, err := hub.Create(hubtest.Webhook{ID: theWebhook, URL: "https://me.ngrok.app/webhooks/inbox", Secret: secret, Watched: []hubtest.Watched{{Type: "dataset", Name: "me/data"}}})
+			if err == nil {
+				err = hub.Suspend(id)
+			}
+			if err != nil {
+				s.t.Fatal(err)
+			}
+			s.env = append(s.env, "HUBHOOK_PUBLIC_URL=https://me.ngrok.app", "HTTPS_PROXY=http://127.0.0.1:1", "HF_ENDPOINT="+hub.URL, "HF_TOKEN="+hub.Accounts.AddToken(hubtest.Token{}))
+			s.serve(s.t, hubhook)
 		},
 	}},
 	"docs/hub.md": {{
