@@ -76,6 +76,9 @@ type Config struct {
 	// SSHForward is what the SSH server is asked to listen on, [host:]port. By default it is what the service wants, or any free port.
 	// HUBHOOK_SSH_FORWARD.
 	SSHForward string
+	// CloudflaredConfig is the path of a configuration of cloudflared that names a tunnel of your account, whose public name is URL. It
+	// chooses the tunnel "cloudflared" where Tunnel is not set. By default that needs no account. HUBHOOK_CLOUDFLARED_CONFIG.
+	CloudflaredConfig string
 
 	// Inspector is the inspector's address, host:port on the loopback interface, or "off". By default it is 127.0.0.1 and the first free
 	// port from 7861. HUBHOOK_INSPECTOR.

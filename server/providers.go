@@ -6,6 +6,7 @@ import (
 	"github.com/hubhook/hubhook/tunnel"
 
 	// The providers that --tunnel can name. Each registers itself.
+	_ "github.com/hubhook/hubhook/tunnel/cloudflared"
 	_ "github.com/hubhook/hubhook/tunnel/ngrok"
 	_ "github.com/hubhook/hubhook/tunnel/ssh"
 )
@@ -36,6 +37,8 @@ func (c *Config) providerField(flag string) (name string, field *string) {
 		return "SSHKey", &c.SSHKey
 	case "ssh-forward":
 		return "SSHForward", &c.SSHForward
+	case "cloudflared-config":
+		return "CloudflaredConfig", &c.CloudflaredConfig
 	}
 	return "", nil
 }

@@ -40,6 +40,9 @@ const secret = "s3cret-of-the-webhook"
 var hubhook, bot, mounted string
 
 func TestMain(m *testing.M) {
+	if status, ran := tunneltest.RunCloudflared(os.Args[1:]); ran {
+		os.Exit(status)
+	}
 	flag.Parse()
 	// Most tests wait, for leases, backoffs or the end of an outage. So run more at once than one for each core, the default.
 	asked := false

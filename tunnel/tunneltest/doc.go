@@ -43,6 +43,11 @@
 //		return slices.Contains(urls, "https://another.ngrok-free.test")
 //	})
 //
+// # Cloudflared
+//
+// [Cloudflared] is a stand-in for the program cloudflared, with the side of Cloudflare that it connects to. A test starts it as the program,
+// from PATH or by its path. It crashes, hangs, loses its connections, refuses to start and ignores signals on command.
+//
 // # Proxies
 //
 // [Proxy] is the proxy of a company network, for CONNECT and SOCKS5, with or without a password.
