@@ -27,6 +27,9 @@ func (c *Client) RateLimit() (limit RateLimit, ok bool) {
 	return RateLimit{Left: l.left, Quota: l.quota, Reset: l.reset}, l.known
 }
 
+// Pause returns how long no call is sent because the Hub's rate limit is used up, 0 where calls are sent.
+func (c *Client) Pause() time.Duration { return c.quota.left(time.Now()) }
+
 // A limit is what an answer's RateLimit header says: `"api";r=0;t=55`, r requests left for the next t seconds.
 type limit struct {
 	known bool

@@ -135,10 +135,23 @@ func (r *run) openFollower(ctx context.Context) {
 				r.showFollowed(v, before)
 			}
 		},
+		Limited: func(d time.Duration) { r.screen.Warn(limited(d, budget)) },
 	})
 	r.follower.Store(f)
 	if notice, ok := slower(f, cmp.Or(r.settings.FollowEvery, follow.DefaultEvery), budget); ok {
 		r.screen.Warn(notice)
+	}
+}
+
+// limited says that looks wait for the Hub's rate limit.
+func limited(d time.Duration, budget int) ui.Notice {
+	who, hint := "this token", "other programs with this token count too; nothing is missed meanwhile, it only comes later"
+	if budget == budgetWithoutToken {
+		who, hint = "this address", "set HF_TOKEN to have a limit of your own; nothing is missed meanwhile, it only comes later"
+	}
+	return ui.Notice{
+		Text: fmt.Sprintf("follow the Hub: its rate limit for %s is used up; the next look comes in %s", who, d.Round(time.Second)),
+		Hint: hint,
 	}
 }
 

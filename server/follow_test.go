@@ -105,6 +105,14 @@ func TestFollowedDelivery(t *testing.T) {
 	})
 }
 
+func TestFollowingLimited(t *testing.T) {
+	for budget, hint := range map[int]string{budgetWithToken: "other programs", budgetWithoutToken: "HF_TOKEN"} {
+		if got := limited(114*time.Second, budget); !strings.Contains(got.Text, "used up; the next look comes in 1m54s") || !strings.Contains(got.Hint, hint) {
+			t.Errorf("it says %q, hint %q", got.Text, got.Hint)
+		}
+	}
+}
+
 // Looks that come less often than was asked for are explained at the start.
 func TestFollowingSlower(t *testing.T) {
 	for name, c := range map[string]struct {

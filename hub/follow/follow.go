@@ -29,6 +29,7 @@ const (
 
 	firstStagger = 100 * time.Millisecond // between the first looks at two items, where the Hub's rate limit allows it
 	limitWindow  = 5 * time.Minute        // of the Hub's rate limit
+	limitedAgain = time.Hour
 	looksAtOnce  = 4
 	lookLimit    = time.Minute     // for one look, with the waits that the Hub asks for; a longer wait is one between two looks
 	longestWait  = 5 * time.Minute // well below the 15 minutes that the feed of a bucket can replay
@@ -48,6 +49,7 @@ const (
 // Hub is what a Follower asks of the Hub. *[hub.Client] is one.
 type Hub interface {
 	Endpoint() string
+	Pause() time.Duration
 	Repo(ctx context.Context, id hub.RepoID) (hub.Repo, error)
 	Refs(ctx context.Context, id hub.RepoID, pullRequests bool) ([]hub.Ref, error)
 	Bucket(ctx context.Context, name string) (hub.Bucket, error)
@@ -74,6 +76,9 @@ type Config struct {
 	Endpoints func() []string
 	// Show is told of each change of an item's state or error, one after the other, with the state before. It must not block.
 	Show func(now api.Followed, before string)
+	// Limited is told where looks wait because the Hub's rate limit is used up, by others too, with how long they wait. It is told again
+	// only if that has not happened for an hour. It must not block. Nil: nobody is told.
+	Limited func(time.Duration)
 }
 
 // Follower follows items on the Hub.
@@ -86,8 +91,9 @@ type Follower struct {
 	first   time.Duration
 	stagger time.Duration // between the first looks at two items
 
-	mu    sync.Mutex // guards the views of the items
-	items []*item
+	mu      sync.Mutex // guards the views of the items, and limited
+	items   []*item
+	limited time.Time // when a look last waited for the rate limit
 }
 
 // item is an Item with what is known of it.
@@ -199,8 +205,6 @@ func (f *Follower) lookOnce(ctx context.Context, it *item) error {
 	case <-ctx.Done():
 		return ctx.Err()
 	}
-	bounded, cancel := context.WithTimeout(ctx, lookLimit)
-	defer cancel()
 	id := it.Repo
 	endpoints := f.endpoints(it)
 	for _, endpoint := range endpoints {
@@ -216,7 +220,7 @@ func (f *Follower) lookOnce(ctx context.Context, it *item) error {
 			id.Name = n.seen.Name // after a move the repo is followed, not its old name
 		}
 	}
-	now, err := f.look(bounded, it, id)
+	now, err := f.lookWithin(ctx, it, id)
 	var is *seen
 	switch {
 	case err == nil:
@@ -252,6 +256,34 @@ func (f *Follower) lookOnce(ctx context.Context, it *item) error {
 		}
 	})
 	return nil
+}
+
+// lookWithin looks at an item when the Hub's rate limit allows it. A limit that is used up is no failure of the item: all
+// items wait for its end. If the Hub refuses once more after the wait, the item fails.
+func (f *Follower) lookWithin(ctx context.Context, it *item, id hub.RepoID) (seen, error) {
+	for waited := false; ; waited = true {
+		if d := f.c.Hub.Pause(); d > 0 {
+			f.tellLimited(d)
+			sleep(ctx, d)
+		}
+		bounded, cancel := context.WithTimeout(ctx, lookLimit)
+		now, err := f.look(bounded, it, id)
+		cancel()
+		if err == nil || ctx.Err() != nil || waited || f.c.Hub.Pause() == 0 {
+			return now, err
+		}
+	}
+}
+
+// tellLimited tells that looks wait, unless it was told not long ago.
+func (f *Follower) tellLimited(d time.Duration) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	first := f.limited.IsZero() || time.Since(f.limited) > limitedAgain
+	f.limited = time.Now()
+	if first && f.c.Limited != nil {
+		f.c.Limited(d)
+	}
 }
 
 // endpoints returns the endpoints that an item's deliveries go to, by name.

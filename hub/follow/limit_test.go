@@ -104,3 +104,47 @@ func TestManyItems(t *testing.T) {
 		})
 	}
 }
+
+// Others can use up the limit too: they have the same token, or the same address. Then looks wait, no item fails, it is said once, and
+// nothing is missed.
+func TestLimitUsedByOthers(t *testing.T) {
+	inWorld(t, hubtest.Options{Quota: quotaWithoutToken}, func(w *world) {
+		var repos []*hubtest.Repo
+		for i := range 20 {
+			repos = append(repos, w.repo(payload.Dataset, fmt.Sprintf("me/%d", i)))
+			w.follow("dataset:" + repos[i].Name())
+		}
+		w.budget = quotaWithoutToken
+		w.run()
+		w.pass(time.Minute)
+		w.shown = nil
+		others := w.clientWith("")
+		for range 6 {
+			for others.Pause() == 0 { // others take all that is left of this window
+				others.Repo(w.Context(), w.items[0].Repo)
+			}
+			for _, r := range repos {
+				w.push(r, "")
+			}
+			w.pass(5 * time.Minute)
+			if n := len(w.events()); n != len(repos) {
+				t.Errorf("%d deliveries of %d repos", n, len(repos))
+			}
+		}
+		if len(w.shown) > 0 {
+			t.Errorf("shown was %+v", w.shown[0])
+		}
+		if w.limited != 1 {
+			t.Errorf("it was said %d times that the rate limit is used up", w.limited)
+		}
+		refused := 0
+		for _, r := range w.hub.Requests.All() {
+			if r.Status == http.StatusTooManyRequests {
+				refused++
+			}
+		}
+		if refused > 6*looksAtOnce {
+			t.Errorf("%d requests were refused in 6 windows", refused)
+		}
+	})
+}

@@ -35,6 +35,8 @@ type world struct {
 	budget int
 	waits  atomic.Int32 // calls that waited for the Hub
 
+	limited int // how often the follower told that the rate limit is used up
+
 	mu        sync.Mutex
 	marks     map[string]Mark
 	delivered []Delivery
@@ -161,7 +163,7 @@ func (w *world) run() {
 	ctx, cancel := context.WithCancel(w.Context())
 	w.f = New(Config{
 		Hub: w.client, Store: &memory{w: w, die: cancel, versions: map[string]int64{}}, Items: w.items, Every: w.every, Budget: w.budget,
-		Endpoints: w.endpoints,
+		Endpoints: w.endpoints, Limited: func(time.Duration) { w.limited++ },
 		Show: func(v api.Followed, _ string) {
 			w.shown = append(w.shown, v)
 		},
