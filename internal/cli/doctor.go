@@ -129,6 +129,11 @@ func (d *doctor) run(cmd *cobra.Command, item *hub.Watched, command []string) er
 			lists = append(lists, []checkup.Check{checkup.Known("loop", checkup.Warn(loop.Text, loop.Hint))})
 		}
 	}
+	if running != nil {
+		for _, followed := range running.Followed {
+			lists = append(lists, []checkup.Check{checkup.Known("followed "+followed.Item, following(&followed))})
+		}
+	}
 	config := d.config
 	config.File = file.Setting
 	hooks, err := server.New(config)

@@ -208,6 +208,11 @@ func (l *itemLook) follows(context.Context) api.Finding {
 	case f == nil:
 		return checkup.Skip("it is not followed (--follow)")
 	}
+	return following(f)
+}
+
+// following says how an item is followed.
+func following(f *api.Followed) api.Finding {
 	said := fmt.Sprintf("%s since %s", f.State, at(f.Since))
 	if !f.Looked.IsZero() {
 		said += ", last looked at " + at(f.Looked)

@@ -275,8 +275,11 @@ func (l *itemLook) keptFor(item hub.Watched) (kept []api.Webhook) {
 	return kept
 }
 
-// mostWatchers bounds how many webhooks are looked at one by one.
-const mostWatchers = 20
+// Bounds of how many webhooks are looked at one by one, and of how many others' addresses are asked: so many have time in one check.
+const (
+	mostWatchers  = 20
+	mostStrangers = 3
+)
 
 // each judges the webhooks that watch the item. One that posts elsewhere is fine where another one posts here.
 func (l *itemLook) each(ctx context.Context) []api.Finding {
@@ -295,13 +298,17 @@ func (l *itemLook) each(ctx context.Context) []api.Finding {
 		}
 	}
 	var findings []api.Finding
+	strangers := 0
 	for i, v := range verdicts {
 		if w := l.watchers[i]; !here && l.here.running != nil && l.followed() == nil {
 			switch v.place {
 			case placeJob:
 				v.mend(api.Fail, "", "a webhook has a Job or a URL; make another one for hubhook: hubhook hub create --url "+l.here.address()+" --watch "+l.item.String())
 			case placeElsewhere:
-				v.add("which is not this hubhook (" + answers(ctx, w.URL) + ")")
+				v.add("which is not this hubhook")
+				if strangers++; strangers <= mostStrangers {
+					v.add(answers(ctx, w.URL))
+				}
 				v.mend(api.Fail, "", "if it is to post here: "+l.here.update(v, l.here.rightFor(v.endpoint))+"\nif not, make another one: hubhook hub create --url "+l.here.address()+" --watch "+l.item.String())
 			}
 		}
