@@ -22,8 +22,8 @@ import (
 // patience is for what happens by itself, on a slow machine too.
 const patience = 30 * time.Second
 
-// user is somebody who uses the provider: a home, and what was said there.
-type user struct {
+// testUser is somebody who uses the provider: a home, and what was said there.
+type testUser struct {
 	t    *testing.T
 	home string
 
@@ -31,16 +31,16 @@ type user struct {
 	said []string
 }
 
-func newUser(t *testing.T) *user {
+func newUser(t *testing.T) *testUser {
 	t.Helper()
-	u := &user{t: t, home: t.TempDir()}
+	u := &testUser{t: t, home: t.TempDir()}
 	if err := os.Mkdir(filepath.Join(u.home, ".ssh"), 0o700); err != nil {
 		t.Fatal(err)
 	}
 	return u
 }
 
-func (u *user) write(name, content string) string {
+func (u *testUser) write(name, content string) string {
 	u.t.Helper()
 	path := filepath.Join(u.home, name)
 	if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
@@ -50,7 +50,7 @@ func (u *user) write(name, content string) string {
 }
 
 // config is for the server, as the user of the services where there is one.
-func (u *user) config(server string) ssh.Config {
+func (u *testUser) config(server string) ssh.Config {
 	return ssh.Config{
 		Server: server,
 		Getenv: func(name string) string {
@@ -71,7 +71,7 @@ func (u *user) config(server string) ssh.Config {
 }
 
 // heard is all that was said.
-func (u *user) heard() string {
+func (u *testUser) heard() string {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	return strings.Join(u.said, "\n")
@@ -168,7 +168,14 @@ var echo = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 // hurried is a provider with the waits of a test.
 func hurried(config ssh.Config) *ssh.Provider {
 	t := terms.Default()
-	t.Refused = time.Second
+	t.Refused, t.Try = time.Second, 3*time.Second
+	return ssh.Hurried(config, 100*time.Millisecond, 2*time.Second, time.Second, &t)
+}
+
+// soon is a hurried provider that gives up soon.
+func soon(config ssh.Config) *ssh.Provider {
+	t := terms.Default()
+	t.Open = 2 * time.Second
 	return ssh.Hurried(config, 100*time.Millisecond, 2*time.Second, time.Second, &t)
 }
 
@@ -238,6 +245,6 @@ func TestNoServer(t *testing.T) {
 }
 
 // atServer is for a service by its name, which is where the server is.
-func atServer(u *user, server *tunneltest.SSH, service string) ssh.Config {
+func atServer(u *testUser, server *tunneltest.SSH, service string) ssh.Config {
 	return ssh.At(u.config(service), server.Addr())
 }
