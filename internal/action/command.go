@@ -178,8 +178,11 @@ func writePayload(body []byte) (path string, err error) {
 	return f.Name(), nil
 }
 
-// release removes the file. A file that can't be removed is left to whoever cleans the temporary directory.
+// release lets what the command has left in the background live on, and removes the file. A file that can't be removed is left to whoever cleans the temporary directory.
 func (c *command) release() {
+	if c.process != nil {
+		c.guard.release()
+	}
 	if c.file != "" {
 		_ = os.Remove(c.file)
 	}

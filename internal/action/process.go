@@ -49,6 +49,7 @@ type process struct {
 	mark   string
 	group  group   // of the system
 	output *output // nil where nobody wants it
+	guard  *guard  // ends the group where hubhook is killed; nil for none
 
 	done chan struct{}
 	err  error // set before done is closed
@@ -94,6 +95,7 @@ func startProcess(ctx context.Context, s processSpec) (*process, error) {
 		}
 		return nil, err
 	}
+	p.guard = newGuard(p.Pid())
 	unhook := context.AfterFunc(ctx, func() { p.Stop(stopGrace) })
 	copied := make(chan struct{})
 	go func() {
@@ -171,5 +173,6 @@ func (p *process) Stop(grace time.Duration) {
 	p.stopped = p.end(grace)
 	if p.stopped {
 		<-p.done
+		p.guard.release()
 	}
 }

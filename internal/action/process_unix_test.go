@@ -12,6 +12,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 )
 
 func ownSession() *syscall.SysProcAttr { return &syscall.SysProcAttr{Setsid: true} }
@@ -90,6 +91,30 @@ func TestReadOutputNow(t *testing.T) {
 	o.readNow()
 	if text.String() != "handled it\n"+long {
 		t.Errorf("have read %d bytes", len(text.String()))
+	}
+}
+
+// Where hubhook is killed, all of the group is ended, and what a command has left in the background where hubhook was not killed meanwhile
+// is not.
+func TestGuard(t *testing.T) {
+	t.Parallel()
+	p, out := startChild(t, t.Context(), "hubhook starts -- a -- b")
+	pids := out.pids(t, 3)
+	if err := syscall.Kill(p.Pid(), syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	within(t, "the end of what it has started", func() {
+		for lives(t, pids["a"]) || lives(t, pids["b"]) { // nobody tells
+			time.Sleep(5 * time.Millisecond)
+		}
+	})
+	left, out := startChild(t, t.Context(), "a leaves -- b")
+	b := out.pids(t, 2)["b"]
+	within(t, "the end of a", func() { <-left.Done() })
+	left.guard.release()
+	left.guard.release()
+	if !lives(t, b) {
+		t.Error("the guard has ended a process though hubhook was not killed")
 	}
 }
 
