@@ -238,7 +238,7 @@ func (l *look) tunnel() []checkup.Check {
 	online := false
 	var checks []checkup.Check
 	switch {
-	case l.running != nil && l.running.Tunnel == nil:
+	case l.running != nil && (l.running.Tunnel == nil || l.running.Tunnel.Provider == publicURLProvider):
 		return append(checks, checkup.Known(name, checkup.Skip("the running hubhook opens none")))
 	case l.running != nil:
 		t := l.running.Tunnel

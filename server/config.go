@@ -43,6 +43,7 @@ type Config struct {
 	// URL is the public URL, or domain, to ask the provider for. By default the provider chooses. HUBHOOK_URL, then NGROK_DOMAIN.
 	URL string
 	// PublicURL is a URL from which something else forwards to Addr. It opens no tunnel, and sets the defaults of production.
+	// It is https, or http on loopback, without a path. Run checks that it leads here, unless under go test.
 	// HUBHOOK_PUBLIC_URL.
 	PublicURL string
 	// Watch are items on the Hub, TYPE:NAME or ENDPOINT=TYPE:NAME, with model, dataset, space, bucket, user or org as the type. For each endpoint
@@ -132,9 +133,10 @@ type Config struct {
 	given      map[string]bool   // flags that were given, some perhaps with a field's zero value
 
 	// For tests.
-	tunnelRetry  time.Duration // before the second try to open a tunnel, 0 for 5 s; doubled up to a minute
-	handledLimit time.Duration // how long an answer waits with Answer "handled", 0 for 25 s
-	probeClient  *http.Client  // asks the public URL; nil for one of its own
+	tunnelRetry  time.Duration   // before the second try to open a tunnel, 0 for 5 s; doubled up to a minute
+	handledLimit time.Duration   // how long an answer waits with Answer "handled", 0 for 25 s
+	recheckAfter []time.Duration // between checks of a PublicURL that was not reachable; nil for longer ones
+	probeClient  *http.Client    // asks the public URL; nil for one of its own
 }
 
 // ConfigError is the error of [New] for a wrong setting. Its text names the setting, or the flag or variable that set it, and what is wrong.

@@ -197,7 +197,7 @@ func (r *run) openKeeper() {
 	r.keeper.Store(r.keeping.keeper)
 	r.keepEndpoints()
 	r.keeping.keeper.Prepare()
-	if !r.opensTunnel() {
+	if !r.opensTunnel() && !r.settings.provesPublicURL() {
 		r.setWay(r.where.get().public, keep.Unchecked)
 	}
 }

@@ -23,6 +23,10 @@ const (
 	silenceAfter  = 5 // deliveries that must have come for a usual distance
 )
 
+// recheckAfter is how long to wait before a public URL is checked again that somebody else forwards from and that was not reachable: what
+// forwards may come up after hubhook does. The last wait is repeated. A Proof makes 12 checks an hour.
+var recheckAfter = []time.Duration{5 * time.Second, 30 * time.Second, 2 * time.Minute, 10 * time.Minute}
+
 // The ways a probe can end.
 const (
 	reachable   = "reachable"
@@ -63,19 +67,46 @@ func (p *prober) delivered(now time.Time) {
 func (r *run) probe(ctx context.Context) {
 	silence := time.NewTimer(silenceFloor)
 	defer silence.Stop()
+	recheck := time.NewTimer(time.Hour)
+	recheck.Stop()
+	defer recheck.Stop()
+	rechecks := 0
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-r.prober.ask:
-			r.proveWay(ctx)
+			r.proveWay(ctx, probeTries)
+		case <-recheck.C:
+			rechecks++
+			r.proveWay(ctx, 1)
 		case <-silence.C:
 			if r.prober.silent(time.Now(), r.where.get().started) {
-				r.proveWay(ctx)
+				r.proveWay(ctx, probeTries)
 			}
 			silence.Reset(silenceFloor)
 		}
+		if !r.settings.provesPublicURL() {
+			continue
+		}
+		switch last := r.where.get().probe; {
+		case last == nil:
+		case last.OK:
+			rechecks = 0
+			recheck.Stop()
+		default:
+			recheck.Reset(r.settings.recheckWait(rechecks))
+		}
 	}
+}
+
+// recheckWait is how long to wait after n rechecks.
+func (s *settings) recheckWait(n int) time.Duration {
+	waits := recheckAfter
+	if s.recheckAfter != nil {
+		waits = s.recheckAfter
+	}
+	return waits[min(n, len(waits)-1)]
 }
 
 // silent reports whether deliveries have stopped that came before. It says so once for each silence.
@@ -95,13 +126,15 @@ func (p *prober) silent(now, since time.Time) bool {
 
 // proveWay checks the public URL and says what it found. Where something else answers it tries again, since the far end may need a moment,
 // and then has the tunnel opened anew.
-func (r *run) proveWay(ctx context.Context) {
+//
+// A check of a URL that somebody else forwards from is repeated until it succeeds. It is shown when it finds something new.
+func (r *run) proveWay(ctx context.Context, tries int) {
 	url := r.where.get().public
 	if url == "" {
 		return
 	}
 	var err error
-	for try := range probeTries {
+	for try := range tries {
 		if try > 0 {
 			select {
 			case <-ctx.Done():
@@ -116,12 +149,16 @@ func (r *run) proveWay(ctx context.Context) {
 	if ctx.Err() != nil || r.where.get().public != url {
 		return // another URL is asked for, or none any more
 	}
+	before := r.where.get().probe
 	view := api.TunnelChange{Time: api.Time{Time: time.Now()}, Provider: r.where.get().tunnel.Provider, Phase: reachable, URL: url}
 	var renew func(cause error) // once for each time that the way is lost
 	switch {
 	case errors.Is(err, tunnel.ErrElsewhere):
 		view.Phase, view.Error = unreachable, err.Error()
 		view.Hint = "look whether another program has taken this URL"
+		if r.settings.provesPublicURL() {
+			view.Hint = "have what answers there forward to " + r.where.get().local + "; it is checked again from time to time"
+		}
 		if renew = tunnel.Renewer(r.tunnel); r.prober.renewed {
 			renew = nil
 		}
@@ -137,7 +174,9 @@ func (r *run) proveWay(ctx context.Context) {
 	})
 	r.setWay(url, map[string]keep.Proof{reachable: keep.Reachable, unreachable: keep.Unreachable, unchecked: keep.Unchecked}[view.Phase])
 	r.metrics.probed(view.Phase)
-	r.tell(view)
+	if before == nil || before.Error != view.Error || r.tunnel != nil {
+		r.tell(view)
+	}
 	switch {
 	case view.Phase == reachable:
 		r.prober.renewed = false

@@ -59,6 +59,16 @@ func cause(err error) string {
 	return e.Cause
 }
 
+// publicURLProvider stands for a provider where something else forwards to hubhook, from Config.PublicURL.
+const publicURLProvider = "public-url"
+
+// notePublicURL notes Config.PublicURL as the way in. It counts as online, since there is nothing to open; the checks tell whether it leads here.
+func (r *run) notePublicURL() {
+	url := r.settings.PublicURL
+	r.setWay(url, keep.Pending)
+	r.noteTunnel(api.TunnelChange{Time: api.Time{Time: time.Now()}, Provider: publicURLProvider, Phase: tunnel.Online.String(), URL: url})
+}
+
 // openTunnel opens the public URL, or says why there is none, and then reports whether a later try may succeed. The local server serves in
 // the meantime, and goes on in any case.
 func (r *run) openTunnel(ctx context.Context, p tunnel.Provider) (again bool) {

@@ -205,12 +205,8 @@ func (s *settings) decideTunnel() error {
 	if s.inSpace || testing.Testing() && s.Provider == nil {
 		s.NoTunnel = true
 	}
-	if s.PublicURL != "" {
-		u := strings.TrimRight(s.PublicURL, "/")
-		if !strings.HasPrefix(u, "http://") && !strings.HasPrefix(u, "https://") {
-			return &ConfigError{text: fmt.Sprintf("public URL %q has no scheme", s.PublicURL), hint: "write it as https://example.com"}
-		}
-		s.PublicURL = u
+	if err := s.checkPublicURL(); err != nil {
+		return err
 	}
 	s.chooseTunnel()
 	if _, ok := tunnel.Lookup(s.Tunnel); !ok {
@@ -220,6 +216,46 @@ func (s *settings) decideTunnel() error {
 		}
 	}
 	return nil
+}
+
+// checkPublicURL refuses what can't be the base of the endpoints' URLs, or would send the secret in the clear over the internet.
+func (s *settings) checkPublicURL() error {
+	if s.PublicURL == "" {
+		return nil
+	}
+	wrong := func(what, hint string) error {
+		return &ConfigError{text: fmt.Sprintf("%s: public URL %q %s", s.places["public-url"], s.PublicURL, what), hint: hint}
+	}
+	const form = "write it as https://example.com"
+	text := strings.TrimRight(strings.TrimSpace(s.PublicURL), "/")
+	u, err := url.Parse(text)
+	switch {
+	case !strings.Contains(text, "://"):
+		return wrong("has no scheme", form)
+	case err != nil || u.Hostname() == "":
+		return wrong("can't be read", form)
+	case u.User != nil:
+		return &ConfigError{text: s.places["public-url"] + ": public URL has a user name or a password in it", hint: form} // which is not repeated
+	case u.Scheme != "https" && u.Scheme != "http":
+		return wrong("is neither https nor http", form)
+	case u.Path != "" || u.RawQuery != "" || u.Fragment != "" || strings.ContainsAny(text, "?#"):
+		return wrong("has more than a host in it", form+"; the endpoints are at /webhooks/NAME below it, and nothing else can be")
+	case u.Scheme == "http" && !onLoopback(u.Hostname()):
+		return wrong("is not https, so anyone on the way could read the webhook's secret", "write it as https://"+u.Host+", and have what forwards to hubhook take https")
+	}
+	s.PublicURL = text
+	return nil
+}
+
+// onLoopback reports whether the host is this machine: for trying out what forwards to hubhook.
+func onLoopback(host string) bool {
+	ip := net.ParseIP(host)
+	return host == "localhost" || ip != nil && ip.IsLoopback()
+}
+
+// provesPublicURL reports whether Run checks that PublicURL leads here. Nothing is asked under `go test`.
+func (s *settings) provesPublicURL() bool {
+	return s.PublicURL != "" && !s.inSpace && (!testing.Testing() || s.probeClient != nil)
 }
 
 // checkDatabase refuses what is no URL of a PostgreSQL database, without repeating it: there may be a password in it.

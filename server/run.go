@@ -202,6 +202,9 @@ func (r *run) serve(ctx context.Context) error {
 	r.keepWebhooks(ctx)
 	r.openFollower(ctx)
 	provider, again := r.provider(), false
+	if r.settings.provesPublicURL() {
+		r.notePublicURL()
+	}
 	if provider != nil {
 		again = r.firstTunnel(ctx, provider)
 	}
@@ -218,8 +221,11 @@ func (r *run) serve(ctx context.Context) error {
 		r.attendTunnel(ctx)
 	case again:
 		r.opening.Go(func() { r.keepOpening(ctx, provider) })
+	case r.settings.provesPublicURL():
+		r.tasks.Go(func() { r.probe(ctx) })
+		r.prober.wanted()
 	}
-	if r.settings.ExitOnDown > 0 && provider != nil {
+	if r.settings.ExitOnDown > 0 && (provider != nil || r.settings.provesPublicURL()) {
 		r.tasks.Go(func() { r.watchDown(ctx) })
 	}
 	if keys {
@@ -271,7 +277,7 @@ func (r *run) ready(keys bool) ui.Ready {
 		Ready: api.Ready{
 			LocalURL:     p.local,
 			PublicURL:    p.public,
-			Checking:     r.tunnel != nil && p.public != "",
+			Checking:     p.public != "" && (r.tunnel != nil || r.settings.provesPublicURL()),
 			InspectorURL: p.inspectorPage,
 			Endpoints:    r.endpointURLs(r.publicBase()),
 			Secret:       r.secrets.defined(),

@@ -263,7 +263,7 @@ func TestServingGoesOnWithoutTheHub(t *testing.T) {
 			case name == "no right":
 				h.env = append(h.env, "HF_TOKEN="+hub.Accounts.AddToken(test.token))
 			}
-			p := h.serve(t, hubhook, "--port", "0", "--public-url", "https://public.example.com", "--watch", "dataset:me/data")
+			p := h.serve(t, hubhook, "--port", "0", "--public-url", "https://public.example.invalid", "--watch", "dataset:me/data")
 			if a := p.post("inbox", push(t)); a.status != http.StatusOK {
 				t.Errorf("a delivery is answered %d", a.status)
 			}
