@@ -130,9 +130,9 @@ func (r *run) openFollower(ctx context.Context) {
 	}
 	f := follow.New(follow.Config{
 		Hub: client, Store: followStore{r.Server, r.store}, Items: items, Every: r.settings.FollowEvery, Budget: budget, Endpoints: r.names,
-		Show: func(v api.Followed, before string) {
+		Show: func(v api.Followed) {
 			if ctx.Err() == nil {
-				r.showFollowed(v, before)
+				r.showFollowed(v)
 			}
 		},
 		Limited: func(d time.Duration) { r.screen.Warn(limited(d, budget)) },
@@ -179,8 +179,8 @@ func (r *run) followHub(ctx context.Context) {
 }
 
 // showFollowed shows what becomes of a followed item.
-func (s *Server) showFollowed(v api.Followed, before string) {
-	s.screen.Followed(v, before)
+func (s *Server) showFollowed(v api.Followed) {
+	s.screen.Followed(v)
 	if private := s.private.Load(); private != nil {
 		private.StatusChanged()
 	}

@@ -113,34 +113,6 @@ func (t *lines) ready(r Ready) {
 	}
 }
 
-// follows says what is followed on the Hub.
-func (t *lines) follows(r Ready) {
-	if len(r.Followed) == 0 {
-		return
-	}
-	t.add(strong, "hubhook follows these on the Hub, without a webhook:")
-	t.end()
-	for _, f := range r.Followed {
-		t.add(plain, "  - ")
-		t.foreign(strong, f.Item, maxName)
-		if f.EverySeconds > 0 {
-			t.add(plain, ", a look every ")
-			t.add(plain, (time.Duration(f.EverySeconds) * time.Second).String())
-		} else {
-			t.add(plain, ", by its live feed")
-		}
-		if f.Endpoint != "" {
-			t.add(plain, ", for ")
-			t.foreign(plain, f.Endpoint, maxName)
-		}
-		t.end()
-	}
-	if r.OnlyFollows {
-		t.add(plain, "No tunnel is opened: nothing here needs a public URL. Pass --tunnel NAME to open one.")
-		t.end()
-	}
-}
-
 func (t *lines) endpoints(list []api.Endpoint) {
 	for _, e := range list {
 		t.add(plain, "  - POST ")
@@ -507,38 +479,6 @@ func moodOfWebhook(state string) style {
 		return bad
 	}
 	return faint
-}
-
-// Followed prints what becomes of an item that is followed on the Hub. Trouble is a warning, with its hint.
-// before is its state until now.
-func (s *Screen) Followed(v api.Followed, before string) {
-	if s.json && s.out != nil {
-		s.putJSON(&api.FollowLine{Line: s.line("follow"), Followed: v}, notable)
-	}
-	if v.Error != "" {
-		what := "follow " + v.Item + ": "
-		if v.State == "gone" {
-			what += "it was deleted, or can't be seen any more: "
-		}
-		s.Warn(Notice{Text: what + v.Error + "; it is tried again", Hint: v.Hint})
-		return
-	}
-	recovers := v.State == "following" && (before == "failing" || before == "gone")
-	if s.json || s.out == nil || !recovers && v.State != "standby" {
-		return
-	}
-	t := newLines(s.outPalette)
-	defer t.free()
-	t.add(plain, "Following ")
-	t.foreign(strong, v.Item, maxName)
-	if v.State == "standby" {
-		t.add(plain, " has passed to another process")
-	} else {
-		t.add(plain, " works again")
-	}
-	t.add(plain, ".")
-	t.end()
-	s.out.put(t.buf, t.count, notable)
 }
 
 // Stopped prints the end.

@@ -50,6 +50,8 @@ type Screen struct {
 	deliveryPage atomic.Pointer[func(id string) string] // nil: there is none
 
 	nameWidth atomic.Int32 // of the longest endpoint's name so far
+
+	failing failingItems
 }
 
 // New returns a screen. Close it to have everything written.

@@ -306,7 +306,7 @@ func TestHostileText(t *testing.T) {
 		for _, phase := range []string{"online", "failed", "url changed", "reachable", hostile} {
 			s.Tunnel(api.TunnelChange{Provider: hostile, Phase: phase, URL: hostile, Error: hostile, Hint: hostile, Endpoints: []api.Endpoint{{Name: hostile, URL: hostile}}})
 		}
-		s.Followed(api.Followed{Item: hostile, Endpoint: hostile, State: "failing", Error: hostile, Hint: hostile}, "starting")
+		s.Followed(api.Followed{Item: hostile, Endpoint: hostile, State: "failing", Error: hostile, Hint: hostile})
 		s.Stopped(Stopped{Stopped: api.Stopped{Reason: hostile}})
 	}
 	for _, asJSON := range []bool{false, true} {
@@ -686,12 +686,11 @@ func TestFollowed(t *testing.T) {
 		items := []api.Followed{{Item: "dataset:me/data", State: "standby", EverySeconds: 90}, {Item: "bucket:me/b", Endpoint: "train", State: "standby"}}
 		s.Ready(Ready{Ready: api.Ready{LocalURL: "http://127.0.0.1:7860", Secret: true, Endpoints: []api.Endpoint{{Name: "train", URL: "http://127.0.0.1:7860/webhooks/train"}}, Followed: items}, OnlyFollows: true})
 		v := items[0]
-		for _, change := range []struct{ before, now, err string }{
-			{"standby", "starting", ""}, {"starting", "following", ""}, {"following", "failing", "the Hub answered 500"}, {"failing", "following", ""},
-			{"following", "gone", "the Hub answered 404"}, {"following", "standby", ""},
+		for _, change := range []struct{ now, err string }{
+			{"starting", ""}, {"following", ""}, {"failing", "the Hub answered 500"}, {"following", ""}, {"gone", "the Hub answered 404"}, {"standby", ""},
 		} {
 			v.State, v.Error, v.Hint = change.now, change.err, ""
-			s.Followed(v, change.before)
+			s.Followed(v)
 		}
 	})
 	wantOut := `Running on local URL:   http://127.0.0.1:7860
@@ -712,5 +711,36 @@ hubhook: follow dataset:me/data: it was deleted, or can't be seen any more: the 
 `
 	if out != wantOut || errs != wantErrs {
 		t.Errorf("printed were\n%s\nand\n%s", out, errs)
+	}
+}
+
+// An outage of the Hub is not told once for each of many items.
+func TestManyFollowed(t *testing.T) {
+	var all []api.Followed
+	for i := range 30 {
+		all = append(all, api.Followed{Item: fmt.Sprintf("model:me/%d", i), EverySeconds: 60})
+	}
+	out, errs := show(t, Config{}, func(s *Screen) {
+		s.Ready(Ready{Ready: api.Ready{Endpoints: []api.Endpoint{{Name: "in"}}, Followed: all}})
+		for _, state := range []string{"failing", "failing", "following", "following"} {
+			for _, v := range all {
+				if v.State = state; state == "failing" {
+					v.Error = "the Hub answered 500"
+				}
+				s.Followed(v)
+			}
+		}
+	})
+	if !strings.Contains(out, "  - model:me/9, a look every 1m0s\n  - and 20 more\n") {
+		t.Errorf("the banner is\n%s", out)
+	}
+	if n := strings.Count(errs, "answered 500"); n != 2*mostFailing {
+		t.Errorf("%d of %d items are told to fail twice", n, len(all))
+	}
+	if n := strings.Count(errs, "other followed items fail too"); n != 1 {
+		t.Errorf("it is said %d times that others fail too:\n%s", n, errs)
+	}
+	if works := out[strings.LastIndex(out, "Try it"):]; strings.Count(works, "works again") != mostFailing+1 || !strings.HasSuffix(works, "Following the other items works again.\n") {
+		t.Errorf("at the end is said\n%s", works)
 	}
 }

@@ -74,8 +74,8 @@ type Config struct {
 	Budget int
 	// Endpoints returns the names of the endpoints that are served now.
 	Endpoints func() []string
-	// Show is told of each change of an item's state or error, one after the other, with the state before. It must not block.
-	Show func(now api.Followed, before string)
+	// Show is told of each change of an item's state or error, one after the other. It must not block.
+	Show func(api.Followed)
 	// Limited is told where looks wait because the Hub's rate limit is used up, by others too, with how long they wait. It is told again
 	// only if that has not happened for an hour. It must not block. Nil: nobody is told.
 	Limited func(time.Duration)
@@ -341,7 +341,7 @@ func (f *Follower) show(it *item, change func(*api.Followed)) {
 			v.Since = api.Time{Time: time.Now()}
 		}
 		if f.c.Show != nil {
-			f.c.Show(*v, before.State)
+			f.c.Show(*v)
 		}
 	}
 }

@@ -164,7 +164,7 @@ func (w *world) run() {
 	w.f = New(Config{
 		Hub: w.client, Store: &memory{w: w, die: cancel, versions: map[string]int64{}}, Items: w.items, Every: w.every, Budget: w.budget,
 		Endpoints: w.endpoints, Limited: func(time.Duration) { w.limited++ },
-		Show: func(v api.Followed, _ string) {
+		Show: func(v api.Followed) {
 			w.shown = append(w.shown, v)
 		},
 	})
