@@ -301,9 +301,27 @@ func (s *Server) providerSettings() tunnel.Settings {
 	return tunnel.Settings{URL: s.settings.URL, Value: s.settings.providerSetting, Getenv: s.settings.getenv, Version: version.String()}
 }
 
+// forwarder looks whether anything answers at Config.PublicURL before hubhook runs. Only a running one can prove that it leads there.
+func (l *look) forwarder(ctx context.Context) api.Finding {
+	url := l.settings.PublicURL
+	err := l.prober.Check(ctx, url)
+	if !errors.Is(err, tunnel.ErrElsewhere) {
+		return checkup.Warn(fmt.Sprintf("%s can't be asked from here: %v", url, err),
+			"check the name, the certificate and the program that forwards; or open "+url+"/healthz from another network, a phone say")
+	}
+	answer := strings.TrimPrefix(err.Error(), tunnel.ErrElsewhere.Error()+": ")
+	if strings.HasPrefix(answer, "2") {
+		return checkup.Warn(fmt.Sprintf("something answers at %s already: %s", url, answer), "if that is no hubhook of yours, have what forwards there forward to hubhook")
+	}
+	return checkup.OK(fmt.Sprintf("%s is answered (%s); whether it leads to hubhook is known once that runs", url, answer))
+}
+
 // public looks whether the public URL leads to the running server.
 func (l *look) public(ctx context.Context) api.Finding {
-	if l.running == nil {
+	switch {
+	case l.running == nil && l.settings.provesPublicURL():
+		return l.forwarder(ctx)
+	case l.running == nil:
 		return checkup.Skip("no hubhook is running that could answer")
 	}
 	url := l.running.Addresses.Public

@@ -3,6 +3,8 @@
 package e2e_test
 
 import (
+	"io"
+	"log"
 	"net/http"
 	"net/http/httptest"
 	"net/http/httputil"
@@ -16,7 +18,9 @@ import (
 func TestSomethingElseForwards(t *testing.T) {
 	t.Parallel()
 	port := freePort(t)
-	proxy := httptest.NewServer(httputil.NewSingleHostReverseProxy(&url.URL{Scheme: "http", Host: "127.0.0.1:" + port}))
+	forward := httputil.NewSingleHostReverseProxy(&url.URL{Scheme: "http", Host: "127.0.0.1:" + port})
+	forward.ErrorLog = log.New(io.Discard, "", 0)
+	proxy := httptest.NewServer(forward)
 	t.Cleanup(proxy.Close)
 	h, _ := newPatient(t)
 	p := h.serve(t, hubhook, "--port", port, "--public-url", proxy.URL+"/")
@@ -32,4 +36,13 @@ func TestSomethingElseForwards(t *testing.T) {
 	found, _ := h.diagnose(t)
 	wantFound(t, found, map[string]string{"tunnel": "skip", "public URL": "ok leads to the running hubhook"})
 	p.stop()
+	found, _ = h.diagnose(t, "--public-url", proxy.URL)
+	wantFound(t, found, map[string]string{"tunnel": "skip", "public URL": "ok 502 Bad Gateway"})
+	q := newHome(t).serve(t, hubhook, "--port", port, "--no-tunnel")
+	found, _ = h.diagnose(t, "--public-url", proxy.URL)
+	wantFound(t, found, map[string]string{"public URL": "warn something answers at " + proxy.URL})
+	q.stop()
+	proxy.Close()
+	found, _ = h.diagnose(t, "--public-url", proxy.URL)
+	wantFound(t, found, map[string]string{"public URL": "warn connection refused"})
 }
