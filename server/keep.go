@@ -158,7 +158,7 @@ type keeping struct {
 
 // openKeeper makes the keeper if webhooks are to be kept, or if an earlier run has left some behind.
 func (r *run) openKeeper() {
-	c := keep.Config{Records: keep.InDirectory(r.settings.Data), Secrets: r.settings.Secrets, Show: r.showWebhook, Another: r.keptElsewhere}
+	c := keep.Config{Records: keep.InDirectory(r.settings.Data), Secrets: r.settings.Secrets, Show: r.showWebhook, Another: KeptElsewhere(r.settings.probeClient)}
 	for _, w := range r.settings.watched {
 		c.Watch = append(c.Watch, keep.Item{Endpoint: w.endpoint, Watched: w.item})
 	}
@@ -351,29 +351,32 @@ func (s *Server) generatedFor(endpoint, secret string) bool {
 	return keeper != nil && keeper.Accepts(endpoint, secret)
 }
 
-// keptElsewhere asks what answers at a webhook's URL whether it is a hubhook that keeps the webhook. One that does not answer keeps nothing.
-func (s *Server) keptElsewhere(ctx context.Context, address, id string) bool {
-	u, err := url.Parse(address)
-	if err != nil {
-		return false
+// KeptElsewhere returns a function that asks what answers at a webhook's URL whether it is a hubhook that keeps the webhook, as
+// [keep.Config].Another wants it. One that does not answer keeps nothing. Without a client, the default one of net/http asks.
+func KeptElsewhere(client *http.Client) func(ctx context.Context, address, id string) bool {
+	return func(ctx context.Context, address, id string) bool {
+		u, err := url.Parse(address)
+		if err != nil {
+			return false
+		}
+		ctx, cancel := context.WithTimeout(ctx, anotherTimeout)
+		defer cancel()
+		ask := url.URL{Scheme: u.Scheme, Host: u.Host, Path: "/healthz", RawQuery: url.Values{"webhook": {id}}.Encode()}
+		req, err := http.NewRequestWithContext(ctx, http.MethodGet, ask.String(), nil)
+		if err != nil {
+			return false
+		}
+		req.Header.Set("User-Agent", "hubhook/"+version.String())
+		req.Close = true
+		resp, err := cmp.Or(client, http.DefaultClient).Do(req)
+		if err != nil {
+			return false
+		}
+		defer resp.Body.Close()
+		var h health
+		err = json.NewDecoder(io.LimitReader(resp.Body, 4<<10)).Decode(&h)
+		return err == nil && h.Keeps
 	}
-	ctx, cancel := context.WithTimeout(ctx, anotherTimeout)
-	defer cancel()
-	ask := url.URL{Scheme: u.Scheme, Host: u.Host, Path: "/healthz", RawQuery: url.Values{"webhook": {id}}.Encode()}
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, ask.String(), nil)
-	if err != nil {
-		return false
-	}
-	req.Header.Set("User-Agent", "hubhook/"+version.String())
-	req.Close = true
-	resp, err := cmp.Or(s.settings.probeClient, http.DefaultClient).Do(req)
-	if err != nil {
-		return false
-	}
-	defer resp.Body.Close()
-	var h health
-	err = json.NewDecoder(io.LimitReader(resp.Body, 4<<10)).Decode(&h)
-	return err == nil && h.Keeps
 }
 
 // countForHub counts a delivery towards what the Hub sends in a day. p is nil for a body that can't be read.

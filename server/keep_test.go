@@ -94,7 +94,7 @@ func TestTheSecondServerSaysSo(t *testing.T) {
 	if all := hub.Webhooks(); all[0].URL != public+"/webhooks/train" {
 		t.Errorf("the webhook posts to %s", all[0].URL)
 	}
-	if second.keptElsewhere(t.Context(), public+"/webhooks/train", "another") {
+	if KeptElsewhere(nil)(t.Context(), public+"/webhooks/train", "another") {
 		t.Error("it keeps a webhook that it does not know")
 	}
 }

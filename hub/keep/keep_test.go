@@ -6,7 +6,6 @@ import (
 	"net/http"
 	"reflect"
 	"strings"
-	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -167,54 +166,6 @@ func TestByHand(t *testing.T) {
 			t.Errorf("after it was deleted by hand there are %+v", hooks)
 		}
 		has(t, w.said(), "no longer knows webhook "+first.ID, "made on the Hub")
-	})
-}
-
-// A webhook whose URL someone else has changed is left alone, whether by a person or by another hubhook.
-func TestNoFight(t *testing.T) {
-	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		w := newWorld()
-		borrowed(hub.Enabled)(w)
-		a := begin(t, w.borrowing("loan", "s3cret"), firstURL)
-		other := newWorld()
-		other.hooks, other.secrets, other.hides = w.hooks, w.secrets, true
-		c := other.borrowing("loan", "s3cret")
-		b := begin(t, c, secondURL)
-		b.stands(t, Active)
-		w.said()
-		after(10 * lookEvery)
-		a.stands(t, Taken)
-		b.stands(t, Active)
-		if h := w.look()[0]; h.URL != secondURL+"/webhooks/train" {
-			t.Errorf("the first one has changed it to %s", h.URL)
-		}
-		if said := w.said(); strings.Count(said, "someone else has changed the URL") != 1 {
-			t.Errorf("it says %s", said)
-		}
-		a.end()
-		if h := w.look()[0]; h.URL != secondURL+"/webhooks/train" || h.State != hub.Enabled {
-			t.Errorf("the end of the first one changes it to %+v", h)
-		}
-	})
-}
-
-// A second hubhook asks whether the first one keeps the webhook, and then leaves it to that one.
-func TestTheSecondSaysSo(t *testing.T) {
-	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		w := newWorld()
-		borrowed(hub.Enabled)(w)
-		var free atomic.Bool
-		c := w.borrowing("loan", "s3cret")
-		c.Another = func(_ context.Context, url, id string) bool { return !free.Load() && url == ownURL && id == "loan" }
-		r := begin(t, c, firstURL)
-		r.stands(t, Failed)
-		back(t, w, hub.Enabled)
-		has(t, w.said(), "another hubhook keeps it")
-		free.Store(true)
-		after(lastBackoff)
-		r.stands(t, Active)
 	})
 }
 

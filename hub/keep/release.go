@@ -30,9 +30,12 @@ func (k *Keeper) findBorrowed(ctx context.Context, w *kept) (hub.Webhook, error)
 	switch {
 	case w.entry == nil || w.entry.wrote(hook.URL):
 	case w.written:
-		return hook, k.leave(w, hook)
+		return hook, k.leave(ctx, w, hook)
 	case sameURL(hook.URL, w.entry.Borrowed.URL): // a crash came before the change, or it was put back by hand
 	default:
+		if err := k.elsewhere(ctx, hook); err != nil { // after a crash of this one; that one gives it back to the record's URL
+			return hook, notFree(hook, err)
+		}
 		k.note(w, "someone else has changed its URL to "+hook.PlainURL()+" meanwhile; it gets that one back")
 		w.entry.Borrowed.URL, w.entry.URLs = hook.URL, nil
 		if err := k.save(); err != nil {
@@ -40,6 +43,11 @@ func (k *Keeper) findBorrowed(ctx context.Context, w *kept) (hub.Webhook, error)
 		}
 	}
 	return hook, nil
+}
+
+// notFree is the error of a webhook to borrow that another hubhook keeps, as err says.
+func notFree(hook hub.Webhook, err error) error {
+	return text.WithHint(fmt.Errorf("borrow webhook %s: %w", hook.ID, err), "stop that one, or name another webhook here; this one is taken up as soon as it is free")
 }
 
 // writeBorrowed points a borrowed webhook here. What it had is recorded before.
@@ -53,9 +61,8 @@ func (k *Keeper) writeBorrowed(ctx context.Context, w *kept, hook hub.Webhook, a
 		return hook, err
 	}
 	if w.entry == nil {
-		if k.c.Another != nil && k.c.Another(ctx, hook.URL, hook.ID) {
-			return hook, text.WithHint(fmt.Errorf("borrow webhook %s: another hubhook keeps it, at %s", hook.ID, hook.PlainURL()),
-				"stop that one, or name another webhook here; this one is taken up as soon as it is free")
+		if err := k.elsewhere(ctx, hook); err != nil {
+			return hook, notFree(hook, err)
 		}
 		w.entry = &Entry{Hub: k.c.Hub, Endpoint: w.endpoint, ID: hook.ID, Borrowed: &Original{URL: hook.URL, State: string(hook.State)}}
 		k.record.Entries = append(k.record.Entries, w.entry)
@@ -150,6 +157,9 @@ func (k *Keeper) own(ctx context.Context, w *kept) (hook hub.Webhook, err error)
 	case e.wrote(hook.URL):
 		return hook, nil
 	default:
+		if err := k.elsewhere(ctx, hook); err != nil {
+			return hook, err
+		}
 		k.note(w, fmt.Sprintf("someone else has changed the URL of webhook %s to %s; it is left alone", hook.ID, hook.PlainURL()))
 	}
 	if err := k.drop(w); err != nil {
@@ -179,7 +189,10 @@ func (k *Keeper) giveBack(ctx context.Context, w *kept) error {
 	case err != nil:
 		return end(Returned, "the Hub no longer knows it")
 	case !back && !e.wrote(hook.URL):
-		return end(Taken, "someone else has changed its URL to "+hook.PlainURL()+"; it is left as it is")
+		if err := k.elsewhere(ctx, hook); err != nil { // that one gives it back to the URL of this one, so the record is still needed
+			return err
+		}
+		return end(Taken, "someone else has changed its URL to "+hook.PlainURL()+"; it is left as it is"+e.ownBefore())
 	}
 	// Nobody but the Hub can suspend a webhook, so one that was suspended may get back disabled.
 	want := hub.WebhookState(e.Borrowed.State)
@@ -223,4 +236,12 @@ func unreleased(e *Entry, err error) error {
 		id = "(its ID is not known yet)"
 	}
 	return text.WithHint(fmt.Errorf(what, id, err), "the next start does it, or: hubhook hub cleanup")
+}
+
+// ownBefore says which URL a borrowed webhook had, for whoever has to give it back by hand.
+func (e *Entry) ownBefore() string {
+	if e.Borrowed == nil {
+		return ""
+	}
+	return "; before it was borrowed it posted to " + hub.Webhook{URL: e.Borrowed.URL}.PlainURL()
 }

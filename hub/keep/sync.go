@@ -104,7 +104,10 @@ func (k *Keeper) find(ctx context.Context, w *kept) (hub.Webhook, error) {
 		return hook, nil
 	}
 	if w.written {
-		return hook, k.leave(w, hook)
+		return hook, k.leave(ctx, w, hook)
+	}
+	if err := k.elsewhere(ctx, hook); err != nil {
+		return hook, err
 	}
 	if err := k.drop(w); err != nil {
 		return hook, err
@@ -113,16 +116,28 @@ func (k *Keeper) find(ctx context.Context, w *kept) (hub.Webhook, error) {
 	return hub.Webhook{}, nil
 }
 
-// leave gives up a webhook that someone else has pointed elsewhere, perhaps another hubhook: to change it back would be a fight.
-func (k *Keeper) leave(w *kept, hook hub.Webhook) error {
-	if err := k.drop(w); err != nil {
-		return err
+// leave gives up a webhook that someone else has pointed elsewhere, perhaps another hubhook: to change it back would be a fight. Another hubhook
+// gives it back to the URL of this one, so its entry stays in the record for the next start.
+func (k *Keeper) leave(ctx context.Context, w *kept, hook hub.Webhook) error {
+	before := w.entry.ownBefore()
+	if k.elsewhere(ctx, hook) == nil {
+		if err := k.drop(w); err != nil {
+			return err
+		}
 	}
 	w.over = true
 	k.turn(w, hook, Taken, "", text.WithHint(
-		fmt.Errorf("someone else has changed the URL of webhook %s to %s; hubhook leaves it alone from now on", hook.ID, hook.PlainURL()),
+		fmt.Errorf("someone else has changed the URL of webhook %s to %s; hubhook leaves it alone from now on%s", hook.ID, hook.PlainURL(), before),
 		"does another hubhook keep it? stop one of them, then start this one again"))
 	return nil
+}
+
+// elsewhere returns an error where another hubhook keeps the webhook right now, at the URL that the webhook has.
+func (k *Keeper) elsewhere(ctx context.Context, hook hub.Webhook) error {
+	if k.c.Another == nil || !k.c.Another(ctx, hook.URL, hook.ID) {
+		return nil
+	}
+	return text.WithHint(fmt.Errorf("another hubhook keeps it, at %s", hook.PlainURL()), "stop that one first")
 }
 
 // findLost looks for a webhook that was asked for, and whose ID did not arrive. It is recognized by its URL, as the record has the IDs of all
