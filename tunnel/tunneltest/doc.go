@@ -48,6 +48,12 @@
 // [Cloudflared] is a stand-in for the program cloudflared, with the side of Cloudflare that it connects to. A test starts it as the program,
 // from PATH or by its path. It crashes, hangs, loses its connections, refuses to start and ignores signals on command.
 //
+// # SSH
+//
+// [SSH] is an SSH server that forwards, and that says what sish, localhost.run, pinggy, serveo or a plain sshd say. It has the faults of the
+// edge, and some of its own: another name (AssignName), a name that moves while the session is online (Move), the end of a free hour (Expire),
+// forwards that are refused (FailForward), a service that says no URL (Silence), and another host key (ChangeHostKey).
+//
 // # Proxies
 //
 // [Proxy] is the proxy of a company network, for CONNECT and SOCKS5, with or without a password.
