@@ -62,6 +62,9 @@ func (s *Supervisor) deliver(ctx context.Context, name string, secret func() str
 	if errors.As(err, &refused) {
 		status = refused.Status
 	}
+	if status >= http.StatusInternalServerError {
+		run.awaitTrace(ctx)
+	}
 	verdict := run.Judge(status, cutOf(err, refused))
 	seen := Seen{Status: status, Path: path, Posts: s.posts(run), RepoType: p.Repo.Type, Event: p.Event, Secret: secret != nil && secret() != "", Lines: run.LastLines()}
 	switch {
@@ -109,6 +112,26 @@ func cutOf(err error, refused *RefusedError) error {
 		return nil
 	}
 	return err
+}
+
+// awaitTrace gives a program whose handler has failed the time to print why: uvicorn and others answer first, and print the trace then.
+func (r *ProgramRun) awaitTrace(ctx context.Context) {
+	late := time.NewTimer(traceMost)
+	defer late.Stop()
+	for lines := -1; lines != r.lines.count(); {
+		lines = r.lines.count()
+		quiet := time.NewTimer(traceQuiet)
+		select {
+		case <-quiet.C:
+			r.program.ReadOutput()
+		case <-late.C:
+			return
+		case <-r.ended:
+			return
+		case <-ctx.Done():
+			return
+		}
+	}
 }
 
 // explainCut says why there was no answer. A crash shows its last lines where the delivery is shown that met it.

@@ -10,7 +10,9 @@ import (
 	"net/http/httptest"
 	"net/url"
 	"strings"
+	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/hubhook/hubhook/payload"
@@ -104,6 +106,29 @@ func TestDeliverKeepsWhatWasPrintedBeforeTheAnswer(t *testing.T) {
 	}
 }
 
+// A program that answers 500 and prints the trace after that, as uvicorn does, is given time until it is quiet, 2 s at most.
+func TestDeliverAwaitsTheTrace(t *testing.T) {
+	for lines, want := range map[int]time.Duration{0: 200 * time.Millisecond, 5: 800 * time.Millisecond, 30: 2 * time.Second} {
+		synctest.Test(t, func(t *testing.T) {
+			r := &ProgramRun{ended: make(chan struct{})}
+			r.program = &fakeProgram{output: &r.lines}
+			var printing sync.WaitGroup
+			defer printing.Wait()
+			printing.Go(func() {
+				for range lines {
+					time.Sleep(100 * time.Millisecond)
+					fmt.Fprintln(&r.lines, "File app.py, line 1")
+				}
+			})
+			began := time.Now()
+			r.awaitTrace(t.Context())
+			if took := time.Since(began); took != want {
+				t.Errorf("with %d lines it has waited for %v", lines, took)
+			}
+		})
+	}
+}
+
 func TestDeliverFailures(t *testing.T) {
 	t.Parallel()
 	p, _ := runPython(t, `
@@ -124,6 +149,8 @@ class Reading(Handler):
         self.send_header("Content-Length", str(len(text)))
         self.end_headers()
         self.wfile.write(text)
+        if status == 500: # uvicorn, too, answers before it prints the trace
+            print("KeyError: 'late'", flush=True)
 Handler = Reading
 serve()
 `)
@@ -134,7 +161,7 @@ serve()
 	for i, want := range map[int]string{
 		1: "app.py ended while it had the delivery (exit status 3): the program ended: KeyError: 'x'",
 		2: "the program has no /webhooks/x",
-		3: "the handler failed (500)",
+		3: "the handler failed (500): KeyError: 'late'",
 		4: "the program's payload model refuses a bucket",
 	} {
 		set := map[string]any(nil)

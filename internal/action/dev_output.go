@@ -18,6 +18,7 @@ type programLines struct {
 	line  []byte
 	wiped bool // a carriage return came: what follows it, if anything but a line's end does, replaces the line
 	last  []string
+	ended int               // lines in all
 	each  func(line string) // may be nil; called in order
 }
 
@@ -70,7 +71,15 @@ func (l *programLines) kept() []string {
 	return slices.Clone(l.last)
 }
 
+// count returns how many lines were printed in all.
+func (l *programLines) count() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.ended
+}
+
 func (l *programLines) end() {
+	l.ended++
 	line := string(l.line)
 	l.line, l.wiped = l.line[:0], false
 	if len(l.last) == keptLines {

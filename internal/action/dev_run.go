@@ -21,6 +21,8 @@ const (
 	askEvery     = 250 * time.Millisecond // while its endpoints are not known
 	ignoredAfter = 3 * time.Second        // listening elsewhere and not on PORT for so long: PORT was ignored
 	silentAfter  = 30 * time.Second       // not listening anywhere for so long is worth a word
+	traceQuiet   = 200 * time.Millisecond // after 5xx: nothing printed for so long is the end of the trace
+	traceMost    = 2 * time.Second
 	dialTimeout  = time.Second
 	endsSoon     = time.Second      // a cut connection is often seen before the end of the process that cut it
 	endsLater    = 20 * time.Second // on a busy machine, where the process does not accept connections any more
