@@ -161,7 +161,7 @@ func slower(f *follow.Follower, asked time.Duration, budget int) (ui.Notice, boo
 	if !looks || f.Every() <= asked {
 		return ui.Notice{}, false
 	}
-	with, hint := "with a token", "follow fewer repos for more looks; a webhook (--watch) needs none"
+	with, hint := "with a free account's token", "follow fewer repos for more looks; a webhook (--watch) needs none"
 	if budget == budgetWithoutToken {
 		with, hint = "without a token", fmt.Sprintf("set HF_TOKEN: with a token it allows %d", budgetWithToken)
 	}

@@ -123,7 +123,7 @@ func TestFollowingSlower(t *testing.T) {
 	}{
 		"few":          {"model:me/m%d", 10, budgetWithoutToken, "", ""},
 		"many":         {"model:me/m%d", 110, budgetWithoutToken, "allows 500 requests in 5 minutes without a token, so each followed repo is looked at every 2m45s, not every 1m0s", "HF_TOKEN"},
-		"with a token": {"model:me/m%d", 110, budgetWithToken, "allows 1000 requests in 5 minutes with a token, so each followed repo is looked at every 1m23s, not every 1m0s", "fewer"},
+		"with a token": {"model:me/m%d", 110, budgetWithToken, "allows 1000 requests in 5 minutes with a free account's token, so each followed repo is looked at every 1m23s, not every 1m0s", "fewer"},
 		"buckets":      {"bucket:me/b%d", 300, budgetWithoutToken, "", ""},
 	} {
 		t.Run(name, func(t *testing.T) {
