@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/hubhook/hubhook/tunnel"
+	"github.com/hubhook/hubhook/tunnel/internal/terms"
 	"github.com/hubhook/hubhook/tunnel/tunneltest"
 )
 
@@ -32,10 +33,10 @@ type opened struct {
 	states []tunnel.State
 }
 
-// quick are limits that keep tests short.
+// quick are limits that keep tests short, but patient with a program that answers slowly on a busy machine.
 func quick() limits {
 	l := defaultLimits
-	l.poll, l.answer, l.grace, l.hold = 20*time.Millisecond, 200*time.Millisecond, 200*time.Millisecond, 50*time.Millisecond
+	l.poll, l.answer, l.start, l.grace, l.hold = 20*time.Millisecond, patience, patience, 200*time.Millisecond, 50*time.Millisecond
 	return l
 }
 
@@ -44,6 +45,9 @@ func provider(far *tunneltest.Cloudflared, config Config) *Provider {
 	config.Getenv = func(string) string { return "" }
 	p := New(config)
 	p.limits = quick()
+	patient := terms.Default()
+	patient.Open, patient.Try = patience, patience
+	p.terms = &patient
 	return p
 }
 
@@ -185,7 +189,9 @@ func TestConnectsAgainByItself(t *testing.T) {
 func TestHangs(t *testing.T) {
 	t.Parallel()
 	far := tunneltest.NewCloudflared(t)
-	o := open(t, far, provider(far, Config{}))
+	p := provider(far, Config{})
+	p.limits.answer = time.Second
+	o := open(t, far, p)
 	o.wait(tunnel.Online)
 	far.Hang()
 	if s := o.wait(tunnel.Reconnecting); s.Err == nil || !strings.Contains(s.Err.Error(), "does not answer") {
@@ -271,7 +277,10 @@ func TestASlowStart(t *testing.T) {
 		t.Fatal(err)
 	}
 	d := newDialer(s, quick())
-	for {
+	for began := time.Now(); ; {
+		if time.Since(began) > patience {
+			t.Fatalf("the program does not answer within %v", patience)
+		}
 		_, err := d.Dial(t.Context(), "", 100*time.Millisecond)
 		var e *tunnel.Error
 		if !errors.As(err, &e) || !e.Temporary || e.Final {

@@ -40,14 +40,14 @@ var troubles = []struct {
 		cause: "cloudflared does not reach Cloudflare", fix: "check the network; a firewall has to let ports 443 and 7844 out"},
 }
 
-const byHand = "run it by hand to see more: cloudflared tunnel --url http://127.0.0.1:7860"
+const byHand = "if this goes on, run it by hand to see more: cloudflared tunnel --url http://127.0.0.1:7860"
 
 // explain is why a program ended, or got nowhere, by what it has said: what happened in a clause.
 func (s settings) explain(what string, c *child) (e *tunnel.Error, hold bool) {
 	lines := c.said.all()
 	e = &tunnel.Error{Op: openOp, Cause: what, Fix: byHand, Temporary: true}
 	if !s.quick() {
-		e.Fix = "run it by hand to see more: cloudflared tunnel --config " + s.file + " run"
+		e.Fix = "if this goes on, run it by hand to see more: cloudflared tunnel --config " + s.file + " run"
 	}
 	for _, t := range troubles {
 		at := slices.IndexFunc(lines, func(line string) bool { return complaint(line) && t.says.MatchString(line) })

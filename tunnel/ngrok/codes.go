@@ -36,8 +36,8 @@ var meanings = map[string]meaning{
 	"ERR_NGROK_319":  {cause: "that domain is not reserved for your ngrok account", fix: "leave --url and NGROK_DOMAIN out, or reserve it at https://dashboard.ngrok.com/domains"},
 	"ERR_NGROK_320":  {cause: "that domain belongs to another ngrok account", fix: "leave --url and NGROK_DOMAIN out to use the domain that your account has"},
 	"ERR_NGROK_334":  {cause: "the public URL is already online from somewhere else", fix: "stop the other copy that uses it; https://dashboard.ngrok.com/endpoints names it", passes: true},
-	"ERR_NGROK_725":  {cause: "your ngrok account's bandwidth of this month is used up", fix: "upgrade at https://dashboard.ngrok.com/billing, or let something else forward to hubhook and name it with --public-url"},
-	"ERR_NGROK_727":  {cause: "your ngrok account's requests of this month are used up", fix: "upgrade at https://dashboard.ngrok.com/billing, or let something else forward to hubhook and name it with --public-url"},
+	"ERR_NGROK_725":  {cause: "your ngrok account's bandwidth of this month is used up", fix: "upgrade at https://dashboard.ngrok.com/billing, choose another tunnel with --ssh or --tunnel cloudflared, or let something else forward to hubhook and name it with --public-url"},
+	"ERR_NGROK_727":  {cause: "your ngrok account's requests of this month are used up", fix: "upgrade at https://dashboard.ngrok.com/billing, choose another tunnel with --ssh or --tunnel cloudflared, or let something else forward to hubhook and name it with --public-url"},
 	"ERR_NGROK_3200": {cause: "nothing is connected behind the public URL", fix: "check that hubhook is running", passes: true},
 	"ERR_NGROK_4018": {cause: "ngrok got no authtoken", fix: "sign up at https://dashboard.ngrok.com/signup, copy the authtoken and set NGROK_AUTHTOKEN"},
 }
