@@ -29,6 +29,7 @@ type Seen struct {
 	Exited     bool     // by itself
 	NotStarted string   // why the system could not start it
 	Ready      bool     // it took deliveries before
+	Well       bool     // it ended with status 0
 	Port       int      // the one that PORT named
 	Listens    []int    // ports on which it listens instead
 	Silent     bool     // it does not listen where deliveries can reach it
@@ -297,6 +298,9 @@ func explainExit(s Seen) (Advice, bool) {
 	}
 	if !s.Ready {
 		return advise("does it start a server, and wait for it?", "the program ended before it took deliveries")
+	}
+	if s.Well {
+		return advise("does it go to the background? keep its server in the foreground", "what it may have left in the background was ended too")
 	}
 	return Advice{}, false
 }

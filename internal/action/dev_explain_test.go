@@ -61,6 +61,7 @@ func TestExplain(t *testing.T) {
 		"a crash":              {Seen{Exited: true, Ready: true, Lines: []string{"panic: runtime error: index out of range"}}, "ended: panic: runtime error", "saved"},
 		"an end without words": {Seen{Exited: true}, "before it took deliveries", "start a server"},
 		"an end after a while": {Seen{Exited: true, Ready: true}, "", ""},
+		"an end with status 0": {Seen{Exited: true, Ready: true, Well: true}, "left in the background", "in the foreground"},
 		"no such command":      {Seen{Exited: true, NotStarted: `exec: "x": executable file not found in $PATH`}, "could not be started: exec", "PATH"},
 		"all is well":          {Seen{Status: 200, Body: []byte("{}")}, "", ""},
 		// What was printed once says nothing of an answer.

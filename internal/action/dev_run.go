@@ -191,9 +191,12 @@ func (r *ProgramRun) end(err error) {
 	close(r.ended)
 }
 
+// endedWell is the Exit.How of status 0.
+const endedWell = "exit status 0"
+
 func howEnded(err error) string {
 	if err == nil {
-		return "exit status 0"
+		return endedWell
 	}
 	return err.Error()
 }

@@ -404,7 +404,7 @@ func (s *Supervisor) exited(r *ProgramRun) time.Duration {
 
 // explain returns why the program ended and what to do about it.
 func (e *Exit) explain(port int) (Advice, bool) {
-	seen := Seen{Lines: e.Lines, Port: port, Exited: true, Ready: e.Ready}
+	seen := Seen{Lines: e.Lines, Port: port, Exited: true, Ready: e.Ready, Well: e.How == endedWell}
 	if !e.Started {
 		seen.NotStarted = e.How
 	}

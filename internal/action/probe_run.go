@@ -217,8 +217,11 @@ func (p *prober) prepare(ctx context.Context) error {
 	if p.program != nil {
 		p.routes = mergeRoutes(p.program.Routes(), p.routes)
 	}
-	if len(p.cfg.Endpoints) > 0 {
+	switch {
+	case len(p.cfg.Endpoints) > 0:
 		p.routes = p.chosen(p.routes)
+	case len(p.cfg.Program.Routes) > 0:
+		p.routes = p.cfg.Program.Routes // what the program says of others is not asked for
 	}
 	if len(p.routes) > 0 {
 		return nil

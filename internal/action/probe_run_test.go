@@ -201,6 +201,32 @@ func TestProbeUnknownEndpoint(t *testing.T) {
 	}
 }
 
+// With --path the program's other endpoints are left alone.
+func TestProbePathAlone(t *testing.T) {
+	t.Parallel()
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /openapi.json", func(w http.ResponseWriter, _ *http.Request) {
+		io.WriteString(w, `{"openapi": "3.1.0", "paths": {"/webhooks/other": {"post": {}}, "/hook": {"post": {}}}}`)
+	})
+	mux.HandleFunc("POST /hook", func(http.ResponseWriter, *http.Request) {})
+	server := httptest.NewServer(mux)
+	defer server.Close()
+	hook, err := PathRoute("/hook")
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg := ProbeConfig{URL: server.URL, Program: SupervisorConfig{Routes: []Route{hook}}}
+	for _, r := range probe(t, cfg, "a kernel").Results {
+		if r.Endpoint != "hook" || r.Verdict != ProbePassed {
+			t.Errorf("%+v", r)
+		}
+	}
+	cfg.Endpoints = []string{"other"}
+	if r := probe(t, cfg, "a kernel").of(t, "a kernel"); r.Endpoint != "other" || r.Answers[0].Status != http.StatusNotFound {
+		t.Errorf("with --endpoint: %+v", r)
+	}
+}
+
 // A WebhooksServer listens before it adds its routes. Its description is read once it has the endpoint that --endpoint or --path names.
 func TestProbeAwaitsTheDescription(t *testing.T) {
 	t.Parallel()
