@@ -23,8 +23,11 @@ const (
 	silenceAfter  = 5 // deliveries that must have come for a usual distance
 )
 
-// recheckAfter is how long to wait before a public URL is checked again that somebody else forwards from and that was not reachable: what
-// forwards may come up after hubhook does. The last wait is repeated. A Proof makes 12 checks an hour.
+// tunnelRechecks is how often the way through a tunnel is checked again where it could not be asked from here.
+const tunnelRechecks = 3
+
+// recheckAfter is how long to wait before the public URL is checked again. Where somebody else forwards, what forwards may come up after
+// hubhook does, and the last wait is repeated. A Proof makes 12 checks an hour.
 var recheckAfter = []time.Duration{5 * time.Second, 30 * time.Second, 2 * time.Minute, 10 * time.Minute}
 
 // The ways a probe can end.
@@ -76,28 +79,40 @@ func (r *run) probe(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-r.prober.ask:
-			r.proveWay(ctx, probeTries)
+			rechecks = 0
+			r.proveWay(ctx, probeTries, false)
 		case <-recheck.C:
-			rechecks++
-			r.proveWay(ctx, 1)
+			if r.wantsRecheck(rechecks) { // the tunnel may have gone down meanwhile
+				rechecks++
+				r.proveWay(ctx, 1, true)
+			}
 		case <-silence.C:
 			if r.prober.silent(time.Now(), r.where.get().started) {
-				r.proveWay(ctx, probeTries)
+				r.proveWay(ctx, probeTries, false)
 			}
 			silence.Reset(silenceFloor)
 		}
-		if !r.settings.provesPublicURL() {
-			continue
-		}
-		switch last := r.where.get().probe; {
-		case last == nil:
-		case last.OK:
-			rechecks = 0
-			recheck.Stop()
-		default:
+		if r.wantsRecheck(rechecks) {
 			recheck.Reset(r.settings.recheckWait(rechecks))
+		} else {
+			recheck.Stop()
 		}
 	}
+}
+
+// wantsRecheck reports whether the way is to be checked once more, after n rechecks. Of a tunnel only what could not be asked from here is,
+// a few times: name servers may not know a new name yet.
+func (r *run) wantsRecheck(n int) bool {
+	p := r.where.get()
+	switch {
+	case p.probe == nil || p.probe.OK:
+		return false
+	case p.tunnel.Phase != tunnel.Online.String() && p.tunnel.Phase != tunnel.URLChanged.String():
+		return false // the way is checked once it is back
+	case r.settings.provesPublicURL():
+		return true
+	}
+	return !p.lost && n < tunnelRechecks
 }
 
 // recheckWait is how long to wait after n rechecks.
@@ -127,8 +142,8 @@ func (p *prober) silent(now, since time.Time) bool {
 // proveWay checks the public URL and says what it found. Where something else answers it tries again, since the far end may need a moment,
 // and then has the tunnel opened anew.
 //
-// A check of a URL that somebody else forwards from is repeated until it succeeds. It is shown when it finds something new.
-func (r *run) proveWay(ctx context.Context, tries int) {
+// With onlyNews it says nothing where it finds what the check before has found.
+func (r *run) proveWay(ctx context.Context, tries int, onlyNews bool) {
 	url := r.where.get().public
 	if url == "" {
 		return
@@ -174,7 +189,7 @@ func (r *run) proveWay(ctx context.Context, tries int) {
 	})
 	r.setWay(url, map[string]keep.Proof{reachable: keep.Reachable, unreachable: keep.Unreachable, unchecked: keep.Unchecked}[view.Phase])
 	r.metrics.probed(view.Phase)
-	if before == nil || before.Error != view.Error || r.tunnel != nil {
+	if !onlyNews || before == nil || before.Error != view.Error {
 		r.tell(view)
 	}
 	switch {

@@ -104,6 +104,30 @@ func TestAnAnswerThatIsNotOursIsSaid(t *testing.T) {
 	}
 }
 
+// Name servers may not know a new name yet: what could not be asked from here is asked again, and only news is told.
+func TestANameThatIsNotKnownYet(t *testing.T) {
+	t.Parallel()
+	edge := tunneltest.NewEdge(t, tunneltest.Options{})
+	c := tunnelConfig(t, edge)
+	client, asked := edge.Client(), 0 // by one check at a time
+	c.probeClient = &http.Client{Transport: answerer(func(r *http.Request) (*http.Response, error) {
+		if asked++; asked < 3 {
+			return nil, &net.DNSError{Err: "no such host", Name: r.URL.Host, IsNotFound: true}
+		}
+		return client.Transport.RoundTrip(r)
+	})}
+	c.recheckAfter = []time.Duration{time.Millisecond}
+	s := newServer(t, c)
+	s.Handle("train", nil)
+	r := start(t, s)
+	for _, want := range []string{unchecked, reachable} {
+		if l := r.wait(t, "tunnel", phase(reachable, unreachable, unchecked)); l.text("phase") != want {
+			t.Errorf("%v; want %s", l, want)
+		}
+	}
+	client.CloseIdleConnections()
+}
+
 func TestExitOnDown(t *testing.T) {
 	edge := tunneltest.NewEdge(t, tunneltest.Options{})
 	c := tunnelConfig(t, edge)
