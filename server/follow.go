@@ -47,6 +47,9 @@ func Follow(items ...string) Option {
 var followedTypes = []payload.RepoType{payload.Model, payload.Dataset, payload.Space, payload.Bucket}
 
 func parseFollowed(item string) (hub.RepoID, error) {
+	if w, err := hub.ParseWatched(item); err == nil && !slices.Contains(followedTypes, payload.RepoType(w.Type)) {
+		return hub.RepoID{}, fmt.Errorf("%q can't be followed; follow the repos of the %s, or have a webhook watch it (--watch)", item, w.Type)
+	}
 	id, err := hub.ParseRepoID(item)
 	if err == nil && !slices.Contains(followedTypes, id.Type) {
 		err = fmt.Errorf("%q can't be followed: a %s has no history that the Hub tells", item, id.Type)
@@ -130,6 +133,7 @@ func (r *run) openFollower(ctx context.Context) {
 	}
 	f := follow.New(follow.Config{
 		Hub: client, Store: followStore{r.Server, r.store}, Items: items, Every: r.settings.FollowEvery, Budget: budget, Endpoints: r.names,
+		Anonymous: func() bool { token, err := client.Token(); return err != nil || token.Value == "" },
 		Show: func(v api.Followed) {
 			if ctx.Err() == nil {
 				r.showFollowed(v)

@@ -74,6 +74,8 @@ type Config struct {
 	Budget int
 	// Endpoints returns the names of the endpoints that are served now.
 	Endpoints func() []string
+	// Anonymous returns whether the Hub is asked without a token. What was private then hides itself, so not to find it says nothing. Nil: it is not.
+	Anonymous func() bool
 	// Show is told of each change of an item's state or error, one after the other. It must not block.
 	Show func(api.Followed)
 	// Limited is told where looks wait because the Hub's rate limit is used up, by others too, with how long they wait. It is told again
@@ -207,6 +209,7 @@ func (f *Follower) lookOnce(ctx context.Context, it *item) error {
 	}
 	id := it.Repo
 	endpoints := f.endpoints(it)
+	private := false
 	for _, endpoint := range endpoints {
 		n := it.notes[endpoint]
 		if n == nil {
@@ -217,6 +220,7 @@ func (f *Follower) lookOnce(ctx context.Context, it *item) error {
 			return f.fail(ctx, it, err)
 		}
 		if n.version != 0 && !n.seen.Gone {
+			private = private || n.seen.Private
 			id.Name = n.seen.Name // after a move the repo is followed, not its old name
 		}
 	}
@@ -225,6 +229,8 @@ func (f *Follower) lookOnce(ctx context.Context, it *item) error {
 	switch {
 	case err == nil:
 		is, it.misses = &now, 0
+	case errors.Is(err, hub.ErrNotFound) && private && f.c.Anonymous != nil && f.c.Anonymous():
+		return f.fail(ctx, it, text.WithHint(fmt.Errorf("%w; it was private when it was last seen, and there is no token", err), "set HF_TOKEN to a token that may read it, and start again"))
 	case errors.Is(err, hub.ErrNotFound):
 		if it.misses++; it.misses < missesForGone {
 			return f.fail(ctx, it, err)

@@ -87,6 +87,40 @@ func TestVisibility(t *testing.T) {
 	})
 }
 
+// Without the token that it had, hubhook sees a private repo no more. That is no deletion, and what happens meanwhile arrives once there is a token again.
+func TestTheTokenIsGone(t *testing.T) {
+	inWorld(t, hubtest.Options{}, func(w *world) {
+		token := w.hub.Accounts.AddToken(hubtest.Token{})
+		w.client = w.clientWith(token)
+		r := w.repo(payload.Dataset, "me/data")
+		b, err := w.hub.CreateBucket("me/b", hubtest.RepoOptions{Private: true})
+		w.must(err)
+		w.must(r.SetPrivate(true))
+		w.follow("dataset:me/data", "bucket:me/b")
+		w.run()
+		w.pass(5 * time.Second)
+		w.end()
+		w.client = w.clientWith("")
+		w.run()
+		w.pass(time.Hour)
+		w.want()
+		for _, v := range w.f.Followed() {
+			if v.State != Failing || !strings.Contains(v.Error, "it was private when it was last seen") || !strings.Contains(v.Hint, "HF_TOKEN") {
+				t.Errorf("it is %+v", v)
+			}
+		}
+		w.end()
+		w.push(r, "")
+		w.client = w.clientWith(token)
+		w.run()
+		w.pass(time.Minute)
+		w.want("repo.content/update me/data refs/heads/main:moved")
+		w.must(b.Delete()) // with a token that is one
+		w.pass(5 * time.Minute)
+		w.want("repo/delete me/b")
+	})
+}
+
 // A repo that was deleted and made again between two looks is another one.
 func TestRepoMadeAnew(t *testing.T) {
 	inWorld(t, hubtest.Options{}, func(w *world) {
