@@ -411,6 +411,16 @@ func (e *Exit) explain(port int) (Advice, bool) {
 	return Explain(seen)
 }
 
+// lastLine returns the last line with text that the program printed, "" for none.
+func (e *Exit) lastLine() string {
+	for _, line := range slices.Backward(e.Lines) {
+		if text := oneLine(escapes.ReplaceAllString(line, ""), maxShown); text != "" {
+			return text
+		}
+	}
+	return ""
+}
+
 // selfEdit notices that the program itself writes the file that it is restarted for, and leaves the file out where it would be restarted
 // for ever.
 func (s *Supervisor) selfEdit(r *ProgramRun, files []string) *Advice {

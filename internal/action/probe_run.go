@@ -281,6 +281,10 @@ func (p *prober) awaitReady(ctx context.Context) (*ProgramRun, error) {
 				if event.Advice == nil {
 					advice = Advice{"it ended with " + event.Exit.How, "run the command by itself, and mend what it says"}
 				}
+				if line := event.Exit.lastLine(); line != "" && !strings.Contains(advice.Cause, line) {
+					advice.Cause += ", and printed last: " + line // nothing else shows what it prints
+				}
+				advice.Cause = strings.ReplaceAll(advice.Cause, p.secret, "[secret]") // a program may print its environment
 				return nil, &AdvisedError{errNotReady, advice}
 			case event.Phase == ProgramReady || event.Phase == ProgramListening && flagged:
 				if run := p.program.Current(); run != nil && (event.Phase == ProgramReady || !p.describesLater(ctx, run)) {

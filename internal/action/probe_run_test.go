@@ -291,7 +291,7 @@ serve()
 func TestProbeNotReady(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "app.py")
-	writeFiles(t, filepath.Dir(path), map[string]string{"app.py": "import time\ntime.sleep(60)\n", "broken.py": "raise KeyError('x')\n"})
+	writeFiles(t, filepath.Dir(path), map[string]string{"app.py": "import time\ntime.sleep(60)\n", "broken.py": "import os\nraise KeyError(os.environ['WEBHOOK_SECRET'])\n"})
 	args := []string{needs.Program(t, "python3"), path}
 	var advised *AdvisedError
 	_, err := Probe(context.Background(), ProbeConfig{Program: SupervisorConfig{Args: args}, readyWithin: 100 * time.Millisecond})
@@ -299,7 +299,7 @@ func TestProbeNotReady(t *testing.T) {
 		t.Error(err)
 	}
 	args[1] = filepath.Join(filepath.Dir(path), "broken.py")
-	if _, err = Probe(context.Background(), ProbeConfig{Program: SupervisorConfig{Args: args}}); !errors.As(err, &advised) || !strings.Contains(err.Error(), "KeyError: 'x'") {
+	if _, err = Probe(context.Background(), ProbeConfig{Program: SupervisorConfig{Args: args}}); !errors.As(err, &advised) || !strings.Contains(err.Error(), "KeyError: '[secret]'") {
 		t.Error(err)
 	}
 }

@@ -122,7 +122,7 @@ func (p *program) probeConfig(f testFlags, command []string) (cfg action.ProbeCo
 	if f.events != "" {
 		own, err := action.EventCases(f.events)
 		if err != nil {
-			return cfg, err
+			return cfg, text.WithHint(err, "name a directory whose .json files are payloads; hubhook trigger repo.content --print prints one")
 		}
 		cfg.Cases = append(cfg.Cases, own...)
 	}
@@ -131,7 +131,9 @@ func (p *program) probeConfig(f testFlags, command []string) (cfg action.ProbeCo
 			return cfg, &usageError{err}
 		}
 	}
-	cfg.Endpoints = f.endpoints
+	if cfg.Endpoints, err = endpointNames(f.endpoints); err != nil {
+		return cfg, err
+	}
 	cfg.Program = action.SupervisorConfig{Args: command, NoSpaceEnv: f.noSpaceEnv, Routes: routes}
 	secret := f.secret
 	for _, name := range []string{env.Variable("secret"), "WEBHOOK_SECRET"} {
@@ -157,7 +159,7 @@ func writeJUnit(path string, report *action.ProbeReport) error {
 		return fmt.Errorf("write %s: %w", path, err)
 	}
 	if err := os.WriteFile(path, b.Bytes(), 0o666); err != nil {
-		return fmt.Errorf("write the results as JUnit XML: %w", err)
+		return text.WithHint(fmt.Errorf("write the results as JUnit XML: %w", err), "name a file in a directory that is there: --junit report.xml")
 	}
 	return nil
 }
