@@ -238,7 +238,7 @@ func TestWrongSettingsAreNamedAndHinted(t *testing.T) {
 		"public URL of a file": {args: []string{"--public-url", "file://example.com"}, want: "neither https nor http", hint: true},
 		"public URL, no host":  {args: []string{"--public-url", "https://:443"}, want: "can't be read", hint: true},
 		"public URL, a path":   {args: []string{"--public-url", "https://example.com/webhooks/inbox"}, want: "more than a host", hint: true},
-		"public URL, a query":  {args: []string{"--public-url", "https://example.com?secret=a"}, want: "more than a host", hint: true},
+		"public URL, a query":  {args: []string{"--public-url", "https://example.com?secret=a"}, want: "more than a host in it, a query", hint: true},
 		"public URL over http": {env: map[string]string{"HUBHOOK_PUBLIC_URL": "http://example.com:8080"}, want: "HUBHOOK_PUBLIC_URL: public URL \"http://example.com:8080\" is not https", hint: true},
 		"public URL, a login":  {args: []string{"--public-url", "https://me:pass@example.com"}, want: "a user name or a password", hint: true},
 		"duration variable":    {env: map[string]string{"HUBHOOK_KEEP": "a week"}, want: "HUBHOOK_KEEP"},

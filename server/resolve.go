@@ -238,7 +238,9 @@ func (s *settings) checkPublicURL() error {
 		return &ConfigError{text: s.places["public-url"] + ": public URL has a user name or a password in it", hint: form} // which is not repeated
 	case u.Scheme != "https" && u.Scheme != "http":
 		return wrong("is neither https nor http", form)
-	case u.Path != "" || u.RawQuery != "" || u.Fragment != "" || strings.ContainsAny(text, "?#"):
+	case u.RawQuery != "": // which may have a secret in it, as webhook URLs do
+		return &ConfigError{text: s.places["public-url"] + ": public URL has more than a host in it, a query", hint: form + "; the endpoints are at /webhooks/NAME below it"}
+	case u.Path != "" || u.Fragment != "" || strings.ContainsAny(text, "?#"):
 		return wrong("has more than a host in it", form+"; the endpoints are at /webhooks/NAME below it, and nothing else can be")
 	case u.Scheme == "http" && !onLoopback(u.Hostname()):
 		return wrong("is not https, so anyone on the way could read the webhook's secret", "write it as https://"+u.Host+", and have what forwards to hubhook take https")
