@@ -102,6 +102,7 @@ func (p *cloudflaredProgram) readConfig() error {
 		return fmt.Errorf("error parsing YAML in config file at %s: %w", p.config, err)
 	}
 	if _, err := os.Stat(file.Credentials); err != nil {
+		//lint:ignore ST1005 the words are cloudflared's
 		return fmt.Errorf("Tunnel credentials file '%s' doesn't exist or is not a file", file.Credentials)
 	}
 	p.tunnel = file.Tunnel
@@ -158,6 +159,7 @@ func (p *cloudflaredProgram) run(args []string) error {
 	metrics, err := net.Listen("tcp", p.metrics)
 	if err != nil {
 		p.log("ERR", "Error opening metrics server listener error=%q", err)
+		//lint:ignore ST1005 the words are cloudflared's
 		return fmt.Errorf("Error opening metrics server listener: %w", err)
 	}
 	go http.Serve(metrics, p.metricsHandler())
