@@ -125,6 +125,9 @@ func Probe(ctx context.Context, cfg ProbeConfig) (*ProbeReport, error) {
 	}
 	report := &ProbeReport{}
 	tell := func(r ProbeResult) {
+		if r.Advice != nil && p.secret != "" { // with text of the program, which may print its environment
+			r.Advice = &Advice{strings.ReplaceAll(r.Advice.Cause, p.secret, "[secret]"), strings.ReplaceAll(r.Advice.Fix, p.secret, "[secret]")}
+		}
 		report.Results = append(report.Results, r)
 		if cfg.Result != nil {
 			cfg.Result(r)

@@ -271,7 +271,7 @@ def post(r):
     if r.headers["X-Webhook-Secret"] != os.environ["WEBHOOK_SECRET"]:
         return 403
     if r.body["repo"]["type"] == "kernel":
-        print("KeyError: 'kernel'", flush=True)
+        print("KeyError: 'kernel'", os.environ["WEBHOOK_SECRET"], flush=True)
         os._exit(1)
     return 200
 class Reading(Handler):
@@ -285,7 +285,7 @@ serve()
 	if got := report.with(ProbeFailed); !slices.Equal(got, []string{"a kernel"}) {
 		t.Errorf("failed: %q", got)
 	}
-	report.of(t, "a kernel").want(t, ProbeFailed, "it ended while it handled the delivery: the program ended: KeyError: 'kernel'")
+	report.of(t, "a kernel").want(t, ProbeFailed, "it ended while it handled the delivery: the program ended: KeyError: 'kernel' [secret]")
 }
 
 func TestProbeNotReady(t *testing.T) {
