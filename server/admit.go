@@ -231,6 +231,7 @@ func (s *Server) store(ctx context.Context, e *endpoint, r *http.Request, body [
 	a.Header = s.withoutSecrets(r.Header)
 	a.WebhookID = r.Header.Get("Webhook-Id")
 	a.Synthetic = isSample(ctx)
+	s.sameAsCaughtUp(ctx, &a, p)
 	s.askKeys(&a, e, true)
 	from := new(sender)
 	a.Value.(*arrival).sender = from

@@ -132,8 +132,8 @@ func (r *run) openFollower(ctx context.Context) {
 		budget = budgetWithToken
 	}
 	f := follow.New(follow.Config{
-		Hub: client, Store: followStore{r.Server, r.store}, Items: items, Every: r.settings.FollowEvery, Budget: budget, Endpoints: r.names,
-		Anonymous: func() bool { token, err := client.Token(); return err != nil || token.Value == "" },
+		Hub: client, Store: followStore{s: r.Server, q: r.store}, Items: items, Every: r.settings.FollowEvery, Budget: budget, Endpoints: r.names,
+		Anonymous: func() bool { return anonymous(client) },
 		Show: func(v api.Followed) {
 			if ctx.Err() == nil {
 				r.showFollowed(v)
@@ -157,6 +157,12 @@ func limited(d time.Duration, budget int) ui.Notice {
 		Text: fmt.Sprintf("follow the Hub: its rate limit for %s is used up; the next look comes in %s", who, d.Round(time.Second)),
 		Hint: hint,
 	}
+}
+
+// anonymous reports whether the Hub is asked without a token.
+func anonymous(client *hub.Client) bool {
+	token, err := client.Token()
+	return err != nil || token.Value == ""
 }
 
 // slower says why looks come less often than was asked for, if they do.
@@ -215,6 +221,8 @@ func (s *Server) checkFollowedEndpoints() error {
 type followStore struct {
 	s *Server
 	q *queue.Queue
+	// sameFor is how long another delivery with the Webhook-Id of one of these is a duplicate at least.
+	sameFor time.Duration
 }
 
 func (fs followStore) Marks(ctx context.Context, prefix string) ([]follow.Mark, error) {
@@ -240,7 +248,7 @@ func (fs followStore) Deliver(ctx context.Context, d follow.Delivery) error {
 	header := http.Header{"Content-Type": {"application/json"}, "User-Agent": {"hubhook/" + version.String()}, "Webhook-Id": {d.WebhookID}}
 	a := newArrival(e.name, header, d.Body, p, unusable)
 	fs.s.askKeys(&a, e, true)
-	a.WebhookID, a.Synthetic, a.Mark = d.WebhookID, true, (*queue.Mark)(&d.Mark)
+	a.WebhookID, a.Synthetic, a.Mark, a.SameFor = d.WebhookID, true, (*queue.Mark)(&d.Mark), fs.sameFor
 	fs.s.metrics.received(e.name)
 	_, err := fs.q.Accept(ctx, a)
 	return moved(err)

@@ -83,7 +83,7 @@ func TestFollowedDelivery(t *testing.T) {
 			t.Fatal(err)
 		}
 		body := []byte(`{"event":{"action":"update","scope":"repo.content"},"repo":{"type":"model","name":"me/m"}}`)
-		store := followStore{s, s.queue.Load()}
+		store := followStore{s: s, q: s.queue.Load()}
 		d := follow.Delivery{Endpoint: "in", WebhookID: "follow-1", Body: body, Mark: follow.Mark{Key: "follow/a", Value: []byte("1")}}
 		if err := store.Deliver(t.Context(), d); err != nil {
 			t.Fatal(err)

@@ -197,6 +197,7 @@ func (r *run) openKeeper() {
 	r.keeper.Store(r.keeping.keeper)
 	r.keepEndpoints()
 	r.keeping.keeper.Prepare()
+	r.openCatchUp(client)
 	if !r.opensTunnel() && !r.settings.provesPublicURL() {
 		r.setWay(r.where.get().public, keep.Unchecked)
 	}
@@ -225,6 +226,7 @@ func (s *Server) keepEndpoints() {
 
 // setWay tells the keeper how the Hub can reach the endpoints.
 func (s *Server) setWay(url string, p keep.Proof) {
+	s.wayIs(p)
 	if keeper := s.keeper.Load(); keeper != nil {
 		keeper.SetWay(url, p)
 	}
@@ -238,12 +240,12 @@ func (r *run) keepWebhooks(ctx context.Context) {
 	r.keeping.run.Go(func() {
 		r.countDay(ctx)
 		if r.keeping.shared == nil {
-			r.keeping.keeper.Run(ctx)
+			r.keepAndCatchUp(ctx)
 			return
 		}
 		r.keeping.keeper.LeaveTo()
 		r.store.Lead(ctx, keepTask, func(leading context.Context) {
-			r.keeping.keeper.Run(leading)
+			r.keepAndCatchUp(leading)
 			if r.keeping.led = ctx.Err() != nil; !r.keeping.led {
 				r.keeping.keeper.LeaveTo()
 			}
@@ -310,6 +312,9 @@ func (r *run) closeKeeper() {
 
 // showWebhook shows what becomes of a kept webhook.
 func (s *Server) showWebhook(c api.WebhookChange) {
+	if c.State == keep.Active { // made, enabled, or posting to another URL a moment ago
+		s.catchUpNow()
+	}
 	s.screen.Webhook(c)
 	if private := s.private.Load(); private != nil {
 		private.Webhook(c)

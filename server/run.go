@@ -50,6 +50,9 @@ func (s *Server) Run(ctx context.Context) error {
 		err = s.checkFollowedEndpoints()
 	}
 	if err == nil {
+		err = s.checkCatchUp()
+	}
+	if err == nil {
 		err = run.open(ctx)
 	}
 	if err == nil {

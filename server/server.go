@@ -68,6 +68,8 @@ type Server struct {
 	private  atomic.Pointer[inspector.Inspector] // nil until Run opens it, and where it is off
 	keeper   atomic.Pointer[keep.Keeper]         // nil where no webhook is kept on the Hub
 	follower atomic.Pointer[follow.Follower]     // nil where nothing is followed
+	catchUp  atomic.Pointer[follow.CatchUp]      // nil where it is not wanted
+	wayOpen  atomic.Bool                         // the Hub can reach the endpoints, as far as is known
 	outputs  outputs
 	loops    loops
 	joined   *joined   // the program of `hubhook dev`; nil without one

@@ -59,6 +59,8 @@ func everySetting() []*setting {
 			help: "read `TYPE:NAME` on the Hub and make the deliveries that a webhook would have brought; needs no webhook and no tunnel; ENDPOINT=TYPE:NAME for one endpoint; repeatable"},
 		{name: "follow-every", field: "FollowEvery", initial: "60s", in: func(c *Config) value { return durationIn(&c.FollowEvery) },
 			help: "look at followed repos every `DURATION`, 10s at least"},
+		{name: "catch-up", field: "CatchUp", toggle: true, in: func(c *Config) value { return toggleIn(&c.CatchUp) },
+			help: "with --watch or --webhook: read on the Hub what happened to the watched repos while no delivery came, and deliver it"},
 		{name: "exit-on-down", field: "ExitOnDown", in: func(c *Config) value { return durationIn(&c.ExitOnDown) },
 			help: "exit with an error once the tunnel has been down for this `DURATION` (default never)"},
 		{name: "keep", field: "Keep", initial: "168h", in: func(c *Config) value { return durationIn(&c.Keep) },

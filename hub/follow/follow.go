@@ -230,7 +230,7 @@ func (f *Follower) lookOnce(ctx context.Context, it *item) error {
 	case err == nil:
 		is, it.misses = &now, 0
 	case errors.Is(err, hub.ErrNotFound) && private && f.c.Anonymous != nil && f.c.Anonymous():
-		return f.fail(ctx, it, text.WithHint(fmt.Errorf("%w; it was private when it was last seen, and there is no token", err), "set HF_TOKEN to a token that may read it, and start again"))
+		return f.fail(ctx, it, hidden(err))
 	case errors.Is(err, hub.ErrNotFound):
 		if it.misses++; it.misses < missesForGone {
 			return f.fail(ctx, it, err)
@@ -292,6 +292,11 @@ func (f *Follower) tellLimited(d time.Duration) {
 	}
 }
 
+// hidden says why a repo that is not found may still be there.
+func hidden(err error) error {
+	return text.WithHint(fmt.Errorf("%w; it was private when it was last seen, and there is no token", err), "set HF_TOKEN to a token that may read it, and start again")
+}
+
 // endpoints returns the endpoints that an item's deliveries go to, by name.
 func (f *Follower) endpoints(it *item) []string {
 	if it.Endpoint != "" {
@@ -320,8 +325,10 @@ func failed(v *api.Followed, state string, err error) {
 }
 
 // causeOf returns the text of an error without the id of the request and the time to wait.
-func causeOf(v *api.Followed) string {
-	cause, _, _ := strings.Cut(v.Error, " (GET ")
+func causeOf(v *api.Followed) string { return withoutRequest(v.Error) }
+
+func withoutRequest(message string) string {
+	cause, _, _ := strings.Cut(message, " (GET ")
 	return cause
 }
 

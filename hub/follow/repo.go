@@ -19,11 +19,16 @@ func (f *Follower) look(ctx context.Context, it *item, id hub.RepoID) (seen, err
 		it.stats = statsOf(b)
 		return seen{Name: b.Name, Private: b.Private, Made: b.CreatedAt.UTC().Format(time.RFC3339Nano)}, err
 	}
-	r, err := f.c.Hub.Repo(ctx, id)
+	return lookAt(ctx, f.c.Hub, id)
+}
+
+// lookAt reads a repo, not a bucket, with all its refs.
+func lookAt(ctx context.Context, h Hub, id hub.RepoID) (seen, error) {
+	r, err := h.Repo(ctx, id)
 	if err != nil {
 		return seen{}, err
 	}
-	refs, err := f.c.Hub.Refs(ctx, hub.RepoID{Type: id.Type, Name: r.Name}, true)
+	refs, err := h.Refs(ctx, hub.RepoID{Type: id.Type, Name: r.Name}, true)
 	if err != nil {
 		return seen{}, err
 	}

@@ -25,6 +25,7 @@ const (
 type view struct {
 	api.Webhook
 	warned bool // of the daily limit
+	repos  bool // it tells what happens to repos, not discussions alone
 }
 
 func newView(w *kept) *view {
@@ -32,6 +33,7 @@ func newView(w *kept) *view {
 	v.Endpoint, v.ID, v.Borrowed = w.endpoint, w.borrow, w.borrow != ""
 	v.State, v.Since, v.DeliveryLimit = Waiting, api.Time{Time: time.Now()}, DailyLimit
 	v.Watched, v.Changes = names(w.watched), []api.WebhookNote{}
+	v.repos = w.watched != nil
 	if w.left {
 		v.State = Left
 	}
@@ -61,6 +63,29 @@ func (k *Keeper) Webhooks() []api.Webhook {
 	return list
 }
 
+// Watched returns what the kept webhooks watch of repos, buckets, users and organizations, as far as is known by now. Left out are webhooks
+// for discussions alone, and those that are not to post here: disabled by hand, taken by someone else, released.
+func (k *Keeper) Watched() (items []Item) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for _, v := range k.views {
+		switch v.State {
+		case Left, Disabled, Taken, Returned:
+			continue
+		}
+		for _, name := range v.Watched {
+			watched, err := hub.ParseWatched(name)
+			if err != nil || !v.repos { // of a type that the Hub has added
+				continue
+			}
+			if item := (Item{v.Endpoint, watched}); !slices.Contains(items, item) {
+				items = append(items, item)
+			}
+		}
+	}
+	return items
+}
+
 // snapshot returns what shares no memory with v. The caller holds the mutex.
 func (k *Keeper) snapshot(v *view, now time.Time) api.Webhook {
 	s := v.Webhook
@@ -76,6 +101,7 @@ func (k *Keeper) turn(w *kept, hook hub.Webhook, state, done string, wrong error
 	v, before := w.view, w.view.Webhook
 	if hook.ID != "" {
 		v.ID, v.URL, v.Watched = hook.ID, hook.PlainURL(), names(hook.Watched)
+		v.repos = slices.Contains(hook.Domains, hub.RepoDomain)
 	}
 	v.Error, v.Hint = "", ""
 	if wrong != nil {

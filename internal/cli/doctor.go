@@ -37,7 +37,7 @@ type doctor struct {
 }
 
 // undiagnosed are settings of serve that nothing is wrong with, or that doctor has no check for.
-var undiagnosed = []string{"reply-within", "answer", "follow", "follow-every", "exit-on-down", "keep", "keep-count", "max-waiting", "json", "fresh"}
+var undiagnosed = []string{"reply-within", "answer", "follow", "follow-every", "catch-up", "exit-on-down", "keep", "keep-count", "max-waiting", "json", "fresh"}
 
 func newDoctor(p *program) *cobra.Command {
 	d := &doctor{program: p, config: server.Config{Getenv: p.LookupEnv}}

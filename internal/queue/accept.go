@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/hubhook/hubhook/internal/queue/store"
 )
@@ -86,7 +87,7 @@ func (q *Queue) Accept(ctx context.Context, a Arrival) (*Receipt, error) {
 	pending.task = t
 
 	q.mu.Lock()
-	if err := q.admit(pending, a.Dead); err != nil {
+	if err := q.admit(pending, a.Dead, a.SameFor); err != nil {
 		q.mu.Unlock()
 		return nil, err
 	}
@@ -103,7 +104,7 @@ func (q *Queue) Accept(ctx context.Context, a Arrival) (*Receipt, error) {
 
 // admit decides in which state an arrival is stored, and takes what it needs for that: an id, and a free handler or a place
 // among the waiting deliveries.
-func (q *Queue) admit(a *pendingArrival, dead string) error {
+func (q *Queue) admit(a *pendingArrival, dead string, sameFor time.Duration) error {
 	t := a.task
 	switch {
 	case q.stopping:
@@ -117,8 +118,8 @@ func (q *Queue) admit(a *pendingArrival, dead string) error {
 	}
 	t.handlers = h
 	now := q.now()
-	if a.Dedupe && h.DedupeWindow > 0 {
-		a.Since = now.Add(-h.DedupeWindow)
+	if window := max(h.DedupeWindow, sameFor); a.Dedupe && window > 0 {
+		a.Since = now.Add(-window)
 	}
 	switch {
 	case dead != "":

@@ -8,10 +8,13 @@ import (
 
 // Arrival is a delivery to be stored.
 type Arrival struct {
-	Endpoint  string      // name of a served endpoint
-	WebhookID string      // the Webhook-Id header; without one a delivery is never a duplicate
-	Header    http.Header // as received, with every secret already replaced
-	Body      []byte      // byte for byte as received; not changed, and kept until the delivery has been handled
+	Endpoint  string // name of a served endpoint
+	WebhookID string // the Webhook-Id header; without one a delivery is never a duplicate
+	// SameFor is how long after its arrival a finished delivery with the same WebhookID makes this one a duplicate, if that is longer than
+	// the endpoint's DedupeWindow.
+	SameFor time.Duration
+	Header  http.Header // as received, with every secret already replaced
+	Body    []byte      // byte for byte as received; not changed, and kept until the delivery has been handled
 
 	// What the payload says of itself, for lists and filters. Any may be empty.
 	Scope, Action, RepoType, RepoName string
