@@ -36,7 +36,9 @@ type Config struct {
 	// NoTunnel opens no public URL, and sets the defaults of production, but those of development where `hubhook dev` runs the program.
 	// HUBHOOK_NO_TUNNEL (1 or true).
 	NoTunnel bool
-	// Tunnel names the provider of the public URL: "ngrok", the default, or "ssh", which SSH chooses too. HUBHOOK_TUNNEL.
+	// Tunnel names the provider of the public URL: "ngrok", the default, "ssh", which SSH chooses too, or "cloudflared". Where neither a provider
+	// nor a credential is set, Run asks once on the terminal of Keys, if Output is a terminal as well, and the data directory keeps the answer.
+	// "ask" has it asked anew. HUBHOOK_TUNNEL.
 	Tunnel string
 	// Provider opens the tunnel in place of the one that Tunnel names. It has no variable.
 	Provider tunnel.Provider

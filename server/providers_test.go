@@ -67,7 +67,7 @@ func TestAProviderByName(t *testing.T) {
 	s.settings.NoTunnel = false // which go test sets
 	s.openScreen()
 	r := &run{Server: s}
-	p, ok := r.provider().(paper)
+	p, ok := r.provider(choice{}).(paper)
 	if key, source := p.Value(paperKey); !ok || p.URL != "me.example" || key != "a" || source != "HUBHOOK_PAPER_KEY" || p.Getenv("PAPER_URL") != "x" || p.Prove == nil || p.Version == "" {
 		t.Errorf("settings: %+v, key %q from %q", p.Settings, key, source)
 	}

@@ -14,16 +14,21 @@ import (
 	"github.com/hubhook/hubhook/ui"
 )
 
-// provider returns what opens the public URL, nil where there is to be none.
-func (r *run) provider() tunnel.Provider {
-	switch {
-	case !r.opensTunnel():
-		return nil
-	case r.settings.Provider != nil:
+// provider returns what opens the public URL: the provider of the settings, or that of an answer, if there is one.
+func (r *run) provider(answer choice) tunnel.Provider {
+	if r.settings.Provider != nil {
 		return r.settings.Provider
 	}
-	chosen, _ := tunnel.Lookup(r.settings.Tunnel) // decideTunnel has refused what is not there
+	chosen, _ := tunnel.Lookup(cmp.Or(answer.provider, r.settings.Tunnel)) // decideTunnel has refused what is not there
 	settings := r.providerSettings()
+	if value := cmp.Or(answer.Value, answer.value); value != "" {
+		settings.Value = func(flag string) (string, string) {
+			if flag == answer.Flag {
+				return value, "your answer"
+			}
+			return r.settings.providerSetting(flag)
+		}
+	}
 	settings.Prove = r.prober.Check
 	settings.Connecting = func(try int, err error) {
 		if try&(try-1) != 0 { // the first, then ever fewer: 2, 4, 8

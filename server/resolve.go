@@ -40,6 +40,7 @@ const (
 type settings struct {
 	Config
 	places    map[string]string // where each setting was set, by its name; "" where nothing has set it
+	askAnew   bool              // Tunnel was askTunnel
 	inSpace   bool
 	underDev  bool   // run by `hubhook dev`, which has the tunnel and makes the attempts
 	spaceHost string // that of the Space, or of the hubhook that runs this program; "" if it is not known
@@ -208,11 +209,14 @@ func (s *settings) decideTunnel() error {
 	if err := s.checkPublicURL(); err != nil {
 		return err
 	}
+	if s.Tunnel == askTunnel {
+		s.askAnew, s.Tunnel = true, providerNames()[0]
+	}
 	s.chooseTunnel()
 	if _, ok := tunnel.Lookup(s.Tunnel); !ok {
 		return &ConfigError{
 			text: fmt.Sprintf("tunnel %q: no such provider", s.Tunnel),
-			hint: "known: " + strings.Join(providerNames(), ", ") + "; where something else forwards to hubhook, name its URL with --public-url",
+			hint: "known: " + strings.Join(providerNames(), ", ") + ", and " + askTunnel + " to be asked; where something else forwards to hubhook, name its URL with --public-url",
 		}
 	}
 	return nil

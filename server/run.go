@@ -204,12 +204,12 @@ func (r *run) serve(ctx context.Context) error {
 	r.openKeeper()
 	r.keepWebhooks(ctx)
 	r.openFollower(ctx)
-	provider, again := r.provider(), false
 	if r.settings.provesPublicURL() {
 		r.notePublicURL()
 	}
-	if provider != nil {
-		again = r.firstTunnel(ctx, provider)
+	provider, again, err := r.openPublic(ctx)
+	if err != nil {
+		return err
 	}
 	keys := r.settings.Keys != nil && ui.CanReadKeys(r.settings.Keys)
 	r.shown.Store(true)

@@ -46,7 +46,7 @@ func everySetting() []*setting {
 		{name: "no-tunnel", field: "NoTunnel", toggle: true, in: func(c *Config) value { return toggleIn(&c.NoTunnel) },
 			help: "open no public URL, and use the defaults of production"},
 		{name: "tunnel", field: "Tunnel", initial: providers[0], in: func(c *Config) value { return textIn(&c.Tunnel) },
-			help: "`NAME` of the tunnel provider: " + strings.Join(providers, ", ")},
+			help: "`NAME` of the tunnel provider: " + strings.Join(providers, ", ") + "; or " + askTunnel + ", to choose one on the terminal anew"},
 		{name: "url", field: "URL", in: func(c *Config) value { return textIn(&c.URL) },
 			help: "public `URL` or domain to ask the tunnel provider for"},
 		{name: "public-url", field: "PublicURL", in: func(c *Config) value { return textIn(&c.PublicURL) },

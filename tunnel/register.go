@@ -24,6 +24,11 @@ type Registration struct {
 	New func(Settings) Provider
 	// NoCredential says in a clause what is missing where Open fails with [ErrNoCredential], and NoCredentialHint what to do about it.
 	NoCredential, NoCredentialHint string
+	// HasCredential reports, without any network, whether the provider would open a tunnel with these settings rather than fail with
+	// [ErrNoCredential]. Nil: it always would.
+	HasCredential func(Settings) bool
+	// Ways are what a program offers a user who has neither chosen a provider nor a credential for the default one.
+	Ways []Way
 	// Header is sent with the request of a [Proof], so that the provider's public side passes it on as it passes on those of the Hub.
 	Header http.Header
 	// Steps are the steps of the way to the provider's service, in order: a step that fails makes those after it pointless. Nil: there is
@@ -31,6 +36,23 @@ type Registration struct {
 	Steps func(Settings) []Step
 	// Code finds the provider's own error code in what its public side answers, or returns an empty string. Nil: there are no codes.
 	Code func(answer string) string
+}
+
+// Way is one way to a public URL that a user can choose.
+type Way struct {
+	// Name is the word for it: "localhost.run".
+	Name string
+	// Offer says in less than a line what it needs, how long its URL lasts, and who can read what passes.
+	Offer string
+	// Flag is the provider's setting that chooses the way, and Value what to set it to. Without Flag the provider's name chooses it.
+	Flag, Value string
+	// Question asks for the value of Flag where Value is empty, and Want is what to write for it in a command.
+	Question, Want string
+	// Secret says that the value must not be shown or stored, and Keep how the user can keep it.
+	Secret bool
+	Keep   string
+	// Ready reports whether the way can be taken on this machine. Nil: it can.
+	Ready func() bool
 }
 
 // Step is one step of the way to a provider's service, for a program that looks for what is wrong with it.

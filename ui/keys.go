@@ -3,6 +3,7 @@ package ui
 import (
 	"context"
 	"fmt"
+	"io"
 	"os"
 )
 
@@ -20,23 +21,23 @@ func Keys(ctx context.Context, in *os.File, press func(rune)) error {
 	if !CanReadKeys(in) {
 		return nil
 	}
-	if err := readKeys(ctx, in, press); err != nil {
+	if err := readKeys(ctx, in, false, press); err != nil {
 		return fmt.Errorf("reading keys from the terminal: %w", err)
 	}
 	return nil
 }
 
-// ReadSecret reads a line from the terminal in without showing it, and returns it without its end. It returns ctx's error where ctx ends
+// ReadSecret reads a line from the terminal in without showing it, and returns it without its end. Ctrl-D ends a line, too. It returns ctx's error where ctx ends
 // first. [CanReadKeys] has to be true.
 func ReadSecret(ctx context.Context, in *os.File) (string, error) {
 	read, done := context.WithCancel(ctx)
 	defer done()
 	var line []rune
 	err := Keys(read, in, func(key rune) {
-		const backspace, del, killLine = 0x08, 0x7f, 0x15 // as terminals have them
+		const endOfInput, backspace, del, killLine = 0x04, 0x08, 0x7f, 0x15 // as terminals have them
 		switch {
 		case read.Err() != nil: // typed ahead
-		case key == '\n' || key == '\r':
+		case key == '\n' || key == '\r' || key == endOfInput:
 			done()
 		case key == backspace || key == del:
 			line = line[:max(0, len(line)-1)]
@@ -50,6 +51,34 @@ func ReadSecret(ctx context.Context, in *os.File) (string, error) {
 		err = ctx.Err()
 	}
 	return string(line), err
+}
+
+// ReadLine reads a line from the terminal in, which shows it and lets it be edited as it is typed, and returns it without its end. It returns
+// ctx's error where ctx ends first, and io.EOF where the input ends, as with Ctrl-D. What is typed after the line is left for those who read
+// next. [CanReadKeys] has to be true.
+func ReadLine(ctx context.Context, in *os.File) (string, error) {
+	read, done := context.WithCancel(ctx)
+	defer done()
+	var line []rune
+	whole := false
+	err := readKeys(read, in, true, func(key rune) {
+		switch {
+		case key == '\n':
+			whole = true
+			done()
+		case !whole:
+			line = append(line, key)
+		}
+	})
+	switch {
+	case err != nil:
+		return "", fmt.Errorf("reading a line from the terminal: %w", err)
+	case whole:
+		return string(line), nil
+	case ctx.Err() != nil:
+		return "", ctx.Err()
+	}
+	return "", io.EOF
 }
 
 const escape = 0x1b

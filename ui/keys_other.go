@@ -9,4 +9,4 @@ import (
 
 func canReadKeys(*os.File) bool { return false }
 
-func readKeys(context.Context, *os.File, func(rune)) error { return nil }
+func readKeys(context.Context, *os.File, bool, func(rune)) error { return nil }

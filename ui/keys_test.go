@@ -4,6 +4,7 @@ package ui
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -295,5 +296,49 @@ func TestNoKeysWithoutATerminal(t *testing.T) {
 	}
 	if err := Keys(t.Context(), r, func(rune) { t.Error("a key") }); err != nil {
 		t.Error(err)
+	}
+}
+
+func TestReadLine(t *testing.T) {
+	master, terminal, err := pty.Open()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { master.Close(); terminal.Close() })
+	for _, c := range []struct {
+		typed, want string
+		err         error
+	}{
+		{"2\r", "2", nil}, {"\r", "", nil}, {"x\x7fé\x1b[A\r", "é", nil}, {"\x04", "", io.EOF}, {"half\x04 done\r", "half done", nil},
+	} {
+		if _, err := io.WriteString(master, c.typed); err != nil {
+			t.Fatal(err)
+		}
+		if line, err := ReadLine(t.Context(), terminal); line != c.want || !errors.Is(err, c.err) {
+			t.Errorf("typed %q, read %q, %v; want %q, %v", c.typed, line, err, c.want, c.err)
+		}
+	}
+	if !echoes(terminal) {
+		t.Error("the terminal's mode was changed")
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if line, err := ReadLine(ctx, terminal); line != "" || !errors.Is(err, context.Canceled) {
+		t.Errorf("read %q, %v, after the end", line, err)
+	}
+
+	// What is typed ahead is for those who read next.
+	if _, err := io.WriteString(master, "one\rtwo\rt"); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"one", "two"} {
+		if line, err := ReadLine(t.Context(), terminal); line != want || err != nil {
+			t.Errorf("read %q, %v; want %s", line, err, want)
+		}
+	}
+	var pressed rune
+	ctx, cancel = context.WithCancel(t.Context())
+	if err := Keys(ctx, terminal, func(key rune) { pressed = key; cancel() }); err != nil || pressed != 't' {
+		t.Errorf("then the key %q, %v; want t", pressed, err)
 	}
 }

@@ -22,7 +22,8 @@ func canReadKeys(in *os.File) bool {
 
 // keyMode is the terminal's mode while keys are read.
 type keyMode struct {
-	fd int
+	fd      int
+	asFound bool // and stays so
 
 	mu     sync.Mutex
 	before *unix.Termios // nil while the terminal is as we found it
@@ -32,6 +33,9 @@ type keyMode struct {
 func (m *keyMode) enter() error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	if m.asFound {
+		return nil
+	}
 	if !inForeground(m.fd) {
 		return nil // touching the terminal would stop the process
 	}
@@ -72,8 +76,9 @@ func inForeground(fd int) bool {
 	return err != nil || group == unix.Getpgrp()
 }
 
-func readKeys(ctx context.Context, in *os.File, press func(rune)) (err error) {
-	m := &keyMode{fd: int(in.Fd())}
+// readKeys reads keys one by one, or with byLine line by line, in the terminal's own mode.
+func readKeys(ctx context.Context, in *os.File, byLine bool, press func(rune)) (err error) {
+	m := &keyMode{fd: int(in.Fd()), asFound: byLine}
 	wakeRead, wake, err := os.Pipe()
 	if err != nil {
 		return fmt.Errorf("opening a pipe to be woken by: %w", err)

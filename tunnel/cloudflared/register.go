@@ -1,6 +1,10 @@
 package cloudflared
 
-import "github.com/hubhook/hubhook/tunnel"
+import (
+	"os/exec"
+
+	"github.com/hubhook/hubhook/tunnel"
+)
 
 const configFlag = "cloudflared-config"
 
@@ -14,6 +18,13 @@ it is installed: no account, and another name at each start.`,
 		},
 		New:   func(s tunnel.Settings) tunnel.Provider { return New(chosen(s)) },
 		Steps: func(s tunnel.Settings) []tunnel.Step { return New(chosen(s)).steps() },
+		Ways: []tunnel.Way{{
+			Name: name, Offer: "no account; another URL at each start; Cloudflare can read what passes",
+			Ready: func() bool {
+				_, err := exec.LookPath(name)
+				return err == nil
+			},
+		}},
 	})
 }
 

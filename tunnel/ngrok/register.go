@@ -1,6 +1,7 @@
 package ngrok
 
 import (
+	"errors"
 	"net/http"
 
 	"github.com/hubhook/hubhook/tunnel"
@@ -27,6 +28,15 @@ this machine. Without either hubhook serves locally and says what to do.`,
 		NoCredential: "no ngrok authtoken was found, so only this machine can reach the endpoints",
 		NoCredentialHint: `for a public URL get a free token at ` + tokenPage + `,
 then start again with NGROK_AUTHTOKEN=TOKEN set (once for good: ngrok config add-authtoken TOKEN)`,
+		HasCredential: func(s tunnel.Settings) bool {
+			_, err := chosen(s).settings()
+			return !errors.Is(err, tunnel.ErrNoCredential)
+		},
+		Ways: []tunnel.Way{{
+			Name: name, Offer: "needs a free account; the URL stays; ngrok can read what passes",
+			Flag: authtokenFlag, Question: "The authtoken of your ngrok account, from " + tokenPage, Want: "TOKEN",
+			Secret: true, Keep: "the token is not stored; to keep it: ngrok config add-authtoken TOKEN, or set NGROK_AUTHTOKEN",
+		}},
 		// Without it a free account's public side answers with a page of warning for people.
 		Header: http.Header{"Ngrok-Skip-Browser-Warning": {"1"}},
 		Code:   codeIn,

@@ -25,6 +25,13 @@ serveo, free and without an account, or a server of your own.`,
 		Steps:            func(s tunnel.Settings) []tunnel.Step { return New(chosen(s)).steps() },
 		NoCredential:     "no SSH server is named, so only this machine can reach the endpoints",
 		NoCredentialHint: chooseServer,
+		Ways: []tunnel.Way{
+			{Name: "localhost.run", Flag: serverFlag, Value: "localhost.run", Offer: "no account; the URL changes after hours; localhost.run can read what passes"},
+			{Name: "pinggy", Flag: serverFlag, Value: "pinggy", Offer: "no account; a new URL each hour; pinggy can read what passes"},
+			{Name: "serveo", Flag: serverFlag, Value: "serveo", Offer: "no account; the URL may change; serveo can read what passes"},
+			{Name: name, Flag: serverFlag, Question: "Which server? Write it as [user@]host[:port]", Want: "[user@]host[:port]",
+				Offer: "an SSH server of your own; whoever runs it can read what passes"},
+		},
 	})
 }
 
