@@ -265,7 +265,11 @@ func (c *Client) lost(ctx context.Context, call call, err error, hide *text.Reda
 	if cause := context.Cause(ctx); cause != nil {
 		err = cause
 	}
-	e.Err = &connectionError{err: err, text: hide.Redact(err.Error())}
+	why := hide.Redact(err.Error())
+	if errors.Is(err, context.Canceled) {
+		why = "interrupted"
+	}
+	e.Err = &connectionError{err: err, text: why}
 	return e
 }
 

@@ -2,6 +2,7 @@ package hub
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -161,6 +162,8 @@ func (e *Error) Hint() string {
 		return "try again later; https://status.huggingface.co says whether the Hub has an outage"
 	case errors.Is(e.Err, errNotJSON):
 		return "is " + e.endpoint + " the Hub? A proxy or a sign-in page may answer in its place; HF_ENDPOINT sets the address"
+	case errors.Is(e.Err, context.Canceled): // by the caller, so nothing is to be mended
+		return ""
 	case e.Status == 0 && e.Err != nil && e.Method != "":
 		return "check the connection to " + e.endpoint + "; HF_ENDPOINT sets another address"
 	}

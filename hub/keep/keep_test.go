@@ -107,7 +107,7 @@ func TestSuspension(t *testing.T) {
 		if n := w.calls()["enable"]; n < 3 || n > 6 {
 			t.Errorf("within half an hour it enables a webhook %d times that is suspended each time", n)
 		}
-		if v := r.stands(t, Suspended); v.Error == "" || v.Hint == "" {
+		if v := r.stands(t, Suspended); v.Error == "" || !strings.Contains(v.Hint, testHub+"/settings/webhooks") {
 			t.Errorf("it does not say why it waits: %+v", v)
 		}
 	})

@@ -372,8 +372,8 @@ func (k *Keeper) whySuspended(w *kept, way way) error {
 	if !way.proof.open() {
 		return text.WithHint(err, "it is enabled again once the public URL leads here")
 	}
-	return text.WithHint(err, fmt.Sprintf("it was enabled again a short time ago, so the next try is at %s; what do the deliveries fail with? see https://huggingface.co/settings/webhooks",
-		w.resumed.Add(w.resumeGap).Format("15:04:05")))
+	return text.WithHint(err, fmt.Sprintf("it was enabled again a short time ago, so the next try is at %s; what do the deliveries fail with? see %s/settings/webhooks",
+		w.resumed.Add(w.resumeGap).Format("15:04:05"), k.c.Hub))
 }
 
 // wait says why nothing is asked of the Hub yet.
