@@ -147,6 +147,9 @@ func (j *joined) serveLeft() error {
 // Shown implements companion.Server.
 func (j *joined) Shown() <-chan struct{} { return j.shown }
 
+// Asking implements companion.Server.
+func (j *joined) Asking() bool { return j.server.asking.Load() }
+
 // Secret implements companion.Server.
 func (j *joined) Secret() string {
 	if texts := j.server.secrets.texts; len(texts) > 0 {

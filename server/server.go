@@ -59,6 +59,7 @@ type Server struct {
 	endLife  context.CancelFunc
 	queue    atomic.Pointer[queue.Queue] // nil until open
 	stopping atomic.Bool
+	asking   atomic.Bool  // the person at the terminal, how the public URL is to be opened
 	inFlight atomic.Int64 // bytes of bodies that are being read or stored
 	secrets  secretSet
 	metrics  *metrics

@@ -121,7 +121,9 @@ func (r *run) openPublic(ctx context.Context) (p tunnel.Provider, again bool, er
 		}
 		return p, again, nil
 	}
+	r.asking.Store(true)
 	chosen, kept, err := r.choose(ctx)
+	r.asking.Store(false)
 	if ctx.Err() != nil {
 		return nil, false, ctx.Err()
 	}

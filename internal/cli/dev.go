@@ -263,6 +263,13 @@ func (d *dev) attend(ctx context.Context) {
 	select {
 	case <-d.server.Shown():
 	case <-known.C:
+		if d.server.Asking() { // what the program prints would push the question off the screen
+			select {
+			case <-d.server.Shown():
+			case <-ctx.Done():
+				return
+			}
+		}
 	case <-ctx.Done():
 		return
 	}

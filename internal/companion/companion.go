@@ -26,6 +26,8 @@ type Program struct {
 type Server interface {
 	// Shown is closed once the banner is shown. The public URL is known by then, unless the tunnel has failed.
 	Shown() <-chan struct{}
+	// Asking reports whether the person at the terminal is being asked how the public URL is to be opened.
+	Asking() bool
 	// Secret returns the webhook secret in use, "" for none.
 	Secret() string
 	// PublicURL returns the base URL at which the Hub reaches the endpoints, "" where there is none.

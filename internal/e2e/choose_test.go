@@ -32,7 +32,12 @@ type seat struct {
 
 func sitDown(t *testing.T, h *home, flags ...string) *seat {
 	t.Helper()
-	cmd := exec.Command(hubhook, append([]string{"serve", "--port", "0", "--inspector", "127.0.0.1:0", "--secret", secret}, flags...)...)
+	return sitDownTo(t, h, "serve", flags...)
+}
+
+func sitDownTo(t *testing.T, h *home, command string, args ...string) *seat {
+	t.Helper()
+	cmd := exec.Command(hubhook, append([]string{command, "--port", "0", "--inspector", "127.0.0.1:0", "--secret", secret}, args...)...)
 	cmd.Dir, cmd.Env = filepath.Join(h.dir, "work"), h.env
 	s := &seat{T: t, cmd: cmd}
 	s.terminal, s.screen, s.ended = onTerminal(t, cmd)
@@ -240,5 +245,29 @@ func TestAQuestionWithoutAnAnswer(t *testing.T) {
 	s.sees(1, keysWork)
 	if said := s.leaves("q"); strings.Contains(said, asks) || !strings.Contains(said, "NGROK_AUTHTOKEN") || !strings.Contains(said, "--ssh localhost.run") {
 		t.Errorf("in CI:\n%s", said)
+	}
+}
+
+// The program of hubhook dev starts after the answer, however long that takes: what it prints would push the question off the screen.
+func TestDevWaitsForTheAnswer(t *testing.T) {
+	t.Parallel()
+	h := newHome(t)
+	h.env = append(h.env, "NO_COLOR=1")
+	s := sitDownTo(t, h, "dev", "--no-restart", "--", "sh", "-c", "echo begun; exec sleep 60")
+	s.sees(1, waits)
+	time.Sleep(3500 * time.Millisecond) // longer than it waits for a public URL
+	s.types("\r")
+	s.sees(1, "| begun")
+	said := s.leaves("q")
+	if answered := strings.Index(said, "next starts do the same"); answered < 0 || strings.Index(said, "| begun") < answered || strings.Index(said, "--- sh starts") < answered {
+		t.Errorf("the program has not waited:\n%s", said)
+	}
+
+	h = newHome(t)
+	h.env = append(h.env, "NO_COLOR=1")
+	s = sitDownTo(t, h, "dev", "--no-restart", "--", "sh", "-c", "echo begun; exec sleep 60")
+	s.sees(1, waits)
+	if said := s.leaves("\x03"); strings.Contains(said, "begun") {
+		t.Errorf("the program has run after Ctrl-C:\n%s", said)
 	}
 }
