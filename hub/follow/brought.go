@@ -11,19 +11,19 @@ type arrow struct{ old, new string }
 
 // refsBrought returns the refs as the Hub's deliveries have told them, newest delivery first: as they are now wherever a delivery has brought
 // that, and otherwise as the last one left them. was is what was seen before those deliveries.
-func refsBrought(was, now map[string]string, brought []*payload.Payload) map[string]string {
+func refsBrought(was caught, now map[string]string, brought []*payload.Payload) map[string]string {
 	arrows := map[string][]arrow{}
 	for _, p := range brought {
 		for _, ref := range p.UpdatedRefs {
 			arrows[ref.Ref] = append(arrows[ref.Ref], arrow{ref.OldSHA.Hex, ref.NewSHA.Hex})
 		}
 	}
-	told := maps.Clone(was)
+	told := maps.Clone(was.Refs)
 	if told == nil {
 		told = map[string]string{}
 	}
 	for ref, list := range arrows {
-		if at := lastTold(was[ref], now[ref], list); at == "" {
+		if at := lastTold(was.Refs[ref], now[ref], was.Past[ref], list); at == "" {
 			delete(told, ref)
 		} else {
 			told[ref] = at
@@ -32,12 +32,69 @@ func refsBrought(was, now map[string]string, brought []*payload.Payload) map[str
 	return told
 }
 
-// lastTold returns where changes have brought a ref that was at was, whatever order they came in: to now, or else to another point.
+// lastTold returns where changes, newest first, have brought a ref that was at was, whatever order they came in. If in doubt, it is not now, so
+// that now is delivered. Only where a ref goes back to an earlier commit, and again, and both deliveries are lost, it can be wrong: what is left
+// looks like one late delivery.
 //
-// A ref may come back to where it was. So it is not enough that some change led to now: one more must lead there than away from it. Changes that
-// can't be reached from was count by themselves: one between may be missing, or they are older.
-func lastTold(was, now string, arrows []arrow) string {
-	reached := map[string]bool{was: true}
+// A ref may come back to where it was. So it is not enough that some change leads to a point: one more must lead there than away from it. Changes
+// that can't be reached from was make a chain of their own, since one between may be missing; of two chains the one that came last counts. Those
+// that lead on from where the ref was before was are old news.
+func lastTold(was, now string, past []string, arrows []arrow) string {
+	reached, old := reachable(arrows, was), reachable(arrows, past...)
+	on, apart := []arrow{{"\x00", was}}, []arrow{}
+	for _, a := range arrows {
+		switch {
+		case reached[a.old]:
+			on = append(on, a)
+		case !old[a.old]:
+			apart = append(apart, a)
+		}
+	}
+	for _, a := range arrows {
+		switch {
+		case reached[a.old] && endsAt(a.new, on):
+			return a.new
+		case !reached[a.old] && !old[a.old] && a.new != was && endsAt(a.new, apart):
+			return a.new
+		}
+	}
+	for _, a := range append(on[1:], arrow{"", was}) {
+		if a.new != now {
+			return a.new
+		}
+	}
+	for _, a := range on[1:] {
+		if a.old != now {
+			return a.old
+		}
+	}
+	return was
+}
+
+// comesBack reports whether a change leads back to a commit from where later changes have brought the ref.
+func comesBack(ref payload.Ref, caught []overtook, brought []*payload.Payload) bool {
+	var later []arrow
+	for _, o := range caught {
+		if o.Ref == ref.Ref {
+			later = append(later, arrow{o.Old, o.New})
+		}
+	}
+	for _, p := range brought {
+		for _, other := range p.UpdatedRefs {
+			if other.Ref == ref.Ref {
+				later = append(later, arrow{other.OldSHA.Hex, other.NewSHA.Hex})
+			}
+		}
+	}
+	return ref.OldSHA.Hex != ref.NewSHA.Hex && reachable(later, ref.NewSHA.Hex)[ref.OldSHA.Hex]
+}
+
+// reachable returns the points that changes lead to from others, and those.
+func reachable(arrows []arrow, from ...string) map[string]bool {
+	reached := map[string]bool{}
+	for _, point := range from {
+		reached[point] = true
+	}
 	for grew := true; grew; {
 		grew = false
 		for _, a := range arrows {
@@ -46,28 +103,7 @@ func lastTold(was, now string, arrows []arrow) string {
 			}
 		}
 	}
-	var on, apart []arrow
-	for _, a := range arrows {
-		if reached[a.old] {
-			on = append(on, a)
-		} else {
-			apart = append(apart, a)
-		}
-	}
-	if endsAt(now, append([]arrow{{"\x00", was}}, on...)) || now != was && endsAt(now, apart) {
-		return now
-	}
-	for _, a := range on {
-		if a.new != now {
-			return a.new
-		}
-	}
-	for _, a := range append([]arrow{{was, ""}}, arrows...) {
-		if a.old != now {
-			return a.old
-		}
-	}
-	return was
+	return reached
 }
 
 // endsAt reports whether more changes lead to a point than away from it, both if the same change twice is two, and if it is one that was told

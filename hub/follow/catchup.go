@@ -22,6 +22,7 @@ const (
 	// So that what was seen is never older than the deliveries that are kept, and what the Hub gives up while all is well is not lost.
 	catchUpEvery = time.Hour
 
+	mostPast  = 4           // points at which a ref was that are known
 	catchUpID = "catch-up-" // begins Webhook-Ids
 )
 
@@ -69,11 +70,14 @@ type caught struct {
 	seen
 	Since   time.Time  `json:"since"` // of the look: the deliveries before it tell nothing that was not seen
 	Brought []overtook `json:"brought,omitempty"`
+	// Past is where refs were at earlier looks, the newest last. What leads away from there is old news.
+	Past map[string][]string `json:"past,omitempty"`
 }
 
 // overtook is a ref that catching up delivered before the Hub did.
 type overtook struct {
 	Ref       string    `json:"ref"`
+	Old       string    `json:"old"` // "" for a new ref
 	New       string    `json:"new"` // "" for a deletion
 	WebhookID string    `json:"webhook_id"`
 	At        time.Time `json:"at"`
@@ -231,7 +235,7 @@ func (c *CatchUp) attend(ctx context.Context, it CatchUpItem, deliver bool) (mis
 		}
 		now.seen = s.after
 		if i == len(steps)-1 {
-			now.Since = is.at
+			now.Since, now.Past = is.at, pastOf(n.seen, s.after.Refs)
 		}
 		if s.event != nil {
 			webhook, _, err := s.event.id(catchUpID, s.after.Count)
@@ -239,7 +243,7 @@ func (c *CatchUp) attend(ctx context.Context, it CatchUpItem, deliver bool) (mis
 				return true, err
 			}
 			for _, ref := range s.event.UpdatedRefs {
-				now.Brought = append(now.Brought, overtook{ref.Ref, hexOf(ref.NewSHA), webhook, time.Now()})
+				now.Brought = append(now.Brought, overtook{ref.Ref, hexOf(ref.OldSHA), hexOf(ref.NewSHA), webhook, time.Now()})
 			}
 		}
 		if err := n.store(ctx, c.c.Store, now, s.event, catchUpID, s.after.Count); err != nil {
@@ -247,6 +251,21 @@ func (c *CatchUp) attend(ctx context.Context, it CatchUpItem, deliver bool) (mis
 		}
 	}
 	return false, nil
+}
+
+// pastOf returns where refs were, once they are as given.
+func pastOf(old caught, refs map[string]string) map[string][]string {
+	past := map[string][]string{}
+	for ref := range refs {
+		list := old.Past[ref]
+		if was := old.Refs[ref]; was != refs[ref] {
+			list = append(slices.Clone(list), was)
+		}
+		if len(list) > 0 {
+			past[ref] = list[max(0, len(list)-mostPast):]
+		}
+	}
+	return past
 }
 
 // look looks at a repo, once in a round.
@@ -283,7 +302,7 @@ func (c *CatchUp) missing(ctx context.Context, it CatchUpItem, old caught, now *
 	}
 	from := old.seen
 	if now != nil && from.ID == now.ID {
-		from.Refs = refsBrought(old.Refs, now.Refs, brought)
+		from.Refs = refsBrought(old, now.Refs, brought)
 	}
 	steps := compare(c.c.Hub.Endpoint(), kind, from, now)
 	for i, s := range steps {
@@ -320,12 +339,13 @@ func isBrought(e *event, brought []*payload.Payload) bool {
 }
 
 // Caught returns the Webhook-Id under which catching up has already delivered what a payload of the Hub tells, "" if it has not delivered all of
-// it. Any process may ask.
+// it. A ref that has come back to the same commit since then is something new. Any process may ask.
 func (c *CatchUp) Caught(ctx context.Context, endpoint string, p *payload.Payload) (webhookID string, err error) {
 	if p == nil || len(p.UpdatedRefs) == 0 {
 		return "", nil
 	}
-	n := note[caught]{key: c.key(endpoint, hub.RepoID{Type: p.Repo.Type, Name: p.Repo.Name})}
+	repo := hub.RepoID{Type: p.Repo.Type, Name: p.Repo.Name}
+	n := note[caught]{key: c.key(endpoint, repo)}
 	if err := n.load(ctx, c.c.Store); err != nil {
 		return "", err
 	}
@@ -336,8 +356,16 @@ func (c *CatchUp) Caught(ctx context.Context, endpoint string, p *payload.Payloa
 		if i < 0 {
 			return "", nil
 		}
+		first := n.seen.Brought[i]
+		later, err := c.c.Store.Brought(ctx, endpoint, repo, first.At)
+		if err != nil {
+			return "", err
+		}
+		if comesBack(ref, n.seen.Brought[i+1:], later) {
+			return "", nil
+		}
 		if webhookID == "" {
-			webhookID = n.seen.Brought[i].WebhookID
+			webhookID = first.WebhookID
 		}
 	}
 	return webhookID, nil
