@@ -152,9 +152,15 @@ func TestByHand(t *testing.T) {
 		if r.stands(t, Disabled); w.look()[0].State != hub.Disabled {
 			t.Error("it was disabled by hand, and is enabled again")
 		}
+		if watched := r.Watched(); len(watched) != 0 {
+			t.Errorf("while it is disabled by hand, watched are %v", watched)
+		}
 		w.change(first.ID, func(h *hub.Webhook) { h.State = hub.Enabled })
 		after(lookEvery)
 		r.stands(t, Active)
+		if watched := r.Watched(); len(watched) != len(first.Watched) || watched[0].Watched != first.Watched[0] {
+			t.Errorf("watched are %v, want %v", watched, first.Watched)
+		}
 
 		w.said()
 		if err := w.Delete(t.Context(), first.ID); err != nil {
