@@ -116,7 +116,10 @@ type session struct {
 
 	// Under the edge's lock.
 	cookie string // the agent's identity; empty before it has logged in
+	over   bool   // a request that is still being answered changes nothing any more
 }
+
+const sessionOver = "The session has ended."
 
 // endpoint is a public URL that is bound to a session.
 type endpoint struct {
@@ -178,6 +181,7 @@ func (s *session) end() {
 }
 
 func (e *Edge) forgetLocked(s *session) {
+	s.over = true
 	delete(e.sessions, s)
 	for host, p := range e.bound {
 		if p.session == s {
@@ -253,6 +257,8 @@ func (s *session) auth(q authRequest) authResponse {
 	token := q.Extra.Authtoken
 	text, fail := e.faults.auth.take()
 	switch {
+	case s.over:
+		a.Error = sessionOver
 	case fail:
 		a.Error = text
 	case token == "":
@@ -304,7 +310,11 @@ func (s *session) bind(q bindRequest) bindResponse {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	a := bindResponse{ID: q.ID, Proto: q.Proto}
-	if s.cookie == "" {
+	switch {
+	case s.over:
+		a.Error = sessionOver
+		return a
+	case s.cookie == "":
 		a.Error = "The session has not been authenticated."
 		return a
 	}
