@@ -156,7 +156,7 @@ func TestSharedBurst(t *testing.T) {
 	}
 	here := join(t, url, Config{}, Endpoint{Handle: handle})
 	there := join(t, url, Config{}, Endpoint{Handle: handle})
-	burst := &Burst{Key: "k", Wait: 300 * time.Millisecond}
+	burst := &Burst{Key: "k", Wait: 2 * time.Second}
 	one := here.accept(Arrival{Burst: burst})
 	two := there.accept(Arrival{Burst: burst})
 	three := here.accept(Arrival{Burst: burst})
