@@ -19,8 +19,9 @@ const (
 	loopAfter    = 3                // runs in a row that ended before that are a crash loop
 	selfEdits    = 3                // restarts in a row for one file, each so soon after the start, mean that the program writes it itself
 	selfEditFor  = 30 * time.Second
-	leftOutAfter = 5 // restarts in a row for one file, each so soon after the start that nobody can have edited it, end them
-	leftOutFor   = 2 * time.Second
+	heldAfter    = 5 // restarts in a row for one file, each so soon after the start that hardly anybody can have edited it, have the next one wait
+	heldWithin   = 2 * time.Second
+	heldFor      = 30 * time.Second
 	eventBuffer  = 64
 )
 
@@ -118,7 +119,6 @@ type Supervisor struct {
 	edited   string   // the file that alone caused the last restarts
 	edits    int      // how many
 	quick    int      // how many of the last came right after the start
-	leftOut  []string // files that restart nothing any more, as the program writes them itself
 	failures int      // runs in a row that ended soon
 	pause    bool
 
@@ -264,8 +264,11 @@ func (s *Supervisor) begin(ctx context.Context) *ProgramRun {
 
 // attend stays with a run until it has ended, and returns how long to wait before the next.
 func (s *Supervisor) attend(ctx context.Context, r *ProgramRun) time.Duration {
+	var held []string
+	var due <-chan time.Time
 	for {
 		var files []string
+		var advice *Advice
 		select {
 		case <-ctx.Done():
 			r.stop()
@@ -273,11 +276,23 @@ func (s *Supervisor) attend(ctx context.Context, r *ProgramRun) time.Duration {
 		case <-r.ended:
 			return s.exited(r)
 		case change := <-s.cfg.Changes:
-			if files = s.counting(change.Files); len(files) == 0 {
-				continue
-			}
+			files = change.Files
 			if s.pause {
 				s.pending = append(s.pending, files...)
+				continue
+			}
+			if s.holds(r, files) {
+				if held == nil {
+					timer := time.NewTimer(heldFor)
+					defer timer.Stop()
+					held, due = files, timer.C
+				}
+				continue
+			}
+			advice = s.selfEdit(r, files)
+		case <-due:
+			if files = held; s.pause {
+				s.pending, due = append(s.pending, files...), nil
 				continue
 			}
 		case w := <-s.asked:
@@ -285,9 +300,10 @@ func (s *Supervisor) attend(ctx context.Context, r *ProgramRun) time.Duration {
 			if restart, files = s.obey(w); !restart {
 				continue
 			}
+			advice = s.selfEdit(r, files)
 		}
 		s.failures = 0
-		s.emit(ProgramEvent{Phase: ProgramRestarting, Run: r.N, Files: files, Advice: s.selfEdit(r, files)})
+		s.emit(ProgramEvent{Phase: ProgramRestarting, Run: r.N, Files: files, Advice: advice})
 		r.stop()
 		return 0
 	}
@@ -309,13 +325,13 @@ func (s *Supervisor) rest(ctx context.Context, wait time.Duration) bool {
 		case <-due:
 			return ctx.Err() == nil
 		case change := <-s.cfg.Changes:
-			files := s.counting(change.Files)
+			files := change.Files
 			switch {
-			case len(files) == 0:
-				continue
 			case s.pause:
 				s.pending = append(s.pending, files...)
 				continue
+			case s.runs > 0 && s.holds(s.latest(), files):
+				continue // it is started again by itself, and the edit is taken up then
 			}
 			s.startNow(files)
 			return true
@@ -342,11 +358,15 @@ func (s *Supervisor) rest(ctx context.Context, wait time.Duration) bool {
 func (s *Supervisor) startNow(files []string) {
 	s.failures = 0
 	if s.runs > 0 {
-		s.mu.Lock()
-		last := s.current
-		s.mu.Unlock()
-		s.emit(ProgramEvent{Phase: ProgramRestarting, Run: s.runs, Files: files, Advice: s.selfEdit(last, files)})
+		s.emit(ProgramEvent{Phase: ProgramRestarting, Run: s.runs, Files: files, Advice: s.selfEdit(s.latest(), files)})
 	}
+}
+
+// latest returns the latest run, which may have ended.
+func (s *Supervisor) latest() *ProgramRun {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.current
 }
 
 // obey does what is wanted, and reports whether the program is to be started anew, and for which edits.
@@ -421,8 +441,7 @@ func (e *Exit) lastLine() string {
 	return ""
 }
 
-// selfEdit notices that the program itself writes the file that it is restarted for, and leaves the file out where it would be restarted
-// for ever.
+// selfEdit notices that the program itself writes the file that it is restarted for.
 func (s *Supervisor) selfEdit(r *ProgramRun, files []string) *Advice {
 	lived := time.Since(r.started)
 	if len(files) != 1 || lived > selfEditFor {
@@ -433,23 +452,22 @@ func (s *Supervisor) selfEdit(r *ProgramRun, files []string) *Advice {
 		s.edited, s.edits, s.quick = files[0], 0, 0
 	}
 	s.edits++
-	if s.quick++; lived > leftOutFor {
+	if s.quick++; lived > heldWithin {
 		s.quick = 0
 	}
 	fix := "leave it out: --ignore " + s.edited
 	switch {
-	case s.quick == leftOutAfter:
-		s.leftOut = append(s.leftOut, s.edited)
-		return &Advice{fmt.Sprintf("%s has changed right after each of the last %d starts: the program seems to write it, so its changes don't count any more", s.edited, s.quick), fix}
+	case s.quick == heldAfter:
+		return &Advice{fmt.Sprintf("%s has changed right after each of the last %d starts: the program seems to write it, so the next restart for that waits %.0f s", s.edited, s.quick, heldFor.Seconds()), fix}
 	case s.edits == selfEdits:
 		return &Advice{fmt.Sprintf("%s has changed soon after each of the last %d starts: the program seems to write it", s.edited, s.edits), fix}
 	}
 	return nil
 }
 
-// counting returns those of files that are not left out.
-func (s *Supervisor) counting(files []string) []string {
-	return slices.DeleteFunc(slices.Clone(files), func(file string) bool { return slices.Contains(s.leftOut, file) })
+// holds reports whether the program seems to have written files itself, so that it would be restarted for ever.
+func (s *Supervisor) holds(r *ProgramRun, files []string) bool {
+	return s.quick >= heldAfter && len(files) == 1 && files[0] == s.edited && time.Since(r.started) <= heldWithin
 }
 
 // emit tells of an event. It never waits: the oldest event makes room.

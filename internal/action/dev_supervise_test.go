@@ -275,17 +275,40 @@ func TestSuperviseSelfEdit(t *testing.T) {
 		} else if edit("out.csv"); advised != 2 || len(s.programs) != runs+1 {
 			t.Errorf("advised %d times, and started %d times since", advised, len(s.programs)-runs)
 		}
-		// From now on it restarts nothing, and others do, also once the program has ended.
+		// From now on its changes right after a start wait, and none is lost. Others don't wait.
 		runs := len(s.programs)
 		edit("out.csv")
-		s.last().exit(nil)
-		edit("out.csv")
-		if len(s.programs) != runs {
-			t.Error("a file that the program writes itself restarts it for ever")
+		time.Sleep(heldFor - time.Millisecond)
+		if synctest.Wait(); len(s.programs) != runs {
+			t.Error("a file that the program writes itself restarts it at once")
 		}
-		edit("app.py", "out.csv")
-		if len(s.programs) != runs+1 {
-			t.Error("an edit restarts nothing")
+		time.Sleep(time.Millisecond)
+		if synctest.Wait(); len(s.programs) != runs+1 {
+			t.Error("an edit that was held back is lost")
+		}
+		edit("out.csv")
+		if edit("app.py"); len(s.programs) != runs+2 {
+			t.Error("an edit of another file waits")
+		}
+		for range heldAfter {
+			edit("out.csv")
+		}
+		runs = len(s.programs)
+		time.Sleep(heldWithin + time.Millisecond)
+		if edit("out.csv"); len(s.programs) != runs+1 {
+			t.Error("an edit waits that came later than right after the start")
+		}
+		for range heldAfter {
+			edit("out.csv")
+		}
+		runs = len(s.programs)
+		s.last().exit(nil)
+		if edit("out.csv"); len(s.programs) != runs {
+			t.Error("a program that has ended is restarted at once for what it wrote")
+		}
+		time.Sleep(mostBackoff)
+		if synctest.Wait(); len(s.programs) != runs+1 {
+			t.Error("a program that has ended is not started again")
 		}
 		s.end()
 	})
