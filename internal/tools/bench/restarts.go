@@ -78,9 +78,10 @@ func main() {
 	}},
 }
 
-// edit writes the program with that version.
+// edit writes the program with that version, and another file: dev takes one file that changes right after each start for the program's own.
 func (p edited) edit(dir, version string) error {
-	return os.WriteFile(filepath.Join(dir, p.file), []byte(strings.ReplaceAll(p.source, "VERSION-HERE", version)), 0o644)
+	program := strings.ReplaceAll(p.source, "VERSION-HERE", version)
+	return errors.Join(os.WriteFile(filepath.Join(dir, "VERSION"), []byte(version), 0o644), os.WriteFile(filepath.Join(dir, p.file), []byte(program), 0o644))
 }
 
 // measureRestarts compares the time from an edit to the first delivery that the new program has handled with the same restart by hand.
