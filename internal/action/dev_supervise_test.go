@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"testing/synctest"
@@ -52,6 +53,7 @@ type supervised struct {
 	*Supervisor
 	changes  chan Change
 	programs []*fakeProgram
+	started  atomic.Int32 // programs, also those that a timer has started
 	lines    []ProgramLine
 	refuse   error // to start
 	began    time.Time
@@ -68,6 +70,7 @@ func supervise(t *testing.T) *supervised {
 				return nil, s.refuse
 			}
 			p := &fakeProgram{done: make(chan struct{}), output: spec.Output}
+			s.started.Add(1)
 			s.programs = append(s.programs, p)
 			return p, nil
 		},
@@ -276,38 +279,38 @@ func TestSuperviseSelfEdit(t *testing.T) {
 			t.Errorf("advised %d times, and started %d times since", advised, len(s.programs)-runs)
 		}
 		// From now on its changes right after a start wait, and none is lost. Others don't wait.
-		runs := len(s.programs)
+		runs := s.started.Load()
 		edit("out.csv")
 		time.Sleep(heldFor - time.Millisecond)
-		if synctest.Wait(); len(s.programs) != runs {
+		if synctest.Wait(); s.started.Load() != runs {
 			t.Error("a file that the program writes itself restarts it at once")
 		}
 		time.Sleep(time.Millisecond)
-		if synctest.Wait(); len(s.programs) != runs+1 {
+		if synctest.Wait(); s.started.Load() != runs+1 {
 			t.Error("an edit that was held back is lost")
 		}
 		edit("out.csv")
-		if edit("app.py"); len(s.programs) != runs+2 {
+		if edit("app.py"); s.started.Load() != runs+2 {
 			t.Error("an edit of another file waits")
 		}
 		for range heldAfter {
 			edit("out.csv")
 		}
-		runs = len(s.programs)
+		runs = s.started.Load()
 		time.Sleep(heldWithin + time.Millisecond)
-		if edit("out.csv"); len(s.programs) != runs+1 {
+		if edit("out.csv"); s.started.Load() != runs+1 {
 			t.Error("an edit waits that came later than right after the start")
 		}
 		for range heldAfter {
 			edit("out.csv")
 		}
-		runs = len(s.programs)
+		runs = s.started.Load()
 		s.last().exit(nil)
-		if edit("out.csv"); len(s.programs) != runs {
+		if edit("out.csv"); s.started.Load() != runs {
 			t.Error("a program that has ended is restarted at once for what it wrote")
 		}
 		time.Sleep(mostBackoff)
-		if synctest.Wait(); len(s.programs) != runs+1 {
+		if synctest.Wait(); s.started.Load() != runs+1 {
 			t.Error("a program that has ended is not started again")
 		}
 		s.end()
