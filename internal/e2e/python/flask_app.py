@@ -8,7 +8,8 @@ app = Flask(__name__)
 @app.post("/hook")
 def hook():
     payload = request.get_json()
-    print("got", payload["event"]["scope"], payload["repo"]["name"], flush=True)
+    # In one write: another thread logs requests at the same time.
+    print(" ".join(["got", payload["event"]["scope"], payload["repo"]["name"]]) + "\n", end="", flush=True)
     return {"ok": True}
 
 
