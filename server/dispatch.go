@@ -150,6 +150,9 @@ func (s *Server) changed(c queue.Change) {
 			s.metrics.ended(d.Endpoint, string(d.State))
 			s.showOutcome(&c)
 		}
+		if d.State == queue.Retrying && !s.handles(d.Endpoint) { // it went while the attempt ran, and could not be counted then
+			s.warnOfUnserved(d.Endpoint, map[queue.State]int64{d.State: 1})
+		}
 	case c.Attempt == nil && (d.State == queue.Skipped || d.State == queue.Discarded || d.State == queue.Merged):
 		s.metrics.ended(d.Endpoint, string(d.State))
 		s.showOutcome(&c)

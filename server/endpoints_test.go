@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"slices"
 	"strings"
@@ -85,6 +86,39 @@ func TestReplaceAndRemoveWhileTheServerRuns(t *testing.T) {
 		if err == nil || !strings.Contains(err.Error(), "shutting down") {
 			t.Errorf("%s after the end: %v", what, err)
 		}
+	}
+}
+
+// An attempt that fails after its endpoint was removed leaves its delivery waiting, which is said then.
+func TestRemoveWhileAnAttemptRuns(t *testing.T) {
+	c := runConfig(t)
+	c.Data, c.ReplyWithin = t.TempDir(), time.Millisecond
+	printed := &tail.Tail{}
+	c.Errors = printed
+	s := newServer(t, c)
+	running, fail := make(chan struct{}), make(chan struct{})
+	s.Handle("failing", func(context.Context, *payload.Payload) (any, error) {
+		close(running)
+		<-fail
+		return nil, errors.New("no")
+	}, Retry(2, time.Minute))
+	r := start(t, s)
+	r.post(t, r.wait(t, "ready", nil).text("local_url"), "failing", "me/data")
+	<-running
+	if err := s.Remove("failing"); err != nil {
+		t.Error(err)
+	}
+	const want = "1 delivery waits for endpoint failing, which is not served"
+	if out := printed.String(); strings.Contains(out, want) {
+		t.Errorf("a running delivery is said to wait: %s", out)
+	}
+	close(fail)
+	r.wait(t, "attempt", nil)
+	if err := r.stop(); err != nil {
+		t.Error(err)
+	}
+	if out := printed.String(); strings.Count(out, want) != 1 {
+		t.Errorf("%q is not printed once: %s", want, out)
 	}
 }
 
