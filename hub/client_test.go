@@ -155,12 +155,12 @@ func TestReadRepo(t *testing.T) {
 
 func TestWhoAmI(t *testing.T) {
 	t.Parallel()
-	s := newStub(t, send([]byte(`{"type": "user", "name": "me", "isPro": false, "auth": {"type": "access_token", "accessToken": {"displayName": "laptop", "role": "fineGrained",
+	s := newStub(t, send([]byte(`{"type": "user", "id": "61d2c54d76c37de24cfed058", "name": "me", "isPro": false, "auth": {"type": "access_token", "accessToken": {"displayName": "laptop", "role": "fineGrained",
 		"fineGrained": {"canReadGatedRepos": false, "global": ["discussion.write"], "scoped": [
 			{"entity": {"type": "org", "name": "team"}, "permissions": ["repo.write"]},
 			{"entity": {"type": "user", "name": "me"}, "permissions": ["user.webhooks.read", "discussion.write", "user.webhooks.write"]}]}}}}`)))
 	u, err := s.client(t, nil).WhoAmI(t.Context())
-	want := hub.User{Name: "me", TokenName: "laptop", Role: "fineGrained", Permissions: []string{"discussion.write", "user.webhooks.read", "user.webhooks.write"}}
+	want := hub.User{ID: "61d2c54d76c37de24cfed058", Name: "me", TokenName: "laptop", Role: "fineGrained", Permissions: []string{"discussion.write", "user.webhooks.read", "user.webhooks.write"}}
 	if err != nil || !reflect.DeepEqual(u, want) {
 		t.Errorf("got %+v, %v", u, err)
 	}

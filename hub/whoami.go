@@ -11,6 +11,8 @@ import (
 
 // User is the owner of a token, and what the token may do.
 type User struct {
+	// ID is the user's id, the one that payloads have of an author or an owner.
+	ID string
 	// Name is the user's name.
 	Name string
 	// TokenName is what the user calls the token. It can be empty.
@@ -40,6 +42,7 @@ func (u *User) UnmarshalJSON(body []byte) error {
 		return err
 	}
 	*u = User{}
+	tolerant(fields["id"], &u.ID)
 	tolerant(fields["name"], &u.Name)
 	token := field(fields["auth"], "accessToken")
 	tolerant(field(token, "displayName"), &u.TokenName)

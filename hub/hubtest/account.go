@@ -46,7 +46,8 @@ const (
 	WriteWebhooks = "user.webhooks.write" // includes ReadWebhooks (an assumption)
 	ReadContent   = "repo.content.read"   // of private repos and buckets
 	WriteRepos    = "repo.write"          // moves, and buckets' creation, settings and deletion
-	WriteTalk     = "discussion.write"    // comments
+	WriteTalk     = "discussion.write"    // discussions and comments
+	WriteJobs     = "job.write"           // Jobs
 )
 
 // Token is an access token.

@@ -290,6 +290,7 @@ func routes(h *Hub) http.Handler {
 	webhookRoutes(handle)
 	repoRoutes(handle)
 	bucketRoutes(handle)
+	jobRoutes(handle)
 	handle("/", func(*call) (any, error) { return nil, noPage })
 	return mux
 }

@@ -20,7 +20,7 @@ func repoRoutes(handle func(pattern string, answer answerer)) {
 		prefix := "/api/" + segment + "/"
 		handle("GET /api/"+segment, locked(func(c *call) (any, error) { return c.listRepos(kind), nil }))
 		handle("GET "+prefix, locked(func(c *call) (any, error) { return c.getRepo(prefix, kind) }))
-		handle("POST "+prefix, func(c *call) (any, error) { return c.postRepo(prefix, kind) })
+		handle("POST "+prefix, func(c *call) (any, error) { return c.discuss(prefix, kind) })
 	}
 }
 
@@ -94,6 +94,12 @@ func (c *call) getRepo(prefix string, kind payload.RepoType) (any, error) {
 		return c.treePage(r, rest[1], strings.Join(rest[2:], "/"))
 	case len(rest) == 2 && rest[0] == "commits":
 		return c.commitPage(r, rest[1])
+	case len(rest) == 2 && rest[0] == "discussions":
+		d, err := r.numbered(rest[1])
+		if err != nil {
+			return nil, err
+		}
+		return d.fields(), nil
 	}
 	return nil, noPage
 }
@@ -318,46 +324,4 @@ func (p page) linkNext(after string) {
 	query.Set("cursor", base64.RawURLEncoding.EncodeToString([]byte(after)))
 	next.Scheme, next.Host, next.RawQuery = "http", p.call.r.Host, query.Encode()
 	p.call.w.Header().Set("Link", fmt.Sprintf("<%s>; rel=\"next\"", &next))
-}
-
-// postRepo answers POST .../discussions/NUM/comment, as the Hub's guide for bots has it. The answer is the one that huggingface_hub reads.
-func (c *call) postRepo(prefix string, kind payload.RepoType) (any, error) {
-	d, err := func() (*Discussion, error) {
-		c.hub.mu.Lock()
-		defer c.hub.mu.Unlock()
-		r, rest, err := c.repo(prefix, kind)
-		if err != nil {
-			return nil, err
-		}
-		if _, err := c.needsToken(WriteTalk); err != nil {
-			return nil, err
-		}
-		if len(rest) != 3 || rest[0] != "discussions" || rest[2] != "comment" {
-			return nil, noPage
-		}
-		num, err := strconv.Atoi(rest[1])
-		if err != nil || num < 1 || num > len(r.discussions) || r.discussions[num-1].deleted {
-			return nil, notFound("", "Discussion not found")
-		}
-		return r.discussions[num-1], nil
-	}()
-	if err != nil {
-		return nil, err
-	}
-	var body struct {
-		Comment string `json:"comment"`
-	}
-	if err := c.read(&body); err != nil {
-		return nil, err
-	}
-	made, err := d.Comment(c.user(), body.Comment)
-	if err != nil {
-		return nil, badRequest(err)
-	}
-	return map[string]any{"newMessage": map[string]any{
-		"id": made.ID, "type": "comment", "author": map[string]string{"name": made.Author}, "createdAt": stamp(c.hub.options.Now()),
-		"data": map[string]any{
-			"edited": false, "hidden": false, "latest": map[string]string{"raw": body.Comment, "html": "", "updatedAt": stamp(c.hub.options.Now())},
-		},
-	}}, nil
 }

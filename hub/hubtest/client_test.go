@@ -109,6 +109,8 @@ func TestHuggingfaceHub(t *testing.T) {
 	t.Run("webhooks", func(t *testing.T) { p.t = t; testClientWebhooks(t, s, p) })
 	t.Run("command", func(t *testing.T) { p.t = t; testClientCommand(t, s, p) })
 	t.Run("repos", func(t *testing.T) { p.t = t; testClientRepos(t, s, p) })
+	t.Run("discussions", func(t *testing.T) { p.t = t; testClientDiscussions(t, s, p) })
+	t.Run("jobs", func(t *testing.T) { p.t = t; testClientJobs(t, s, p) })
 	t.Run("buckets", func(t *testing.T) { p.t = t; testClientBuckets(t, s, p) })
 	t.Run("errors", func(t *testing.T) { p.t = t; testClientErrors(t, s, p) })
 }
@@ -218,6 +220,44 @@ func testClientRepos(t *testing.T, s *hubtest.Server, p *python) {
 	p.fails("RevisionNotFoundError", `api.list_repo_commits(`+of+`, revision="none")`)
 	check(t, r.Delete())
 	p.fails("RepositoryNotFoundError", "api.list_repo_refs("+of+")")
+}
+
+func testClientDiscussions(t *testing.T, s *hubtest.Server, p *python) {
+	r := must(s.CreateRepo(payload.Dataset, "me/talk", hubtest.RepoOptions{}))
+	const of = `"me/talk", repo_type="dataset"`
+	wants(p, []any{1.0, "Why?", "me", "open", false, []any{"me: So."}}, `(lambda d: [d.num, d.title, d.author, d.status, d.is_pull_request, [e.author + ": " + e.content for e in d.events]])(`+
+		`api.create_discussion(`+of+`, title="Why?", description="So."))`)
+	wants(p, "Because.", `api.comment_discussion(`+of+`, discussion_num=1, comment="Because.").content`)
+	if comments := r.Discussion(1).Comments(); len(comments) != 2 || comments[1].Author != "me" || comments[1].Text() != "Because." {
+		t.Errorf("the comments: %+v", comments)
+	}
+	check(t, r.Discussion(1).Comments()[0].Edit("So!"))
+	wants(p, []any{[]any{"So!", true}, []any{"Because.", false}}, `[[e.content, e.edited] for e in api.get_discussion_details(`+of+`, discussion_num=1).events]`)
+	wants(p, "refs/pr/2", `api.create_pull_request(`+of+`, title="Rows").git_reference`)
+	wants[any](p, nil, `api.get_discussion_details(`+of+`, discussion_num=2).merge_commit_oid`)
+	must(r.Push(hubtest.Commit{Ref: "refs/pr/2", Files: []hubtest.File{{Path: "data/1"}}}))
+	check(t, r.Discussion(2).SetStatus(payload.StatusOpen)) // what a program opens is a draft
+	check(t, r.Discussion(2).Merge())
+	wants(p, []any{"merged", r.Head()}, `(lambda d: [d.status, d.merge_commit_oid])(api.get_discussion_details(`+of+`, discussion_num=2))`)
+	wants(p, "Rows (#2)", `api.list_repo_commits(`+of+`)[0].title`)
+	p.fails("HfHubHTTPError", `api.get_discussion_details(`+of+`, discussion_num=3)`)
+}
+
+func testClientJobs(t *testing.T, s *hubtest.Server, p *python) {
+	id := value[string](p, `api.run_job(image="python:3.12", command=["python", "train.py"], env={"REVISION": "1"}, secrets={"HF_TOKEN": "hf_x"}, labels={"of": "a"}, timeout="2h").id`)
+	other := value[string](p, `api.run_job(image="hf.co/spaces/me/train", command=["./train"], flavor="t4-small").id`)
+	started := s.StartedJobs()
+	if len(started) != 2 || started[0].ID != id || started[0].Owner != "me" || started[0].DockerImage != "python:3.12" || started[0].Environment["REVISION"] != "1" ||
+		started[0].Secrets["HF_TOKEN"] != "hf_x" || started[0].Labels["of"] != "a" || started[0].Timeout != 2*time.Hour || started[1].SpaceID != "me/train" {
+		t.Errorf("the Jobs: %+v", started)
+	}
+	wants(p, []string{other, id}, `[j.id for j in api.list_jobs()]`)
+	wants(p, []string{id + " RUNNING me"}, `[" ".join([j.id, j.status.stage, j.owner.name]) for j in api.list_jobs(labels={"of": "a"})]`)
+	wants(p, []string{}, `[j.id for j in api.list_jobs(labels={"of": "b"})]`)
+	p.fails("BadRequestError", `api.run_job(image="python:3.12", command=[])`)
+	if text := p.fails("HfHubHTTPError", `api.run_job(image="python:3.12", command=["x"], namespace="them")`); !strings.Contains(text, "them") {
+		t.Errorf("somebody else's Jobs: %s", text)
+	}
 }
 
 func testClientBuckets(t *testing.T, s *hubtest.Server, p *python) {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/hubhook/hubhook/payload"
 )
@@ -16,6 +17,7 @@ type Discussion struct {
 	num    int
 	author string
 	isPull bool
+	opened time.Time
 
 	// Under the Hub's lock.
 	title    string
@@ -47,7 +49,9 @@ type Comment struct {
 	Author string
 
 	of     *Discussion
+	made   time.Time
 	text   string // under the Hub's lock
+	edited bool   // under the Hub's lock
 	hidden bool   // under the Hub's lock
 }
 
@@ -60,7 +64,7 @@ func (r *Repo) Discuss(options DiscussionOptions) (*Discussion, error) {
 		}
 		d = &Discussion{
 			repo: r, id: objectID(), num: len(r.discussions) + 1, author: cmp.Or(options.Author, r.hub.options.User),
-			isPull: options.PullRequest, title: options.Title, status: payload.StatusOpen,
+			isPull: options.PullRequest, opened: r.hub.options.Now(), title: options.Title, status: payload.StatusOpen,
 		}
 		if d.isPull && options.Draft {
 			d.status = payload.StatusDraft
@@ -147,7 +151,7 @@ func (d *Discussion) Comment(author, text string) (*Comment, error) {
 
 // add is called with the lock held.
 func (d *Discussion) add(author, text string) *Comment {
-	c := &Comment{ID: objectID(), Author: cmp.Or(author, d.repo.hub.options.User), of: d, text: text}
+	c := &Comment{ID: objectID(), Author: cmp.Or(author, d.repo.hub.options.User), of: d, made: d.repo.hub.options.Now(), text: text}
 	d.comments = append(d.comments, c)
 	return c
 }
@@ -165,7 +169,7 @@ func (c *Comment) Edit(text string) error {
 		if c.hidden {
 			return errors.New("the comment is hidden")
 		}
-		c.text = text
+		c.text, c.edited = text, true
 		c.of.emit(payload.Update, payload.ScopeDiscussionComment, c)
 		return nil
 	})

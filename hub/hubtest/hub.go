@@ -51,7 +51,10 @@
 //   - /api/KIND/OWNER/NAME/refs: GET, with include_prs
 //   - /api/KIND/OWNER/NAME/tree/REVISION/PATH: GET, with recursive, in pages
 //   - /api/KIND/OWNER/NAME/commits/REVISION: GET, in pages
+//   - /api/KIND/OWNER/NAME/discussions: POST
+//   - /api/KIND/OWNER/NAME/discussions/NUM: GET, with its comments
 //   - /api/KIND/OWNER/NAME/discussions/NUM/comment: POST
+//   - /api/jobs/OWNER: GET, with label, in pages; POST. A Job is kept, and nothing runs
 //   - /api/buckets/OWNER: GET; me stands for the token's user
 //   - /api/buckets/OWNER/NAME: GET, POST, DELETE
 //   - /api/buckets/OWNER/NAME/settings: PUT
@@ -182,6 +185,7 @@ type Hub struct {
 	anonymous  window // requests without a token
 	shuffle    *mathrand.Rand
 	shelf      shelf
+	jobs       []*StartedJob
 }
 
 // New starts a Hub without webhooks. The caller has to close it.
