@@ -324,6 +324,11 @@ func (k *Keeper) load() error {
 	if err != nil {
 		return err
 	}
+	for _, e := range r.Entries {
+		for i, address := range e.URLs {
+			e.URLs[i] = hideSecrets(address) // an earlier version stored them
+		}
+	}
 	k.record, k.loaded = r, true
 	k.mu.Lock()
 	clear(k.accepted)

@@ -25,7 +25,7 @@ type Entry struct {
 	Endpoint string `json:"endpoint"`     // of hubhook, to which the webhook posts
 	ID       string `json:"id,omitempty"` // "" until the Hub has said it
 
-	// URLs are those that hubhook gave the webhook, or was about to give it. A webhook with another URL was changed by someone else.
+	// URLs are those that hubhook gave the webhook, or was about to give it, without secrets. A webhook with another URL was changed by someone else.
 	URLs []string `json:"urls,omitempty"`
 	// Others are IDs of webhooks that had one of URLs before hubhook asked for a new one. With them, a webhook whose ID was lost in a crash
 	// is told from webhooks of others.
@@ -40,7 +40,7 @@ type Entry struct {
 
 // Original is what a borrowed webhook gets back.
 type Original struct {
-	URL   string `json:"url"`
+	URL   string `json:"url"`   // with "(hidden)" in place of each secret; an earlier version stored the secrets
 	State string `json:"state"` // of hub.WebhookState, whose own form in JSON is that of the Hub
 }
 

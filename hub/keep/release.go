@@ -28,7 +28,7 @@ func (k *Keeper) findBorrowed(ctx context.Context, w *kept) (hub.Webhook, error)
 		return hook, text.WithHint(fmt.Errorf("borrow webhook %s: it starts a Job and has no URL", w.borrow), "make another with --watch, or run the Job's handler with hubhook run-job")
 	}
 	switch {
-	case w.entry == nil || w.entry.wrote(hook.URL):
+	case w.entry == nil || w.entry.Wrote(hook.URL):
 	case w.written:
 		return hook, k.leave(ctx, w, hook)
 	case sameURL(hook.URL, w.entry.Borrowed.URL): // a crash came before the change, or it was put back by hand
@@ -37,7 +37,7 @@ func (k *Keeper) findBorrowed(ctx context.Context, w *kept) (hub.Webhook, error)
 			return hook, notFree(hook, err)
 		}
 		k.note(w, "someone else has changed its URL to "+hook.PlainURL()+" meanwhile; it gets that one back")
-		w.entry.Borrowed.URL, w.entry.URLs = hook.URL, nil
+		w.entry.Borrowed.URL, w.entry.URLs = hideSecrets(hook.URL), nil
 		if err := k.save(); err != nil {
 			return hook, err
 		}
@@ -52,9 +52,9 @@ func notFree(hook hub.Webhook, err error) error {
 
 // writeBorrowed points a borrowed webhook here. What it had is recorded before.
 func (k *Keeper) writeBorrowed(ctx context.Context, w *kept, hook hub.Webhook, address string) (hub.Webhook, error) {
-	own := hook.URL
-	if w.entry != nil {
-		own = w.entry.Borrowed.URL
+	own, err := w.own(hook)
+	if err != nil {
+		return hook, err
 	}
 	secret, err := k.loanSecret(hook, own)
 	if err != nil {
@@ -64,9 +64,8 @@ func (k *Keeper) writeBorrowed(ctx context.Context, w *kept, hook hub.Webhook, a
 		if err := k.elsewhere(ctx, hook); err != nil {
 			return hook, notFree(hook, err)
 		}
-		w.entry = &Entry{Hub: k.c.Hub, Endpoint: w.endpoint, ID: hook.ID, Borrowed: &Original{URL: hook.URL, State: string(hook.State)}}
+		w.entry = &Entry{Hub: k.c.Hub, Endpoint: w.endpoint, ID: hook.ID, Borrowed: &Original{URL: hideSecrets(hook.URL), State: string(hook.State)}}
 		k.record.Entries = append(k.record.Entries, w.entry)
-		address = k.target(w, k.way().url)
 	}
 	w.entry.Endpoint = w.endpoint
 	before := hook.URL
@@ -101,6 +100,8 @@ func (k *Keeper) loanSecret(hook hub.Webhook, own string) (hub.Secret, error) {
 		return refuse("it has a secret that the Hub does not show, and that has to be sent back with a change", "give the same secret with --secret or WEBHOOK_SECRET")
 	case hook.HasSecret:
 		return hub.Secret(k.c.Secrets[0]), nil
+	case len(k.c.Secrets) > 0 && k.secretIn(own) == "" && hideSecrets(own) != own:
+		return refuse("the secret in its URL is none of those that are configured here, so its deliveries would be refused", "add that secret with --secret or WEBHOOK_SECRET")
 	case len(k.c.Secrets) > 0 && k.secretIn(own) == "":
 		return refuse("it has no secret, and deliveries without one are refused here", "give the webhook the secret on the Hub, or run without --secret")
 	}
@@ -154,7 +155,7 @@ func (k *Keeper) own(ctx context.Context, w *kept) (hook hub.Webhook, err error)
 	switch {
 	case err != nil || hook.ID == "":
 		hook = hub.Webhook{}
-	case e.wrote(hook.URL):
+	case e.Wrote(hook.URL):
 		return hook, nil
 	default:
 		if err := k.elsewhere(ctx, hook); err != nil {
@@ -188,11 +189,15 @@ func (k *Keeper) giveBack(ctx context.Context, w *kept) error {
 	switch {
 	case err != nil:
 		return end(Returned, "the Hub no longer knows it")
-	case !back && !e.wrote(hook.URL):
+	case !back && !e.Wrote(hook.URL):
 		if err := k.elsewhere(ctx, hook); err != nil { // that one gives it back to the URL of this one, so the record is still needed
 			return err
 		}
 		return end(Taken, "someone else has changed its URL to "+hook.PlainURL()+"; it is left as it is"+e.ownBefore())
+	}
+	own, err := e.Borrowed.own(hook)
+	if err != nil {
+		return err
 	}
 	// Nobody but the Hub can suspend a webhook, so one that was suspended may get back disabled.
 	want := hub.WebhookState(e.Borrowed.State)
@@ -205,11 +210,11 @@ func (k *Keeper) giveBack(ctx context.Context, w *kept) error {
 	if err := stop(); err != nil { // before its own URL could get deliveries
 		return err
 	}
-	if !back || hook.URL != e.Borrowed.URL {
+	if hook.URL != own {
 		if hook.Secret == "" && hook.HasSecret && len(k.c.Secrets) > 0 { // without one, Update says that it is needed
 			hook.Secret = hub.Secret(k.c.Secrets[0])
 		}
-		hook.URL = e.Borrowed.URL
+		hook.URL = own
 		if hook, err = k.c.API.Update(ctx, hook); err != nil {
 			return err
 		}

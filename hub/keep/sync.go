@@ -5,7 +5,6 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
-	"net/url"
 	"slices"
 	"strings"
 	"time"
@@ -26,31 +25,6 @@ func (k *Keeper) way() way {
 	return way{k.url, k.proof}
 }
 
-// target returns the URL for w's webhook at the base URL.
-func (k *Keeper) target(w *kept, base string) string {
-	target := base + "/webhooks/" + w.endpoint
-	if w.entry == nil || w.entry.Borrowed == nil {
-		return target
-	}
-	// The secret of a borrowed webhook may stand in its URL. It stays there.
-	if secret := k.secretIn(w.entry.Borrowed.URL); secret != "" {
-		target += "?secret=" + url.QueryEscape(secret)
-	}
-	return target
-}
-
-// secretIn returns the secret in a webhook's URL, if it is one that is accepted here.
-func (k *Keeper) secretIn(address string) string {
-	u, err := url.Parse(address)
-	if err != nil {
-		return ""
-	}
-	if secret := u.Query().Get("secret"); slices.Contains(k.c.Secrets, secret) {
-		return secret
-	}
-	return ""
-}
-
 // sync looks at the webhook on the Hub, and does what is to be done by now.
 func (k *Keeper) sync(ctx context.Context, w *kept) error {
 	ctx, cancel := context.WithTimeout(ctx, syncLimit)
@@ -69,12 +43,16 @@ func (k *Keeper) sync(ctx context.Context, w *kept) error {
 		return err
 	}
 	way := k.way()
-	if hook.ID == "" || !w.written || !k.right(w, hook, way) {
+	address, err := k.target(w, hook, way.url)
+	if err != nil {
+		return err
+	}
+	if hook.ID == "" || !w.written || way.url != "" && !k.right(w, hook, address) {
 		if !way.proof.open() || way.url == "" {
 			k.wait(w, hook, way)
 			return nil
 		}
-		if hook, err = k.write(ctx, w, hook, k.target(w, way.url)); err != nil || w.over {
+		if hook, err = k.write(ctx, w, hook, address); err != nil || w.over {
 			return err
 		}
 	}
@@ -100,7 +78,7 @@ func (k *Keeper) find(ctx context.Context, w *kept) (hub.Webhook, error) {
 		return hub.Webhook{}, k.save()
 	case err != nil:
 		return hook, err
-	case w.entry.wrote(hook.URL):
+	case w.entry.Wrote(hook.URL):
 		return hook, nil
 	}
 	if w.written {
@@ -152,7 +130,7 @@ func (k *Keeper) findLost(ctx context.Context, e *Entry) (hub.Webhook, error) {
 	}
 	var found hub.Webhook
 	for _, hook := range hooks {
-		if !e.wrote(hook.URL) || slices.Contains(e.Others, hook.ID) || k.recorded(hook.ID) {
+		if !e.Wrote(hook.URL) || slices.Contains(e.Others, hook.ID) || k.recorded(hook.ID) {
 			continue
 		}
 		if found.ID != "" { // a request that was repeated
@@ -175,35 +153,14 @@ func (k *Keeper) recorded(id string) bool {
 	return slices.ContainsFunc(k.record.Entries, func(e *Entry) bool { return e.Hub == k.c.Hub && e.ID == id })
 }
 
-// wrote reports whether hubhook gave a webhook that URL.
-func (e *Entry) wrote(address string) bool {
+// Wrote reports whether hubhook gave a webhook that URL.
+func (e *Entry) Wrote(address string) bool {
 	return slices.ContainsFunc(e.URLs, func(ours string) bool { return sameURL(ours, address) })
 }
 
-// sameURL reports whether two URLs lead to the same place. The Hub may write one in another form than it was given.
-func sameURL(a, b string) bool {
-	return a == b || plainForm(a) == plainForm(b)
-}
-
-func plainForm(address string) string {
-	u, err := url.Parse(address)
-	if err != nil {
-		return address
-	}
-	u.Scheme, u.Host = strings.ToLower(u.Scheme), strings.ToLower(u.Host)
-	if port := u.Port(); u.Scheme == "https" && port == "443" || u.Scheme == "http" && port == "80" {
-		u.Host = strings.TrimSuffix(u.Host, ":"+port)
-	}
-	u.Path, u.RawPath = strings.TrimRight(u.Path, "/"), ""
-	return u.String()
-}
-
-// right reports whether hook is as it has to be, but for its state. Without a way nothing can be wrong.
-func (k *Keeper) right(w *kept, hook hub.Webhook, way way) bool {
-	if way.url == "" {
-		return true
-	}
-	return sameURL(hook.URL, k.target(w, way.url)) && (w.borrow != "" || sameItems(w.watched, hook.Watched) && allDomains(hook.Domains))
+// right reports whether hook posts to address and is as it has to be, but for its state.
+func (k *Keeper) right(w *kept, hook hub.Webhook, address string) bool {
+	return sameURL(hook.URL, address) && (w.borrow != "" || sameItems(w.watched, hook.Watched) && allDomains(hook.Domains))
 }
 
 func sameItems(want, have []hub.Watched) bool {
@@ -267,7 +224,7 @@ func (k *Keeper) create(ctx context.Context, w *kept, address string) (hub.Webho
 	e := w.entry
 	e.add(address)
 	for _, hook := range hooks {
-		if e.wrote(hook.URL) && !slices.Contains(e.Others, hook.ID) {
+		if e.Wrote(hook.URL) && !slices.Contains(e.Others, hook.ID) {
 			e.Others = append(e.Others, hook.ID)
 			if hook.State == hub.Enabled && sameURL(hook.URL, address) {
 				k.note(w, fmt.Sprintf("webhook %s posts to the same URL and is not kept by hubhook: what both watch comes twice", hook.ID))
@@ -293,6 +250,7 @@ func (k *Keeper) create(ctx context.Context, w *kept, address string) (hub.Webho
 
 // add notes that the webhook is about to get that URL. Only the newest few are kept.
 func (e *Entry) add(address string) {
+	address = hideSecrets(address)
 	if !slices.Contains(e.URLs, address) {
 		e.URLs = append(e.URLs, address)
 		e.URLs = e.URLs[max(0, len(e.URLs)-mostURLs):]
@@ -301,8 +259,9 @@ func (e *Entry) add(address string) {
 
 const mostURLs = 8
 
-// ownURLs are the URL that the Hub was given, and the form in which the Hub has it.
+// ownURLs are the URL that the Hub was given, and the form in which the Hub has it, without secrets.
 func ownURLs(given, has string) []string {
+	given, has = hideSecrets(given), hideSecrets(has)
 	if given == has || has == "" {
 		return []string{given}
 	}
@@ -322,6 +281,9 @@ func (k *Keeper) update(ctx context.Context, w *kept, hook hub.Webhook) (hub.Web
 		return after, err
 	}
 	e.URLs = ownURLs(hook.URL, after.URL)
+	if e.Borrowed != nil {
+		e.Borrowed.URL = hideSecrets(e.Borrowed.URL) // an earlier version stored them; now the Hub has them in the new URL
+	}
 	if err := k.save(); err != nil {
 		return after, err
 	}

@@ -25,6 +25,7 @@ type world struct {
 	hides    bool              // the secrets are not shown
 	made     int
 	stored   []byte
+	ever     []byte // all that was stored
 	log      []string
 	steps    int
 	crashAt  int // 0: never
@@ -215,6 +216,7 @@ func (w *world) Save(r Record) error {
 	if w.stored, err = json.Marshal(r); err != nil {
 		return err
 	}
+	w.ever = append(w.ever, w.stored...)
 	return w.step()
 }
 

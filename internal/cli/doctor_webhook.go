@@ -206,7 +206,7 @@ func (o *ours) placeOf(v *verdict, w hub.Webhook, kept bool, recorded *keep.Entr
 
 // gave reports whether hubhook has given a webhook this URL once, by the record of the data directory.
 func (o *ours) gave(address string) bool {
-	return slices.ContainsFunc(o.record.Entries, func(e *keep.Entry) bool { return slices.Contains(e.URLs, address) })
+	return slices.ContainsFunc(o.record.Entries, func(e *keep.Entry) bool { return e.Wrote(address) })
 }
 
 // endpointIn returns the name of the endpoint in a URL, "" where its path is not that of an endpoint.

@@ -4,6 +4,7 @@ package e2e_test
 
 import (
 	"cmp"
+	"encoding/hex"
 	"fmt"
 	"math/rand/v2"
 	"net/http"
@@ -230,6 +231,73 @@ func TestABorrowedWebhookGoesBack(t *testing.T) {
 		t.Errorf("hub cleanup prints %q", out)
 	}
 	back("a crash and a clean-up")
+}
+
+// A borrowed webhook may have a secret in its URL that hubhook does not know. It is in no file and in no row of the database, not after a kill
+// either, and the URL has it again afterwards.
+func TestASecretInAURLIsNotStored(t *testing.T) {
+	t.Parallel()
+	const inURL = "th3irs-in-the-url"
+	for name, useDatabase := range map[string]bool{"data directory": false, "database": true} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			k := newKept(t, hubtest.Options{})
+			database := ""
+			if useDatabase {
+				database = pgserver.Database(t)
+				k.home.useDatabase(t, database)
+			}
+			look := func() {
+				t.Helper()
+				stored := ""
+				k.home.eachFile(t, func(_, text string) { stored += text })
+				if database != "" {
+					dump, err := pgserver.Dump(t.Context(), database)
+					if err != nil {
+						t.Fatal(err)
+					}
+					stored += dump
+				}
+				if !strings.Contains(stored, "production.example.com") && !strings.Contains(stored, hex.EncodeToString([]byte("production.example.com"))) {
+					t.Error("there is no record of the borrowed webhook to look at")
+				}
+				if containsAny(stored, []string{inURL, hex.EncodeToString([]byte(inURL))}) {
+					t.Errorf("the secret is stored:\n%s", stored)
+				}
+			}
+			own := "https://production.example.com/hook?team=a&secret=" + inURL
+			id, err := k.Create(hubtest.Webhook{URL: own, Watched: []hubtest.Watched{{Type: "org", Name: "them"}}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			here := "https://" + k.edge.Domain() + "/webhooks/inbox?secret=" + inURL
+			for range 2 { // the second one goes on after a kill
+				p := k.home.serve(t, hubhook, "--port", "0", "--webhook", id)
+				w := k.only(t, here, true)
+				if d, err := k.Send(w.ID, []byte(push(t))); err != nil {
+					t.Fatal(err)
+				} else if state, err := d.Wait(t.Context()); err != nil || state != hubtest.Delivered {
+					t.Errorf("an event is %s (%v)", state, err)
+				}
+				look()
+				p.kill()
+				look()
+				if database != "" {
+					return // the next start would wait for the lease of the dead process to end
+				}
+			}
+			clean := k.home.run(t, hubhook, "hub", "cleanup")
+			if status := clean.exit(); status != 0 {
+				t.Errorf("exit status %d of hub cleanup", status)
+			}
+			k.only(t, own, true)
+			for _, p := range k.home.programs {
+				if containsAny(p.out.String()+p.errs.String(), []string{inURL}) {
+					t.Errorf("the secret is printed:\n%s%s", p.out, p.errs)
+				}
+			}
+		})
+	}
 }
 
 // A Hub that fails in any way is told with its cause and a fix. It delays neither the start nor deliveries nor the end.

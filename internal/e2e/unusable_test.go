@@ -4,6 +4,7 @@ package e2e_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io/fs"
 	"net/http"
@@ -70,11 +71,20 @@ func (h *home) wantUntold(t *testing.T, database *url.URL) {
 		look("standard output", p.out.String())
 		look("standard error", p.errs.String())
 	}
+	h.eachFile(t, look)
+}
+
+// eachFile calls look with the path and the text of each file of a home.
+func (h *home) eachFile(t *testing.T, look func(path, text string)) {
+	t.Helper()
 	must(t, filepath.WalkDir(h.dir, func(path string, e fs.DirEntry, err error) error {
 		if err != nil || !e.Type().IsRegular() {
 			return err
 		}
 		text, err := os.ReadFile(path)
+		if errors.Is(err, fs.ErrNotExist) { // a running program has removed it
+			return nil
+		}
 		look(path, string(text))
 		return err
 	}))

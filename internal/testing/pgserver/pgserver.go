@@ -280,6 +280,31 @@ func (s *Server) queryText(ctx context.Context, sql string) (text string, err er
 	return text, errors.Join(err, conn.Close(ctx))
 }
 
+// Dump returns the rows of all tables of a database as text, binary columns in hexadecimal. Tests look in it for what must not be stored.
+func Dump(ctx context.Context, databaseURL string) (dump string, err error) {
+	conn, err := pgx.Connect(ctx, databaseURL)
+	if err != nil {
+		return "", err
+	}
+	defer func() { err = errors.Join(err, conn.Close(ctx)) }()
+	rows, err := conn.Query(ctx, "SELECT format('%I.%I', schemaname, tablename) FROM pg_tables WHERE schemaname !~ '^(pg_|information_schema$)'")
+	if err != nil {
+		return "", err
+	}
+	tables, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	if err != nil {
+		return "", err
+	}
+	for _, table := range tables {
+		var text string
+		if err := conn.QueryRow(ctx, "SELECT coalesce(string_agg(t::text, E'\n'), '') FROM "+table+" t").Scan(&text); err != nil {
+			return "", fmt.Errorf("read %s: %w", table, err)
+		}
+		dump += table + "\n" + text + "\n"
+	}
+	return dump, nil
+}
+
 // CreateDatabase makes an empty database for the owner.
 func (s *Server) CreateDatabase(ctx context.Context, name string) error {
 	return s.Exec(ctx, fmt.Sprintf("CREATE DATABASE %s OWNER %s", name, owner))
