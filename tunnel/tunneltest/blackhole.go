@@ -11,12 +11,6 @@ import (
 // staleAfter is how long a stand-in keeps the session of a client that it no longer hears.
 const staleAfter = 10 * time.Second
 
-// BlackHole drops all bytes between the edge and its agents, both ways, while the connections stay up, as when a NAT has forgotten them
-// or the machine has left the network. New connections come up, and their bytes vanish too. After it is turned off, new connections work
-// again, and the old ones stay dead. The edge keeps a dead connection's endpoints until its agent comes back, or for 10 s after the agent
-// has closed the connection. Meanwhile another agent gets ERR_NGROK_334 or 108.
-func (e *Edge) BlackHole(on bool) { e.holes.set(on) }
-
 // holes are a server's connections, each of which a black hole can take.
 type holes struct {
 	stale time.Duration // for which a lost connection is kept after its client has closed it

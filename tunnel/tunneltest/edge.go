@@ -11,9 +11,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -41,25 +39,18 @@ type Options struct {
 // Edge is an ngrok edge on loopback: the side that agents connect to, over TLS with a certificate authority of its own, and the
 // public side, over HTTP and over TLS with the same authority. All its methods may be called from any goroutine.
 type Edge struct {
+	standIn[*session]
 	options   Options
 	dir       string // has the CA file
 	pool      *x509.CertPool
 	agents    net.Listener
 	public    net.Listener
 	publicTLS net.Listener
-	serving   sync.WaitGroup
-	holes     *holes // the agents' connections
 
-	mu       sync.Mutex
-	closed   bool
-	conns    map[net.Conn]struct{} // the connections to close with the edge
-	sessions map[*session]struct{}
+	// Under the board's lock.
 	bound    map[string]*endpoint // by public host
 	assigned map[string]bool      // the tokens of endpoints that asked for no URL
 	domain   string
-	started  int // sessions that were let in so far
-	faults   faults
-	changed  chan struct{} // closed and replaced when sessions or endpoints change
 }
 
 // NewEdge starts an edge that ends with the test. If it can't, the test fails.
@@ -92,14 +83,11 @@ func StartEdge(options Options) (*Edge, error) {
 	e := &Edge{
 		options:  options,
 		dir:      dir,
-		conns:    make(map[net.Conn]struct{}),
-		sessions: make(map[*session]struct{}),
 		bound:    make(map[string]*endpoint),
 		assigned: make(map[string]bool),
 		domain:   options.Domain,
-		changed:  make(chan struct{}),
-		holes:    newHoles(staleAfter),
 	}
+	e.begin(e.urlsLocked, staleAfter)
 	if err := e.listen(); err != nil {
 		e.Close()
 		return nil, fmt.Errorf("start the edge: %w", err)
@@ -123,75 +111,15 @@ func (e *Edge) listen() error {
 			return err
 		}
 	}
-	e.serving.Add(3)
-	go e.acceptAll(e.agents, func(conn net.Conn) { e.serveAgent(conn, config) })
-	go e.acceptAll(e.public, e.servePublic)
-	go e.acceptAll(e.publicTLS, func(conn net.Conn) { e.servePublic(tls.Server(conn, config)) })
+	e.serving.Go(func() { e.acceptAll(e.agents, func(conn net.Conn) { e.serveAgent(conn, config) }) })
+	e.serving.Go(func() { e.acceptAll(e.public, e.servePublic) })
+	e.serving.Go(func() { e.acceptAll(e.publicTLS, func(conn net.Conn) { e.servePublic(tls.Server(conn, config)) }) })
 	return nil
-}
-
-// acceptAll serves each connection of l on a goroutine that Close waits for.
-func (e *Edge) acceptAll(l net.Listener, serve func(net.Conn)) {
-	defer e.serving.Done()
-	for {
-		conn, err := l.Accept()
-		if err != nil {
-			if errors.Is(err, net.ErrClosed) {
-				return
-			}
-			continue
-		}
-		if !e.track(conn) {
-			conn.Close()
-			return
-		}
-		go func() {
-			defer e.serving.Done()
-			defer e.untrack(conn)
-			serve(conn)
-		}()
-	}
-}
-
-// track makes Close close conn and wait for one Done of serving.
-func (e *Edge) track(conn net.Conn) bool {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	if e.closed {
-		return false
-	}
-	e.conns[conn] = struct{}{}
-	e.serving.Add(1)
-	return true
-}
-
-func (e *Edge) untrack(conn net.Conn) {
-	e.mu.Lock()
-	delete(e.conns, conn)
-	e.mu.Unlock()
-	conn.Close()
 }
 
 // Close ends the edge and all its connections.
 func (e *Edge) Close() error {
-	e.mu.Lock()
-	e.closed = true
-	conns := e.conns
-	e.conns = nil
-	e.faults = faults{}
-	e.wakeLocked()
-	e.mu.Unlock()
-	for _, l := range []net.Listener{e.agents, e.public, e.publicTLS} {
-		if l != nil {
-			l.Close()
-		}
-	}
-	for conn := range conns {
-		conn.Close()
-	}
-	e.holes.close()
-	e.serving.Wait()
-	return os.RemoveAll(e.dir)
+	return errors.Join(e.end(e.agents, e.public, e.publicTLS), os.RemoveAll(e.dir))
 }
 
 // Addr is the host:port that agents connect to: connect_url of ngrok.yml, [golang.ngrok.com/ngrok/v2.WithAgentConnectURL].
@@ -264,50 +192,12 @@ func publicClient(plain, secured string, pool *x509.CertPool) *http.Client {
 	}}
 }
 
-// Sessions returns how many agents are connected now, and how many have connected since the start.
-func (e *Edge) Sessions() (now, total int) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	return len(e.sessions), e.started
-}
-
-// URLs are the public URLs that are online, sorted.
-func (e *Edge) URLs() []string {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	return e.urlsLocked()
-}
-
 func (e *Edge) urlsLocked() []string {
 	urls := make([]string, 0, len(e.bound))
 	for _, p := range e.bound {
 		urls = append(urls, p.url)
 	}
-	slices.Sort(urls)
 	return urls
-}
-
-// WaitFor waits until ok returns true for the online URLs and the number of connected agents. It fails only if ctx ends first.
-func (e *Edge) WaitFor(ctx context.Context, ok func(urls []string, sessions int) bool) error {
-	for {
-		e.mu.Lock()
-		urls, sessions, changed := e.urlsLocked(), len(e.sessions), e.changed
-		e.mu.Unlock()
-		if ok(urls, sessions) {
-			return nil
-		}
-		select {
-		case <-changed:
-		case <-ctx.Done():
-			return fmt.Errorf("wait for the edge, which has %d sessions and %q online: %w", sessions, urls, ctx.Err())
-		}
-	}
-}
-
-// wakeLocked wakes everyone who waits for a change of the edge.
-func (e *Edge) wakeLocked() {
-	close(e.changed)
-	e.changed = make(chan struct{})
 }
 
 // lookUp finds the endpoint of a public request.

@@ -11,12 +11,19 @@ type faults struct {
 	refusing func() bool // nil: it refuses nothing
 	hanging  bool
 	frozen   bool
+	life     time.Duration // of a session after it has got its public URL; 0: unlimited
+
+	// An Edge's alone.
 	latency  time.Duration
-	life     time.Duration // of a session after it has bound an endpoint; 0: unlimited
 	auth     refusals
 	bind     refusals
 	requests cuts
 	answers  cuts
+
+	// An SSH server's alone.
+	name     string // for every client; "" for none
+	forwards int    // to refuse; negative: all
+	silent   bool
 }
 
 // cuts say which bodies end too early.
@@ -51,41 +58,48 @@ func (r *refusals) take() (string, bool) {
 	return r.text, true
 }
 
-// Drop cuts every agent's connection without a close message. Agents may come back at once.
-func (e *Edge) Drop() {
-	e.mu.Lock()
-	conns := make([]net.Conn, 0, len(e.sessions))
-	for s := range e.sessions {
-		conns = append(conns, s.transport)
+// Drop cuts every client's connection without a close message. Clients may come back at once.
+func (s *standIn[C]) Drop() {
+	s.mu.Lock()
+	conns := make([]net.Conn, 0, len(s.sessions))
+	for session := range s.sessions {
+		conns = append(conns, session.carrier())
 	}
-	e.mu.Unlock()
+	s.mu.Unlock()
 	for _, conn := range conns {
 		conn.Close()
 	}
 }
 
-// Refuse cuts every agent's connection and resets each new one for d.
-func (e *Edge) Refuse(d time.Duration) {
+// Refuse cuts every client's connection and resets each new one for d.
+func (s *standIn[C]) Refuse(d time.Duration) {
 	back := time.Now().Add(d)
-	e.RefuseUntil(func() bool { return time.Now().After(back) })
+	s.RefuseUntil(func() bool { return time.Now().After(back) })
 }
 
-// RefuseUntil cuts every agent's connection and resets each new one until back() is true, checked at each new connection.
-func (e *Edge) RefuseUntil(back func() bool) {
-	e.set(func(f *faults) { f.refusing = func() bool { return !back() } })
-	e.Drop()
+// RefuseUntil cuts every client's connection and resets each new one until back() is true, checked at each new connection.
+func (s *standIn[C]) RefuseUntil(back func() bool) {
+	s.set(func(f *faults) { f.refusing = func() bool { return !back() } })
+	s.Drop()
 }
 
-// Hang makes the edge accept connections and answer nothing on them. After it is turned off, those connections go on.
-func (e *Edge) Hang(on bool) { e.set(func(f *faults) { f.hanging = on }) }
+// Hang makes the stand-in accept connections and answer nothing on them. After it is turned off, those connections go on.
+func (s *standIn[C]) Hang(on bool) { s.set(func(f *faults) { f.hanging = on }) }
 
-// FreezeHeartbeats makes the edge leave heartbeats unanswered, as on a connection that died silently. After it is turned off, the edge
-// answers them.
-func (e *Edge) FreezeHeartbeats(on bool) { e.set(func(f *faults) { f.frozen = on }) }
+// FreezeHeartbeats makes the stand-in leave heartbeats unanswered, as on a connection that died silently. After it is turned off, the
+// stand-in answers them.
+func (s *standIn[C]) FreezeHeartbeats(on bool) { s.set(func(f *faults) { f.frozen = on }) }
 
-// SessionLife makes the edge cut each session d after it has bound an endpoint, as a failing load balancer does: every session looks
+// SessionLife makes the stand-in cut each session d after it has got its public URL, as a failing load balancer does: every session looks
 // good and none lasts. 0 ends the fault.
-func (e *Edge) SessionLife(d time.Duration) { e.set(func(f *faults) { f.life = d }) }
+func (s *standIn[C]) SessionLife(d time.Duration) { s.set(func(f *faults) { f.life = d }) }
+
+// BlackHole drops all bytes between the stand-in and its clients, both ways, while the connections stay up, as when a NAT has forgotten them
+// or the machine has left the network. New connections come up, and their bytes vanish too. After it is turned off, new connections work
+// again, and the old ones stay dead. The stand-in keeps the URL of a dead connection until its client comes back as the client that it was,
+// or for a while after the client has closed the connection: an Edge for 10 s, an SSH server for SSHOptions.Stale. Meanwhile the URL is
+// refused to others.
+func (s *standIn[C]) BlackHole(on bool) { s.holes.set(on) }
 
 // CutRequests lets the first after bytes of a public request's body through to the agent, and then cuts the connections on both sides.
 // It cuts the next times longer bodies; if times is negative it cuts all, if 0 none. Chunk sizes count as body.
@@ -99,9 +113,9 @@ func (e *Edge) CutAnswers(after int64, times int) {
 }
 
 // Heal ends all faults. It does not restore their damage: sessions that were in a black hole stay dead.
-func (e *Edge) Heal() {
-	e.set(func(f *faults) { *f = faults{} })
-	e.holes.set(false)
+func (s *standIn[C]) Heal() {
+	s.set(func(f *faults) { *f = faults{} })
+	s.holes.set(false)
 }
 
 // Latency delays each public request on its way to the agent by d.
@@ -145,19 +159,19 @@ func (e *Edge) StopEndpoint(url, code, message string) error {
 	return found.session.stopEndpoint(found, code, message)
 }
 
-func (e *Edge) set(change func(*faults)) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	change(&e.faults)
-	e.wakeLocked()
+func (s *standIn[C]) set(change func(*faults)) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	change(&s.faults)
+	s.wakeLocked()
 }
 
 // waitWhile waits until is returns false, and then returns true. It returns false if gone is closed first.
-func (e *Edge) waitWhile(is func(faults) bool, gone <-chan struct{}) bool {
+func (s *standIn[C]) waitWhile(is func(faults) bool, gone <-chan struct{}) bool {
 	for {
-		e.mu.Lock()
-		yes, changed := is(e.faults) && !e.closed, e.changed
-		e.mu.Unlock()
+		s.mu.Lock()
+		yes, changed := is(s.faults) && !s.closed, s.changed
+		s.mu.Unlock()
 		if !yes {
 			return true
 		}

@@ -119,6 +119,8 @@ type session struct {
 	over   bool   // a request that is still being answered changes nothing any more
 }
 
+func (s *session) carrier() net.Conn { return s.transport }
+
 const sessionOver = "The session has ended."
 
 // endpoint is a public URL that is bound to a session.
@@ -135,23 +137,11 @@ func newID(kind string) string { return fmt.Sprintf("%s_%08d", kind, lastID.Add(
 
 // serveAgent speaks with an agent until its connection ends.
 func (e *Edge) serveAgent(transport net.Conn, config *tls.Config) {
-	e.mu.Lock()
-	refusing := e.faults.refusing
-	e.mu.Unlock()
-	if refusing != nil {
-		if refusing() {
-			if tcp, ok := transport.(*net.TCPConn); ok {
-				tcp.SetLinger(0)
-			}
-			return // its caller closes it: a reset
-		}
-		e.set(func(f *faults) { f.refusing = nil })
-	}
-	gone := make(chan struct{})
-	if !e.waitWhile(func(f faults) bool { return f.hanging }, gone) {
+	transport, admitted := e.admit(transport)
+	if !admitted {
 		return
 	}
-	transport = e.holes.through(transport)
+	gone := make(chan struct{})
 	s := &session{edge: e, transport: transport, gone: gone}
 	s.mux = muxado.NewTypedStreamSession(muxado.Server(tls.Server(transport, config), nil))
 	defer s.end()

@@ -1,19 +1,17 @@
 package tunneltest
 
 import (
-	"context"
 	"crypto/ed25519"
 	"crypto/rand"
 	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
-	"slices"
 	"strconv"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -52,26 +50,19 @@ type SSHOptions struct {
 // SSH is an SSH server on loopback that forwards what comes to its public side, over HTTP and over TLS, to the clients that have asked for it.
 // All its methods may be called from any goroutine.
 type SSH struct {
+	standIn[*sshSession]
 	options   SSHOptions
 	authority *authority
 	pool      *x509.CertPool
 	logins    net.Listener
 	public    net.Listener
 	publicTLS net.Listener
-	servers   []*http.Server
-	serving   sync.WaitGroup
-	holes     *holes
+	servers   []io.Closer // of public and publicTLS
 
-	mu       sync.Mutex
-	closed   bool
-	key      xssh.Signer
-	conns    map[net.Conn]struct{}
-	sessions map[*sshSession]struct{}
-	bound    map[string]*sshSession // by public host, or by address where the kind is Plain
-	started  int
-	names    int
-	faults   sshFaults
-	changed  chan struct{} // closed and replaced when something changes
+	// Under the board's lock.
+	key   xssh.Signer
+	bound map[string]*sshSession // by public host, or by address where the kind is Plain
+	names int
 }
 
 // NewSSH starts a server that ends with the test. If it can't, the test fails.
@@ -94,14 +85,8 @@ func StartSSH(options SSHOptions) (*SSH, error) {
 	if options.Stale == 0 {
 		options.Stale = staleAfter
 	}
-	s := &SSH{
-		options:  options,
-		holes:    newHoles(options.Stale),
-		conns:    make(map[net.Conn]struct{}),
-		sessions: make(map[*sshSession]struct{}),
-		bound:    make(map[string]*sshSession),
-		changed:  make(chan struct{}),
-	}
+	s := &SSH{options: options, bound: make(map[string]*sshSession)}
+	s.begin(s.urlsLocked, options.Stale)
 	if err := s.listen(); err != nil {
 		return nil, errors.Join(fmt.Errorf("start the SSH server: %w", err), s.Close())
 	}
@@ -125,63 +110,14 @@ func (s *SSH) listen() (err error) {
 	s.serving.Go(func() { s.acceptAll(s.logins, s.serveClient) })
 	plain := &http.Server{Handler: http.HandlerFunc(s.servePublic)}
 	secured := &http.Server{Handler: plain.Handler, TLSConfig: s.authority.config()}
-	s.servers = []*http.Server{plain, secured}
+	s.servers = []io.Closer{plain, secured}
 	s.serving.Go(func() { plain.Serve(s.public) })
 	s.serving.Go(func() { secured.ServeTLS(s.publicTLS, "", "") })
 	return nil
 }
 
-// acceptAll serves each connection of l on a goroutine that Close waits for.
-func (s *SSH) acceptAll(l net.Listener, serve func(net.Conn)) {
-	for {
-		conn, err := l.Accept()
-		if errors.Is(err, net.ErrClosed) {
-			return
-		}
-		if err != nil {
-			continue
-		}
-		s.mu.Lock()
-		if s.closed {
-			s.mu.Unlock()
-			conn.Close()
-			return
-		}
-		s.conns[conn] = struct{}{}
-		s.serving.Go(func() {
-			serve(conn)
-			s.mu.Lock()
-			delete(s.conns, conn)
-			s.mu.Unlock()
-			conn.Close()
-		})
-		s.mu.Unlock()
-	}
-}
-
 // Close ends the server and all its connections.
-func (s *SSH) Close() error {
-	s.mu.Lock()
-	s.closed = true
-	conns := s.conns
-	s.conns = make(map[net.Conn]struct{})
-	s.faults = sshFaults{}
-	s.wakeLocked()
-	s.mu.Unlock()
-	var failed error
-	if s.logins != nil {
-		failed = s.logins.Close()
-	}
-	for conn := range conns {
-		conn.Close()
-	}
-	s.holes.close()
-	for _, server := range s.servers {
-		failed = errors.Join(failed, server.Close())
-	}
-	s.serving.Wait()
-	return failed
-}
+func (s *SSH) Close() error { return s.end(append(s.servers, s.logins)...) }
 
 // Addr is the host:port that clients log in at.
 func (s *SSH) Addr() string { return s.logins.Addr().String() }
@@ -232,26 +168,11 @@ func (s *SSH) ChangeHostKey() error {
 	return nil
 }
 
-// Sessions returns how many clients are logged in now, and how many have logged in since the start.
-func (s *SSH) Sessions() (now, total int) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return len(s.sessions), s.started
-}
-
-// URLs are the public URLs that are online, sorted.
-func (s *SSH) URLs() []string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.urlsLocked()
-}
-
 func (s *SSH) urlsLocked() []string {
 	var urls []string
 	for host := range s.bound {
 		urls = append(urls, s.urlOf(host))
 	}
-	slices.Sort(urls)
 	return urls
 }
 
@@ -260,28 +181,6 @@ func (s *SSH) urlOf(host string) string {
 		return "http://" + host
 	}
 	return "https://" + host
-}
-
-// WaitFor waits until ok returns true for the online URLs and the number of clients. It fails only if ctx ends first.
-func (s *SSH) WaitFor(ctx context.Context, ok func(urls []string, sessions int) bool) error {
-	for {
-		s.mu.Lock()
-		urls, sessions, changed := s.urlsLocked(), len(s.sessions), s.changed
-		s.mu.Unlock()
-		if ok(urls, sessions) {
-			return nil
-		}
-		select {
-		case <-changed:
-		case <-ctx.Done():
-			return fmt.Errorf("wait for the SSH server, which has %d sessions and %q online: %w", sessions, urls, ctx.Err())
-		}
-	}
-}
-
-func (s *SSH) wakeLocked() {
-	close(s.changed)
-	s.changed = make(chan struct{})
 }
 
 // domain is where the names of a kind are.

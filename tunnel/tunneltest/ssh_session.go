@@ -48,6 +48,8 @@ type sshSession struct {
 	listener net.Listener // of a Plain server
 }
 
+func (c *sshSession) carrier() net.Conn { return c.transport }
+
 var errNotLetIn = errors.New("not let in")
 
 // config is for one connection: keys may have changed.
@@ -96,22 +98,10 @@ func (s *SSH) config() *xssh.ServerConfig {
 
 // serveClient speaks with a client until its connection ends.
 func (s *SSH) serveClient(transport net.Conn) {
-	s.mu.Lock()
-	refusing := s.faults.refusing
-	s.mu.Unlock()
-	if refusing != nil {
-		if refusing() {
-			if tcp, ok := transport.(*net.TCPConn); ok {
-				tcp.SetLinger(0)
-			}
-			return // its caller closes it: a reset
-		}
-		s.set(func(f *sshFaults) { f.refusing = nil })
-	}
-	if !s.waitWhile(func(f sshFaults) bool { return f.hanging }, nil) {
+	transport, admitted := s.admit(transport)
+	if !admitted {
 		return
 	}
-	transport = s.holes.through(transport)
 	defer transport.Close()
 	conn, chans, reqs, err := xssh.NewServerConn(transport, s.config())
 	if err != nil {
@@ -163,7 +153,7 @@ func (c *sshSession) answerAll(reqs <-chan *xssh.Request) {
 			c.unbind()
 			req.Reply(true, nil)
 		case "keepalive@openssh.com":
-			if !c.server.waitWhile(func(f sshFaults) bool { return f.frozen || f.hanging }, c.gone) {
+			if !c.server.waitWhile(func(f faults) bool { return f.frozen || f.hanging }, c.gone) {
 				return
 			}
 			req.Reply(true, nil)
