@@ -347,7 +347,7 @@ func TestRefusals(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			far := tunneltest.NewCloudflared(t)
-			far.Refuse(test.line)
+			far.RefuseStart(test.line)
 			s, err := provider(far, Config{}).config.settings()
 			if err != nil {
 				t.Fatal(err)
@@ -375,7 +375,7 @@ func TestRefusals(t *testing.T) {
 func TestTooManyHoldsBack(t *testing.T) {
 	t.Parallel()
 	far := tunneltest.NewCloudflared(t)
-	far.Refuse("ERR error code: 1015")
+	far.RefuseStart("ERR error code: 1015")
 	s, err := provider(far, Config{}).config.settings()
 	if err != nil {
 		t.Fatal(err)

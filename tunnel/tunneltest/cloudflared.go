@@ -35,15 +35,16 @@ const CloudflaredVariable = "TUNNELTEST_CLOUDFLARED"
 //
 // It needs a POSIX shell. All methods may be called from any goroutine.
 type Cloudflared struct {
+	board
 	dir     string
 	pool    *x509.CertPool
 	control *http.Server
 	public  *http.Server
 	addr    string // of the public side
 	serving sync.WaitGroup
+	closed  chan struct{}
 
-	mu      sync.Mutex
-	closed  bool
+	// Under the board's lock.
 	runs    []*cloudflaredRun
 	named   map[string]string // hosts by tunnel
 	next    string            // the host of the next quick tunnel
@@ -79,7 +80,8 @@ type cloudflaredStarted struct {
 // NewCloudflared makes a stand-in that ends with the test, and all programs with it.
 func NewCloudflared(t testing.TB) *Cloudflared {
 	t.Helper()
-	c := &Cloudflared{dir: t.TempDir(), named: map[string]string{}}
+	c := &Cloudflared{dir: t.TempDir(), named: map[string]string{}, closed: make(chan struct{})}
+	c.changed, c.now = make(chan struct{}), c.onlineLocked
 	authority, err := newAuthority()
 	if err != nil {
 		t.Fatal(err)
@@ -122,8 +124,8 @@ func NewCloudflared(t testing.TB) *Cloudflared {
 }
 
 func (c *Cloudflared) close() {
+	close(c.closed)
 	c.mu.Lock()
-	c.closed = true
 	for _, r := range c.runs {
 		r.end()
 	}
@@ -164,8 +166,8 @@ func (c *Cloudflared) NextHost(host string) {
 	c.next = host
 }
 
-// Refuse has the next programs end before they are connected, each with one of these lines in its log.
-func (c *Cloudflared) Refuse(lines ...string) {
+// RefuseStart has the next programs end before they are connected, each with one of these lines in its log.
+func (c *Cloudflared) RefuseStart(lines ...string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.refuse = append(c.refuse, lines...)
@@ -181,20 +183,46 @@ func (c *Cloudflared) Deaf() {
 // Disconnect cuts the programs off from Cloudflare, those that start from now on too: their /ready is 503 until Connect.
 func (c *Cloudflared) Disconnect() { c.setConnected(false) }
 
-// Connect ends what Disconnect has begun.
+// Connect ends what Disconnect has begun. A program that had been connected first says at /ready, once, that it was cut off.
 func (c *Cloudflared) Connect() { c.setConnected(true) }
+
+// Drop cuts the programs off from Cloudflare for a moment.
+func (c *Cloudflared) Drop() {
+	c.Disconnect()
+	c.Connect()
+}
+
+// Refuse cuts the programs off from Cloudflare for d.
+func (c *Cloudflared) Refuse(d time.Duration) {
+	c.Disconnect()
+	c.serving.Go(func() {
+		select {
+		case <-time.After(d):
+			c.Connect()
+		case <-c.closed:
+		}
+	})
+}
+
+// FreezeHeartbeats has the newest program stop answering, as Hang. That program does not recover where it is turned off.
+func (c *Cloudflared) FreezeHeartbeats(on bool) {
+	if on {
+		c.Hang()
+	}
+}
 
 func (c *Cloudflared) setConnected(up bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.offline = !up
 	for _, r := range c.runs {
-		r.up = up
-		r.tell(connection(up))
+		r.up = up && !r.ended
+		r.tell(upOrDown(up))
 	}
+	c.wakeLocked()
 }
 
-func connection(up bool) string {
+func upOrDown(up bool) string {
 	if up {
 		return "up"
 	}
@@ -213,6 +241,19 @@ func (c *Cloudflared) tellNewest(command string) {
 	if n := len(c.runs); n > 0 {
 		c.runs[n-1].tell(command)
 	}
+}
+
+// onlineLocked counts a program as a session from when it has asked for a tunnel until its connection ends.
+func (c *Cloudflared) onlineLocked() (urls []string, sessions, total int) {
+	for _, r := range c.runs {
+		if r.up {
+			urls = append(urls, "https://"+r.host)
+		}
+		if !r.ended {
+			sessions++
+		}
+	}
+	return urls, sessions, len(c.runs)
 }
 
 // PIDs are the process ids of all programs that have asked for a tunnel so far, in order.
@@ -270,10 +311,16 @@ func (c *Cloudflared) register(w http.ResponseWriter, req *http.Request) {
 	default:
 		answer.Hostname = fmt.Sprintf("stand-in-%d.trycloudflare.test", len(c.runs))
 	}
-	if answer.Refused != "" || c.closed {
+	select {
+	case <-c.closed:
 		r.end()
+	default:
+		if answer.Refused != "" {
+			r.end()
+		}
 	}
 	r.host = answer.Hostname
+	c.wakeLocked()
 	json.NewEncoder(w).Encode(answer)
 }
 
@@ -292,12 +339,14 @@ func (c *Cloudflared) connect(w http.ResponseWriter, req *http.Request) {
 	}
 	r := c.runs[n]
 	r.up = !c.offline && !r.ended
-	r.tell(connection(r.up))
+	r.tell(upOrDown(r.up))
+	c.wakeLocked()
 	c.mu.Unlock()
 	defer func() {
 		c.mu.Lock()
 		defer c.mu.Unlock()
 		r.end()
+		c.wakeLocked()
 	}()
 	for {
 		select {

@@ -15,7 +15,6 @@ import (
 	"os/signal"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -54,9 +53,32 @@ type cloudflaredProgram struct {
 
 	tunnel string // of the configuration
 	host   string
-	ready  atomic.Bool
+	state  connection
 	hung   chan struct{} // closed: nothing is answered any more
 	flight sync.WaitGroup
+}
+
+// connection is whether the program is connected to Cloudflare, as /ready says it. A loss is said once at least, however short it was: whoever
+// asks for the state sees each.
+type connection struct {
+	mu   sync.Mutex
+	up   bool
+	lost bool // and nobody has been told yet
+}
+
+func (c *connection) set(up bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.lost = c.lost || c.up && !up
+	c.up = up
+}
+
+func (c *connection) look() (up bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	up = c.up && !c.lost
+	c.lost = false
+	return up
 }
 
 func (p *cloudflaredProgram) log(level, format string, args ...any) {
@@ -216,10 +238,10 @@ func (p *cloudflaredProgram) stayConnected(started cloudflaredStarted, stop <-ch
 			switch command {
 			case "up":
 				p.log("INF", "Registered tunnel connection connIndex=0 location=test01 protocol=quic")
-				p.ready.Store(true)
+				p.state.set(true)
 			case "down":
 				p.log("ERR", `Serve tunnel error error="timeout: no recent network activity" connIndex=0`)
-				p.ready.Store(false)
+				p.state.set(false)
 			case "hang":
 				close(p.hung)
 			case "crash":
@@ -233,7 +255,7 @@ func (p *cloudflaredProgram) stayConnected(started cloudflaredStarted, stop <-ch
 			}
 			p.log("INF", "Initiating graceful shutdown due to signal terminated ...")
 			leave()
-			p.ready.Store(false)
+			p.state.set(false)
 			p.flight.Wait()
 			return nil
 		}
@@ -261,7 +283,7 @@ func (p *cloudflaredProgram) metricsHandler() http.Handler {
 	}
 	mux.HandleFunc("/ready", func(w http.ResponseWriter, r *http.Request) {
 		status, connections := http.StatusServiceUnavailable, 0
-		if p.ready.Load() {
+		if p.state.look() {
 			status, connections = http.StatusOK, 1
 		}
 		answer(w, r, status, map[string]any{"status": status, "readyConnections": connections, "connectorId": "00000000-0000-0000-0000-000000000000"})
