@@ -41,8 +41,7 @@ func (r *run) openCatchUp(client *hub.Client) {
 			}
 			return items
 		},
-		Anonymous: func() bool { return anonymous(client) },
-		Warn:      func(err error) { r.screen.Warn(ui.Notice{Text: err.Error(), Hint: text.Hint(err)}) },
+		Warn: func(err error) { r.screen.Warn(ui.Notice{Text: err.Error(), Hint: text.Hint(err)}) },
 	}))
 }
 

@@ -133,7 +133,6 @@ func (r *run) openFollower(ctx context.Context) {
 	}
 	f := follow.New(follow.Config{
 		Hub: client, Store: followStore{s: r.Server, q: r.store}, Items: items, Every: r.settings.FollowEvery, Budget: budget, Endpoints: r.names,
-		Anonymous: func() bool { return anonymous(client) },
 		Show: func(v api.Followed) {
 			if ctx.Err() == nil {
 				r.showFollowed(v)
@@ -157,12 +156,6 @@ func limited(d time.Duration, budget int) ui.Notice {
 		Text: fmt.Sprintf("follow the Hub: its rate limit for %s is used up; the next look comes in %s", who, d.Round(time.Second)),
 		Hint: hint,
 	}
-}
-
-// anonymous reports whether the Hub is asked without a token.
-func anonymous(client *hub.Client) bool {
-	token, err := client.Token()
-	return err != nil || token.Value == ""
 }
 
 // slower says why looks come less often than was asked for, if they do.

@@ -42,8 +42,6 @@ type CatchUpConfig struct {
 	Task string
 	// Items returns what webhooks watch by now, each with its endpoint.
 	Items func() []CatchUpItem
-	// Anonymous returns whether the Hub is asked without a token, as in Config. Nil: it is not.
-	Anonymous func() bool
 	// Warn is told of what is left out, once for each item, and of errors, once for each cause.
 	Warn func(err error)
 }
@@ -210,12 +208,8 @@ func (c *CatchUp) attend(ctx context.Context, it CatchUpItem, deliver bool) (mis
 		id.Name = n.seen.Name
 	}
 	is := c.look(ctx, id)
-	switch {
-	case is.err == nil:
-	case !errors.Is(is.err, hub.ErrNotFound) || n.version == 0:
+	if is.err != nil && (!errors.Is(is.err, hub.ErrNotFound) || n.version == 0) {
 		return false, is.err
-	case n.seen.Private && c.c.Anonymous != nil && c.c.Anonymous():
-		return false, hidden(is.err)
 	}
 	if n.version == 0 {
 		return false, n.store(ctx, c.c.Store, caught{seen: *is.seen, Since: is.at}, nil, catchUpID, 0)
@@ -224,8 +218,15 @@ func (c *CatchUp) attend(ctx context.Context, it CatchUpItem, deliver bool) (mis
 	if err != nil {
 		return false, err
 	}
-	if !deliver && slices.ContainsFunc(steps, func(s step) bool { return s.event != nil }) {
-		return true, nil
+	if slices.ContainsFunc(steps, func(s step) bool { return s.event != nil }) {
+		if is.seen == nil {
+			if unsure := surelyDeleted(ctx, c.c.Hub, id, n.seen.Private, is.err); unsure != nil {
+				return false, unsure
+			}
+		}
+		if !deliver {
+			return true, nil
+		}
 	}
 	now := n.seen
 	now.Brought = slices.DeleteFunc(slices.Clone(now.Brought), func(o overtook) bool { return time.Since(o.At) > LateFor })

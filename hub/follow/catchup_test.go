@@ -51,9 +51,8 @@ func (b *behind) begin() {
 	ctx, cancel := context.WithCancel(b.Context())
 	b.c = NewCatchUp(CatchUpConfig{
 		Hub: b.client, Store: remembering{&memory{w: b.world, die: cancel, versions: map[string]int64{}}, b}, Task: "keep",
-		Items:     func() []CatchUpItem { return b.watched },
-		Anonymous: func() bool { token, err := b.client.Token(); return err != nil || token.Value == "" },
-		Warn:      func(err error) { b.warned = append(b.warned, err.Error()) },
+		Items: func() []CatchUpItem { return b.watched },
+		Warn:  func(err error) { b.warned = append(b.warned, err.Error()) },
 	})
 	done := make(chan struct{})
 	go func() {
@@ -202,6 +201,8 @@ func TestCatchUpWaitsForTheHub(t *testing.T) {
 
 func TestCatchUpOtherEvents(t *testing.T) {
 	catchingUp(t, func(w *behind) {
+		w.client = w.clientWith(w.hub.Accounts.AddToken(hubtest.Token{}))
+		w.again()
 		w.must(w.repo.Move("me/other"))
 		w.move("")
 		w.c.Wake()

@@ -55,6 +55,7 @@ type Hub interface {
 	Bucket(ctx context.Context, name string) (hub.Bucket, error)
 	BucketFiles(ctx context.Context, name, prefix string) iter.Seq2[hub.BucketFile, error]
 	FollowBucket(ctx context.Context, name string, from hub.Resume, each func(hub.BucketEvent) error) error
+	WhoAmI(ctx context.Context) (hub.User, error)
 }
 
 // Item is something to follow.
@@ -74,8 +75,6 @@ type Config struct {
 	Budget int
 	// Endpoints returns the names of the endpoints that are served now.
 	Endpoints func() []string
-	// Anonymous returns whether the Hub is asked without a token. What was private then hides itself, so not to find it says nothing. Nil: it is not.
-	Anonymous func() bool
 	// Show is told of each change of an item's state or error, one after the other. It must not block.
 	Show func(api.Followed)
 	// Limited is told where looks wait because the Hub's rate limit is used up, by others too, with how long they wait. It is told again
@@ -209,7 +208,7 @@ func (f *Follower) lookOnce(ctx context.Context, it *item) error {
 	}
 	id := it.Repo
 	endpoints := f.endpoints(it)
-	private := false
+	known, delivered, private := false, true, false // delivered: no endpoint has to be told of a deletion
 	for _, endpoint := range endpoints {
 		n := it.notes[endpoint]
 		if n == nil {
@@ -219,8 +218,12 @@ func (f *Follower) lookOnce(ctx context.Context, it *item) error {
 		if err := n.load(ctx, f.c.Store); err != nil {
 			return f.fail(ctx, it, err)
 		}
-		if n.version != 0 && !n.seen.Gone {
-			private = private || n.seen.Private
+		if n.version == 0 {
+			continue
+		}
+		known = true
+		if !n.seen.Gone {
+			delivered, private = false, private || n.seen.Private
 			id.Name = n.seen.Name // after a move the repo is followed, not its old name
 		}
 	}
@@ -229,22 +232,23 @@ func (f *Follower) lookOnce(ctx context.Context, it *item) error {
 	switch {
 	case err == nil:
 		is, it.misses = &now, 0
-	case errors.Is(err, hub.ErrNotFound) && private && f.c.Anonymous != nil && f.c.Anonymous():
-		return f.fail(ctx, it, hidden(err))
-	case errors.Is(err, hub.ErrNotFound):
+	case !errors.Is(err, hub.ErrNotFound):
+		return f.fail(ctx, it, err)
+	default:
 		if it.misses++; it.misses < missesForGone {
 			return f.fail(ctx, it, err)
 		}
-	default:
-		return f.fail(ctx, it, err)
+		if !delivered {
+			if unsure := surelyDeleted(ctx, f.c.Hub, id, private, err); unsure != nil {
+				return f.fail(ctx, it, unsure)
+			}
+		}
 	}
-	known := false
 	for _, endpoint := range endpoints {
 		n := it.notes[endpoint]
 		if err := f.take(ctx, it, n, is); err != nil {
 			return f.fail(ctx, it, err)
 		}
-		known = known || n.version != 0
 	}
 	if is == nil {
 		f.show(it, func(v *api.Followed) {
@@ -290,11 +294,6 @@ func (f *Follower) tellLimited(d time.Duration) {
 	if first && f.c.Limited != nil {
 		f.c.Limited(d)
 	}
-}
-
-// hidden says why a repo that is not found may still be there.
-func hidden(err error) error {
-	return text.WithHint(fmt.Errorf("%w; it was private when it was last seen, and there is no token", err), "set HF_TOKEN to a token that may read it, and start again")
 }
 
 // endpoints returns the endpoints that an item's deliveries go to, by name.

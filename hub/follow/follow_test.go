@@ -13,6 +13,7 @@ import (
 
 func TestRepo(t *testing.T) {
 	inWorld(t, hubtest.Options{}, func(w *world) {
+		w.client = w.clientWith(w.hub.Accounts.AddToken(hubtest.Token{}))
 		r := w.repo(payload.Dataset, "me/data")
 		w.follow("dataset:me/data")
 		w.run()
@@ -119,6 +120,47 @@ func TestTheTokenIsGone(t *testing.T) {
 		w.pass(5 * time.Minute)
 		w.want("repo/delete me/b")
 	})
+}
+
+// A repo that was made private looks like one that was deleted to all but its owner. So they get no deletion, and what happened meanwhile arrives
+// once the repo is there again.
+func TestMadePrivate(t *testing.T) {
+	for name, token := range map[string]*hubtest.Token{
+		"no token": nil, "another user's": {User: "other"}, "fine-grained": {Permissions: []string{hubtest.ReadWebhooks}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inWorld(t, hubtest.Options{}, func(w *world) {
+				if token != nil {
+					w.client = w.clientWith(w.hub.Accounts.AddToken(*token))
+				}
+				r := w.repo(payload.Dataset, "me/data")
+				b, err := w.hub.CreateBucket("me/b", hubtest.RepoOptions{})
+				w.must(err)
+				w.follow("dataset:me/data", "bucket:me/b")
+				w.run()
+				w.pass(5 * time.Second)
+				w.must(r.SetPrivate(true))
+				w.must(b.SetPrivate(true))
+				w.push(r, "")
+				w.pass(time.Hour)
+				w.want()
+				for _, v := range w.f.Followed() {
+					if v.State != Failing || !strings.Contains(v.Error, "it may have been made private") || !strings.Contains(v.Hint, "a token of me") {
+						t.Errorf("it is %+v", v)
+					}
+				}
+				w.must(r.SetPrivate(false))
+				w.must(b.SetPrivate(false))
+				w.pass(10 * time.Minute)
+				w.want("repo.content/update me/data refs/heads/main:moved")
+				w.must(w.hub.Bucket("me/b").Delete())
+				_, err = w.hub.CreateBucket("me/b", hubtest.RepoOptions{})
+				w.must(err)
+				w.pass(10 * time.Minute)
+				w.want("repo/delete me/b", "repo/create me/b") // the new one proves it
+			})
+		})
+	}
 }
 
 // A repo that was deleted and made again between two looks is another one.

@@ -163,7 +163,7 @@ func (w *world) run() {
 	ctx, cancel := context.WithCancel(w.Context())
 	w.f = New(Config{
 		Hub: w.client, Store: &memory{w: w, die: cancel, versions: map[string]int64{}}, Items: w.items, Every: w.every, Budget: w.budget,
-		Endpoints: w.endpoints, Anonymous: func() bool { token, err := w.client.Token(); return err != nil || token.Value == "" }, Limited: func(time.Duration) { w.limited++ },
+		Endpoints: w.endpoints, Limited: func(time.Duration) { w.limited++ },
 		Show: func(v api.Followed) {
 			w.shown = append(w.shown, v)
 		},
