@@ -552,7 +552,7 @@ func TestRateLimitIsTold(t *testing.T) {
 	if l, ok := client.RateLimit(); ok {
 		t.Errorf("before a call: %+v", l)
 	}
-	if l, ok := ask(`"api";r=489;t=55`, `"fixed window";"api";q=500;w=300`); !ok || l != (hub.RateLimit{Left: 489, Quota: 500, Reset: 55 * time.Second}) {
+	if l, ok := ask(`"api";r=489;t=55`, `"fixed window";"api";q=500;w=300`); !ok || l != (hub.RateLimit{Left: 489, Quota: 500, Reset: 55 * time.Second, Window: 5 * time.Minute}) {
 		t.Errorf("%+v, %v", l, ok)
 	}
 	if l, ok := ask(`"api";r=3;t=9`, "nonsense"); !ok || l != (hub.RateLimit{Left: 3, Reset: 9 * time.Second}) {

@@ -17,6 +17,8 @@ type RateLimit struct {
 	Quota int
 	// Reset is how long the window lasts from the Hub's answer on.
 	Reset time.Duration
+	// Window is how long a whole window lasts. 0: the Hub did not say.
+	Window time.Duration
 }
 
 // RateLimit returns what the Hub's last answer said of the rate limit. ok is false where no answer has said anything yet.
@@ -24,23 +26,22 @@ func (c *Client) RateLimit() (limit RateLimit, ok bool) {
 	c.quota.mu.Lock()
 	defer c.quota.mu.Unlock()
 	l := c.quota.last
-	return RateLimit{Left: l.left, Quota: l.quota, Reset: l.reset}, l.known
+	return l.RateLimit, l.known
 }
 
 // Pause returns how long no call is sent because the Hub's rate limit is used up, 0 where calls are sent.
 func (c *Client) Pause() time.Duration { return c.quota.left(time.Now()) }
 
-// A limit is what an answer's RateLimit header says: `"api";r=0;t=55`, r requests left for the next t seconds.
+// A limit is what an answer's headers say: RateLimit `"api";r=0;t=55`, r requests left for the next t seconds, and RateLimit-Policy
+// `"fixed window";"api";q=500;w=300`, q requests in w seconds.
 type limit struct {
+	RateLimit
 	known bool
-	left  int
-	quota int // of the header RateLimit-Policy, 0 where that does not say
-	reset time.Duration
 }
 
 var (
 	rateLimit  = regexp.MustCompile(`"\w+"\s*;\s*r\s*=\s*(\d{1,9})\s*;\s*t\s*=\s*(\d{1,9})`)
-	ratePolicy = regexp.MustCompile(`;\s*q\s*=\s*(\d{1,9})`)
+	ratePolicy = regexp.MustCompile(`;\s*q\s*=\s*(\d{1,9})(?:\s*;\s*w\s*=\s*(\d{1,9}))?`)
 )
 
 func readLimit(header http.Header) limit {
@@ -48,13 +49,20 @@ func readLimit(header http.Header) limit {
 	if found == nil {
 		return limit{}
 	}
-	left, _ := strconv.Atoi(found[1])
-	reset, _ := strconv.Atoi(found[2])
-	l := limit{known: true, left: left, reset: time.Duration(reset) * time.Second}
+	l := limit{known: true}
+	l.Left, _ = strconv.Atoi(found[1])
+	l.Reset = seconds(found[2])
 	if policy := ratePolicy.FindStringSubmatch(header.Get("RateLimit-Policy")); policy != nil {
-		l.quota, _ = strconv.Atoi(policy[1])
+		l.Quota, _ = strconv.Atoi(policy[1])
+		l.Window = seconds(policy[2])
 	}
 	return l
+}
+
+// seconds reads digits, "" as 0.
+func seconds(digits string) time.Duration {
+	n, _ := strconv.Atoi(digits)
+	return time.Duration(n) * time.Second
 }
 
 // rounding is added to a wait of whole seconds, which may have been rounded down.
@@ -63,12 +71,12 @@ const rounding = time.Second
 // retryAfter returns how long an answer asks to wait, 0 where it does not say. The header RateLimit comes with every answer. It is the
 // reason of a refusal only where no request is left.
 func retryAfter(status int, header http.Header, l limit, now time.Time) time.Duration {
-	if status == http.StatusTooManyRequests && l.known && l.left == 0 {
-		return l.reset + rounding
+	if status == http.StatusTooManyRequests && l.known && l.Left == 0 {
+		return l.Reset + rounding
 	}
 	value := strings.TrimSpace(header.Get("Retry-After"))
-	if seconds, err := strconv.ParseUint(value, 10, 31); err == nil {
-		return time.Duration(seconds)*time.Second + rounding
+	if n, err := strconv.ParseUint(value, 10, 31); err == nil {
+		return time.Duration(n)*time.Second + rounding
 	}
 	if at, err := http.ParseTime(value); err == nil {
 		return max(at.Sub(now), 0) + rounding
@@ -91,8 +99,8 @@ func (q *quota) note(now time.Time, l limit) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.until, q.last = time.Time{}, l
-	if l.left == 0 {
-		q.until = now.Add(l.reset + rounding)
+	if l.Left == 0 {
+		q.until = now.Add(l.Reset + rounding)
 	}
 }
 

@@ -23,7 +23,7 @@ import (
 const (
 	followAttempts = 2 // of one request; the follower itself tries again, with longer waits
 
-	// The Hub allows so many requests in 5 minutes (its documentation, for free accounts).
+	// The Hub allows so many requests in 5 minutes (its documentation, for free accounts). Once it has answered, its own word counts.
 	budgetWithToken    = 1000
 	budgetWithoutToken = 500
 )
@@ -124,12 +124,14 @@ func (r *run) openFollower(ctx context.Context) {
 		r.screen.Warn(ui.Notice{Text: "follow the Hub: " + err.Error(), Hint: text.Hint(err)})
 		return
 	}
-	budget := budgetWithoutToken
-	switch token, err := client.Token(); {
-	case err != nil:
+	token, err := client.Token()
+	if err != nil {
 		r.screen.Warn(ui.Notice{Text: "follow the Hub: " + err.Error(), Hint: text.Hint(err)})
-	case token.Value != "":
-		budget = budgetWithToken
+	}
+	anonymous, asked := token.Value == "", cmp.Or(r.settings.FollowEvery, follow.DefaultEvery)
+	budget, with := budgetWithToken, "with a free account's token"
+	if anonymous {
+		budget, with = budgetWithoutToken, withoutToken
 	}
 	f := follow.New(follow.Config{
 		Hub: client, Store: followStore{s: r.Server, q: r.store}, Items: items, Every: r.settings.FollowEvery, Budget: budget, Endpoints: r.names,
@@ -138,18 +140,29 @@ func (r *run) openFollower(ctx context.Context) {
 				r.showFollowed(v)
 			}
 		},
-		Limited: func(d time.Duration) { r.screen.Warn(limited(d, budget)) },
+		Limited: func(d time.Duration) { r.screen.Warn(limited(d, anonymous)) },
+		Paced: func(budget int, every time.Duration) {
+			with := withoutToken
+			if !anonymous {
+				with = "with this token"
+			}
+			if notice := paced(budget, every, asked, with); every > asked {
+				r.screen.Warn(notice)
+			} else {
+				r.screen.Info(notice)
+			}
+		},
 	})
 	r.follower.Store(f)
-	if notice, ok := slower(f, cmp.Or(r.settings.FollowEvery, follow.DefaultEvery), budget); ok {
-		r.screen.Warn(notice)
+	if slower(f, asked) {
+		r.screen.Warn(paced(budget, f.Every(), asked, with))
 	}
 }
 
 // limited says that looks wait for the Hub's rate limit.
-func limited(d time.Duration, budget int) ui.Notice {
+func limited(d time.Duration, anonymous bool) ui.Notice {
 	who, hint := "this token", "other programs with this token count too; nothing is missed meanwhile, it only comes later"
-	if budget == budgetWithoutToken {
+	if anonymous {
 		who, hint = "this address", "set HF_TOKEN to have a limit of your own; nothing is missed meanwhile, it only comes later"
 	}
 	return ui.Notice{
@@ -158,20 +171,24 @@ func limited(d time.Duration, budget int) ui.Notice {
 	}
 }
 
-// slower says why looks come less often than was asked for, if they do.
-func slower(f *follow.Follower, asked time.Duration, budget int) (ui.Notice, bool) {
-	looks := slices.ContainsFunc(f.Followed(), func(v api.Followed) bool { return v.EverySeconds > 0 }) // a feed is not slower
-	if !looks || f.Every() <= asked {
-		return ui.Notice{}, false
+// slower reports whether looks come less often than was asked for. A feed is not slower.
+func slower(f *follow.Follower, asked time.Duration) bool {
+	return f.Every() > asked && slices.ContainsFunc(f.Followed(), func(v api.Followed) bool { return v.EverySeconds > 0 })
+}
+
+const withoutToken = "without a token"
+
+// paced says how often looks come with what the Hub allows a caller, and what to do if that is less often than was asked for.
+func paced(budget int, every, asked time.Duration, with string) ui.Notice {
+	hint := "follow fewer repos for more looks; a webhook (--watch) needs none"
+	if with == withoutToken {
+		hint = fmt.Sprintf("set HF_TOKEN: with a token it allows %d or more", budgetWithToken)
 	}
-	with, hint := "with a free account's token", "follow fewer repos for more looks; a webhook (--watch) needs none"
-	if budget == budgetWithoutToken {
-		with, hint = "without a token", fmt.Sprintf("set HF_TOKEN: with a token it allows %d", budgetWithToken)
+	n := ui.Notice{Text: fmt.Sprintf("the Hub allows %d requests in 5 minutes %s, so each followed repo is looked at every %s", budget, with, every)}
+	if every > asked {
+		n.Text, n.Hint = fmt.Sprintf("%s, not every %s", n.Text, asked), hint
 	}
-	return ui.Notice{
-		Text: fmt.Sprintf("the Hub allows %d requests in 5 minutes %s, so each followed repo is looked at every %s, not every %s", budget, with, f.Every(), asked),
-		Hint: hint,
-	}, true
+	return n
 }
 
 // followHub follows until ctx ends. With a database, one process at a time does.

@@ -106,8 +106,8 @@ func TestFollowedDelivery(t *testing.T) {
 }
 
 func TestFollowingLimited(t *testing.T) {
-	for budget, hint := range map[int]string{budgetWithToken: "other programs", budgetWithoutToken: "HF_TOKEN"} {
-		if got := limited(114*time.Second, budget); !strings.Contains(got.Text, "used up; the next look comes in 1m54s") || !strings.Contains(got.Hint, hint) {
+	for anonymous, hint := range map[bool]string{false: "other programs", true: "HF_TOKEN"} {
+		if got := limited(114*time.Second, anonymous); !strings.Contains(got.Text, "used up; the next look comes in 1m54s") || !strings.Contains(got.Hint, hint) {
 			t.Errorf("it says %q, hint %q", got.Text, got.Hint)
 		}
 	}
@@ -131,7 +131,12 @@ func TestFollowingSlower(t *testing.T) {
 			for i := range c.items {
 				items = append(items, follow.Item{Repo: id(t, fmt.Sprintf(c.item, i))})
 			}
-			got, ok := slower(follow.New(follow.Config{Items: items, Budget: c.budget}), follow.DefaultEvery, c.budget)
+			f := follow.New(follow.Config{Items: items, Budget: c.budget})
+			with := withoutToken
+			if c.budget == budgetWithToken {
+				with = "with a free account's token"
+			}
+			got, ok := paced(c.budget, f.Every(), follow.DefaultEvery, with), slower(f, follow.DefaultEvery)
 			if ok != (c.said != "") || !strings.Contains(got.Text, c.said) || !strings.Contains(got.Hint, c.hint) {
 				t.Errorf("it says %q, hint %q", got.Text, got.Hint)
 			}

@@ -127,7 +127,7 @@ func (fd *feed) run(ctx context.Context) {
 		fd.mu.Lock()
 		fd.live, fd.fresh = false, false
 		fd.mu.Unlock()
-		wait := min(fd.f.every<<min(failures, 8), longestWait)
+		wait := min(fd.f.Every()<<min(failures, 8), longestWait)
 		switch {
 		case ctx.Err() != nil:
 			return
@@ -147,6 +147,10 @@ func (fd *feed) take(ctx context.Context, e hub.BucketEvent) error {
 	defer fd.mu.Unlock()
 	if e.Kind == hub.BucketLost {
 		fd.live, fd.fresh = false, false
+		if d := fd.f.c.Hub.Pause(); d > 0 { // the limit is used up, which is no failure of the item
+			fd.f.tellLimited(d)
+			return nil
+		}
 		_ = fd.f.fail(ctx, fd.it, e.Err)
 		return nil
 	}

@@ -50,6 +50,7 @@ const (
 type Hub interface {
 	Endpoint() string
 	Pause() time.Duration
+	RateLimit() (hub.RateLimit, bool)
 	Repo(ctx context.Context, id hub.RepoID) (hub.Repo, error)
 	Refs(ctx context.Context, id hub.RepoID, pullRequests bool) ([]hub.Ref, error)
 	Bucket(ctx context.Context, name string) (hub.Bucket, error)
@@ -71,8 +72,11 @@ type Config struct {
 	Items []Item
 	// Every is how often a repo is looked at. 0: DefaultEvery. It is longer where the Hub's rate limit would not allow it.
 	Every time.Duration
-	// Budget is how many requests the Hub allows in 5 minutes. At most four fifths of it are used. 0: no limit.
+	// Budget is how many requests the Hub allows in 5 minutes, until an answer of it says that. At most four fifths of them are made. 0: no limit.
 	Budget int
+	// Paced is told how many requests in 5 minutes the Hub says that it allows, and how often repos are looked at from now on, where that changes. It
+	// must not block. Nil: nobody is told.
+	Paced func(budget int, every time.Duration)
 	// Endpoints returns the names of the endpoints that are served now.
 	Endpoints func() []string
 	// Show is told of each change of an item's state or error, one after the other. It must not block.
@@ -85,16 +89,17 @@ type Config struct {
 // Follower follows items on the Hub.
 type Follower struct {
 	c      Config
-	every  time.Duration
 	prefix string // of Webhook-Ids
 	looks  chan struct{}
 	// The first round of looks is over as soon as possible. Its requests count as if it took until first, where the second one begins.
 	first   time.Duration
 	stagger time.Duration // between the first looks at two items
 
-	mu      sync.Mutex // guards the views of the items, and limited
+	mu      sync.Mutex // guards what follows, but not the list of items and what else they have than views
 	items   []*item
 	limited time.Time // when a look last waited for the rate limit
+	budget  int       // as in Config, or as the Hub has said
+	every   time.Duration
 }
 
 // item is an Item with what is known of it.
@@ -108,37 +113,81 @@ type item struct {
 
 // New returns a Follower that does nothing before Run.
 func New(c Config) *Follower {
-	f := &Follower{c: c, prefix: Task + "-", looks: make(chan struct{}, looksAtOnce), stagger: firstStagger}
-	f.every = max(cmp.Or(c.Every, DefaultEvery), LeastEvery)
-	first, later := 0, 0 // requests of the first round of looks, and of each later one
-	for _, it := range c.Items {
-		if it.Repo.Type == payload.Bucket {
-			first, later = first+3, later+1 // two open the feed
-		} else {
-			first, later = first+2, later+2
-		}
-	}
-	if c.Budget > 0 {
-		take := func(requests int) time.Duration {
-			return time.Duration(requests) * limitWindow * 5 / 4 / time.Duration(c.Budget)
-		}
-		f.every, f.first = max(f.every, take(later)).Round(time.Second), take(first)
-		if f.first > limitWindow {
-			f.stagger = f.first / time.Duration(len(c.Items))
-		}
+	f := &Follower{c: c, prefix: Task + "-", looks: make(chan struct{}, looksAtOnce), stagger: firstStagger, budget: c.Budget}
+	var first time.Duration
+	f.every, first = f.pace(c.Budget)
+	if f.first = first; first > limitWindow {
+		f.stagger = first / time.Duration(len(c.Items))
 	}
 	for _, it := range c.Items {
-		v := api.Followed{Endpoint: it.Endpoint, Item: it.Repo.String(), State: Standby, Since: api.Time{Time: time.Now()}}
-		if it.Repo.Type != payload.Bucket {
-			v.EverySeconds = int64(f.every / time.Second)
-		}
-		f.items = append(f.items, &item{Item: it, view: v})
+		f.items = append(f.items, &item{Item: it, view: api.Followed{
+			Endpoint: it.Endpoint, Item: it.Repo.String(), State: Standby, Since: api.Time{Time: time.Now()}, EverySeconds: everySeconds(it.Repo, f.every),
+		}})
 	}
 	return f
 }
 
+// pace returns how often repos are looked at with a budget, and how long a budget has to last for the first round of looks.
+func (f *Follower) pace(budget int) (every, first time.Duration) {
+	every = max(cmp.Or(f.c.Every, DefaultEvery), LeastEvery)
+	if budget == 0 {
+		return every, 0
+	}
+	opening, later := 0, 0 // requests of the first round, and of each later one
+	for _, it := range f.c.Items {
+		if it.Repo.Type == payload.Bucket {
+			opening, later = opening+3, later+1 // two open the feed
+		} else {
+			opening, later = opening+2, later+2
+		}
+	}
+	take := func(requests int) time.Duration {
+		return time.Duration(requests) * limitWindow * 5 / 4 / time.Duration(budget)
+	}
+	return max(every, take(later)).Round(time.Second), take(opening)
+}
+
+// repace takes up how many requests the Hub says that it allows.
+func (f *Follower) repace() {
+	limit, _ := f.c.Hub.RateLimit()
+	budget := int(int64(limit.Quota) * int64(limitWindow/time.Second) / int64(cmp.Or(limit.Window, limitWindow)/time.Second))
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if budget == 0 || budget == f.budget {
+		return
+	}
+	was := f.every
+	f.budget = budget
+	if f.every, _ = f.pace(budget); f.every == was {
+		return
+	}
+	for _, it := range f.items {
+		it.view.EverySeconds = everySeconds(it.Repo, f.every)
+	}
+	if f.c.Paced != nil && f.looksAtRepos() {
+		f.c.Paced(budget, f.every)
+	}
+}
+
+// looksAtRepos reports whether there is an item that is not a bucket, which has a feed.
+func (f *Follower) looksAtRepos() bool {
+	return slices.ContainsFunc(f.c.Items, func(it Item) bool { return it.Repo.Type != payload.Bucket })
+}
+
+// everySeconds is how often an item's view says that it is looked at.
+func everySeconds(id hub.RepoID, every time.Duration) int64 {
+	if id.Type == payload.Bucket {
+		return 0
+	}
+	return int64(every / time.Second)
+}
+
 // Every is how often repos are looked at.
-func (f *Follower) Every() time.Duration { return f.every }
+func (f *Follower) Every() time.Duration {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.every
+}
 
 // Followed returns the items with their states.
 func (f *Follower) Followed() []api.Followed {
@@ -171,16 +220,17 @@ func (f *Follower) watch(ctx context.Context, it *item, place int) {
 	defer feeds.end()
 	started := time.Now()
 	sleep(ctx, time.Duration(place)*f.stagger)
-	turn := f.first + f.every*time.Duration(place)/time.Duration(len(f.items))
 	failures := 0
 	for ctx.Err() == nil {
 		err := f.lookOnce(ctx, it)
 		if ctx.Err() != nil {
 			return
 		}
-		wait := turn - time.Since(started)
+		f.repace()
+		every := f.Every()
+		wait := f.first + every*time.Duration(place)/time.Duration(len(f.items)) - time.Since(started)
 		if wait <= 0 {
-			wait = f.every - -wait%f.every
+			wait = every - -wait%every
 		}
 		var refused *hub.Error
 		switch {
@@ -190,7 +240,7 @@ func (f *Follower) watch(ctx context.Context, it *item, place int) {
 				feeds.begin(ctx, f, it, it.stats)
 			}
 		case errors.As(err, &refused):
-			wait += max(min(f.every<<min(failures, 8), longestWait)-f.every, 0)
+			wait += max(min(every<<min(failures, 8), longestWait)-every, 0)
 			wait = max(wait, min(refused.RetryAfter, longestWait))
 			failures++
 		}

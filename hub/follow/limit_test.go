@@ -148,3 +148,68 @@ func TestLimitUsedByOthers(t *testing.T) {
 		}
 	})
 }
+
+// The Hub says how many requests it allows, which is more for some accounts. Looks come as often as that allows.
+func TestTheHubSaysItsLimit(t *testing.T) {
+	for name, c := range map[string]struct {
+		options hubtest.Options
+		says    string
+	}{
+		"more":           {hubtest.Options{Quota: 2500}, "[2500 requests, every 1m0s]"},
+		"less":           {hubtest.Options{Quota: 400}, "[400 requests, every 3m26s]"},
+		"a short window": {hubtest.Options{Quota: 100, QuotaWindow: time.Minute}, "[500 requests, every 2m45s]"},
+		"as was assumed": {hubtest.Options{Quota: quotaWithToken}, "[]"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inWorld(t, c.options, func(w *world) {
+				for i := range 110 {
+					r := w.repo(payload.Dataset, fmt.Sprintf("me/%d", i))
+					w.follow("dataset:" + r.Name())
+				}
+				w.budget = quotaWithToken
+				w.run()
+				w.pass(12 * time.Minute)
+				if got := fmt.Sprint(w.paced); got != c.says {
+					t.Errorf("it says %s, want %s", got, c.says)
+				}
+				if every := w.f.Followed()[0].EverySeconds; every != int64(w.f.Every()/time.Second) {
+					t.Errorf("a repo is shown to be looked at every %d s, and is every %s", every, w.f.Every())
+				}
+				w.hub.Requests.Reset()
+				w.pass(15 * time.Minute)
+				for _, r := range w.hub.Requests.All() {
+					if r.Status == http.StatusTooManyRequests {
+						t.Fatalf("the Hub refused %s %s", r.Method, r.Path)
+					}
+				}
+				rounds := int(15 * time.Minute / w.f.Every())
+				if n := w.hub.Requests.Count("", ""); n < 220*(rounds-1) || n > 220*(rounds+1) {
+					t.Errorf("%d requests in 15 minutes for %d repos, each looked at every %s", n, len(w.items), w.f.Every())
+				}
+			})
+		})
+	}
+}
+
+// A bucket's feed that the rate limit keeps from being opened waits, as looks do. That is no failure of the bucket.
+func TestAFeedWaitsForTheLimit(t *testing.T) {
+	inWorld(t, hubtest.Options{Quota: 20}, func(w *world) {
+		b := w.bucket()
+		w.shown = nil
+		for others := w.clientWith(""); others.Pause() == 0; { // others take all that is left of this window
+			others.Bucket(w.Context(), "me/b")
+		}
+		b.Feed.Cut()
+		w.upload(b, "a")
+		w.pass(4 * time.Minute)
+		w.want()
+		w.pass(4 * time.Minute)
+		w.want(ofB + " a:add")
+		if len(w.shown) > 0 {
+			t.Errorf("shown was %+v", w.shown[0])
+		}
+		if w.limited != 1 {
+			t.Errorf("it was said %d times that the rate limit is used up", w.limited)
+		}
+	})
+}

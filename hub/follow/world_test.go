@@ -35,7 +35,8 @@ type world struct {
 	budget int
 	waits  atomic.Int32 // calls that waited for the Hub
 
-	limited int // how often the follower told that the rate limit is used up
+	limited int      // how often the follower told that the rate limit is used up
+	paced   []string // what it told of the looks that the limit allows
 
 	mu        sync.Mutex
 	marks     map[string]Mark
@@ -164,6 +165,9 @@ func (w *world) run() {
 	w.f = New(Config{
 		Hub: w.client, Store: &memory{w: w, die: cancel, versions: map[string]int64{}}, Items: w.items, Every: w.every, Budget: w.budget,
 		Endpoints: w.endpoints, Limited: func(time.Duration) { w.limited++ },
+		Paced: func(budget int, every time.Duration) {
+			w.paced = append(w.paced, fmt.Sprintf("%d requests, every %s", budget, every))
+		},
 		Show: func(v api.Followed) {
 			w.shown = append(w.shown, v)
 		},
