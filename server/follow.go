@@ -122,6 +122,7 @@ func (r *run) openFollower(ctx context.Context) {
 		OnWarning: func(topic, message string) { r.screen.Warn(ui.Notice{Text: "the Hub warns: " + message}) }})
 	if err != nil {
 		r.screen.Warn(ui.Notice{Text: "follow the Hub: " + err.Error(), Hint: text.Hint(err)})
+		r.off.Store(notFollowed(items, err))
 		return
 	}
 	token, err := client.Token()
@@ -211,7 +212,21 @@ func (s *Server) followed() []api.Followed {
 	if f := s.follower.Load(); f != nil {
 		return f.Followed()
 	}
+	if off := s.off.Load(); off != nil {
+		return *off
+	}
 	return []api.Followed{}
+}
+
+// notFollowed returns the items that should be followed, with why they are not.
+func notFollowed(items []follow.Item, why error) *[]api.Followed {
+	var all []api.Followed
+	for _, it := range items {
+		all = append(all, api.Followed{
+			Endpoint: it.Endpoint, Item: it.Repo.String(), State: follow.Off, Since: api.Time{Time: time.Now()}, Error: why.Error(), Hint: text.Hint(why),
+		})
+	}
+	return &all
 }
 
 // checkFollowedEndpoints returns an error where an item is followed for an endpoint that is not there.

@@ -34,6 +34,7 @@ import (
 
 	"github.com/hubhook/hubhook/hub/follow"
 	"github.com/hubhook/hubhook/hub/keep"
+	"github.com/hubhook/hubhook/internal/api"
 	"github.com/hubhook/hubhook/internal/companion"
 	"github.com/hubhook/hubhook/internal/queue"
 	"github.com/hubhook/hubhook/internal/text"
@@ -69,6 +70,7 @@ type Server struct {
 	private  atomic.Pointer[inspector.Inspector] // nil until Run opens it, and where it is off
 	keeper   atomic.Pointer[keep.Keeper]         // nil where no webhook is kept on the Hub
 	follower atomic.Pointer[follow.Follower]     // nil where nothing is followed
+	off      atomic.Pointer[[]api.Followed]      // what should be followed, where the Hub can't be asked
 	catchUp  atomic.Pointer[follow.CatchUp]      // nil where it is not wanted
 	wayOpen  atomic.Bool                         // the Hub can reach the endpoints, as far as is known
 	outputs  outputs

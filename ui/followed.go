@@ -19,6 +19,13 @@ func (t *lines) follows(r Ready) {
 	if len(r.Followed) == 0 {
 		return
 	}
+	if f := r.Followed[0]; f.State == "off" { // for the same reason all are
+		t.add(bad, "Nothing is followed on the Hub: ")
+		t.foreign(plain, f.Error, maxURL)
+		t.end()
+		t.hint(f.Hint)
+		return
+	}
 	t.add(strong, "hubhook follows these on the Hub, without a webhook:")
 	t.end()
 	for i, f := range r.Followed {

@@ -714,6 +714,17 @@ hubhook: follow dataset:me/data: it was deleted, or can't be seen any more: the 
 	}
 }
 
+// Where the Hub can't be asked at all, the banner says so.
+func TestNothingIsFollowed(t *testing.T) {
+	out, _ := show(t, Config{}, func(s *Screen) {
+		off := api.Followed{Item: "dataset:me/data", State: "off", Error: "read HF_ENDPOINT: want a URL", Hint: "it looks like https://huggingface.co"}
+		s.Ready(Ready{Ready: api.Ready{Endpoints: []api.Endpoint{{Name: "in"}}, Followed: []api.Followed{off, off}}, OnlyFollows: true})
+	})
+	if want := "\nNothing is followed on the Hub: read HF_ENDPOINT: want a URL\n  hint: it looks like https://huggingface.co\nTry it"; !strings.Contains(out, want) {
+		t.Errorf("the banner is\n%s", out)
+	}
+}
+
 // An outage of the Hub is not told once for each of many items.
 func TestManyFollowed(t *testing.T) {
 	var all []api.Followed

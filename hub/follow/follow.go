@@ -44,6 +44,7 @@ const (
 	Following = "following" // the last look, or the feed, is all right
 	Failing   = "failing"   // the Hub can't be asked, or refuses; it is tried again
 	Gone      = "gone"      // it was deleted, or can't be seen any more
+	Off       = "off"       // the settings don't let the Hub be asked at all; it is not tried again
 )
 
 // Hub is what a Follower asks of the Hub. *[hub.Client] is one.

@@ -4,7 +4,7 @@ package api
 type Followed struct {
 	Item         string `json:"item"`                    // TYPE:NAME
 	Endpoint     string `json:"endpoint"`                // "" for every endpoint
-	State        string `json:"state"`                   // starting, following, failing, gone, or standby while another process follows
+	State        string `json:"state"`                   // starting, following, failing, gone, off, or standby while another process follows
 	Since        Time   `json:"since"`                   // when this state began
 	Error        string `json:"error"`                   // why it fails, "" for nothing
 	Hint         string `json:"hint"`                    // what to do about that

@@ -221,7 +221,7 @@ func following(f *api.Followed) api.Finding {
 		said += ": " + f.Error
 	}
 	switch f.State {
-	case "failing", "gone":
+	case "failing", "gone", "off":
 		return checkup.Fail(text.WithHint(errors.New(said), cmp.Or(f.Hint, "look at what hubhook prints")))
 	case "starting":
 		return checkup.Warn(said, "wait a moment, and look again")

@@ -6,10 +6,13 @@ import (
 	"fmt"
 	"maps"
 	"math/rand/v2"
+	"net/http"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/hubhook/hubhook/hub/hubtest"
+	"github.com/hubhook/hubhook/internal/api"
 	"github.com/hubhook/hubhook/internal/testing/pgserver"
 	"github.com/hubhook/hubhook/payload"
 )
@@ -151,4 +154,28 @@ func TestFollowGoesOnElsewhere(t *testing.T) {
 	f.awaitStates(two, "following")
 	pollFor(t, patience, "all changes have come", func() (bool, string) { return f.allCame(two) })
 	two.stop()
+}
+
+// With a wrong HF_ENDPOINT nothing can be followed. The ready line and the status say so, and why; serving goes on.
+func TestNothingIsFollowed(t *testing.T) {
+	t.Parallel()
+	h := newHome(t)
+	h.env = append(h.env, "HF_ENDPOINT=hub.example.com")
+	p := h.serve(t, hubhook, "--port", "0", "--follow", "dataset:me/data", "--follow", "inbox=bucket:me/files")
+	status, err := p.inspector().Status(t.Context())
+	must(t, err)
+	for from, all := range map[string][]api.Followed{"the ready line": p.ready.Followed, "the status": status.Followed} {
+		if len(all) != 2 {
+			t.Fatalf("%s has %+v", from, all)
+		}
+		for _, v := range all {
+			if v.State != "off" || !strings.Contains(v.Error, "HF_ENDPOINT") || v.Hint == "" {
+				t.Errorf("%s has %+v", from, v)
+			}
+		}
+	}
+	if a := p.post("inbox", push(t)); a.status != http.StatusOK {
+		t.Errorf("a delivery is answered %d", a.status)
+	}
+	p.stop()
 }

@@ -169,6 +169,8 @@ type event struct {
 	N            int           `json:"n"`
 	Attempts     int           `json:"attempts"`
 	Unfinished   *int          `json:"unfinished"`
+
+	Followed []api.Followed `json:"followed"`
 }
 
 type endpointURL struct {

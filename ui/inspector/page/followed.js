@@ -4,7 +4,7 @@ import { html, nothing } from "./vendor/lit-html/lit-html.js";
 import { ago, plural } from "./format.js";
 import { when } from "./parts.js";
 
-const stateClass = (state) => ({ following: "good", failing: "bad", gone: "bad" })[state] ?? "busy";
+const stateClass = (state) => ({ following: "good", failing: "bad", gone: "bad", off: "bad" })[state] ?? "busy";
 
 const item = (f) => html`
   <li>
