@@ -192,7 +192,8 @@ func (r *run) openKeeper() {
 		r.screen.Warn(ui.Notice{Text: "keep webhooks on the Hub: " + err.Error(), Hint: text.Hint(err)})
 		return
 	}
-	c.API, c.Hub = client.Webhooks, client.Endpoint()
+	on := keep.On(client)
+	c.API, c.Hub, c.User = on.API, on.Hub, on.User
 	r.keeping.keeper = keep.New(c)
 	r.keeper.Store(r.keeping.keeper)
 	r.keepEndpoints()

@@ -164,8 +164,9 @@ func CleanDatabase(ctx context.Context, config Config, client *hub.Client) (clea
 			return
 		}
 		defer done()
-		cleaned, err = keep.Cleanup(ctx, keep.Config{API: client.Webhooks, Hub: client.Endpoint(), Records: &sharedRecord{q: q}, Secrets: settings.Secrets,
-			Another: KeptElsewhere(settings.probeClient)})
+		c := keep.On(client)
+		c.Records, c.Secrets, c.Another = &sharedRecord{q: q}, settings.Secrets, KeptElsewhere(settings.probeClient)
+		cleaned, err = keep.Cleanup(ctx, c)
 	})
 	if !led && ctx.Err() == nil {
 		return nil, text.WithHint(errors.New("another process that shares the database keeps the webhooks"), "stop all of them first")

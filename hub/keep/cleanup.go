@@ -20,10 +20,11 @@ type Cleaned struct {
 	Err      error  // why it is not done, with a hint where there is one; the entry stays in the record
 }
 
-// Cleanup deletes the webhooks of the record that hubhook made, and gives back those that it borrowed. It uses API, Hub, Records, Secrets and
-// Another of c. No other process may use the record meanwhile. The error is one of the record itself.
+// Cleanup deletes the webhooks of the record that hubhook made, and gives back those that it borrowed. It does not use Watch, Borrow and
+// Show of c. No other process may use the record meanwhile. The error is one of the record itself.
 func Cleanup(ctx context.Context, c Config) ([]Cleaned, error) {
-	k := New(Config{API: c.API, Hub: c.Hub, Records: c.Records, Secrets: c.Secrets, Another: c.Another})
+	c.Watch, c.Borrow, c.Show = nil, nil, nil
+	k := New(c)
 	if err := k.load(); err != nil {
 		return nil, err
 	}

@@ -18,7 +18,7 @@ func TestNoFight(t *testing.T) {
 		borrowed(hub.Enabled)(w)
 		a := begin(t, w.borrowing("loan", "s3cret"), firstURL)
 		other := newWorld()
-		other.hooks, other.secrets, other.hides = w.hooks, w.secrets, true
+		other.hooks, other.secrets, other.owners, other.hides = w.hooks, w.secrets, w.owners, true
 		c := other.borrowing("loan", "s3cret")
 		b := begin(t, c, secondURL)
 		b.stands(t, Active)

@@ -77,8 +77,10 @@ type Loan struct {
 
 // Config is what a Keeper works with.
 type Config struct {
-	API     API
-	Hub     string // base URL of the Hub; entries of the record for another one are left alone
+	API API
+	Hub string // base URL of the Hub; entries of the record for another one are left alone
+	// User returns the name of the user whose token is used. Nil: it is not known.
+	User    func(context.Context) (string, error)
 	Records Records
 	Watch   []Item
 	Borrow  []Loan
@@ -87,6 +89,14 @@ type Config struct {
 	Show func(api.WebhookChange)
 	// Another returns whether another hubhook that answers at a webhook's URL keeps the webhook. Nil: nobody is asked.
 	Another func(ctx context.Context, url, id string) bool
+}
+
+// On returns a Config for the Hub that client asks.
+func On(client *hub.Client) Config {
+	return Config{API: client.Webhooks, Hub: client.Endpoint(), User: func(ctx context.Context) (string, error) {
+		user, err := client.WhoAmI(ctx)
+		return user.Name, err
+	}}
 }
 
 const (

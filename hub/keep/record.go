@@ -24,6 +24,8 @@ type Entry struct {
 	Hub      string `json:"hub"`          // base URL of the Hub that has the webhook
 	Endpoint string `json:"endpoint"`     // of hubhook, to which the webhook posts
 	ID       string `json:"id,omitempty"` // "" until the Hub has said it
+	// User is the name of the Hub's user to whom the webhook belongs: that of the token. "" where the Hub did not say it.
+	User string `json:"user,omitempty"`
 
 	// URLs are those that hubhook gave the webhook, or was about to give it, without secrets. A webhook with another URL was changed by someone else.
 	URLs []string `json:"urls,omitempty"`

@@ -1,6 +1,7 @@
 package keep
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -11,7 +12,7 @@ import (
 
 // findBorrowed returns a borrowed webhook, if it may be borrowed.
 func (k *Keeper) findBorrowed(ctx context.Context, w *kept) (hub.Webhook, error) {
-	hook, err := k.c.API.Get(ctx, w.borrow)
+	hook, err := k.get(ctx, cmp.Or(w.entry, &Entry{ID: w.borrow}))
 	switch {
 	case errors.Is(err, hub.ErrNotFound):
 		if w.entry != nil {
@@ -147,7 +148,7 @@ func (k *Keeper) own(ctx context.Context, w *kept) (hook hub.Webhook, err error)
 			return hook, err
 		}
 	} else {
-		hook, err = k.c.API.Get(ctx, e.ID)
+		hook, err = k.get(ctx, e)
 		if err != nil && !errors.Is(err, hub.ErrNotFound) {
 			return hook, err
 		}
@@ -173,7 +174,7 @@ func (k *Keeper) own(ctx context.Context, w *kept) (hook hub.Webhook, err error)
 // giveBack gives a borrowed webhook the URL and the state that it had. Each step can be repeated.
 func (k *Keeper) giveBack(ctx context.Context, w *kept) error {
 	e := w.entry
-	hook, err := k.c.API.Get(ctx, e.ID)
+	hook, err := k.get(ctx, e)
 	if err != nil && !errors.Is(err, hub.ErrNotFound) {
 		return err
 	}
@@ -232,15 +233,11 @@ func (k *Keeper) giveBack(ctx context.Context, w *kept) error {
 
 // unreleased is the error of a webhook that could not be released at the end.
 func unreleased(e *Entry, err error) error {
-	what := "disable webhook %s: %w; the Hub still posts to this URL"
+	what := "disable %s: %w; the Hub still posts to this URL"
 	if e.Borrowed != nil {
-		what = "give back webhook %s: %w"
+		what = "give back %s: %w"
 	}
-	id := e.ID
-	if id == "" {
-		id = "(its ID is not known yet)"
-	}
-	return text.WithHint(fmt.Errorf(what, id, err), "the next start does it, or: hubhook hub cleanup")
+	return text.WithHint(fmt.Errorf(what, e.name(), err), "the next start does it, or: hubhook hub cleanup")
 }
 
 // ownBefore says which URL a borrowed webhook had, for whoever has to give it back by hand.

@@ -1,6 +1,7 @@
 package keep
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -70,7 +71,7 @@ func (k *Keeper) find(ctx context.Context, w *kept) (hub.Webhook, error) {
 	if w.entry.ID == "" {
 		return k.findLost(ctx, w.entry)
 	}
-	hook, err := k.c.API.Get(ctx, w.entry.ID)
+	hook, err := k.get(ctx, w.entry)
 	switch {
 	case errors.Is(err, hub.ErrNotFound):
 		k.note(w, fmt.Sprintf("the Hub no longer knows webhook %s, so another is made", w.entry.ID))
@@ -118,6 +119,37 @@ func (k *Keeper) elsewhere(ctx context.Context, hook hub.Webhook) error {
 	return text.WithHint(fmt.Errorf("another hubhook keeps it, at %s", hook.PlainURL()), "stop that one first")
 }
 
+// get returns the webhook of an entry as it is on the Hub. The error is an ErrNotFound only if the webhook is gone.
+func (k *Keeper) get(ctx context.Context, e *Entry) (hub.Webhook, error) {
+	hook, err := k.c.API.Get(ctx, e.ID)
+	if errors.Is(err, hub.ErrNotFound) {
+		err = cmp.Or(k.ofAnother(ctx, e), err)
+	}
+	return hook, err
+}
+
+// ofAnother returns an error if the webhook of an entry belongs to another user than the token does, or if that can't be found out. The Hub shows
+// a webhook to its own user alone.
+func (k *Keeper) ofAnother(ctx context.Context, e *Entry) error {
+	if e.User == "" || k.c.User == nil {
+		return nil
+	}
+	user, err := k.c.User(ctx)
+	if err != nil || user == e.User {
+		return err
+	}
+	return text.WithHint(fmt.Errorf("%s belongs to the Hub's user %s, and the token is one of %s", e.name(), text.OneLine(e.User, 100), text.OneLine(user, 100)),
+		"set HF_TOKEN to a token of "+text.OneLine(e.User, 100))
+}
+
+// name names the webhook of an entry in messages.
+func (e *Entry) name() string {
+	if e.ID == "" {
+		return "the webhook for " + e.Endpoint
+	}
+	return "webhook " + e.ID
+}
+
 // findLost looks for a webhook that was asked for, and whose ID did not arrive. It is recognized by its URL, as the record has the IDs of all
 // others with that URL.
 func (k *Keeper) findLost(ctx context.Context, e *Entry) (hub.Webhook, error) {
@@ -142,7 +174,7 @@ func (k *Keeper) findLost(ctx context.Context, e *Entry) (hub.Webhook, error) {
 		found = hook
 	}
 	if found.ID == "" {
-		return found, nil
+		return found, k.ofAnother(ctx, e)
 	}
 	e.ID, e.Others = found.ID, nil
 	return found, k.save()
@@ -231,8 +263,7 @@ func (k *Keeper) create(ctx context.Context, w *kept, address string) (hub.Webho
 			}
 		}
 	}
-	e.Enabled = true
-	if err := k.save(); err != nil {
+	if err := k.announce(ctx, e, address); err != nil {
 		return hub.Webhook{}, err
 	}
 	hook, err := k.c.API.Create(ctx, hub.NewWebhook{URL: address, Watched: w.watched, Domains: hub.Domains(), Secret: k.secretOf(e)})
@@ -246,6 +277,17 @@ func (k *Keeper) create(ctx context.Context, w *kept, address string) (hub.Webho
 	w.written = true
 	k.note(w, fmt.Sprintf("made on the Hub, posts to %s, watches %s", hook.PlainURL(), itemList(w.watched)))
 	return hook, nil
+}
+
+// announce records that the webhook is about to get that URL, and to be enabled.
+func (k *Keeper) announce(ctx context.Context, e *Entry, address string) error {
+	e.add(address)
+	e.Enabled = true
+	if k.c.User != nil {
+		user, _ := k.c.User(ctx) // without it the webhook can be kept all the same
+		e.User = cmp.Or(user, e.User)
+	}
+	return k.save()
 }
 
 // add notes that the webhook is about to get that URL. Only the newest few are kept.
@@ -271,9 +313,7 @@ func ownURLs(given, has string) []string {
 // update sends hook back to the Hub, whole. The record has the new URL before, and it alone afterwards.
 func (k *Keeper) update(ctx context.Context, w *kept, hook hub.Webhook) (hub.Webhook, error) {
 	e := w.entry
-	e.add(hook.URL)
-	e.Enabled = true
-	if err := k.save(); err != nil {
+	if err := k.announce(ctx, e, hook.URL); err != nil {
 		return hook, err
 	}
 	after, err := k.c.API.Update(ctx, hook)

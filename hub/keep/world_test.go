@@ -22,6 +22,8 @@ type world struct {
 	mu       sync.Mutex
 	hooks    []*hub.Webhook
 	secrets  map[string]string // by ID
+	owners   map[string]string // by ID
+	user     string            // whose token is used; the Hub shows only this user's webhooks
 	hides    bool              // the secrets are not shown
 	made     int
 	stored   []byte
@@ -38,7 +40,7 @@ type world struct {
 var errCrashed = errors.New("the process is dead")
 
 func newWorld() *world {
-	return &world{secrets: map[string]string{}, crashed: make(chan struct{})}
+	return &world{secrets: map[string]string{}, owners: map[string]string{}, user: "me", crashed: make(chan struct{})}
 }
 
 // step is called with the lock held.
@@ -114,7 +116,7 @@ func (w *world) view(hook *hub.Webhook) hub.Webhook {
 
 func (w *world) one(id string, change func(*hub.Webhook)) (hub.Webhook, error) {
 	for _, hook := range w.hooks {
-		if hook.ID == id {
+		if hook.ID == id && w.owners[id] == w.user {
 			change(hook)
 			return w.view(hook), nil
 		}
@@ -125,7 +127,9 @@ func (w *world) one(id string, change func(*hub.Webhook)) (hub.Webhook, error) {
 func (w *world) List(ctx context.Context) (all []hub.Webhook, err error) {
 	_, err = w.do(ctx, "list", "", func() (hub.Webhook, error) {
 		for _, hook := range w.hooks {
-			all = append(all, w.view(hook))
+			if w.owners[hook.ID] == w.user {
+				all = append(all, w.view(hook))
+			}
 		}
 		return hub.Webhook{}, nil
 	})
@@ -152,7 +156,7 @@ func (w *world) add(hook hub.Webhook, secret string) *hub.Webhook {
 		hook.ID = fmt.Sprintf("%024x", w.made)
 	}
 	w.hooks = append(w.hooks, &hook)
-	w.secrets[hook.ID] = secret
+	w.secrets[hook.ID], w.owners[hook.ID] = secret, w.user
 	return &hook
 }
 

@@ -73,7 +73,8 @@ func (p *program) cleanHub(cmd *cobra.Command, data, database string, secrets []
 		p.note("There is nothing to clean up: no webhook of the Hub was made or borrowed here.")
 		return nil
 	}
-	c := keep.Config{API: client.Webhooks, Hub: client.Endpoint(), Secrets: p.webhookSecrets(secrets), Another: server.KeptElsewhere(nil)}
+	c := keep.On(client)
+	c.Secrets, c.Another = p.webhookSecrets(secrets), server.KeptElsewhere(nil)
 	failed := 0
 	for _, dir := range dirs {
 		n, err := p.cleanDirectory(cmd, dir, c, asJSON)

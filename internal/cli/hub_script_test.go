@@ -64,6 +64,7 @@ func standIn(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Setenv("HF_ENDPOINT", h.URL)
 		ts.Setenv("HF_TOKEN", h.Accounts.AddToken(hubtest.Token{}))
 		ts.Setenv("HF_TOKEN_READ", h.Accounts.AddToken(hubtest.Token{Role: hubtest.Read}))
+		ts.Setenv("HF_TOKEN_OTHER", h.Accounts.AddToken(hubtest.Token{User: "other"}))
 		return
 	}
 	hubsMu.Lock()
