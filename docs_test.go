@@ -41,7 +41,7 @@ func documents(t *testing.T) map[string]string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, guide := range []string{"library", "actions", "payload", "command-line", "deliveries", "dev", "testing", "tunnels", "inspector", "production", "scale", "hub"} {
+	for _, guide := range []string{"library", "actions", "payload", "command-line", "deliveries", "dev", "testing", "tunnels", "inspector", "production", "scale", "hub", "agents"} {
 		if texts[filepath.Join("docs", guide+".md")] == "" {
 			t.Errorf("docs/%s.md is missing or empty", guide)
 		}
@@ -168,7 +168,7 @@ func goBlocks(text string) []string {
 var commands = []string{
 	"hubhook serve", "hubhook dev", "hubhook test", "hubhook run-job", "hubhook trigger", "hubhook deliveries list", "hubhook deliveries show", "hubhook deliveries wait", "hubhook deliveries follow", "hubhook deliveries replay",
 	"hubhook deliveries discard", "hubhook deliveries backup", "hubhook deliveries recover", "hubhook hub list", "hubhook hub show", "hubhook hub create", "hubhook hub update",
-	"hubhook hub enable", "hubhook hub disable", "hubhook hub delete", "hubhook hub replay", "hubhook hub cleanup", "hubhook doctor", "hubhook version", "hubhook completion",
+	"hubhook hub enable", "hubhook hub disable", "hubhook hub delete", "hubhook hub replay", "hubhook hub cleanup", "hubhook doctor", "hubhook mcp", "hubhook version", "hubhook completion",
 }
 
 var (

@@ -129,7 +129,7 @@ delivery and shows it as it comes.`,
 	}
 	root.SetFlagErrorFunc(flagError)
 	setHelp(p, root)
-	root.AddCommand(serve, newDev(p), newTest(p), newRunJob(p), newTrigger(p), newDeliveries(p), newHub(p), newDoctor(p), newVersion(p), newCompletion(p))
+	root.AddCommand(serve, newDev(p), newTest(p), newRunJob(p), newTrigger(p), newDeliveries(p), newHub(p), newDoctor(p), newMCP(p), newVersion(p), newCompletion(p))
 	completeByName(root)
 	return root
 }

@@ -76,6 +76,12 @@ func NewClient(address, token string) *Client {
 	return c
 }
 
+// Token returns the token that c sends, so that a caller can keep it out of what it shows.
+func (c *Client) Token() string { return c.token }
+
+// CloseIdleConnections closes the connections that no call uses. c can be used further.
+func (c *Client) CloseIdleConnections() { c.http.CloseIdleConnections() }
+
 // ListPage returns the URL of the inspector's page with the deliveries that f picks, to open in a browser. Like Address.Page, the URL
 // holds the token.
 func (c *Client) ListPage(f queue.Filter) (string, error) { return c.page(values(f)) }

@@ -87,6 +87,7 @@ var fences = []fence{
 	{"gorilla/mux", []string{"github.com/gorilla/mux"}, []string{"server", "ui"}},
 	{"fatih/color", []string{"github.com/fatih/color"}, []string{"ui"}},
 	{"cobra", []string{"github.com/spf13/cobra"}, []string{"internal/cli"}},
+	{"the SDK of the Model Context Protocol", []string{"github.com/modelcontextprotocol", "github.com/google/jsonschema-go"}, []string{"internal/cli"}},
 	// server.Main is a whole program for those who write handlers in Go: it reads serve's flags and has an exit status.
 	{"reading flags", []string{"flag", "github.com/spf13/pflag", "os.Args"}, []string{".", "internal/cli", "server"}},
 	{"leaving the process", []string{"os.Exit", "syscall.Exit", "log.Fatal", "log.Fatalf", "log.Fatalln"}, []string{".", "internal/cli", "server"}},
