@@ -4,6 +4,7 @@
 # program is missing or may not be used; CI sets it. Without it, `make test` ends with a line for each test that was skipped.
 # HUBHOOK_SOAK=60s is how long the soak of the tunnel lasts, at least; HUBHOOK_SOAK_SEED repeats one. HUBHOOK_OUTAGE=30s is how long a
 # PostgreSQL server stands still in the test of that. HUBHOOK_KILLS=50 is how often hubhook is killed in the test of kept webhooks.
+# HUBHOOK_TEST_IMAGE=$PWD/bin/hubhook-image.tar has the tests of the container image test that one, in place of one for this machine alone.
 
 GO        ?= go
 ARGS      ?=
@@ -27,7 +28,7 @@ LDFLAGS  = $(if $(VERSION),-X github.com/hubhook/hubhook/internal/version.linked
 SKIPPED := $(CURDIR)/bin/skipped-tests
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test soak lint vulncheck fuzz bench screenshots clean
+.PHONY: help run build image test soak lint vulncheck fuzz bench screenshots clean
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -38,6 +39,14 @@ run: build ## serve: local URL, public URL, deliveries as they come (ARGS="...")
 
 build: ## build bin/hubhook, a static binary
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/hubhook .
+
+# The commit and its time are recorded in the binaries, and get into the image.
+image: ## pack a container image for amd64 and arm64, bin/hubhook-image.tar, without a container engine
+	@mkdir -p bin/image
+	for arch in amd64 arm64; do \
+		CGO_ENABLED=0 GOOS=linux GOARCH=$$arch $(GO) build -trimpath -buildvcs=auto -ldflags '-s -w $(LDFLAGS)' -o bin/image/hubhook-$$arch . || exit 1; \
+	done
+	$(GO) run ./internal/tools/image -o bin/hubhook-image.tar -version '$(or $(VERSION),devel)' bin/image/hubhook-amd64 bin/image/hubhook-arm64
 
 test: ## run all tests; those that want a program which is missing are skipped, and named
 	@mkdir -p bin && rm -f '$(SKIPPED)'

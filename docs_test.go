@@ -289,7 +289,7 @@ func helpOf(t *testing.T, command string) string {
 
 var variable = regexp.MustCompile(`\bHUBHOOK_[A-Z_]*[A-Z]\b`)
 
-// TestVariables checks that the documents, the Space's Dockerfile among them, name no variable that nothing reads.
+// TestVariables checks that the documents and the Dockerfiles name no variable that nothing reads.
 func TestVariables(t *testing.T) {
 	// Those without a flag, and those of the tests.
 	known := []string{"HUBHOOK_DEV", "HUBHOOK_INSPECTOR_TOKEN", "HUBHOOK_TEST_REQUIRE", "HUBHOOK_TEST_SKIPPED"}
@@ -297,11 +297,13 @@ func TestVariables(t *testing.T) {
 		known = append(known, variable.FindAllString(helpOf(t, command), -1)...)
 	}
 	texts := documents(t)
-	dockerfile, err := os.ReadFile("docs/examples/space/Dockerfile")
-	if err != nil {
-		t.Fatal(err)
+	for _, path := range []string{"Dockerfile", "docs/examples/space/Dockerfile"} {
+		dockerfile, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		texts[path] = string(dockerfile)
 	}
-	texts["docs/examples/space/Dockerfile"] = string(dockerfile)
 	for path, text := range texts {
 		for _, name := range variable.FindAllString(text, -1) {
 			if !slices.Contains(known, name) {

@@ -86,6 +86,7 @@ var fences = []fence{
 	{"SQL", []string{"database/sql", "modernc.org/sqlite", "github.com/jackc/pgx", "github.com/lib/pq"}, []string{"internal/queue"}},
 	{"gorilla/mux", []string{"github.com/gorilla/mux"}, []string{"server", "ui"}},
 	{"fatih/color", []string{"github.com/fatih/color"}, []string{"ui"}},
+	{"making images", []string{"github.com/google/go-containerregistry", "golang.org/x/crypto/x509roots"}, []string{"internal/tools"}},
 	{"cobra", []string{"github.com/spf13/cobra"}, []string{"internal/cli"}},
 	{"the SDK of the Model Context Protocol", []string{"github.com/modelcontextprotocol", "github.com/google/jsonschema-go"}, []string{"internal/cli"}},
 	// server.Main is a whole program for those who write handlers in Go: it reads serve's flags and has an exit status.

@@ -103,6 +103,7 @@ func TestCheckForbids(t *testing.T) {
 		{file("internal/cli/hub.go", code, "modernc.org/sqlite"), "internal/cli/hub.go:1: internal/cli uses modernc.org/sqlite: SQL stays in internal/queue"},
 		{file("internal/cli/serve.go", code, "github.com/gorilla/mux"), "internal/cli/serve.go:1: internal/cli uses github.com/gorilla/mux: gorilla/mux stays in server and ui"},
 		{file("server/run.go", code, "github.com/fatih/color"), "server/run.go:1: server uses github.com/fatih/color: fatih/color stays in ui"},
+		{file("server/run.go", code, "github.com/google/go-containerregistry/pkg/v1"), "server/run.go:1: server uses github.com/google/go-containerregistry/pkg/v1: making images stays in internal/tools"},
 		{file("server/main.go", code, "github.com/spf13/cobra"), "server/main.go:1: server uses github.com/spf13/cobra: cobra stays in internal/cli"},
 		{file("internal/action/run.go", code, "flag"), "internal/action/run.go:1: internal/action uses flag: reading flags stays in main, internal/cli and server"},
 		{file("hub/token.go", code, "os.Args"), "hub/token.go:1: hub uses os.Args: reading flags stays in main, internal/cli and server"},
