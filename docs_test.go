@@ -154,14 +154,51 @@ func TestExcerpts(t *testing.T) {
 	}
 }
 
-func goBlocks(text string) []string {
+func goBlocks(text string) []string { return blocksIn("go", text) }
+
+func blocksIn(language, text string) []string {
 	var blocks []string
 	for _, m := range codeBlock.FindAllStringSubmatch(text, -1) {
-		if m[1] == "go" {
+		if m[1] == language {
 			blocks = append(blocks, m[2])
 		}
 	}
 	return blocks
+}
+
+// TestExcerptsInOtherLanguages checks that the rest of the code in the documents stands in an example, too. The guides that are left out have
+// code that other tests take from there, or that is for other programs.
+func TestExcerptsInOtherLanguages(t *testing.T) {
+	var programs []string
+	files, err := filepath.Glob("docs/examples/*/*")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, file := range files {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		programs = append(programs, string(text))
+	}
+	texts := documents(t)
+	for _, guide := range []string{"actions", "testing", "production", "tunnels"} {
+		delete(texts, "docs/"+guide+".md")
+	}
+	checked := 0
+	for path, text := range texts {
+		for _, language := range []string{"python", "yaml", "dockerfile"} {
+			for _, block := range blocksIn(language, text) {
+				checked++
+				if !slices.ContainsFunc(programs, func(program string) bool { return strings.Contains(program, block) }) {
+					t.Errorf("%s has %s code that stands in no example:\n%s", path, language, block)
+				}
+			}
+		}
+	}
+	if checked == 0 {
+		t.Error("no code was found")
+	}
 }
 
 // commands are those with flags of their own. The keys are the headings of docs/command-line.md.

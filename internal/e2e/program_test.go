@@ -63,7 +63,7 @@ func runTests(m *testing.M) int {
 	}
 	defer os.RemoveAll(dir)
 	hubhook, bot, mounted = filepath.Join(dir, "hubhook"), filepath.Join(dir, "bot"), filepath.Join(dir, "mounted")
-	build := exec.Command("go", "build", "-o", dir, "../..", "./bot", "./mounted")
+	build := exec.Command("go", "build", "-o", dir, "../..", "./bot", "./mounted", "../../docs/examples/retrain", "../../docs/examples/discussion-bot")
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := build.CombinedOutput(); err != nil {
 		log.Printf("go build: %v\n%s", err, out)

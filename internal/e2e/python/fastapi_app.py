@@ -18,7 +18,8 @@ async def webhook(request: Request, background: BackgroundTasks, x_webhook_secre
     if x_webhook_secret != os.environ.get("WEBHOOK_SECRET"):
         raise HTTPException(403, "wrong secret")
     payload = await request.json()
-    background.add_task(print, "tagging", payload["repo"]["name"], flush=True)
+    # In one write: a task runs in a thread of its own, and the server logs requests at the same time.
+    background.add_task(print, " ".join(["tagging", payload["repo"]["name"]]) + "\n", end="", flush=True)
     return {"status": "accepted"}
 
 

@@ -8,7 +8,8 @@ from huggingface_hub import WebhookPayload, webhook_endpoint
 @webhook_endpoint
 async def trigger_training(payload: WebhookPayload) -> None:
     if payload.repo.type == "dataset" and payload.event.action == "update":
-        print("training", payload.repo.name, payload.repo.head_sha, flush=True)
+        # In one write: another thread prints the endpoints at the same time.
+        print(" ".join(["training", payload.repo.name, str(payload.repo.head_sha)]) + "\n", end="", flush=True)
 
 
 @webhook_endpoint("/webhooks/doubled")
