@@ -117,6 +117,8 @@ func FuzzRepo(f *testing.F) {
 	f.Add(`{"branches": [{"name": "main", "ref": "refs/heads/main", "targetCommit": "1"}], "tags": {}, "converts": [7]}`)
 	f.Add(`{"name": "me", "auth": {"accessToken": {"role": "fineGrained", "fineGrained": {"scoped": [{"entity": {"type": "user"}, "permissions": ["a"]}, 7]}}}}`)
 	f.Add(`{"id": "1", "authors": [{"user": "me"}, 7], "date": 7, "title": null}`)
+	f.Add(`{"num": 3, "title": "t", "author": {"name": "me"}, "changes": {"mergeCommitId": 1}, "events": [{"type": "comment", "id": "1", "data": {"hidden": 7, "latest": {"raw": "x"}}}, {"type": []}, null]}`)
+	f.Add(`{"id": "1", "owner": {"name": "me"}, "status": {"stage": 7}, "labels": {"a": 1}}`)
 	f.Fuzz(func(t *testing.T, body string) {
 		raw := []byte(body)
 		var c Commit
@@ -130,6 +132,8 @@ func FuzzRepo(f *testing.F) {
 		json.Unmarshal(raw, new(Repo))
 		json.Unmarshal(raw, new(Bucket))
 		json.Unmarshal(raw, new(User))
+		json.Unmarshal(raw, new(Discussion))
+		json.Unmarshal(raw, new(StartedJob))
 		var kinds map[string]json.RawMessage
 		if json.Unmarshal(raw, &kinds) == nil {
 			for _, ref := range readRefs(kinds) {

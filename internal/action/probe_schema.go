@@ -64,7 +64,7 @@ type comparison struct {
 
 // compare looks at one object of the model and what is in it. Depth ends a model that has itself in it.
 func (c *comparison) compare(at string, s *schema, fields map[string]any, depth int) {
-	properties := c.properties(s, 0)
+	properties := c.properties(s, map[string]bool{})
 	if len(properties) == 0 || depth > 8 {
 		return // it takes anything
 	}
@@ -102,22 +102,27 @@ func (c *comparison) compare(at string, s *schema, fields map[string]any, depth 
 	}
 }
 
-// properties returns the fields of an object, or of what an optional one or a list's elements may be.
-func (c *comparison) properties(s *schema, depth int) map[string]*schema {
-	if s == nil || depth > 16 {
+// properties returns the fields of an object, or of what an optional one or a list's elements may be. tried has the names of the schemas that
+// were looked at: a second look finds nothing new, and schemas that name each other would be looked at without end.
+func (c *comparison) properties(s *schema, tried map[string]bool) map[string]*schema {
+	if s == nil {
 		return nil
 	}
 	if name, ok := strings.CutPrefix(s.Ref, "#/components/schemas/"); ok {
-		return c.properties(c.named[name], depth+1)
+		if tried[name] {
+			return nil
+		}
+		tried[name] = true
+		return c.properties(c.named[name], tried)
 	}
 	if len(s.Properties) > 0 {
 		return s.Properties
 	}
 	if s.Items != nil {
-		return c.properties(s.Items, depth+1)
+		return c.properties(s.Items, tried)
 	}
 	for _, one := range slices.Concat(s.AnyOf, s.AllOf) {
-		if properties := c.properties(one, depth+1); len(properties) > 0 {
+		if properties := c.properties(one, tried); len(properties) > 0 {
 			return properties
 		}
 	}

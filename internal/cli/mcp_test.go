@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"unicode"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -72,6 +73,35 @@ func TestAgentPieces(t *testing.T) {
 			t.Errorf("from %d have %+v, want %+v", offset, have, want)
 		}
 	}
+}
+
+// FuzzAgentText reads anything as what a handler printed. Piece by piece an agent reads all of it, and no character that is hidden from its user.
+func FuzzAgentText(f *testing.F) {
+	const secret = "s3cretOfTheWebhook"
+	for _, text := range []string{secret, "a" + secret[:5], "\U000e0069\u200b\u202e\x1b[8m\xff", "é\r\n\t", "hf_" + strings.Repeat("a", 40), strings.Repeat("é", 20), ""} {
+		f.Add(text, 3)
+	}
+	e := deskWith("WEBHOOK_SECRET=" + secret).eyes("")
+	f.Fuzz(func(t *testing.T, text string, repeat int) {
+		text = strings.Repeat(text, min(max(repeat, 0), 5000))
+		read, size := "", 1
+		for len(read) < size {
+			p := e.from(text, len(read))
+			if size = p.Size; p.Text == "" && len(read) < size {
+				t.Fatalf("%q: nothing at %d of %d", text, len(read), size)
+			}
+			read += p.Text
+			if size == 0 {
+				break
+			}
+		}
+		if end := e.end(text); !strings.HasSuffix(read, end.Text) || end.Offset+len(end.Text) != len(read) {
+			t.Errorf("%q ends with %+v", text, end)
+		}
+		if strings.Contains(read, secret) || strings.ContainsFunc(read, func(r rune) bool { return r != '\n' && !unicode.IsPrint(r) }) {
+			t.Errorf("%q is read as %q", text, read)
+		}
+	})
 }
 
 func TestCleanReachesEveryText(t *testing.T) {

@@ -90,6 +90,9 @@ func ParseSince(text string, now time.Time) (time.Time, error) {
 	if err != nil {
 		return time.Time{}, fmt.Errorf("want a duration such as 2h or a time such as 2026-01-31T08:00:00Z, have %q", text)
 	}
+	if year := t.UTC().Year(); year < 1 || year > 9999 {
+		return time.Time{}, fmt.Errorf("%q is in the year %d of UTC; want one from 1 to 9999", text, year)
+	}
 	return t, nil
 }
 
