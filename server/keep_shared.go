@@ -45,16 +45,17 @@ func (s *sharedRecord) Load() (keep.Record, error) {
 		return keep.Record{}, err
 	}
 	s.version, s.tried = stored.Version, nil
-	if len(stored.Value) == 0 {
-		return keep.Record{}, nil
-	}
-	return keep.DecodeRecord(stored.Value, "the mark "+recordMark+" in the database")
+	return decodeShared(stored)
 }
 
 func (s *sharedRecord) read() (queue.Mark, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), recordTimeout)
 	defer cancel()
-	marks, err := s.q.Marks(ctx, recordMark)
+	return sharedMark(s.q.Marks(ctx, recordMark))
+}
+
+// sharedMark picks the mark that has the record.
+func sharedMark(marks []queue.Mark, err error) (queue.Mark, error) {
 	if err != nil {
 		return queue.Mark{}, fmt.Errorf("read the record of the Hub's webhooks: %w", err)
 	}
@@ -64,6 +65,26 @@ func (s *sharedRecord) read() (queue.Mark, error) {
 		}
 	}
 	return queue.Mark{Key: recordMark}, nil
+}
+
+func decodeShared(m queue.Mark) (keep.Record, error) {
+	if len(m.Value) == 0 {
+		return keep.Record{}, nil
+	}
+	return keep.DecodeRecord(m.Value, "the mark "+recordMark+" in the database")
+}
+
+// SharedRecord reads what the processes that share the database of the settings have begun on the Hub. Without a database it is nothing.
+// It changes nothing, and the server need not run.
+func (s *Server) SharedRecord(ctx context.Context) (keep.Record, error) {
+	if s.settings.Database == "" {
+		return keep.Record{}, nil
+	}
+	m, err := sharedMark(queue.ReadMarks(ctx, s.settings.Database, recordMark))
+	if err != nil {
+		return keep.Record{}, err
+	}
+	return decodeShared(m)
 }
 
 // Save implements keep.Records.

@@ -26,11 +26,12 @@ import (
 
 // hubLook looks at the Hub: at the way to it, at the token, and at the webhooks of the token's user. Its checks are made one after the other.
 type hubLook struct {
-	client *hub.Client // nil where HF_ENDPOINT is no address
-	failed error       // why the Hub can't be asked; what depends on it is skipped
-	set    bool        // HF_ENDPOINT names the Hub
-	needed bool        // something here needs the token: without it that fails
-	here   ours
+	client      *hub.Client // nil where HF_ENDPOINT is no address
+	failed      error       // why the Hub can't be asked; what depends on it is skipped
+	set         bool        // HF_ENDPOINT names the Hub
+	needed      bool        // something here needs the token: without it that fails
+	here        ours
+	readRecords func(context.Context) // of what hubhook keeps, into here
 
 	// What the checks have found.
 	asked, answered time.Time // around the first request
@@ -66,8 +67,13 @@ func (d *doctor) look(ctx context.Context, running *api.Status, hooks *server.Se
 			dir = filepath.Join(workspace, "hubhook")
 		}
 	}
-	// Without the record less is known of webhooks that hubhook keeps. What is wrong with it the start of hubhook says.
-	l.here.record, _ = keep.InDirectory(dir).Load()
+	// Without a record less is known of webhooks that hubhook keeps. What is wrong with it the start of hubhook says.
+	l.readRecords = func(ctx context.Context) {
+		l.here.record, _ = keep.InDirectory(dir).Load()
+		if hooks != nil {
+			l.here.shared, _ = hooks.SharedRecord(ctx)
+		}
+	}
 	return l
 }
 
@@ -328,6 +334,7 @@ func (l *hubLook) list(ctx context.Context) *api.Finding {
 		return &f
 	}
 	l.webhooks, l.listed = webhooks, true
+	l.readRecords(ctx)
 	return nil
 }
 

@@ -18,7 +18,8 @@ import (
 type ours struct {
 	running    *api.Status       // nil where none runs
 	hub        string            // the Hub's address
-	record     keep.Record       // of the webhooks that hubhook keeps
+	record     keep.Record       // of the webhooks that hubhook keeps, in the data directory
+	shared     keep.Record       // of those that the processes which share the database keep
 	earlier    []string          // public URLs that the running one has had, without a slash at the end
 	configured bool              // a webhook secret is configured in this shell
 	accepts    func(string) bool // whether a secret is among those that are configured in this shell
@@ -100,29 +101,33 @@ func (o *ours) kept(id string) *api.Webhook {
 	return nil
 }
 
-// recorded returns the entry of a webhook in the record of the data directory.
-func (o *ours) recorded(id string) *keep.Entry {
-	for _, e := range o.record.Entries {
+// recorded returns the entry of a webhook in the records, nil for none. shared says that it is the one in the database.
+func (o *ours) recorded(id string) (entry *keep.Entry, shared bool) {
+	for i, e := range slices.Concat(o.record.Entries, o.shared.Entries) {
 		if e.ID == id && e.Hub == o.hub {
-			return e
+			return e, i >= len(o.record.Entries)
 		}
 	}
-	return nil
+	return nil, false
 }
 
 // judge says where a webhook's deliveries go, and what is wrong with that.
 func (o *ours) judge(w hub.Webhook) *verdict {
 	v := &verdict{id: w.ID, result: api.OK}
-	kept, recorded := o.kept(w.ID), o.recorded(w.ID)
+	kept := o.kept(w.ID)
+	recorded, shared := o.recorded(w.ID)
 	u := o.placeOf(v, w, kept != nil, recorded)
 	switch {
 	case kept != nil:
 		o.judgeKept(v, kept)
+	case shared && o.running == nil:
+		v.place = placeHere
+		v.say("the processes that share the database keep it while one of them runs, and none runs here")
 	case recorded != nil && o.running == nil:
 		v.place = placeHere
 		v.say("hubhook keeps it while it runs, and none runs here")
 	}
-	o.judgeState(v, w, kept, recorded)
+	o.judgeState(v, w, kept, recorded, shared)
 	if u == nil || kept != nil {
 		return v
 	}
@@ -204,9 +209,9 @@ func (o *ours) placeOf(v *verdict, w hub.Webhook, kept bool, recorded *keep.Entr
 	return u
 }
 
-// gave reports whether hubhook has given a webhook this URL once, by the record of the data directory.
+// gave reports whether hubhook has given a webhook this URL once, by the records.
 func (o *ours) gave(address string) bool {
-	return slices.ContainsFunc(o.record.Entries, func(e *keep.Entry) bool { return e.Wrote(address) })
+	return slices.ContainsFunc(slices.Concat(o.record.Entries, o.shared.Entries), func(e *keep.Entry) bool { return e.Wrote(address) })
 }
 
 // endpointIn returns the name of the endpoint in a URL, "" where its path is not that of an endpoint.
@@ -261,7 +266,7 @@ func (o *ours) judgeKept(v *verdict, k *api.Webhook) {
 }
 
 // judgeState adds whether the webhook delivers.
-func (o *ours) judgeState(v *verdict, w hub.Webhook, kept *api.Webhook, recorded *keep.Entry) {
+func (o *ours) judgeState(v *verdict, w hub.Webhook, kept *api.Webhook, recorded *keep.Entry, shared bool) {
 	enable := "hubhook hub enable " + w.ID
 	switch {
 	case w.State == hub.Suspended && kept != nil:
@@ -276,6 +281,7 @@ func (o *ours) judgeState(v *verdict, w hub.Webhook, kept *api.Webhook, recorded
 		v.mend(api.Fail, "it is disabled", enable)
 	case w.State == hub.Disabled:
 		v.say("it is disabled")
+	case shared: // a process on another machine may keep it
 	case recorded != nil && o.running == nil && recorded.Borrowed == nil:
 		v.mend(api.Warn, "it is still enabled, so that the Hub posts in vain", "start hubhook again, or have it deleted: hubhook hub cleanup")
 	}

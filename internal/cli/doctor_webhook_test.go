@@ -19,6 +19,7 @@ func TestWebhooksAgainstTheHubhookHere(t *testing.T) {
 		o := &ours{
 			hub: real, configured: true, accepts: func(s string) bool { return s == "s3cret" }, earlier: []string{"https://then.example.com", base},
 			record: keep.Record{Entries: []*keep.Entry{{Hub: real, Endpoint: "train", ID: "kept", URLs: []string{"https://gave.example.com/webhooks/train"}}}},
+			shared: keep.Record{Entries: []*keep.Entry{{Hub: real, Endpoint: "train", ID: "shared", URLs: []string{"https://hooks.example.com/webhooks/train"}}}},
 			running: &api.Status{
 				Secret: "strong", Addresses: api.Addresses{Local: "http://127.0.0.1:7860", Public: base},
 				Endpoints: []api.Endpoint{{Name: "train", URL: base + "/webhooks/train"}, {Name: "a/b", URL: base + "/webhooks/a/b"}},
@@ -77,6 +78,8 @@ func TestWebhooksAgainstTheHubhookHere(t *testing.T) {
 		"kept and suspended": {`"id":"kept","url":"https://new.ngrok-free.app/webhooks/train","disabled":"suspended-after-failure"`, keeps("suspended", ""), placeHere, "fail suspended since 2026-11-27T08:00:00Z"},
 		"left and disabled":  {`"id":"kept","url":"https://gave.example.com/webhooks/train","disabled":true`, stopped, placeHere, "ok none runs here"},
 		"left and enabled":   {`"id":"kept","url":"https://gave.example.com/webhooks/train"`, stopped, placeHere, "warn hubhook hub cleanup"},
+		"shared":             {`"id":"shared","url":"https://hooks.example.com/webhooks/train"`, stopped, placeHere, "ok the processes that share the database keep it"},
+		"shared, disabled":   {`"id":"shared","url":"https://hooks.example.com/webhooks/train","disabled":true`, stopped, placeHere, "ok it is disabled meanwhile"},
 	} {
 		var w hub.Webhook
 		if err := json.Unmarshal([]byte(`{"id":"w1",`+test.webhook+`}`), &w); err != nil {

@@ -382,6 +382,8 @@ func TestOneOfTwoKeepsTheWebhook(t *testing.T) {
 	}
 	second.stop()
 	k.only(t, public+"/webhooks/inbox", false)
+	found, _ := k.home.diagnose(t)
+	wantFound(t, found, map[string]string{"webhook " + w.ID: "ok the processes that share the database keep it"})
 	clean := k.home.run(t, hubhook, "hub", "cleanup")
 	if status := clean.exit(); status != 0 || !strings.Contains(clean.out.String(), w.ID) || len(k.Webhooks()) != 0 {
 		t.Errorf("hub cleanup: status %d, %q; the Hub has %+v", status, clean.out.String(), k.Webhooks())

@@ -58,6 +58,11 @@ func Ping(ctx context.Context, url string) (version string, err error) {
 	return postgres.Ping(ctx, url)
 }
 
+// ReadMarks reads marks of a PostgreSQL database without opening a queue, as postgres.ReadMarks says.
+func ReadMarks(ctx context.Context, url, prefix string) ([]Mark, error) {
+	return postgres.ReadMarks(ctx, url, prefix)
+}
+
 // Backup writes a copy of a data directory's database, as sqlite.Backup says.
 func Backup(ctx context.Context, c BackupConfig) (*BackupReport, error) { return sqlite.Backup(ctx, c) }
 

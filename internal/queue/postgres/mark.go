@@ -42,19 +42,26 @@ func (w *writer) callWithMarks(ctx context.Context, c *commitCall) (rows []row, 
 func (rd *reads) Marks(ctx context.Context, prefix string) ([]store.Mark, error) {
 	ctx, cancel := context.WithTimeout(ctx, workFor)
 	defer cancel()
-	rows, err := rd.db.workers.Query(ctx, marksQuery, pgx.NamedArgs{"prefix": escapeText(prefix)})
-	var all []store.Mark
-	if err == nil {
-		all, err = pgx.CollectRows(rows, func(row pgx.CollectableRow) (m store.Mark, err error) {
-			err = row.Scan(&m.Key, &m.Version, &m.Value)
-			m.Key = unescapeText(m.Key)
-			return m, err
-		})
-	}
+	all, err := readMarks(ctx, rd.db.workers, prefix)
 	if err != nil {
 		return nil, rd.db.failed("read from the database what was seen", err)
 	}
 	return all, nil
+}
+
+// readMarks reads the marks whose keys begin with prefix, over a connection or a pool of them.
+func readMarks(ctx context.Context, conn interface {
+	Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error)
+}, prefix string) ([]store.Mark, error) {
+	rows, err := conn.Query(ctx, marksQuery, pgx.NamedArgs{"prefix": escapeText(prefix)})
+	if err != nil {
+		return nil, err
+	}
+	return pgx.CollectRows(rows, func(row pgx.CollectableRow) (m store.Mark, err error) {
+		err = row.Scan(&m.Key, &m.Version, &m.Value)
+		m.Key = unescapeText(m.Key)
+		return m, err
+	})
 }
 
 // Lead implements store.Sharing.

@@ -17,6 +17,9 @@ func TestPing(t *testing.T) {
 	if err != nil || version == "" {
 		t.Fatalf("version %q, %v", version, err)
 	}
+	if marks, err := ReadMarks(t.Context(), url, ""); err != nil || len(marks) != 0 {
+		t.Errorf("in an empty database there are the marks %v (%v)", marks, err)
+	}
 	conn, err := pgx.Connect(t.Context(), url)
 	if err != nil {
 		t.Fatal(err)
