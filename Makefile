@@ -28,7 +28,7 @@ LDFLAGS  = $(if $(VERSION),-X github.com/hubhook/hubhook/internal/version.linked
 SKIPPED := $(CURDIR)/bin/skipped-tests
 
 .DEFAULT_GOAL := help
-.PHONY: help run build image test soak lint vulncheck fuzz bench screenshots clean
+.PHONY: help run build image test soak lint vulncheck fuzz bench docs screenshots clean
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -84,6 +84,9 @@ fuzz: ## run each fuzz target for FUZZTIME
 
 bench: ## measure against bare net/http and WebhooksServer, in ratios (BENCHARGS="...")
 	$(GO) run ./internal/tools/bench $(BENCHARGS)
+
+docs: ## write the parts of docs/ that the code decides: commands, flags, variables, routes, events, metrics
+	$(GO) run ./internal/tools/docs
 
 screenshots: ## take the pictures of the inspector's page in docs/images anew (needs chromium)
 	$(GO) run ./internal/tools/screenshots -dir docs/images

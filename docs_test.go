@@ -13,8 +13,11 @@ import (
 	"testing"
 	"unicode"
 
+	"github.com/spf13/cobra"
+
 	"github.com/hubhook/hubhook/internal/action"
 	"github.com/hubhook/hubhook/internal/cli"
+	"github.com/hubhook/hubhook/internal/env"
 	"github.com/hubhook/hubhook/server"
 )
 
@@ -40,11 +43,6 @@ func documents(t *testing.T) map[string]string {
 	})
 	if err != nil {
 		t.Fatal(err)
-	}
-	for _, guide := range []string{"library", "actions", "payload", "command-line", "deliveries", "dev", "testing", "tunnels", "inspector", "production", "scale", "hub", "agents"} {
-		if texts[filepath.Join("docs", guide+".md")] == "" {
-			t.Errorf("docs/%s.md is missing or empty", guide)
-		}
 	}
 	return texts
 }
@@ -100,6 +98,41 @@ func TestLinks(t *testing.T) {
 	}
 	if checked == 0 {
 		t.Error("no link was found")
+	}
+}
+
+// longest is how many lines a page of docs/ may have: nobody reads on.
+const longest = 300
+
+// TestLength checks that pages are short enough to be read.
+func TestLength(t *testing.T) {
+	for path, text := range documents(t) {
+		if lines := strings.Count(text, "\n"); strings.HasPrefix(path, "docs/") && lines > longest {
+			t.Errorf("%s has %d lines, and may have %d: split it, or leave something out", path, lines, longest)
+		}
+	}
+}
+
+// TestPath checks that every page can be reached by links from README.md, so that no page is lost.
+func TestPath(t *testing.T) {
+	texts := documents(t)
+	reached := map[string]bool{}
+	var follow func(path string)
+	follow = func(path string) {
+		if texts[path] == "" || reached[path] {
+			return
+		}
+		reached[path] = true
+		for _, m := range link.FindAllStringSubmatch(codeSpan.ReplaceAllString(prose(texts[path]), ""), -1) {
+			file, _, _ := strings.Cut(m[1], "#")
+			follow(filepath.Join(filepath.Dir(path), filepath.FromSlash(file)))
+		}
+	}
+	follow("README.md")
+	for path := range texts {
+		if !reached[path] {
+			t.Errorf("no link leads from README.md to %s", path)
+		}
 	}
 }
 
@@ -182,7 +215,7 @@ func TestExcerptsInOtherLanguages(t *testing.T) {
 		programs = append(programs, string(text))
 	}
 	texts := documents(t)
-	for _, guide := range []string{"actions", "testing", "production", "tunnels"} {
+	for _, guide := range []string{"actions", "testing", "production", "tunnels", "containers"} {
 		delete(texts, "docs/"+guide+".md")
 	}
 	checked := 0
@@ -201,11 +234,32 @@ func TestExcerptsInOtherLanguages(t *testing.T) {
 	}
 }
 
-// commands are those with flags of their own. The keys are the headings of docs/command-line.md.
-var commands = []string{
-	"hubhook serve", "hubhook dev", "hubhook test", "hubhook run-job", "hubhook trigger", "hubhook deliveries list", "hubhook deliveries show", "hubhook deliveries wait", "hubhook deliveries follow", "hubhook deliveries replay",
-	"hubhook deliveries discard", "hubhook deliveries backup", "hubhook deliveries recover", "hubhook hub list", "hubhook hub show", "hubhook hub create", "hubhook hub update",
-	"hubhook hub enable", "hubhook hub disable", "hubhook hub delete", "hubhook hub replay", "hubhook hub cleanup", "hubhook doctor", "hubhook mcp", "hubhook version", "hubhook completion",
+// commands returns the full names of all commands that do something.
+func commands() []string {
+	var names []string
+	var add func(*cobra.Command)
+	add = func(cmd *cobra.Command) {
+		if cmd.HasParent() && cmd.Name() != "help" && !cmd.HasSubCommands() {
+			names = append(names, cmd.CommandPath())
+		}
+		for _, c := range cmd.Commands() {
+			add(c)
+		}
+	}
+	add(cli.Commands())
+	return names
+}
+
+// reference returns the pages that have a section for each command.
+func reference(t *testing.T) string {
+	t.Helper()
+	var all strings.Builder
+	for path, text := range documents(t) {
+		if path == "docs/command-line.md" || strings.HasPrefix(path, "docs/reference/") {
+			all.WriteString(text + "\n")
+		}
+	}
+	return all.String()
 }
 
 var (
@@ -214,19 +268,19 @@ var (
 	tableFlag    = regexp.MustCompile("(?m)^\\| `--([a-z-]+)[^`]*` \\| `(HUBHOOK_[A-Z_]+)` \\|")
 )
 
-// TestFlags compares docs/command-line.md with what each command's help says.
+// TestFlags compares the reference with what each command's help says.
 func TestFlags(t *testing.T) {
 	sections := map[string]string{}
-	for _, section := range strings.Split(documents(t)["docs/command-line.md"], "\n## ")[1:] {
+	for _, section := range strings.Split(reference(t), "\n## ")[1:] {
 		title, text, _ := strings.Cut(section, "\n")
-		sections[title] = text
+		sections[title] += text
 	}
 	for title := range sections {
-		if strings.HasPrefix(title, "hubhook ") && !slices.Contains(commands, title) {
-			t.Errorf("docs/command-line.md has a section %q, which is not compared", title)
+		if strings.HasPrefix(title, "hubhook ") && !slices.Contains(commands(), title) {
+			t.Errorf("the reference has a section %q, which is no command", title)
 		}
 	}
-	for _, command := range commands {
+	for _, command := range commands() {
 		documented := map[string]string{}
 		for _, m := range tableFlag.FindAllStringSubmatch(sections[command], -1) {
 			documented[m[1]] = m[2]
@@ -252,7 +306,7 @@ func TestFlags(t *testing.T) {
 			t.Errorf("%s --help has no flags:\n%s", command, help)
 		}
 		if !maps.Equal(documented, flags) {
-			t.Errorf("docs/command-line.md, section %s, has\n%v\nthe command has\n%v", command, documented, flags)
+			t.Errorf("the reference, section %s, has\n%v\nthe command has\n%v", command, documented, flags)
 		}
 	}
 }
@@ -292,27 +346,6 @@ func TestConfigFields(t *testing.T) {
 	}
 }
 
-// TestCommands checks that no command is left out of the comparison above.
-func TestCommands(t *testing.T) {
-	line := regexp.MustCompile(`(?m)^  ([a-z]+) {2,}[a-z]`)
-	groups := []string{"hubhook"}
-	for len(groups) > 0 {
-		group := groups[0]
-		groups = groups[1:]
-		_, list, _ := strings.Cut(helpOf(t, group), "\nUsage:\n")
-		for _, m := range line.FindAllStringSubmatch(list, -1) {
-			command := group + " " + m[1]
-			switch {
-			case m[1] == "hubhook" || command == "hubhook help":
-			case command == "hubhook deliveries" || command == "hubhook hub":
-				groups = append(groups, command)
-			case !slices.Contains(commands, command):
-				t.Errorf("%s is a command whose flags are not compared", command)
-			}
-		}
-	}
-}
-
 func helpOf(t *testing.T, command string) string {
 	t.Helper()
 	var out, errs bytes.Buffer
@@ -329,8 +362,8 @@ var variable = regexp.MustCompile(`\bHUBHOOK_[A-Z_]*[A-Z]\b`)
 // TestVariables checks that the documents and the Dockerfiles name no variable that nothing reads.
 func TestVariables(t *testing.T) {
 	// Those without a flag, and those of the tests.
-	known := []string{"HUBHOOK_DEV", "HUBHOOK_INSPECTOR_TOKEN", "HUBHOOK_TEST_REQUIRE", "HUBHOOK_TEST_SKIPPED"}
-	for _, command := range commands {
+	known := []string{env.Dev, env.InspectorToken, "HUBHOOK_TEST_REQUIRE", "HUBHOOK_TEST_SKIPPED"}
+	for _, command := range commands() {
 		known = append(known, variable.FindAllString(helpOf(t, command), -1)...)
 	}
 	texts := documents(t)

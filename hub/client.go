@@ -21,6 +21,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/hubhook/hubhook/internal/env"
 	"github.com/hubhook/hubhook/internal/text"
 )
 
@@ -81,8 +82,8 @@ func New(config Config) (*Client, error) {
 	}
 	source := "Config.Endpoint"
 	if config.Endpoint == "" {
-		config.Endpoint, _ = config.LookupEnv("HF_ENDPOINT")
-		source = "HF_ENDPOINT"
+		config.Endpoint, _ = config.LookupEnv(env.HFEndpoint)
+		source = env.HFEndpoint
 	}
 	endpoint, err := parseEndpoint(cmp.Or(strings.TrimSpace(config.Endpoint), DefaultEndpoint))
 	if err != nil {

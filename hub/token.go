@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/hubhook/hubhook/internal/env"
 	"github.com/hubhook/hubhook/internal/text"
 )
 
@@ -41,7 +42,7 @@ type Token struct {
 // $HF_HOME/token, $XDG_CACHE_HOME/huggingface/token, ~/.cache/huggingface/token. It returns the zero Token where there is none, and an
 // error where one is there and can't be used. The token exchange of trusted publishers is left out.
 func FindToken(lookup func(string) (string, bool)) (Token, error) {
-	for _, name := range []string{"HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"} {
+	for _, name := range []string{env.HFToken, env.OldHFToken} {
 		if value, _ := lookup(name); value != "" {
 			// As in the library, a variable that is set to white space hides the file.
 			return checkToken(Token{Secret(clean(value)), name})
@@ -86,13 +87,13 @@ func tokenFile(lookup func(string) (string, bool)) string {
 		}
 		return os.Expand(path, func(name string) string { value, _ := lookup(name); return value })
 	}
-	if path, _ := lookup("HF_TOKEN_PATH"); path != "" {
+	if path, _ := lookup(env.HFTokenPath); path != "" {
 		return expand(path)
 	}
-	if dir, _ := lookup("HF_HOME"); dir != "" {
+	if dir, _ := lookup(env.HFHome); dir != "" {
 		return filepath.Join(expand(dir), "token")
 	}
-	if dir, _ := lookup("XDG_CACHE_HOME"); dir != "" {
+	if dir, _ := lookup(env.CacheHome); dir != "" {
 		return filepath.Join(expand(dir), "huggingface", "token")
 	}
 	if dir := home(lookup); dir != "" {
@@ -102,7 +103,7 @@ func tokenFile(lookup func(string) (string, bool)) string {
 }
 
 func home(lookup func(string) (string, bool)) string {
-	for _, name := range []string{"HOME", "USERPROFILE"} {
+	for _, name := range []string{env.Home, env.UserProfile} {
 		if dir, _ := lookup(name); dir != "" {
 			return dir
 		}

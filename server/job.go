@@ -15,22 +15,12 @@ import (
 
 	"github.com/oklog/ulid/v2"
 
+	"github.com/hubhook/hubhook/internal/env"
 	"github.com/hubhook/hubhook/internal/queue"
 	"github.com/hubhook/hubhook/internal/text"
 	"github.com/hubhook/hubhook/payload"
 	"github.com/hubhook/hubhook/ui"
 	"github.com/hubhook/hubhook/ui/inspector"
-)
-
-// The variables with which the Hub starts a Job for a webhook, https://huggingface.co/docs/hub/jobs-webhooks. The path of a file in place
-// of the first one is hubhook's own, for payloads that are too large for a variable.
-const (
-	jobPayload     = "WEBHOOK_PAYLOAD"
-	jobPayloadFile = "WEBHOOK_PAYLOAD_FILE"
-	jobRepo        = "WEBHOOK_REPO_ID"
-	jobRepoType    = "WEBHOOK_REPO_TYPE"
-	jobID          = "WEBHOOK_ID"
-	jobSecret      = "WEBHOOK_SECRET"
 )
 
 // RunJob handles, with the server of [Main], the delivery that a Hub Job was started for, as [Server.RunJob] does.
@@ -115,23 +105,23 @@ func (j *job) read() error {
 		value, _ := j.server.settings.Getenv(name)
 		return value
 	}
-	body, from := []byte(getenv(jobPayload)), jobPayload
-	if file := getenv(jobPayloadFile); len(body) == 0 && file != "" {
+	body, from := []byte(getenv(env.JobPayload)), env.JobPayload
+	if file := getenv(env.JobPayloadFile); len(body) == 0 && file != "" {
 		var err error
 		if body, err = os.ReadFile(file); err != nil {
-			return fmt.Errorf("read the payload that %s names: %w", jobPayloadFile, err)
+			return fmt.Errorf("read the payload that %s names: %w", env.JobPayloadFile, err)
 		}
-		from = jobPayloadFile
+		from = env.JobPayloadFile
 	}
 	if len(body) == 0 {
-		return text.WithHint(fmt.Errorf("%s is not set, so no webhook of the Hub has started this as a Job", jobPayload),
-			"let a webhook start the Job; to try it by hand, set "+jobPayload+` to the output of: hubhook trigger repo.content --print`)
+		return text.WithHint(fmt.Errorf("%s is not set, so no webhook of the Hub has started this as a Job", env.JobPayload),
+			"let a webhook start the Job; to try it by hand, set "+env.JobPayload+` to the output of: hubhook trigger repo.content --print`)
 	}
 	p, err := payload.Parse(body)
-	if err != nil && !usableWith(p, err, getenv(jobRepoType), getenv(jobRepo)) {
+	if err != nil && !usableWith(p, err, getenv(env.JobRepoType), getenv(env.JobRepo)) {
 		return text.WithHint(fmt.Errorf("the payload in %s can't be handled: %w", from, err), "it has to be what the Hub sends; see one with: hubhook trigger repo.content --print")
 	}
-	id := getenv(jobID)
+	id := getenv(env.JobWebhookID)
 	j.payload = p
 	j.header = http.Header{"Content-Type": {"application/json"}}
 	if id != "" {
@@ -297,8 +287,8 @@ func (o *jobOutput) endLine() {
 
 // inJob reports whether a webhook of the Hub has started this process as a Job.
 func inJob(getenv func(string) (string, bool)) bool {
-	body, _ := getenv(jobPayload)
-	file, _ := getenv(jobPayloadFile)
+	body, _ := getenv(env.JobPayload)
+	file, _ := getenv(env.JobPayloadFile)
 	return body != "" || file != ""
 }
 
@@ -309,10 +299,10 @@ func secretOfJob(getenv func(string) (string, bool), inJob bool) layer {
 		if !inJob || of.name != "secret" {
 			return nil, ""
 		}
-		secret, _ := getenv(jobSecret)
+		secret, _ := getenv(env.WebhookSecret)
 		if secret == "" {
 			return nil, ""
 		}
-		return []string{secret}, jobSecret
+		return []string{secret}, env.WebhookSecret
 	}
 }

@@ -12,6 +12,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/hubhook/hubhook/internal/env"
 	"github.com/hubhook/hubhook/internal/text"
 	"github.com/hubhook/hubhook/payload"
 )
@@ -19,7 +20,7 @@ import (
 // newJob returns a server in a Job that the Hub has started for push, and what it prints. Of the variables some may be others.
 func newJob(t *testing.T, others map[string]string) (*Server, *bytes.Buffer) {
 	t.Helper()
-	vars := map[string]string{jobPayload: push, jobID: "wh_1", jobRepo: "me/data", jobRepoType: "dataset", jobSecret: "s3cret"}
+	vars := map[string]string{env.JobPayload: push, env.JobWebhookID: "wh_1", env.JobRepo: "me/data", env.JobRepoType: "dataset", env.WebhookSecret: "s3cret"}
 	for name, value := range others {
 		vars[name] = value
 	}
@@ -144,10 +145,10 @@ func TestJobThatCannotBeRunSaysWhy(t *testing.T) {
 		{[]string{"a", "b"}, []string{"c"}, nil, `no endpoint is called "c"`, "endpoints here: a, b"},
 		{[]string{"a", "b"}, []string{"a", "b"}, nil, "2 endpoints are named, a, b", "endpoints here: a, b"},
 		{[]string{"stored"}, nil, nil, "endpoint stored has no handler", "give it a handler"},
-		{[]string{"a"}, nil, map[string]string{jobPayload: ""}, "WEBHOOK_PAYLOAD is not set", "set WEBHOOK_PAYLOAD"},
-		{[]string{"a"}, nil, map[string]string{jobPayload: "{"}, "the payload in WEBHOOK_PAYLOAD can't be handled: not a JSON object", "hubhook trigger"},
-		{[]string{"a"}, nil, map[string]string{jobPayload: "", jobPayloadFile: "/nothing"}, "read the payload that WEBHOOK_PAYLOAD_FILE names: open /nothing", ""},
-		{[]string{"a"}, nil, map[string]string{jobPayload: `{"event":"update","scope":"repo"}`}, "can't be handled: webhook.version", "hubhook trigger"},
+		{[]string{"a"}, nil, map[string]string{env.JobPayload: ""}, "WEBHOOK_PAYLOAD is not set", "set WEBHOOK_PAYLOAD"},
+		{[]string{"a"}, nil, map[string]string{env.JobPayload: "{"}, "the payload in WEBHOOK_PAYLOAD can't be handled: not a JSON object", "hubhook trigger"},
+		{[]string{"a"}, nil, map[string]string{env.JobPayload: "", env.JobPayloadFile: "/nothing"}, "read the payload that WEBHOOK_PAYLOAD_FILE names: open /nothing", ""},
+		{[]string{"a"}, nil, map[string]string{env.JobPayload: `{"event":"update","scope":"repo"}`}, "can't be handled: webhook.version", "hubhook trigger"},
 	} {
 		s, printed := newJob(t, c.vars)
 		for _, name := range c.endpoints {
@@ -167,12 +168,12 @@ func TestJobThatCannotBeRunSaysWhy(t *testing.T) {
 // TestSecretInAJob is about the variable that the Hub sets there: it holds one secret, or none.
 func TestSecretInAJob(t *testing.T) {
 	for secret, want := range map[string]string{"one,two": "one,two", "": ""} {
-		s, _ := newJob(t, map[string]string{jobSecret: secret})
+		s, _ := newJob(t, map[string]string{env.WebhookSecret: secret})
 		if got := s.Secret(); got != want {
 			t.Errorf("WEBHOOK_SECRET=%q: the secret is %q", secret, got)
 		}
 	}
-	vars := variables(map[string]string{jobSecret: ""})
+	vars := variables(map[string]string{env.WebhookSecret: ""})
 	if _, err := New(Config{Getenv: vars, Output: io.Discard, Errors: io.Discard}); err == nil {
 		t.Error("an empty secret was taken outside of a Job")
 	}

@@ -59,7 +59,7 @@ func served(t *testing.T) map[string]string {
 }
 
 func TestMetricsAreDocumented(t *testing.T) {
-	text := string(readDocument(t, "inspector.md"))
+	text := string(readDocument(t, "reference/metrics.md"))
 	documented := map[string]string{}
 	for _, m := range regexp.MustCompile("(?m)^\\| `(hubhook_\\w+)` \\| [^|]*\\| (.*) \\|$").FindAllStringSubmatch(text, -1) {
 		documented[m[1]] = "counter"
@@ -67,13 +67,13 @@ func TestMetricsAreDocumented(t *testing.T) {
 			documented[m[1]] = kind
 		}
 		for name, values := range map[string][]string{"hubhook_refused_total": refusalReasons, "hubhook_probes_total": probeResults} {
-			if list := "`" + strings.Join(values, "`, `") + "`"; m[1] == name && !strings.Contains(m[2], list) {
-				t.Errorf("docs/inspector.md says of %s %q; want %s", name, m[2], list)
+			if list := "`" + strings.Join(slices.Sorted(slices.Values(values)), "`, `") + "`"; m[1] == name && !strings.Contains(m[2], list) {
+				t.Errorf("docs/reference/metrics.md says of %s %q; want %s", name, m[2], list)
 			}
 		}
 	}
 	if got := served(t); !maps.Equal(got, documented) {
-		t.Errorf("/metrics has\n%v\ndocs/inspector.md has\n%v", got, documented)
+		t.Errorf("/metrics has\n%v\ndocs/reference/metrics.md has\n%v", got, documented)
 	}
 }
 

@@ -62,11 +62,11 @@ func (c Config) resolve() (settings, error) {
 		c.Getenv = os.LookupEnv
 	}
 	s := settings{Config: c}
-	space, _ := c.Getenv("SPACE_ID")
+	space, _ := c.Getenv(env.SpaceID)
 	s.inSpace = space != "" && space != devSpace
 	dev, _ := c.Getenv(env.Dev)
 	s.underDev = dev != ""
-	hosts, _ := c.Getenv("SPACE_HOST")
+	hosts, _ := c.Getenv(env.SpaceHost)
 	if space != "" {
 		s.spaceHost, _, _ = strings.Cut(hosts, ",")
 	}

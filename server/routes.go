@@ -11,16 +11,16 @@ import (
 	"github.com/hubhook/hubhook/ui"
 )
 
-// routes is the public face. Nothing else is reachable through the tunnel.
+// routes is the public face. Nothing else is reachable through the tunnel. `make docs` makes a table of the paths and their comments.
 func (s *Server) routes() http.Handler {
 	home := s.settings.Home
 	if home == nil {
 		home = ui.Home(s.homeView)
 	}
 	router := mux.NewRouter().SkipClean(true)
-	router.Path("/").Handler(s.only(home, http.MethodGet, http.MethodHead))
-	router.Path("/healthz").Handler(s.only(http.HandlerFunc(s.healthz), http.MethodGet, http.MethodHead))
-	router.Path("/readyz").Handler(s.only(http.HandlerFunc(s.readyz), http.MethodGet, http.MethodHead))
+	router.Path("/").Handler(s.only(home, http.MethodGet, http.MethodHead))                               // the home page: endpoints with their URLs, how to set up the webhook; JSON for `Accept: application/json`
+	router.Path("/healthz").Handler(s.only(http.HandlerFunc(s.healthz), http.MethodGet, http.MethodHead)) // 200 while the process is alive
+	router.Path("/readyz").Handler(s.only(http.HandlerFunc(s.readyz), http.MethodGet, http.MethodHead))   // 200 while deliveries are accepted, otherwise 503 with the reason
 	router.NotFoundHandler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Connection", "close") // whatever body there is stays unread
 		respondError(w, http.StatusNotFound, "nothing is served here; endpoints are under /webhooks/")

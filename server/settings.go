@@ -8,6 +8,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/hubhook/hubhook/internal/env"
 )
 
 // A setting can be set in several places: a flag, a field of Config, variables, a configuration file. This is all that they know of it.
@@ -26,7 +28,7 @@ type setting struct {
 func everySetting() []*setting {
 	providers := providerNames()
 	return append([]*setting{
-		{name: "port", field: "Addr", customary: []string{"PORT"}, in: func(c *Config) value { return textIn(&c.port) },
+		{name: "port", field: "Addr", customary: []string{env.Port}, in: func(c *Config) value { return textIn(&c.port) },
 			help: "local `PORT` (default 7860, or the next free one up to 7959)"},
 		{name: "host", field: "Addr", in: func(c *Config) value { return textIn(&c.host) },
 			help: "local `ADDR` to listen on (default 127.0.0.1)"},
@@ -34,7 +36,7 @@ func everySetting() []*setting {
 			help: "data `DIR`, where deliveries are stored (default one for each program and working directory)"},
 		{name: "database", field: "Database", in: func(c *Config) value { return textIn(&c.Database) },
 			help: "`URL` of a PostgreSQL database in which several processes keep deliveries together, postgres://...; others can see it in the list of processes, so HUBHOOK_DATABASE is better"},
-		{name: "secret", field: "Secrets", customary: []string{"WEBHOOK_SECRET"}, commas: true, in: func(c *Config) value { return listIn(&c.Secrets) },
+		{name: "secret", field: "Secrets", customary: []string{env.WebhookSecret}, commas: true, in: func(c *Config) value { return listIn(&c.Secrets) },
 			help: "webhook `SECRET` to accept, as in the webhook's settings on the Hub; repeat it while one replaces another"},
 		{name: "inspector", field: "Inspector", in: func(c *Config) value { return textIn(&c.Inspector) },
 			help: "loopback `ADDR` of the inspector, or off (default 127.0.0.1:7861, or the next free port)"},

@@ -13,6 +13,7 @@ import (
 	"strings"
 
 	"github.com/hubhook/hubhook/hub/keep"
+	"github.com/hubhook/hubhook/internal/env"
 	"github.com/hubhook/hubhook/internal/text"
 	"github.com/hubhook/hubhook/tunnel"
 	"github.com/hubhook/hubhook/ui"
@@ -103,7 +104,7 @@ func (r *run) canAsk() bool {
 	if s.Output == nil {
 		output, ok = os.Stdout, true
 	}
-	return ok && !s.JSON && s.getenv("CI") == "" && ui.CanReadKeys(output) && ui.CanReadKeys(s.Keys)
+	return ok && !s.JSON && s.getenv(env.CI) == "" && ui.CanReadKeys(output) && ui.CanReadKeys(s.Keys)
 }
 
 // openPublic opens the public URL by the way that is set, or else chosen on the terminal, now or at an earlier start. It returns the

@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/aymanbagabas/go-osc52/v2"
+
+	"github.com/hubhook/hubhook/internal/env"
 )
 
 // Copy asks the terminal behind w to put text on the clipboard, by the escape sequence OSC 52, which works over SSH too. Terminals
@@ -20,10 +22,10 @@ func Copy(w io.Writer, text string) error {
 	sequence := osc52.New(text)
 	out := sequence.String()
 	switch {
-	case os.Getenv("TMUX") != "":
+	case os.Getenv(env.Tmux) != "":
 		// tmux obeys the plain one or hands on the wrapped one, as it is set up; what it doesn't take has no effect.
 		out += sequence.Tmux().String()
-	case strings.HasPrefix(os.Getenv("TERM"), "screen"):
+	case strings.HasPrefix(os.Getenv(env.Terminal), "screen"):
 		out = sequence.Screen().String()
 	}
 	if _, err := io.WriteString(w, out); err != nil {
@@ -64,7 +66,7 @@ func OpenBrowser(address string) error {
 		argv = []string{"rundll32", "url.dll,FileProtocolHandler", address}
 	default:
 		// Without a display xdg-open would start a text browser in our own terminal.
-		if os.Getenv("DISPLAY") == "" && os.Getenv("WAYLAND_DISPLAY") == "" {
+		if os.Getenv(env.Display) == "" && os.Getenv(env.WaylandDisplay) == "" {
 			return failed(errors.New("there is no display here"))
 		}
 	}

@@ -60,7 +60,7 @@ func (t *lines) follows(r Ready) {
 // time, a few are named.
 func (s *Screen) Followed(v api.Followed) {
 	if s.json && s.out != nil {
-		s.putJSON(&api.FollowLine{Line: s.line("follow"), Followed: v}, notable)
+		s.putJSON(&api.FollowLine{Line: s.line(api.LineFollow), Followed: v}, notable)
 	}
 	item := v.Endpoint + "=" + v.Item
 	if v.Error != "" {

@@ -36,7 +36,7 @@ func (s *Screen) Ready(r Ready) {
 		if r.Endpoints == nil {
 			r.Endpoints = []api.Endpoint{}
 		}
-		s.putJSON(&api.ReadyLine{Line: s.line("ready"), Ready: r.Ready}, notable)
+		s.putJSON(&api.ReadyLine{Line: s.line(api.LineReady), Ready: r.Ready}, notable)
 		return
 	}
 	t := newLines(s.outPalette)
@@ -188,7 +188,7 @@ func (s *Screen) Delivery(d api.Delivery) {
 		return
 	}
 	if s.json {
-		s.putJSON(&api.DeliveryLine{Line: s.line("delivery"), Delivery: d}, laneLimit)
+		s.putJSON(&api.DeliveryLine{Line: s.line(api.LineDelivery), Delivery: d}, laneLimit)
 		return
 	}
 	t := newLines(s.outPalette)
@@ -236,7 +236,7 @@ func (s *Screen) Outcome(o Outcome) {
 		return
 	}
 	if s.json {
-		s.putJSON(&api.AttemptLine{Line: s.line("attempt"), AttemptEvent: o.AttemptEvent}, laneLimit)
+		s.putJSON(&api.AttemptLine{Line: s.line(api.LineAttempt), AttemptEvent: o.AttemptEvent}, laneLimit)
 		return
 	}
 	t := newLines(s.outPalette)
@@ -343,7 +343,7 @@ func (s *Screen) Rejected(r api.Rejected) {
 		return
 	}
 	if s.json {
-		s.putJSON(&api.RejectedLine{Type: "rejected", Rejected: r}, laneLimit)
+		s.putJSON(&api.RejectedLine{Type: api.LineRejected, Rejected: r}, laneLimit)
 		return
 	}
 	t := newLines(s.outPalette)
@@ -362,7 +362,7 @@ func (s *Screen) Rejected(r api.Rejected) {
 // Tunnel prints what the tunnel does. Trouble is a warning too, with its hint.
 func (s *Screen) Tunnel(v api.TunnelChange) {
 	if s.json && s.out != nil {
-		s.putJSON(&api.TunnelLine{Type: "tunnel", TunnelChange: v}, notable)
+		s.putJSON(&api.TunnelLine{Type: api.LineTunnel, TunnelChange: v}, notable)
 	}
 	way := v.URL
 	if way == "" {
@@ -440,7 +440,7 @@ func moodOfPhase(phase string) style {
 // Webhook prints what becomes of a webhook on the Hub that hubhook keeps. Trouble is a warning, with its hint.
 func (s *Screen) Webhook(c api.WebhookChange) {
 	if s.json && s.out != nil {
-		s.putJSON(&api.WebhookLine{Line: s.line("webhook"), WebhookChange: c}, notable)
+		s.putJSON(&api.WebhookLine{Line: s.line(api.LineWebhook), WebhookChange: c}, notable)
 	}
 	what := c.Text
 	if c.Error != "" && c.Again && what == "" {
@@ -487,7 +487,7 @@ func (s *Screen) Stopped(v Stopped) {
 		return
 	}
 	if s.json {
-		s.putJSON(&api.StoppedLine{Line: s.line("stopped"), Stopped: v.Stopped}, notable)
+		s.putJSON(&api.StoppedLine{Line: s.line(api.LineStopped), Stopped: v.Stopped}, notable)
 		return
 	}
 	t := newLines(s.outPalette)

@@ -5,7 +5,7 @@ import "github.com/hubhook/hubhook/internal/api"
 // Program prints what the program of `hubhook dev` does. Trouble is a warning, with its hint.
 func (s *Screen) Program(e api.ProgramEvent) {
 	if s.json && s.out != nil {
-		s.putJSON(&api.ProgramLine{Line: s.line("program"), ProgramEvent: e}, notable)
+		s.putJSON(&api.ProgramLine{Line: s.line(api.LineProgram), ProgramEvent: e}, notable)
 	}
 	if e.Trouble {
 		s.Warn(Notice{Text: e.Program + ": " + e.Text, Hint: e.Hint})
@@ -41,7 +41,7 @@ func (s *Screen) ProgramOutput(o api.ProgramOutput) {
 		return
 	}
 	if s.json {
-		s.putJSON(&api.OutputLine{Line: s.line("output"), ProgramOutput: o}, laneLimit)
+		s.putJSON(&api.OutputLine{Line: s.line(api.LineOutput), ProgramOutput: o}, laneLimit)
 		return
 	}
 	t := newLines(s.outPalette)

@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"golang.org/x/term"
+
+	"github.com/hubhook/hubhook/internal/env"
 )
 
 // Config says where a [Screen] prints, and how. The zero Config prints text to the process's own streams.
@@ -78,7 +80,7 @@ func New(c Config) *Screen {
 		if colourful(c, c.Output) && !c.JSON {
 			s.outPalette = newPalette()
 		}
-		s.hyperlinks = s.outPalette != nil && os.Getenv("TERM") != "linux"
+		s.hyperlinks = s.outPalette != nil && os.Getenv(env.Terminal) != "linux"
 		if c.Hyperlinks != nil {
 			s.hyperlinks = c.Hyperlinks() && !c.JSON
 		}
@@ -141,7 +143,7 @@ func terminalWidth(w io.Writer) func() int {
 }
 
 func colourful(c Config, w io.Writer) bool {
-	if c.NoColor || os.Getenv("NO_COLOR") != "" || os.Getenv("TERM") == "dumb" {
+	if c.NoColor || os.Getenv(env.NoColor) != "" || os.Getenv(env.Terminal) == "dumb" {
 		return false
 	}
 	f, ok := w.(*os.File)

@@ -15,18 +15,9 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/hubhook/hubhook/internal/env"
 	"github.com/hubhook/hubhook/payload"
 	"github.com/hubhook/hubhook/server"
-)
-
-// The variables that a command gets, named as in the Hub's Jobs; WEBHOOK_PAYLOAD_FILE is ours.
-const (
-	payloadVariable     = "WEBHOOK_PAYLOAD"
-	payloadFileVariable = "WEBHOOK_PAYLOAD_FILE"
-	repoVariable        = "WEBHOOK_REPO_ID"
-	repoTypeVariable    = "WEBHOOK_REPO_TYPE"
-	secretVariable      = "WEBHOOK_SECRET"
-	idVariable          = "WEBHOOK_ID"
 )
 
 // Commands runs commands for deliveries, and knows those that run. The zero value is ready.
@@ -71,7 +62,7 @@ func (c *Commands) run(ctx context.Context, line, dir string, p *payload.Payload
 	last := &lastLine{to: server.Output(ctx)}
 	spec := processSpec{Args: []string{"sh", "-c", line}, Dir: dir, Output: last}
 	variables := c.variables(ctx, p)
-	inFile := len(p.Raw()) > maxVariable-len(payloadVariable) || bytes.IndexByte(p.Raw(), 0) >= 0
+	inFile := len(p.Raw()) > maxVariable-len(env.JobPayload) || bytes.IndexByte(p.Raw(), 0) >= 0
 	started, err := startWithPayload(ctx, spec, variables, p.Raw(), inFile)
 	if errors.Is(err, syscall.E2BIG) && !inFile { // all variables together are too large
 		started, err = startWithPayload(ctx, spec, variables, p.Raw(), true)
@@ -105,20 +96,20 @@ func (c *command) ended(last *lastLine) error {
 
 // variables returns the environment of a command, but for the payload.
 func (c *Commands) variables(ctx context.Context, p *payload.Payload) []string {
-	var env []string
+	var vars []string
 	for _, v := range os.Environ() {
 		switch name, _, _ := strings.Cut(v, "="); name {
-		case payloadVariable, payloadFileVariable, repoVariable, repoTypeVariable, secretVariable, idVariable: // another webhook's
+		case env.JobPayload, env.JobPayloadFile, env.JobRepo, env.JobRepoType, env.WebhookSecret, env.JobWebhookID: // another webhook's
 		default:
-			env = append(env, v)
+			vars = append(vars, v)
 		}
 	}
 	// A variable ends at the first NUL, which the name of a repo never has but in a forged payload.
 	clean := func(s string) string { return strings.ReplaceAll(s, "\x00", "\uFFFD") }
-	env = append(env, repoVariable+"="+clean(p.Repo.Name), repoTypeVariable+"="+clean(string(p.Repo.Type)))
+	vars = append(vars, env.JobRepo+"="+clean(p.Repo.Name), env.JobRepoType+"="+clean(string(p.Repo.Type)))
 	if c.Secret != nil {
 		if secret := c.Secret(); secret != "" {
-			env = append(env, secretVariable+"="+secret)
+			vars = append(vars, env.WebhookSecret+"="+secret)
 		}
 	}
 	if d, ok := server.DeliveryFrom(ctx); ok {
@@ -126,9 +117,9 @@ func (c *Commands) variables(ctx context.Context, p *payload.Payload) []string {
 		if id == "" {
 			id = d.ID
 		}
-		env = append(env, idVariable+"="+clean(id))
+		vars = append(vars, env.JobWebhookID+"="+clean(id))
 	}
-	return env
+	return vars
 }
 
 // maxVariable is the most bytes that a variable may have, its name and the sign between included. Linux allows 128 KiB with a NUL at the
@@ -143,13 +134,13 @@ type command struct {
 
 func startWithPayload(ctx context.Context, spec processSpec, variables []string, body []byte, inFile bool) (*command, error) {
 	c := &command{}
-	variable := payloadVariable + "=" + string(body)
+	variable := env.JobPayload + "=" + string(body)
 	if inFile {
 		var err error
 		if c.file, err = writePayload(body); err != nil {
 			return nil, err
 		}
-		variable = payloadFileVariable + "=" + c.file
+		variable = env.JobPayloadFile + "=" + c.file
 	}
 	spec.Env = append(variables[:len(variables):len(variables)], variable)
 	spec.Stdin = bytes.NewReader(body)

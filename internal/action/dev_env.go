@@ -42,16 +42,16 @@ func (e programEnv) environ(base []string) []string {
 	environ := slices.DeleteFunc(slices.Clone(base), func(variable string) bool {
 		name, _, _ := strings.Cut(variable, "=")
 		// HUBHOOK_DATA, HUBHOOK_DATABASE or HUBHOOK_PORT would make a program that is written with hubhook meet the hubhook that runs it.
-		return strings.HasPrefix(name, "HUBHOOK_") && name != markVariable || name == "WEBHOOK_SECRET" || slices.ContainsFunc(set, func(s string) bool { return strings.HasPrefix(s, name+"=") })
+		return strings.HasPrefix(name, "HUBHOOK_") && name != markVariable || name == env.WebhookSecret || slices.ContainsFunc(set, func(s string) bool { return strings.HasPrefix(s, name+"=") })
 	})
 	has := func(name string) bool {
 		return slices.ContainsFunc(environ, func(variable string) bool { return strings.HasPrefix(variable, name+"=") })
 	}
 	if !e.noSpace {
-		if !has("SPACE_ID") {
+		if !has(env.SpaceID) {
 			set = append(set, "SPACE_ID=hubhook/dev")
 		}
-		if !has("SPACE_HOST") && e.publicHost != "" {
+		if !has(env.SpaceHost) && e.publicHost != "" {
 			set = append(set, "SPACE_HOST="+e.publicHost)
 		}
 	}

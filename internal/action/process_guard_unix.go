@@ -9,6 +9,8 @@ import (
 	"strconv"
 	"sync"
 	"syscall"
+
+	"github.com/hubhook/hubhook/internal/env"
 )
 
 // guardScript waits for the end of its input. Then it ends a process group as Stop does.
@@ -25,7 +27,7 @@ type guard struct {
 // newGuard starts a guard of a group, and returns nil where that fails: it is a help, no need.
 func newGuard(group int) *guard {
 	cmd := exec.Command("sh", "-c", guardScript, "hubhook-guard", strconv.Itoa(group))
-	cmd.Dir, cmd.Env = "/", []string{"PATH=" + os.Getenv("PATH")}
+	cmd.Dir, cmd.Env = "/", []string{"PATH=" + os.Getenv(env.Path)}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true} // a terminal's signals are not for it
 	life, err := cmd.StdinPipe()
 	if err != nil || cmd.Start() != nil {

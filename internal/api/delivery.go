@@ -51,40 +51,40 @@ const (
 
 // Delivery is one accepted delivery as lists, the stream and --json show it. Every field is always there, but for RunAt and Duplicate.
 type Delivery struct {
-	ID         string `json:"id"`
-	Endpoint   string `json:"endpoint"`
-	State      string `json:"state"`
-	Reason     string `json:"reason"`     // why it is dead, skipped or discarded, or how its last attempt failed
-	WebhookID  string `json:"webhook_id"` // the Hub's Webhook-Id header
-	ReplayOf   string `json:"replay_of"`
-	MergedInto string `json:"merged_into"`
-	Source     Source `json:"source"`
-	Synthetic  bool   `json:"synthetic"` // true for every source but the Hub
-	Received   Time   `json:"received"`
-	Event      Event  `json:"event"`
-	Repo       Repo   `json:"repo"`
-	Attempts   int    `json:"attempts"`
-	Duplicates int    `json:"duplicates"`      // arrivals that were answered as duplicates of this one
-	Replays    int    `json:"replays"`         // deliveries that repeat this one
-	DurationMS int64  `json:"duration_ms"`     // of the last attempt that ended, 0 before that
+	ID         string `json:"id"`              // as in the header `Hubhook-Delivery`; IDs sort by time
+	Endpoint   string `json:"endpoint"`        // its name
+	State      string `json:"state"`           // waiting, running, retrying, done, dead, skipped, merged or discarded
+	Reason     string `json:"reason"`          // why it is dead, skipped or discarded, or how its last attempt failed
+	WebhookID  string `json:"webhook_id"`      // the Hub's `Webhook-Id`, "" without one
+	ReplayOf   string `json:"replay_of"`       // the ID of the delivery that it repeats, or ""
+	MergedInto string `json:"merged_into"`     // the ID of the delivery that runs for its burst, or ""
+	Source     Source `json:"source"`          // hub; sample for a sample event; follow or catch-up if hubhook made it from what it read on the Hub. A replay has the source of the delivery that it repeats
+	Synthetic  bool   `json:"synthetic"`       // true for every source but hub
+	Received   Time   `json:"received"`        // when it came
+	Event      Event  `json:"event"`           // `scope` and `action`, "" if the payload could not be read
+	Repo       Repo   `json:"repo"`            // `type` and `name`, "" if the payload could not be read
+	Attempts   int    `json:"attempts"`        // how many were started, interrupted ones included
+	Duplicates int    `json:"duplicates"`      // how many repeats were answered as duplicates of it
+	Replays    int    `json:"replays"`         // how many deliveries repeat it
+	DurationMS int64  `json:"duration_ms"`     // how long the last ended attempt took, rounded to milliseconds; 0 before that
 	RunAt      Time   `json:"run_at,omitzero"` // when a retrying delivery is due
 
-	// Duplicate is true in the line of --json about an arrival that was answered as a duplicate of the delivery with this ID.
+	// In a line of `--json`: true if the request repeats the delivery with this ID.
 	Duplicate bool `json:"duplicate,omitzero"`
 }
 
 // Attempt is one run of a delivery's handler.
 type Attempt struct {
-	N          int             `json:"n"` // from 1
-	Started    Time            `json:"started"`
+	N          int             `json:"n"`           // from 1
+	Started    Time            `json:"started"`     // when it started
 	DurationMS *int64          `json:"duration_ms"` // null while it runs
-	Error      string          `json:"error"`       // "" for one that succeeded or still runs
+	Error      string          `json:"error"`       // why it failed, "" if it succeeded or still runs
 	Stack      string          `json:"stack"`       // of a panic
-	Output     string          `json:"output"`      // what the handler printed, so far for one that runs in this process; bytes that are not UTF-8 are replaced
+	Output     string          `json:"output"`      // what the handler printed; if it runs in this process, what it has printed so far. Bytes that are not UTF-8 are replaced
 	Result     json.RawMessage `json:"result"`      // what the handler returned; null for nothing
 
-	// OutputBytes is how much one that runs in this process has printed by now: with the parts that Output leaves out, so that it is the
-	// offset of the first OutputEvent that Output lacks.
+	// If the attempt runs in this process: how many bytes it has printed so far, with those that `output` leaves out. It is the offset
+	// of the first event `output` of the stream that is not in the field `output` yet.
 	OutputBytes int64 `json:"output_bytes,omitzero"`
 }
 
@@ -108,10 +108,10 @@ type List struct {
 // AttemptEvent says that an attempt has started or ended, or that a delivery has ended without one, in the stream and in --json. What the
 // attempt printed and returned is not in it, as that can be large; GET /api/deliveries/ID has it.
 type AttemptEvent struct {
-	Delivery   string `json:"delivery"` // its ID
-	Endpoint   string `json:"endpoint"`
-	N          int    `json:"n"` // from 1; of a delivery that ended without an attempt, how many it had before
-	Started    Time   `json:"started,omitzero"`
+	Delivery   string `json:"delivery"`             // its ID
+	Endpoint   string `json:"endpoint"`             // its name
+	N          int    `json:"n"`                    // from 1; of a delivery that ended without an attempt, how many it had before
+	Started    Time   `json:"started,omitzero"`     // when it started
 	State      string `json:"state"`                // of the delivery now
 	DurationMS *int64 `json:"duration_ms"`          // null for an attempt that has just started, 0 without an attempt
 	Error      string `json:"error"`                // how the attempt failed, "" if it did not
@@ -127,7 +127,7 @@ type OutputEvent struct {
 	Delivery string `json:"delivery"` // its ID
 	N        int    `json:"n"`        // of the attempt
 	Offset   int64  `json:"offset"`   // of the text, in bytes from the beginning of all that the attempt has printed
-	Text     string `json:"text"`
+	Text     string `json:"text"`     // the piece itself
 }
 
 // Missed says that events of the stream were left out here, and that whoever shows deliveries should fetch the list again.

@@ -2,7 +2,7 @@ package api
 
 // Webhook is a webhook on the Hub that hubhook keeps.
 type Webhook struct {
-	Endpoint string   `json:"endpoint"`
+	Endpoint string   `json:"endpoint"` // its name
 	ID       string   `json:"id"`       // "" until the Hub has made it
 	Borrowed bool     `json:"borrowed"` // it was there before, and gets back what it had
 	State    string   `json:"state"`    // left, waiting, active, suspended, disabled, taken, returned, elsewhere or failed
@@ -12,12 +12,11 @@ type Webhook struct {
 	Error    string   `json:"error"`    // what is wrong, "" for nothing
 	Hint     string   `json:"hint"`     // what to do about it
 
-	// Changes are what hubhook has changed or found changed, newest first, ten at most.
+	// What hubhook has changed or found changed, each with `time` and `text`: newest first, ten at most.
 	Changes []WebhookNote `json:"changes"`
 
-	// Deliveries came from the Hub in the last 24 hours, as far as is stored here. The Hub sends DeliveryLimit at most.
-	Deliveries    int64 `json:"deliveries"`
-	DeliveryLimit int64 `json:"delivery_limit"`
+	Deliveries    int64 `json:"deliveries"`     // how many came from the Hub in the last 24 hours, as far as they are stored here
+	DeliveryLimit int64 `json:"delivery_limit"` // how many the Hub sends in 24 hours at most
 }
 
 // WebhookNote is one thing that was changed.

@@ -16,11 +16,11 @@ import (
 	"github.com/hubhook/hubhook/ui"
 )
 
-// The exit statuses.
+// The exit statuses. Their comments are the documentation of them.
 const (
-	exitDone   = 0
-	exitFailed = 1
-	exitUsage  = 2
+	exitDone   = 0 // done; of `serve`: stopped by Ctrl-C or SIGTERM, with what was under way finished or kept for the next start
+	exitFailed = 1 // it failed; of `test`: a case did; of `doctor`: a check did; of `deliveries wait`: nothing came in time
+	exitUsage  = 2 // wrong usage: an unknown command, flag, scope or endpoint, or a setting that can't be right
 )
 
 // Process is what a command may touch of the process that it runs in.
@@ -57,6 +57,12 @@ func Main(ctx context.Context, p Process) int {
 		return exitUsage
 	}
 	return exitFailed
+}
+
+// Commands returns all commands with their flags and help, for tools that document or check them.
+func Commands() *cobra.Command {
+	nothing := func(string) (string, bool) { return "", false }
+	return newRoot(&program{Process: Process{Stdout: io.Discard, Stderr: io.Discard, LookupEnv: nothing}, out: &checkedWriter{w: io.Discard}})
 }
 
 // program is what all commands share.

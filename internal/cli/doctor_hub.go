@@ -19,6 +19,7 @@ import (
 	"github.com/hubhook/hubhook/hub/keep"
 	"github.com/hubhook/hubhook/internal/api"
 	"github.com/hubhook/hubhook/internal/checkup"
+	"github.com/hubhook/hubhook/internal/env"
 	"github.com/hubhook/hubhook/internal/text"
 	"github.com/hubhook/hubhook/internal/version"
 	"github.com/hubhook/hubhook/server"
@@ -46,7 +47,7 @@ const hubPatience = 5 * time.Second
 
 // look prepares to look at the Hub. hooks is nil where the settings are wrong.
 func (d *doctor) look(ctx context.Context, running *api.Status, hooks *server.Server) *hubLook {
-	endpoint, _ := d.LookupEnv("HF_ENDPOINT")
+	endpoint, _ := d.LookupEnv(env.HFEndpoint)
 	l := &hubLook{set: endpoint != "", here: ours{running: running}}
 	l.client, l.failed = hub.New(hub.Config{LookupEnv: d.LookupEnv, Timeout: hubPatience, Attempts: 1, LongestWait: time.Millisecond})
 	if l.client != nil {

@@ -174,7 +174,7 @@ func (p *program) configuredSecret(cmd *cobra.Command, flag string) (secret hub.
 		}
 		return hub.Secret(flag), "--secret", nil
 	}
-	for _, name := range []string{env.Variable("secret"), "WEBHOOK_SECRET"} {
+	for _, name := range []string{env.Variable("secret"), env.WebhookSecret} {
 		value, _ := p.LookupEnv(name)
 		first, _, _ := strings.Cut(value, ",")
 		if first = strings.TrimSpace(first); first != "" {

@@ -190,7 +190,7 @@ func (p *program) webhookSecrets(given []string) []string {
 	if len(given) > 0 {
 		return given
 	}
-	for _, name := range []string{env.Variable("secret"), "WEBHOOK_SECRET"} {
+	for _, name := range []string{env.Variable("secret"), env.WebhookSecret} {
 		if value, _ := p.LookupEnv(name); value != "" {
 			secrets := strings.Split(value, ",")
 			for i := range secrets {

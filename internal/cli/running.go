@@ -73,7 +73,7 @@ func (p *program) clientOf(w *where) (*inspector.Client, error) {
 	if u.Query().Get("token") != "" {
 		return inspector.NewClient(address, ""), nil
 	}
-	if token, _ := p.LookupEnv(env.Variable("inspector-token")); token != "" {
+	if token, _ := p.LookupEnv(env.InspectorToken); token != "" {
 		return inspector.NewClient(address, token), nil
 	}
 	for _, a := range p.knownAddresses(cmp.Or(w.data, p.dataOfFile())) {

@@ -136,7 +136,7 @@ func (p *program) probeConfig(f testFlags, command []string) (cfg action.ProbeCo
 	}
 	cfg.Program = action.SupervisorConfig{Args: command, NoSpaceEnv: f.noSpaceEnv, Routes: routes}
 	secret := f.secret
-	for _, name := range []string{env.Variable("secret"), "WEBHOOK_SECRET"} {
+	for _, name := range []string{env.Variable("secret"), env.WebhookSecret} {
 		if secret == "" {
 			secret, _ = p.LookupEnv(name)
 		}

@@ -430,7 +430,7 @@ func (t *trigger) secretToSend(cmd *cobra.Command) (string, error) {
 		}
 		return t.secret, nil
 	}
-	for _, name := range []string{env.Variable("secret"), "WEBHOOK_SECRET"} {
+	for _, name := range []string{env.Variable("secret"), env.WebhookSecret} {
 		if text, _ := t.LookupEnv(name); text != "" {
 			first, _, _ := strings.Cut(text, ",")
 			return strings.TrimSpace(first), nil

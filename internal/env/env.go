@@ -18,18 +18,15 @@ func Variable(flag string) string {
 	return "HUBHOOK_" + strings.ToUpper(strings.ReplaceAll(flag, "-", "_"))
 }
 
-// Dev is the variable that tells a program that `hubhook dev` runs it.
-const Dev = "HUBHOOK_DEV"
-
 // State returns the directory that holds all that hubhook's programs keep: $XDG_STATE_HOME/hubhook, or ~/.local/state/hubhook
 // (%LocalAppData%\hubhook on Windows).
 func State(getenv func(string) (string, bool)) (string, error) {
-	state, _ := getenv("XDG_STATE_HOME")
+	state, _ := getenv(StateHome)
 	if filepath.IsAbs(state) { // the XDG specification says to ignore a relative one
 		return filepath.Join(state, "hubhook"), nil
 	}
-	home, _ := getenv("HOME")
-	local, _ := getenv("LocalAppData")
+	home, _ := getenv(Home)
+	local, _ := getenv(LocalAppData)
 	switch {
 	case runtime.GOOS == "windows" && local != "":
 		return filepath.Join(local, "hubhook"), nil

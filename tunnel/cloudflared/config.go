@@ -15,6 +15,7 @@ import (
 
 	"go.yaml.in/yaml/v4"
 
+	"github.com/hubhook/hubhook/internal/env"
 	"github.com/hubhook/hubhook/tunnel"
 )
 
@@ -41,13 +42,13 @@ func (c Config) settings() (settings, error) {
 	if s.url, err = publicURL(c.URL); err != nil {
 		return s, err
 	}
-	s.hide = newRedactor(c.Getenv("TUNNEL_TOKEN"))
+	s.hide = newRedactor(c.Getenv(env.TunnelToken))
 	if s.quick() {
 		if s.url != "" {
 			return s, settingError("open a tunnel at "+s.url, "cloudflared without a configuration opens a quick tunnel, whose name Cloudflare chooses",
 				"leave --url out, or name a tunnel of your account with --cloudflared-config")
 		}
-		s.shadow = slices.ContainsFunc(ownConfigs(c.Getenv("HOME")), func(path string) bool {
+		s.shadow = slices.ContainsFunc(ownConfigs(c.Getenv(env.Home)), func(path string) bool {
 			_, err := os.Stat(path)
 			return err == nil
 		})
@@ -212,14 +213,14 @@ func (s settings) arguments(origin, metrics string) []string {
 	return args
 }
 
-// environment is what the program gets of env: everything but secrets of others, and what would make another tunnel of a quick one.
-func (s settings) environment(env []string) []string {
-	return slices.DeleteFunc(slices.Clone(env), func(v string) bool {
+// environment is what the program gets of all: everything but secrets of others, and what would make another tunnel of a quick one.
+func (s settings) environment(all []string) []string {
+	return slices.DeleteFunc(slices.Clone(all), func(v string) bool {
 		variable, _, _ := strings.Cut(v, "=")
 		switch variable {
-		case "WEBHOOK_SECRET", "HF_TOKEN", "NGROK_AUTHTOKEN":
+		case env.WebhookSecret, env.HFToken, env.NgrokAuthtoken:
 			return true
-		case "TUNNEL_NAME", "TUNNEL_HOSTNAME", "TUNNEL_TOKEN", "TUNNEL_TOKEN_FILE", "TUNNEL_HELLO_WORLD", "TUNNEL_UNIX_SOCKET", "TUNNEL_DNS":
+		case "TUNNEL_NAME", "TUNNEL_HOSTNAME", env.TunnelToken, "TUNNEL_TOKEN_FILE", "TUNNEL_HELLO_WORLD", "TUNNEL_UNIX_SOCKET", "TUNNEL_DNS":
 			return s.quick()
 		}
 		return strings.HasPrefix(variable, "HUBHOOK_") && variable != "HUBHOOK_PROCESS" // by which `hubhook dev` finds its processes

@@ -14,6 +14,7 @@ import (
 
 	"go.yaml.in/yaml/v4"
 
+	"github.com/hubhook/hubhook/internal/env"
 	"github.com/hubhook/hubhook/tunnel"
 )
 
@@ -67,7 +68,7 @@ func (c Config) settings() (settings, error) {
 	s := settings{
 		credential: firstCredential(
 			credential{c.Authtoken, orDefault(c.AuthtokenSource, "Config.Authtoken")},
-			credential{getenv("NGROK_AUTHTOKEN"), "NGROK_AUTHTOKEN"},
+			credential{getenv(env.NgrokAuthtoken), env.NgrokAuthtoken},
 			credential{file.Authtoken, path},
 		),
 	}
@@ -79,7 +80,7 @@ func (c Config) settings() (settings, error) {
 			Err:   tunnel.ErrNoCredential,
 		}
 	}
-	if s.url, err = publicURL(orDefault(c.URL, getenv("NGROK_DOMAIN"))); err != nil {
+	if s.url, err = publicURL(orDefault(c.URL, getenv(env.NgrokDomain))); err != nil {
 		return s, err
 	}
 	if s.connectURL, err = connectAddress(orDefault(c.ConnectURL, file.ConnectURL), path); err != nil {
@@ -155,14 +156,14 @@ func defaultFile(goos string, getenv func(string) string) string {
 	}
 	switch goos {
 	case "windows":
-		return under(getenv("LocalAppData"), "ngrok", "ngrok.yml")
+		return under(getenv(env.LocalAppData), "ngrok", "ngrok.yml")
 	case "darwin":
-		return under(getenv("HOME"), "Library", "Application Support", "ngrok", "ngrok.yml")
+		return under(getenv(env.Home), "Library", "Application Support", "ngrok", "ngrok.yml")
 	}
-	if dir := getenv("XDG_CONFIG_HOME"); dir != "" {
+	if dir := getenv(env.ConfigHome); dir != "" {
 		return under(dir, "ngrok", "ngrok.yml")
 	}
-	return under(getenv("HOME"), ".config", "ngrok", "ngrok.yml")
+	return under(getenv(env.Home), ".config", "ngrok", "ngrok.yml")
 }
 
 // publicURL makes a URL of what a user may write for it: a URL or a bare domain.

@@ -17,6 +17,8 @@ import (
 
 	"golang.org/x/net/http/httpproxy"
 	"golang.org/x/net/proxy"
+
+	"github.com/hubhook/hubhook/internal/env"
 )
 
 // dialTimeout bounds one connection to the service, its proxy included. The SDK itself would wait for ever.
@@ -42,7 +44,7 @@ func newServiceDialer(s settings, getenv func(string) string) *serviceDialer {
 		return d
 	}
 	var value string
-	for _, name := range []string{"HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"} {
+	for _, name := range []string{env.HTTPSProxy, "https_proxy", env.AllProxy, "all_proxy"} {
 		if value = getenv(name); value != "" {
 			d.proxySource = name
 			break
@@ -56,7 +58,7 @@ func newServiceDialer(s settings, getenv func(string) string) *serviceDialer {
 	chosen, err := proxyURL(value)
 	proxied := (&httpproxy.Config{
 		HTTPSProxy: "http://proxy.invalid",
-		NoProxy:    cmp.Or(getenv("NO_PROXY"), getenv("no_proxy")),
+		NoProxy:    cmp.Or(getenv(env.NoProxy), getenv("no_proxy")),
 	}).ProxyFunc()
 	d.proxyFor = func(addr string) (*url.URL, error) {
 		if via, err := proxied(&url.URL{Scheme: "https", Host: addr}); via == nil || err != nil {

@@ -33,7 +33,7 @@ type hostKeys struct {
 
 func newHostKeys(getenv func(string) string, addr string) *hostKeys {
 	h := &hostKeys{addr: addr, files: []string{"/etc/ssh/ssh_known_hosts"}}
-	if home := cmp.Or(getenv("HOME"), getenv("USERPROFILE")); home != "" {
+	if home := cmp.Or(getenv(env.Home), getenv(env.UserProfile)); home != "" {
 		h.files = append(h.files, filepath.Join(home, ".ssh", "known_hosts"))
 	}
 	if dir, err := env.State(func(name string) (string, bool) { value := getenv(name); return value, value != "" }); err == nil {

@@ -19,6 +19,7 @@ import (
 	xssh "golang.org/x/crypto/ssh"
 	"golang.org/x/crypto/ssh/agent"
 
+	"github.com/hubhook/hubhook/internal/env"
 	"github.com/hubhook/hubhook/internal/text"
 	"github.com/hubhook/hubhook/tunnel"
 )
@@ -49,7 +50,7 @@ func (e *lockedError) Error() string { return e.file.path + " needs its passphra
 // newKeys reads the key files. Its errors are of type *tunnel.Error.
 func newKeys(c Config, anonymous bool) (*keys, error) {
 	k := &keys{anonymous: anonymous}
-	home := cmp.Or(c.Getenv("HOME"), c.Getenv("USERPROFILE"))
+	home := cmp.Or(c.Getenv(env.Home), c.Getenv(env.UserProfile))
 	if c.KeyFile != "" {
 		path := c.KeyFile
 		if rest, ok := strings.CutPrefix(path, "~/"); ok && home != "" {
@@ -75,7 +76,7 @@ func newKeys(c Config, anonymous bool) (*keys, error) {
 		k.files = []*keyFile{{public: signer.PublicKey(), signer: signer}}
 		return k, nil
 	}
-	k.socket = c.Getenv("SSH_AUTH_SOCK")
+	k.socket = c.Getenv(env.SSHAuthSock)
 	if home == "" {
 		return k, nil
 	}

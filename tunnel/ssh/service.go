@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/hubhook/hubhook/internal/env"
 	"github.com/hubhook/hubhook/tunnel"
 )
 
@@ -126,7 +127,7 @@ func cutLast(s, separator string) (before, after string, found bool) {
 }
 
 func currentUser(getenv func(string) string) string {
-	for _, variable := range []string{"USER", "LOGNAME", "USERNAME"} {
+	for _, variable := range []string{env.LoginName, env.OldLoginName, env.WindowsLoginName} {
 		if name := getenv(variable); name != "" {
 			return name
 		}

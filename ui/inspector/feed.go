@@ -6,6 +6,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/hubhook/hubhook/internal/api"
 	"github.com/hubhook/hubhook/internal/queue"
 )
 
@@ -213,18 +214,18 @@ func (f *feed) change(w *watch, c queue.Change, missed uint64) {
 		}
 	}
 	if f.allLag() {
-		f.send("delivery", nil)
+		f.send(api.EventDelivery, nil)
 		if c.Attempt != nil {
-			f.send("attempt", nil)
+			f.send(api.EventAttempt, nil)
 		}
 		return
 	}
 	const fields = 512 // bytes of an event's names, numbers and times, at most
 	d := &c.Delivery
 	size := fields + len(d.Endpoint) + len(d.Reason) + len(d.WebhookID) + len(d.Scope) + len(d.Action) + len(d.RepoName)
-	f.send("delivery", &data{view: ViewDelivery(d), size: size})
+	f.send(api.EventDelivery, &data{view: ViewDelivery(d), size: size})
 	if a := c.Attempt; a != nil {
-		f.send("attempt", &data{view: ViewAttempt(&c), size: fields + len(d.Endpoint) + len(a.Error) + len(d.Reason)})
+		f.send(api.EventAttempt, &data{view: ViewAttempt(&c), size: fields + len(d.Endpoint) + len(a.Error) + len(d.Reason)})
 	}
 }
 

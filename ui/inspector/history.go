@@ -51,7 +51,7 @@ func (in *Inspector) Rejected(r api.Rejected) {
 	} else {
 		h.add(r, maxRejected)
 	}
-	in.feed.publish("rejected", r) // under the mutex, so that streams have the order of the list
+	in.feed.publish(api.EventRejected, r) // under the mutex, so that streams have the order of the list
 }
 
 // Tunnel records and publishes a change of the tunnel's state, or the result of a check.
@@ -61,7 +61,7 @@ func (in *Inspector) Tunnel(c api.TunnelChange) {
 	defer h.mu.Unlock()
 	h.total++
 	h.add(c, maxTunnelChanges)
-	in.feed.publish("tunnel", c)
+	in.feed.publish(api.EventTunnel, c)
 }
 
 func (in *Inspector) listRejected(w http.ResponseWriter, r *http.Request) {

@@ -121,36 +121,36 @@ func New(c Config) *Inspector {
 func (in *Inspector) ServeHTTP(w http.ResponseWriter, r *http.Request) { in.handler.ServeHTTP(w, r) }
 
 // Webhook publishes a change of a webhook that hubhook keeps on the Hub. v is encoded as JSON at once.
-func (in *Inspector) Webhook(v any) { in.feed.publish("webhook", v) }
+func (in *Inspector) Webhook(v any) { in.feed.publish(api.EventWebhook, v) }
 
 // StatusChanged publishes that the status has changed: an endpoint came or went, or what one forwards to no longer answers, or does again.
-func (in *Inspector) StatusChanged() { in.feed.publish("status", struct{}{}) }
+func (in *Inspector) StatusChanged() { in.feed.publish(api.EventStatus, api.Nothing{}) }
 
 // Close ends all streams, so that an http.Server can shut down, and refuses new ones. Other requests still work. Close
 // returns when the inspector no longer watches the queue.
 func (in *Inspector) Close() { in.feed.close() }
 
-// routes returns the handler behind the checks. It matches paths uncleaned: a path with ".." or a doubled slash is not found,
-// because a redirect to the cleaned path would need the checks too.
+// routes returns the handler behind the checks. It matches paths uncleaned: a path with ".." or a doubled slash is not found, because a
+// redirect to the cleaned path would need the checks too. `make docs` makes a table of the paths and their comments.
 func (in *Inspector) routes() http.Handler {
 	router := mux.NewRouter().SkipClean(true)
-	router.Handle("/", methods{http.MethodGet: in.page})
-	router.Handle("/assets/{path:.+}", methods{http.MethodGet: in.asset})
-	router.Handle("/api/deliveries", methods{http.MethodGet: in.list})
-	router.Handle("/api/deliveries/{id}", methods{http.MethodGet: in.get})
-	router.Handle("/api/deliveries/{id}/replay", methods{http.MethodPost: in.replay})
-	router.Handle("/api/deliveries/{id}/discard", methods{http.MethodPost: in.discard})
-	router.Handle("/api/trigger", methods{http.MethodPost: in.trigger})
-	router.Handle("/api/pass", methods{http.MethodPost: in.issuePass})
-	router.Handle("/api/payload", methods{http.MethodPost: in.readPayload})
-	router.Handle("/api/samples", methods{http.MethodGet: in.samples})
-	router.Handle("/api/rejected", methods{http.MethodGet: in.listRejected})
-	router.Handle("/api/tunnel", methods{http.MethodGet: in.listTunnelChanges})
-	router.Handle("/api/series", methods{http.MethodGet: in.series})
-	router.Handle("/api/stream", methods{http.MethodGet: in.stream})
-	router.Handle("/api/status", methods{http.MethodGet: in.status})
+	router.Handle("/", methods{http.MethodGet: in.page})                                // the page; `?delivery=ID` opens it on that delivery
+	router.Handle("/assets/{path:.+}", methods{http.MethodGet: in.asset})               // a file of the page
+	router.Handle("/api/deliveries", methods{http.MethodGet: in.list})                  // deliveries, newest first
+	router.Handle("/api/deliveries/{id}", methods{http.MethodGet: in.get})              // one delivery, with headers, body and attempts
+	router.Handle("/api/deliveries/{id}/replay", methods{http.MethodPost: in.replay})   // handle it once more
+	router.Handle("/api/deliveries/{id}/discard", methods{http.MethodPost: in.discard}) // give it up
+	router.Handle("/api/trigger", methods{http.MethodPost: in.trigger})                 // send a sample event
+	router.Handle("/api/pass", methods{http.MethodPost: in.issuePass})                  // a pass that replaces the token in one URL
+	router.Handle("/api/payload", methods{http.MethodPost: in.readPayload})             // read a payload without storing it
+	router.Handle("/api/samples", methods{http.MethodGet: in.samples})                  // a payload of each documented event
+	router.Handle("/api/rejected", methods{http.MethodGet: in.listRejected})            // requests that were refused
+	router.Handle("/api/tunnel", methods{http.MethodGet: in.listTunnelChanges})         // the tunnel's changes and checks
+	router.Handle("/api/series", methods{http.MethodGet: in.series})                    // numbers and handling times of the last hour or day
+	router.Handle("/api/stream", methods{http.MethodGet: in.stream})                    // live events
+	router.Handle("/api/status", methods{http.MethodGet: in.status})                    // addresses, tunnel, endpoints, counts
 	if in.config.Metrics != nil {
-		router.Handle(metricsPath, methods{http.MethodGet: in.config.Metrics.ServeHTTP})
+		router.Handle(metricsPath, methods{http.MethodGet: in.config.Metrics.ServeHTTP}) // metrics for Prometheus; needs no token
 	}
 	router.NotFoundHandler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		writeError(w, http.StatusNotFound, "the inspector has nothing at this path")

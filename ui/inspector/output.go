@@ -91,7 +91,7 @@ func (f *feed) tellOutputs(w *watch) (more bool) {
 		data := encoded(encode(piece))
 		f.mu.Lock()
 		if f.watching == w {
-			f.send("output", data)
+			f.send(api.EventOutput, data)
 		}
 		f.mu.Unlock()
 	}

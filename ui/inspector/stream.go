@@ -40,7 +40,7 @@ func (in *Inspector) stream(w http.ResponseWriter, r *http.Request) {
 	// Subscribe before answering, so that a client that has the answer's head misses no later event.
 	out.WriteString("retry: 2000\n: the deliveries as they come\n\n")
 	if r.Header.Get("Last-Event-ID") != "" {
-		out.event("missed", 0, encode(api.Missed{}))
+		out.event(api.EventMissed, 0, encode(api.Missed{}))
 	}
 	if out.flush() != nil {
 		return
@@ -68,7 +68,7 @@ func (in *Inspector) stream(w http.ResponseWriter, r *http.Request) {
 		case <-sub.wake:
 			missed, events := in.feed.take(sub)
 			if missed > 0 {
-				out.event("missed", 0, encode(api.Missed{Events: &missed}))
+				out.event(api.EventMissed, 0, encode(api.Missed{Events: &missed}))
 			}
 			for _, e := range events {
 				out.event(e.name, e.seq, e.data.json())
