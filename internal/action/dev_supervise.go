@@ -19,8 +19,8 @@ const (
 	loopAfter    = 3                // runs in a row that ended before that are a crash loop
 	selfEdits    = 3                // restarts in a row for one file, each so soon after the start, mean that the program writes it itself
 	selfEditFor  = 30 * time.Second
-	heldAfter    = 5 // restarts in a row for one file, each so soon after the start that hardly anybody can have edited it, have the next one wait
-	heldWithin   = 2 * time.Second
+	heldAfter    = 5               // after so many restarts in a row for one file the next one waits
+	heldWithin   = 2 * time.Second // a restart counts if the file changed so soon after the start: hardly anybody edits that fast
 	heldFor      = 30 * time.Second
 	eventBuffer  = 64
 )

@@ -96,12 +96,13 @@ func Load(path string, options Options) (*File, error) {
 	return parseFile(path, text, options)
 }
 
-// NoFile returns what a configuration file says that is not there, by the error of Load.
+// NoFile stands for a configuration file that could not be read when hubhook started. err is the error of Load. Once the file can be read,
+// it is taken up as an edit is.
 func NoFile(path string, err error) *File {
 	return &File{Path: path, content: content{problem: err.Error()}}
 }
 
-// Missing reports whether f is that of NoFile.
+// Missing reports whether f was made by NoFile.
 func (f *File) Missing() bool { return f.content.problem != "" }
 
 func readConfiguration(path string) ([]byte, error) {

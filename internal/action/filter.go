@@ -53,10 +53,11 @@ func ParseFilter(source string) (*Filter, error) {
 //
 //	branch("main") was false: refs/pr/5
 //
-// files and by ask the Hub that asked returns, once each, within ctx; where asked is nil they fail. The error is theirs, or one of a value that does not fit its use.
-// It says nothing about p, so the attempt has failed.
-func (f *Filter) Keep(ctx context.Context, p *payload.Payload, asked func() (Hub, error)) (keep bool, why string, err error) {
-	env, err := environment(&words{p: p, ctx: ctx, hub: asked}, f.fields)
+// connect returns the Hub that files and by ask. It is called only where they need it. nil means that nobody can be asked, and both fail.
+//
+// An error does not say that p is unwanted: the Hub did not answer, ctx ended, or a value has a type that does not fit. The attempt has failed.
+func (f *Filter) Keep(ctx context.Context, p *payload.Payload, connect func() (Hub, error)) (keep bool, why string, err error) {
+	env, err := environment(&words{p: p, ctx: ctx, hub: connect}, f.fields)
 	if err != nil {
 		return false, "", err
 	}

@@ -50,7 +50,7 @@ type Forward struct {
 
 	mu     sync.Mutex
 	health Health
-	closed bool // whoever is told has no use for it any more
+	closed bool // changed is not called any more
 }
 
 // Health is whether an upstream answers at all, with whatever status.

@@ -13,15 +13,15 @@ import (
 type Live struct {
 	server *server.Server
 	fixed  []*Endpoint // of the command line; they replace those of the file
-	spare  string      // endpoint that is served where there is no other
+	spare  string      // the name of the endpoint that is served where neither the command line nor the file has one
 
 	mu      sync.Mutex  // guards what follows
 	start   *File       // the version that the server was started with
 	serving []*Endpoint // those that are registered
 }
 
-// NewLive registers the endpoints of f with s, and those of the command line: flagged, and those that names has, which store and show
-// unless the file says more of them. spare is the name of the endpoint where there would be none.
+// NewLive registers with s the endpoints of f, those of flagged, and one for each of names. An endpoint of names stores and shows its
+// deliveries, unless f says more of it. Where that makes none at all, the one called spare is served.
 func NewLive(s *server.Server, flagged []*Endpoint, names []string, spare string, f *File) (*Live, error) {
 	l := &Live{server: s, fixed: slices.Clone(flagged), spare: spare, start: f}
 	for _, name := range names {
