@@ -32,7 +32,7 @@ import (
 )
 
 // patience bounds every wait that no requirement bounds.
-const patience = 30 * time.Second
+const patience = 2 * time.Minute
 
 const secret = "s3cret-of-the-webhook"
 

@@ -130,6 +130,7 @@ func prepare(settings []string) (*Server, error) {
 	for _, setting := range append([]string{
 		"listen_addresses=127.0.0.1", "port=" + strconv.Itoa(port), "unix_socket_directories=" + dir,
 		"shared_buffers=32MB", "max_wal_size=512MB", "max_connections=100", "log_line_prefix=%m [%p] ", "log_min_messages=warning",
+		"dynamic_shared_memory_type=mmap", // in the data directory: a killed server would leave it in memory otherwise
 	}, settings...) {
 		s.flags = append(s.flags, "-c", setting)
 	}

@@ -70,11 +70,19 @@ func (w *workshop) fill(ctx context.Context, dir string, n int) (err error) {
 					w.progress("storing %d deliveries: %d", n, i)
 				}
 				id := fmt.Sprintf("%0*x", idDigits, 1<<62+i) // differs from every Webhook-Id of a load
-				_, err := q.Accept(ctx, queue.Arrival{
+				arrival := queue.Arrival{
 					Endpoint: "inbox", WebhookID: id, Body: w.payload,
 					Header: http.Header{"Content-Type": {"application/json"}, "X-Webhook-Secret": {"[secret]"}, "Webhook-Id": {id}},
 					Scope:  string(p.Event.Scope), Action: string(p.Event.Action), RepoType: string(p.Repo.Type), RepoName: p.Repo.Name,
-				})
+				}
+				_, err := q.Accept(ctx, arrival)
+				for errors.Is(err, queue.ErrFull) { // on a busy machine the handlers may lag behind
+					select {
+					case <-ctx.Done():
+					case <-time.After(time.Millisecond):
+					}
+					_, err = q.Accept(ctx, arrival)
+				}
 				if err != nil {
 					cancel(err)
 					return
