@@ -115,8 +115,10 @@ type stage struct {
 	terminal *os.File
 	screen   *output
 	ended    chan struct{}
-	public   string       // the edge's domain; "" without a tunnel
-	outside  *http.Client // reaches the edge
+	edge     *tunneltest.Edge // nil without a tunnel
+	public   string           // the edge's domain; "" without a tunnel
+	outside  *http.Client     // reaches the edge
+	server   *hubtest.Server  // a stand-in Hub, nil where none is needed
 }
 
 // newStage returns a stage with hubhook on its PATH.
@@ -339,11 +341,8 @@ var acts = map[string][]act{
 	}, {
 		command: "hubhook doctor dataset:me/data",
 		prepare: func(s *stage) {
-			hub := hubtest.NewServer(hubtest.Options{})
-			s.t.Cleanup(hub.Close)
-			if _, err := hub.CreateRepo(payload.Dataset, "me/data", hubtest.RepoOptions{}); err != nil {
-				s.t.Fatal(err)
-			}
+			s.standIn(hubtest.Options{})
+			hub := s.server
 			id, err := hub.Create(hubtest.Webhook{ID: theWebhook, URL: "https://me.ngrok.app/webhooks/inbox", Secret: secret, Watched: []hubtest.Watched{{Type: "dataset", Name: "me/data"}}})
 			if err == nil {
 				err = hub.Suspend(id)
@@ -351,8 +350,39 @@ var acts = map[string][]act{
 			if err != nil {
 				s.t.Fatal(err)
 			}
-			s.env = append(s.env, "HUBHOOK_PUBLIC_URL=https://me.ngrok.app", "HTTPS_PROXY=http://127.0.0.1:1", "HF_ENDPOINT="+hub.URL, "HF_TOKEN="+hub.Accounts.AddToken(hubtest.Token{}))
+			s.env = append(s.env, "HUBHOOK_PUBLIC_URL=https://me.ngrok.app", "HTTPS_PROXY=http://127.0.0.1:1", "HF_TOKEN="+hub.Accounts.AddToken(hubtest.Token{}))
 			s.serve(s.t, hubhook)
+		},
+	}},
+	"docs/follow.md": {{
+		command: "hubhook --follow dataset:me/data --follow bucket:me/checkpoints",
+		prepare: func(s *stage) {
+			s.standIn(hubtest.Options{})
+			_, err := s.server.CreateBucket("me/checkpoints", hubtest.RepoOptions{})
+			must(s.t, err)
+			s.env = append(s.env, "HUBHOOK_NO_TUNNEL=false")
+		},
+		running: func(s *stage) {
+			b := s.server.Bucket("me/checkpoints")
+			must(s.t, b.Feed.WaitStreams(s.t.Context(), 1))
+			must(s.t, b.Upload(hubtest.File{Path: "step-1000.safetensors", Content: []byte("weights")}))
+		},
+	}, {
+		command: "HF_TOKEN=hf_... hubhook --watch dataset:me/data --catch-up",
+		tunnel:  true,
+		prepare: func(s *stage) {
+			s.standIn(hubtest.Options{Client: s.outside})
+			s.server.Accounts.AddToken(hubtest.Token{Value: "hf_..."})
+		},
+		running: func(s *stage) {
+			pollFor(s.t, patience, "the look after the way was proven", func() (bool, string) {
+				n := s.server.Requests.Count("GET", "/api/datasets/me/data/refs")
+				return n >= 2 && len(s.server.Webhooks()) == 1, fmt.Sprint(n)
+			})
+			must(s.t, s.server.Suspend(s.server.Webhooks()[0].ID))
+			_, err := s.server.Repo(payload.Dataset, "me/data").Push(hubtest.Commit{Files: []hubtest.File{{Path: "a", Content: []byte("1")}}})
+			must(s.t, err)
+			s.edge.Drop() // once the way is proven again, the suspension is ended
 		},
 	}},
 	"docs/hub.md": {{
@@ -380,11 +410,21 @@ var acts = map[string][]act{
 	}},
 }
 
+// standIn gives the stage a stand-in Hub with the dataset me/data.
+func (s *stage) standIn(options hubtest.Options) {
+	s.t.Helper()
+	s.server = hubtest.NewServer(options)
+	s.t.Cleanup(s.server.Close)
+	_, err := s.server.CreateRepo(payload.Dataset, "me/data", hubtest.RepoOptions{})
+	must(s.t, err)
+	s.env = append(s.env, "HF_ENDPOINT="+s.server.URL)
+}
+
 // hub gives the stage a stand-in Hub with two webhooks.
 func (s *stage) hub() {
 	s.t.Helper()
-	server := hubtest.NewServer(hubtest.Options{})
-	s.t.Cleanup(server.Close)
+	s.standIn(hubtest.Options{})
+	server := s.server
 	for _, w := range []hubtest.Webhook{
 		{ID: "654bbbc16f2ec14d77f109cc", URL: "https://me.ngrok.app/webhooks/train", Secret: secret, Watched: []hubtest.Watched{{Type: "dataset", Name: "me/data"}, {Type: "org", Name: "my-org"}}},
 		{ID: "65a14fd933eca76f4639fc84", URL: "https://me.ngrok.app/webhooks/mirror", Watched: []hubtest.Watched{{Type: "bucket", Name: "me/checkpoints"}}, Domains: []string{hubtest.DomainRepo}},
@@ -396,7 +436,7 @@ func (s *stage) hub() {
 	if err := server.Suspend("65a14fd933eca76f4639fc84"); err != nil {
 		s.t.Fatal(err)
 	}
-	s.env = append(s.env, "HF_ENDPOINT="+server.URL, "HF_TOKEN="+server.Accounts.AddToken(hubtest.Token{}))
+	s.env = append(s.env, "HF_TOKEN="+server.Accounts.AddToken(hubtest.Token{}))
 }
 
 // push posts a push to me/data from outside, as the Hub does.
@@ -433,7 +473,7 @@ func (s *stage) play(a act, want []string) {
 	if a.tunnel {
 		edge := tunneltest.NewEdge(s.t, tunneltest.Options{})
 		writeConfig(s.t, s.home, edge, tunneltest.DefaultToken)
-		s.public, s.outside = edge.Domain(), edgeClient(s.t, edge)
+		s.edge, s.public, s.outside = edge, edge.Domain(), edgeClient(s.t, edge)
 	} else {
 		s.env = append(s.env, "HUBHOOK_NO_TUNNEL=1")
 	}
