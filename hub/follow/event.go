@@ -135,6 +135,14 @@ func filesChanged(changes []hub.BucketChange) (files []updatedFile, cut bool) {
 	return files, false
 }
 
+// filesEvent tells of changed files of a bucket as it was seen.
+func filesEvent(base string, s *seen, changes fileChanges) *event {
+	e := newEvent(base, payload.Bucket, s, payload.Update, payload.ScopeRepoContent)
+	files, cut := filesChanged(changes.list)
+	e.UpdatedFiles, e.Truncated = &files, cut || changes.cut
+	return e
+}
+
 // id makes a Webhook-Id of what an event says and how many came before it. The count tells a change from the same change made again later.
 func (e *event) id(prefix string, count int64) (id string, body []byte, err error) {
 	if body, err = json.Marshal(e); err != nil {
