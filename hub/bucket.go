@@ -6,6 +6,7 @@ import (
 	"errors"
 	"iter"
 	"net/url"
+	"strings"
 	"time"
 
 	"github.com/hubhook/hubhook/payload"
@@ -50,6 +51,16 @@ func (c *Client) Bucket(ctx context.Context, name string) (Bucket, error) {
 	}
 	var b Bucket
 	return b, c.get(ctx, op, path, nil, &b)
+}
+
+// BucketsOf yields the buckets that a user or an organization owns, and that the token may see, page by page. The last value has an error where a
+// page could not be read. The request is that of huggingface_hub's list_buckets.
+func (c *Client) BucketsOf(ctx context.Context, owner string) iter.Seq2[Bucket, error] {
+	op := "list the buckets of " + line(owner)
+	if err := checkName(owner); err != nil || strings.Contains(owner, "/") {
+		return failing[Bucket](&Error{Op: op, Err: errors.New("it names no user and no organization"), endpoint: c.Endpoint()})
+	}
+	return pages[Bucket](ctx, c, op, "/api/buckets/"+escape(owner), nil, nil)
 }
 
 func bucketPath(name string) (string, error) { return RepoID{payload.Bucket, name}.path() }

@@ -274,3 +274,15 @@ func failing[T any](err error) iter.Seq2[T, error] {
 		yield(none, err)
 	}
 }
+
+// ReposOf yields the repos of a type that a user or an organization owns, and that the token may see, page by page. The last value has an error
+// where a page could not be read. The request is that of huggingface_hub's list_models, list_datasets and list_spaces; for buckets there is
+// [Client.BucketsOf].
+func (c *Client) ReposOf(ctx context.Context, owner string, kind payload.RepoType) iter.Seq2[Repo, error] {
+	op := fmt.Sprintf("list the %ss of %s", kind, line(owner))
+	fields, ok := repoFields[kind]
+	if !ok {
+		return failing[Repo](&Error{Op: op, Err: fmt.Errorf("unknown type %q; want model, dataset or space", string(kind)), endpoint: c.Endpoint()})
+	}
+	return pages[Repo](ctx, c, op, "/api/"+repoKinds[kind], url.Values{"author": {owner}, "expand": fields}, nil)
+}

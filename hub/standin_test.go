@@ -247,6 +247,52 @@ func TestStandInRepo(t *testing.T) {
 	}
 }
 
+func TestReposOfAnOwner(t *testing.T) {
+	t.Parallel()
+	server := hubtest.NewServer(hubtest.Options{})
+	t.Cleanup(server.Close)
+	for _, repo := range []string{"lab/a", "lab/b", "other/c"} {
+		if _, err := server.CreateRepo(payload.Dataset, repo, hubtest.RepoOptions{Private: repo == "lab/b"}); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := server.CreateBucket(repo, hubtest.RepoOptions{Private: repo == "lab/b"}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for token, want := range map[string]string{"": "[lab/a lab/a]", server.Accounts.AddToken(hubtest.Token{User: "lab"}): "[lab/a lab/b lab/a lab/b]"} {
+		client, err := hub.New(hub.Config{Endpoint: server.URL, Token: hub.Secret(token), LookupEnv: lookup(nil)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var names []string
+		for r, err := range client.ReposOf(t.Context(), "lab", payload.Dataset) {
+			if err != nil || r.ID == "" || r.SHA == "" || r.LastModified.IsZero() {
+				t.Errorf("a repo is %+v, %v", r, err)
+			}
+			names = append(names, r.Name)
+		}
+		for b, err := range client.BucketsOf(t.Context(), "lab") {
+			if err != nil || b.CreatedAt.IsZero() {
+				t.Errorf("a bucket is %+v, %v", b, err)
+			}
+			names = append(names, b.Name)
+		}
+		if fmt.Sprint(names) != want {
+			t.Errorf("listed are %q, want %s", names, want)
+		}
+		for _, err := range client.ReposOf(t.Context(), "lab", payload.Kernel) {
+			if err == nil {
+				t.Error("kernels are listed")
+			}
+		}
+		for _, err := range client.BucketsOf(t.Context(), "lab/a") {
+			if err == nil {
+				t.Error("a repo has buckets")
+			}
+		}
+	}
+}
+
 func TestAccountsOfTheStandIn(t *testing.T) {
 	t.Parallel()
 	server := hubtest.NewServer(hubtest.Options{})

@@ -64,8 +64,8 @@ type Config struct {
 	// HUBHOOK_FOLLOW_EVERY.
 	FollowEvery time.Duration
 	// CatchUp has Run compare the repos that kept webhooks watch with what was last seen of them: at the start, when the way from the Hub is open
-	// again, when a suspension has ended, and once an hour. What no delivery has brought is delivered with the source "catch-up". It needs Watch or
-	// Webhooks, or those options of an endpoint. Users, organizations and buckets are left out. HUBHOOK_CATCH_UP.
+	// again, when a suspension has ended, once an hour, and buckets every 10 minutes. What no delivery has brought is delivered with the source
+	// "catch-up". It needs Watch or Webhooks, or those options of an endpoint. HUBHOOK_CATCH_UP.
 	CatchUp bool
 	// ExitOnDown ends Run with an error once the tunnel has been down for so long, at the start too, so that a supervisor can start the
 	// program anew. 0 means never. HUBHOOK_EXIT_ON_DOWN.

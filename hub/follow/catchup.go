@@ -1,6 +1,7 @@
 package follow
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -21,6 +22,8 @@ const (
 	settleTime = 3 * time.Second
 	// So that what was seen is never older than the deliveries that are kept, and what the Hub gives up while all is well is not lost.
 	catchUpEvery = time.Hour
+	// The feed of a bucket replays about 15 minutes.
+	bucketsEvery = 10 * time.Minute
 
 	mostPast  = 4           // points at which a ref was that are known
 	catchUpID = "catch-up-" // begins Webhook-Ids
@@ -58,9 +61,14 @@ type CatchUp struct {
 	wake chan struct{}
 
 	// Of the goroutine that runs Run.
-	told  map[CatchUpItem]string // what Warn was told of an item
-	notes map[CatchUpItem]*note[caught]
-	looks map[hub.RepoID]found // of the round that is under way
+	told       map[CatchUpItem]string   // what Warn was told of an item
+	notes      map[string]*note[caught] // by key
+	ownerNotes map[CatchUpItem]*note[ownerSeen]
+
+	// Of the round that is under way.
+	looks  map[hub.RepoID]found
+	reads  map[string]read           // by key of the note
+	owners map[CatchUpItem]time.Time // whose listings were read, and when
 }
 
 // caught is what was last seen of a watched repo.
@@ -70,6 +78,12 @@ type caught struct {
 	Brought []overtook `json:"brought,omitempty"`
 	// Past is where refs were at earlier looks, the newest last. What leads away from there is old news.
 	Past map[string][]string `json:"past,omitempty"`
+	// Files are what was seen of a bucket's files, and BroughtFiles as Brought.
+	Files        *fed            `json:"files,omitempty"`
+	BroughtFiles []overtookFiles `json:"brought_files,omitempty"`
+	// Told is how often deliveries since the look told what it saw of files.
+	Told    map[fileDigest]int `json:"told,omitempty"`
+	Listing string             `json:"listing,omitempty"` // what the listing of a watched owner said
 }
 
 // overtook is a ref that catching up delivered before the Hub did.
@@ -83,9 +97,17 @@ type overtook struct {
 
 // found is what a look found. seen is nil for a repo that is not there.
 type found struct {
-	seen *seen
-	at   time.Time
-	err  error
+	seen  *seen
+	files stats // of a bucket
+	at    time.Time
+	err   error
+}
+
+// read is what the feed of a bucket told.
+type read struct {
+	now     *fed
+	changes fileChanges
+	err     error
 }
 
 // NewCatchUp returns a CatchUp that does nothing before Run.
@@ -101,75 +123,96 @@ func (c *CatchUp) Wake() {
 	}
 }
 
-// Run catches up now, after each Wake, and once an hour, until ctx ends. What fails is tried again. It may be called again later, when another
-// process may have caught up meanwhile.
+// Run catches up now, after each Wake, with buckets every 10 minutes and with all once an hour, until ctx ends. What fails is tried again. It may be
+// called again later, when another process may have caught up meanwhile.
 func (c *CatchUp) Run(ctx context.Context) {
-	c.notes = map[CatchUpItem]*note[caught]{}
+	c.notes, c.ownerNotes = map[string]*note[caught]{}, map[CatchUpItem]*note[ownerSeen]{}
+	var due time.Time // for all
 	for failures := 0; ctx.Err() == nil; {
-		wait := catchUpEvery
-		if c.round(ctx) {
-			failures = 0
-		} else {
+		wait, now := bucketsEvery, time.Now()
+		all := !now.Before(due)
+		switch {
+		case !c.round(ctx, all):
 			wait = min(settleTime<<min(failures, 8), longestWait)
 			failures++
+		case all:
+			due = now.Add(catchUpEvery)
+			fallthrough
+		default:
+			failures = 0
 		}
 		again := time.NewTimer(wait)
 		select {
 		case <-ctx.Done():
 		case <-c.wake:
+			due = time.Time{}
 		case <-again.C:
 		}
 		again.Stop()
 	}
 }
 
-// round looks at all items once, and delivers what is missing, after the Hub had time to. It reports whether all went well.
-func (c *CatchUp) round(ctx context.Context) (well bool) {
-	items, well := c.repos(), true
-	c.looks = map[hub.RepoID]found{}
-	var late []CatchUpItem
-	for _, it := range items {
-		missing, err := c.attend(ctx, it, false)
-		if missing {
-			late = append(late, it)
+// round looks at all items once, or at the buckets alone, and delivers what is missing, after the Hub had time to. It reports whether all went well.
+func (c *CatchUp) round(ctx context.Context, all bool) (well bool) {
+	c.looks, c.reads, c.owners = map[hub.RepoID]found{}, map[string]read{}, map[CatchUpItem]time.Time{}
+	targets, well := c.targets(ctx, all)
+	failed := map[CatchUpItem]bool{} // owners
+	attend := func(t target, deliver bool) (missing bool) {
+		missing, err := c.attend(ctx, t, deliver)
+		if !c.say(ctx, t.CatchUpItem, err) {
+			well, failed[t.owner] = false, true
 		}
-		well = c.say(ctx, it, err) && well
+		return missing
 	}
-	if len(late) == 0 {
-		return well
-	}
-	sleep(ctx, settleTime)
-	for id, f := range c.looks { // what was not there is looked for once more
-		if f.seen == nil {
-			delete(c.looks, id)
+	var late []target
+	for _, t := range targets {
+		if attend(t, false) {
+			late = append(late, t)
 		}
 	}
-	for _, it := range late {
-		_, err := c.attend(ctx, it, true)
-		well = c.say(ctx, it, err) && well
+	if len(late) > 0 {
+		sleep(ctx, settleTime)
+		for id, f := range c.looks { // what was not there is looked for once more
+			if f.seen == nil {
+				delete(c.looks, id)
+			}
+		}
+		for _, t := range late {
+			attend(t, true)
+		}
+	}
+	for it, at := range c.owners {
+		if !failed[it] {
+			n := c.ownerNote(it)
+			well = c.say(ctx, it, n.store(ctx, c.c.Store, ownerSeen{at}, nil, catchUpID, 0)) && well
+		}
 	}
 	return well
 }
 
-// repos returns the watched repos, and tells what else is watched.
-func (c *CatchUp) repos() (repos []CatchUpItem) {
+// targets returns what is to be looked at: all that is watched, or the buckets alone.
+func (c *CatchUp) targets(ctx context.Context, all bool) (targets []target, well bool) {
+	well = true
 	for _, it := range c.c.Items() {
-		switch payload.RepoType(it.Type) {
-		case payload.Model, payload.Dataset, payload.Space:
-			repos = append(repos, it)
-		case payload.Bucket:
-			c.warn(it, text.WithHint(fmt.Errorf("catching up leaves out %s: it has no refs to compare", it.Watched),
-				"follow a bucket that must not miss anything: --follow "+it.String()))
-		default:
-			c.warn(it, text.WithHint(fmt.Errorf("catching up leaves out %s: it would take a look at each of its repos", it.Watched),
-				"watch each repo that must not miss anything by its name: --watch dataset:me/data"))
+		switch {
+		case it.Type == "user" || it.Type == "org":
+			owned, err := c.owned(ctx, it, !all)
+			targets, well = append(targets, owned...), c.say(ctx, it, err) && well
+		case !slices.Contains([]payload.RepoType{payload.Model, payload.Dataset, payload.Space, payload.Bucket}, payload.RepoType(it.Type)):
+			c.warn(it, fmt.Errorf("catching up leaves out %s: the Hub tells no history of it", it.Watched))
+		case all || payload.RepoType(it.Type) == payload.Bucket:
+			targets = append(targets, c.target(it))
 		}
 	}
-	return repos
+	// What is watched by its name and with its owner is looked at once.
+	return slices.DeleteFunc(targets, func(t target) bool {
+		return t.owner != CatchUpItem{} && slices.Contains(targets, c.target(t.CatchUpItem))
+	}), well
 }
 
-// say tells what keeps an item from being caught up, and reports whether nothing does.
+// say tells what keeps an item from being caught up, and reports whether nothing does that may soon be over.
 func (c *CatchUp) say(ctx context.Context, it CatchUpItem, err error) bool {
+	var hidden *unsure
 	switch {
 	case ctx.Err() != nil:
 	case err == nil:
@@ -177,7 +220,7 @@ func (c *CatchUp) say(ctx context.Context, it CatchUpItem, err error) bool {
 	case !errors.Is(err, ErrMoved):
 		c.warn(it, text.WithHint(fmt.Errorf("catch up with %s: %w; it is tried again", it.Watched, err), text.Hint(err)))
 	}
-	return err == nil
+	return err == nil || errors.As(err, &hidden)
 }
 
 func (c *CatchUp) warn(it CatchUpItem, err error) {
@@ -188,18 +231,24 @@ func (c *CatchUp) warn(it CatchUpItem, err error) {
 	}
 }
 
+// prefix begins the keys of the marks of an endpoint.
+func (c *CatchUp) prefix(endpoint string) string {
+	return fmt.Sprintf("%s/catch-up %s ", c.c.Task, endpoint)
+}
+
 func (c *CatchUp) key(endpoint string, repo hub.RepoID) string {
-	return fmt.Sprintf("%s/catch-up %s %s", c.c.Task, endpoint, repo)
+	return c.prefix(endpoint) + repo.String()
 }
 
 // attend compares an item with what was last seen. If nothing is missing, it stores what is there now. If something is, it reports that, and
 // delivers it if it is time to. Endpoint by endpoint all is as seen at the same look.
-func (c *CatchUp) attend(ctx context.Context, it CatchUpItem, deliver bool) (missing bool, err error) {
+func (c *CatchUp) attend(ctx context.Context, t target, deliver bool) (missing bool, err error) {
+	it := t.CatchUpItem
 	id := hub.RepoID{Type: payload.RepoType(it.Type), Name: it.Name}
-	n := c.notes[it]
+	n := c.notes[t.key]
 	if n == nil {
-		n = &note[caught]{key: c.key(it.Endpoint, id), endpoint: it.Endpoint}
-		c.notes[it] = n
+		n = &note[caught]{key: t.key, endpoint: it.Endpoint}
+		c.notes[t.key] = n
 	}
 	if err := n.load(ctx, c.c.Store); err != nil {
 		return false, err
@@ -207,14 +256,31 @@ func (c *CatchUp) attend(ctx context.Context, it CatchUpItem, deliver bool) (mis
 	if n.version != 0 && !n.seen.Gone {
 		id.Name = n.seen.Name
 	}
+	id.Name = cmp.Or(t.now, id.Name)
 	is := c.look(ctx, id)
 	if is.err != nil && (!errors.Is(is.err, hub.ErrNotFound) || n.version == 0) {
 		return false, is.err
 	}
-	if n.version == 0 {
-		return false, n.store(ctx, c.c.Store, caught{seen: *is.seen, Since: is.at}, nil, catchUpID, 0)
+	old, first := n.seen, n.version == 0 && t.born.IsZero()
+	if n.version == 0 && !first {
+		if old, err = c.born(ctx, t, is); err != nil {
+			return false, err
+		}
 	}
-	steps, err := c.missing(ctx, it, n.seen, is.seen)
+	var files read
+	if id.Type == payload.Bucket && is.seen != nil {
+		from := old.Files
+		if !first && (from == nil || old.Made != is.seen.Made) { // another bucket: all of its files are new
+			from = &fed{Resume: hub.Resume{Since: is.seen.Made}}
+		}
+		if files = c.readFiles(ctx, t.key, from, is); files.err != nil {
+			return false, files.err
+		}
+	}
+	if first {
+		return false, n.store(ctx, c.c.Store, caught{seen: *is.seen, Since: is.at, Files: files.now, Listing: t.listing}, nil, catchUpID, 0)
+	}
+	steps, err := c.missing(ctx, it, old, is.seen, files.changes)
 	if err != nil {
 		return false, err
 	}
@@ -228,7 +294,15 @@ func (c *CatchUp) attend(ctx context.Context, it CatchUpItem, deliver bool) (mis
 			return true, nil
 		}
 	}
-	now := n.seen
+	now := old
+	var told map[fileDigest]int
+	if len(files.changes.list) > 0 {
+		later, err := c.brought(ctx, it, is.at, is.seen.Name)
+		if err != nil {
+			return false, err
+		}
+		told = toldAlready(files.changes, later)
+	}
 	now.Brought = slices.DeleteFunc(slices.Clone(now.Brought), func(o overtook) bool { return time.Since(o.At) > LateFor })
 	for i, s := range steps {
 		if i < len(steps)-1 && s.event == nil {
@@ -236,7 +310,7 @@ func (c *CatchUp) attend(ctx context.Context, it CatchUpItem, deliver bool) (mis
 		}
 		now.seen = s.after
 		if i == len(steps)-1 {
-			now.Since, now.Past = is.at, pastOf(n.seen, s.after.Refs)
+			now.Since, now.Past, now.Files, now.Told, now.Listing = is.at, pastOf(old, s.after.Refs), files.now, told, t.listing
 		}
 		if s.event != nil {
 			webhook, _, err := s.event.id(catchUpID, s.after.Count)
@@ -245,6 +319,9 @@ func (c *CatchUp) attend(ctx context.Context, it CatchUpItem, deliver bool) (mis
 			}
 			for _, ref := range s.event.UpdatedRefs {
 				now.Brought = append(now.Brought, overtook{ref.Ref, hexOf(ref.OldSHA), hexOf(ref.NewSHA), webhook, time.Now()})
+			}
+			if s.event.UpdatedFiles != nil {
+				now.BroughtFiles = addFiles(now.BroughtFiles, s.event, webhook)
 			}
 		}
 		if err := n.store(ctx, c.c.Store, now, s.event, catchUpID, s.after.Count); err != nil {
@@ -277,29 +354,69 @@ func (c *CatchUp) look(ctx context.Context, id hub.RepoID) found {
 	bounded, cancel := context.WithTimeout(ctx, lookLimit)
 	defer cancel()
 	f := found{at: time.Now()}
-	now, err := lookAt(bounded, c.c.Hub, id)
+	now, files, err := lookAt(bounded, c.c.Hub, id)
 	if f.err = err; err == nil {
-		f.seen = &now
+		f.seen, f.files = &now, files
 	}
 	c.looks[id] = f
 	return f
 }
 
+// readFiles reads what changed in a bucket, once in a round.
+func (c *CatchUp) readFiles(ctx context.Context, key string, from *fed, is found) read {
+	if r, ok := c.reads[key]; ok {
+		return r
+	}
+	bounded, cancel := context.WithTimeout(ctx, lookLimit)
+	defer cancel()
+	now, changes, err := readFiles(bounded, c.c.Hub, is.seen.Name, from, is.files)
+	c.reads[key] = read{&now, changes, err}
+	return c.reads[key]
+}
+
+// born returns what was there of a repo when it was made, if the Hub has told that it was. Else nothing was.
+func (c *CatchUp) born(ctx context.Context, t target, is found) (caught, error) {
+	brought, err := c.brought(ctx, t.CatchUpItem, t.born, is.seen.Name)
+	if err != nil {
+		return caught{}, err
+	}
+	for _, p := range brought {
+		if !p.Event.Is(payload.ScopeRepo, payload.Create) {
+			continue
+		}
+		first := caught{seen: *is.seen, Since: t.born}
+		first.Private, first.Refs = p.Repo.Private, map[string]string{}
+		if p.Repo.HeadSHA != "" {
+			first.Refs["refs/heads/main"] = p.Repo.HeadSHA
+		}
+		return first, nil
+	}
+	return caught{seen: seen{Name: is.seen.Name, Gone: true}, Since: t.born}, nil
+}
+
+// brought returns what the Hub has delivered of a repo since a time, under names that it had, the newest last.
+func (c *CatchUp) brought(ctx context.Context, it CatchUpItem, since time.Time, names ...string) (all []*payload.Payload, err error) {
+	for _, name := range names {
+		some, err := c.c.Store.Brought(ctx, it.Endpoint, hub.RepoID{Type: payload.RepoType(it.Type), Name: name}, since)
+		if err != nil {
+			return nil, fmt.Errorf("read what the Hub has delivered: %w", err)
+		}
+		all = append(some, all...)
+	}
+	return all, nil
+}
+
 // missing returns the steps from what was seen to what is now, the last one always to what is now. Those that the Hub's deliveries have brought
 // have no event.
-func (c *CatchUp) missing(ctx context.Context, it CatchUpItem, old caught, now *seen) ([]step, error) {
+func (c *CatchUp) missing(ctx context.Context, it CatchUpItem, old caught, now *seen, files fileChanges) ([]step, error) {
 	kind := payload.RepoType(it.Type)
 	names := []string{old.Name}
 	if now != nil && now.Name != old.Name {
 		names = append(names, now.Name)
 	}
-	var brought []*payload.Payload
-	for _, name := range names {
-		some, err := c.c.Store.Brought(ctx, it.Endpoint, hub.RepoID{Type: kind, Name: name}, old.Since)
-		if err != nil {
-			return nil, fmt.Errorf("read what the Hub has delivered: %w", err)
-		}
-		brought = append(some, brought...)
+	brought, err := c.brought(ctx, it, old.Since, names...)
+	if err != nil {
+		return nil, err
 	}
 	from := old.seen
 	if now != nil && from.ID == now.ID {
@@ -311,13 +428,20 @@ func (c *CatchUp) missing(ctx context.Context, it CatchUpItem, old caught, now *
 			steps[i].event = nil
 		}
 	}
+	last := from
+	switch {
+	case len(steps) > 0:
+		last = steps[len(steps)-1].after
+	case now != nil:
+		last = *now
+		last.Count = from.Count
+	}
+	if left := filesMissing(files, brought, old.Told); len(left.list) > 0 || left.cut {
+		e := filesEvent(c.c.Hub.Endpoint(), &last, left)
+		last.Count++
+		steps = append(steps, step{e, last})
+	}
 	if len(steps) == 0 {
-		last := from
-		if now != nil {
-			count := last.Count
-			last = *now
-			last.Count = count
-		}
 		steps = append(steps, step{nil, last})
 	}
 	return steps, nil
@@ -342,13 +466,18 @@ func isBrought(e *event, brought []*payload.Payload) bool {
 // Caught returns the Webhook-Id under which catching up has already delivered what a payload of the Hub tells, "" if it has not delivered all of
 // it. A ref that has come back to the same commit since then is something new. Any process may ask.
 func (c *CatchUp) Caught(ctx context.Context, endpoint string, p *payload.Payload) (webhookID string, err error) {
-	if p == nil || len(p.UpdatedRefs) == 0 {
+	if p == nil || len(p.UpdatedRefs)+len(p.UpdatedFiles) == 0 {
 		return "", nil
 	}
 	repo := hub.RepoID{Type: p.Repo.Type, Name: p.Repo.Name}
 	n := note[caught]{key: c.key(endpoint, repo)}
 	if err := n.load(ctx, c.c.Store); err != nil {
 		return "", err
+	}
+	if repo.Type == payload.Bucket {
+		return caughtFiles(p, n.seen.BroughtFiles, func(since time.Time) ([]*payload.Payload, error) {
+			return c.c.Store.Brought(ctx, endpoint, repo, since)
+		})
 	}
 	for _, ref := range p.UpdatedRefs {
 		i := slices.IndexFunc(n.seen.Brought, func(o overtook) bool {

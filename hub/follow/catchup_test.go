@@ -26,6 +26,7 @@ type behind struct {
 	watched []CatchUpItem
 	c       *CatchUp
 	warned  []string
+	made    int // of the Hub's deliveries, those that the test has taken
 }
 
 type post struct {
@@ -240,7 +241,7 @@ func TestCatchUpWithoutTheToken(t *testing.T) {
 // What fails is told once and tried again; what can't be caught up is told once.
 func TestCatchUpFails(t *testing.T) {
 	catchingUp(t, func(w *behind) {
-		w.watched = append(w.watched, CatchUpItem{"inbox", hub.Watched{Type: "user", Name: "me"}}, CatchUpItem{"inbox", hub.Watched{Type: "bucket", Name: "me/b"}})
+		w.watched = append(w.watched, CatchUpItem{"inbox", hub.Watched{Type: "kernel", Name: "me/k"}}, CatchUpItem{"inbox", hub.Watched{Type: "bucket", Name: "me/b"}})
 		w.hub.Faults.Inject(hubtest.Fault{Path: "/api/datasets/me/data", Requests: 20, Answer: hubtest.Status(http.StatusInternalServerError)})
 		w.move("")
 		w.c.Wake()

@@ -58,6 +58,8 @@ type Hub interface {
 	BucketFiles(ctx context.Context, name, prefix string) iter.Seq2[hub.BucketFile, error]
 	FollowBucket(ctx context.Context, name string, from hub.Resume, each func(hub.BucketEvent) error) error
 	WhoAmI(ctx context.Context) (hub.User, error)
+	ReposOf(ctx context.Context, owner string, kind payload.RepoType) iter.Seq2[hub.Repo, error]
+	BucketsOf(ctx context.Context, owner string) iter.Seq2[hub.Bucket, error]
 }
 
 // Item is something to follow.
@@ -328,7 +330,8 @@ func (f *Follower) lookWithin(ctx context.Context, it *item, id hub.RepoID) (see
 			sleep(ctx, d)
 		}
 		bounded, cancel := context.WithTimeout(ctx, lookLimit)
-		now, err := f.look(bounded, it, id)
+		now, files, err := lookAt(bounded, f.c.Hub, id)
+		it.stats = files
 		cancel()
 		if err == nil || ctx.Err() != nil || waited || f.c.Hub.Pause() == 0 {
 			return now, err

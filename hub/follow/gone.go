@@ -29,5 +29,14 @@ func surelyDeleted(ctx context.Context, h Hub, id hub.RepoID, private bool, notF
 	if private {
 		why = "it was private when it was last seen, so it may only be hidden, and no deletion is delivered"
 	}
-	return text.WithHint(fmt.Errorf("%w; %s", notFound, why), fmt.Sprintf("set HF_TOKEN to a token of %s that is not fine-grained: it sees all of %s's repos", owner, owner))
+	return text.WithHint(&unsure{notFound, why}, fmt.Sprintf("set HF_TOKEN to a token of %s that is not fine-grained: it sees all of %s's repos", owner, owner))
 }
+
+// unsure is the error of a repo that is not found and may still be there.
+type unsure struct {
+	notFound error
+	why      string
+}
+
+func (u *unsure) Error() string { return fmt.Sprintf("%v; %s", u.notFound, u.why) }
+func (u *unsure) Unwrap() error { return u.notFound }

@@ -12,32 +12,30 @@ import (
 // missesForGone is after how many looks in a row that found nothing a repo counts as deleted.
 const missesForGone = 2
 
-// look reads a repo as it is now. The name is today's, if it was seen before.
-func (f *Follower) look(ctx context.Context, it *item, id hub.RepoID) (seen, error) {
+// lookAt reads a repo with all its refs, or a bucket with the statistics of its files. The name that it asks for is today's, if the repo was seen
+// before.
+func lookAt(ctx context.Context, h Hub, id hub.RepoID) (now seen, files stats, err error) {
 	if id.Type == payload.Bucket {
-		b, err := f.c.Hub.Bucket(ctx, id.Name)
-		it.stats = statsOf(b)
-		return seen{Name: b.Name, Private: b.Private, Made: b.CreatedAt.UTC().Format(time.RFC3339Nano)}, err
+		b, err := h.Bucket(ctx, id.Name)
+		return seen{Name: b.Name, Private: b.Private, Made: madeAt(b)}, statsOf(b), err
 	}
-	return lookAt(ctx, f.c.Hub, id)
-}
-
-// lookAt reads a repo, not a bucket, with all its refs.
-func lookAt(ctx context.Context, h Hub, id hub.RepoID) (seen, error) {
 	r, err := h.Repo(ctx, id)
 	if err != nil {
-		return seen{}, err
+		return now, files, err
 	}
 	refs, err := h.Refs(ctx, hub.RepoID{Type: id.Type, Name: r.Name}, true)
 	if err != nil {
-		return seen{}, err
+		return now, files, err
 	}
-	now := seen{ID: r.ID, Name: r.Name, Subdomain: r.Subdomain, Private: r.Private, Refs: map[string]string{}}
+	now = seen{ID: r.ID, Name: r.Name, Subdomain: r.Subdomain, Private: r.Private, Refs: map[string]string{}}
 	for _, ref := range refs {
 		now.Refs[ref.Ref] = ref.Commit
 	}
-	return now, nil
+	return now, files, nil
 }
+
+// madeAt is what tells a bucket from a later one of its name.
+func madeAt(b hub.Bucket) string { return b.CreatedAt.UTC().Format(time.RFC3339Nano) }
 
 // step is one change that was seen: the event to deliver, and what has been seen once it is.
 type step struct {
