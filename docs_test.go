@@ -199,8 +199,7 @@ func blocksIn(language, text string) []string {
 	return blocks
 }
 
-// TestExcerptsInOtherLanguages checks that the rest of the code in the documents stands in an example, too. The guides that are left out have
-// code that other tests take from there, or that is for other programs.
+// TestExcerptsInOtherLanguages checks that the rest of the code in the guides that tell of examples stands in one, too.
 func TestExcerptsInOtherLanguages(t *testing.T) {
 	var programs []string
 	files, err := filepath.Glob("docs/examples/*/*")
@@ -214,12 +213,11 @@ func TestExcerptsInOtherLanguages(t *testing.T) {
 		}
 		programs = append(programs, string(text))
 	}
-	texts := documents(t)
-	for _, guide := range []string{"actions", "testing", "production", "tunnels", "containers"} {
-		delete(texts, "docs/"+guide+".md")
-	}
 	checked := 0
-	for path, text := range texts {
+	for path, text := range documents(t) {
+		if path != "docs/bots.md" && !strings.HasPrefix(path, "docs/fr/") {
+			continue
+		}
 		for _, language := range []string{"python", "yaml", "dockerfile"} {
 			for _, block := range blocksIn(language, text) {
 				checked++
@@ -231,6 +229,31 @@ func TestExcerptsInOtherLanguages(t *testing.T) {
 	}
 	if checked == 0 {
 		t.Error("no code was found")
+	}
+}
+
+// TestTranslatedTranscripts checks that each transcript in a translated guide stands in an English one. Those are run.
+func TestTranslatedTranscripts(t *testing.T) {
+	texts := documents(t)
+	var run []string
+	for path, text := range texts {
+		if !strings.HasPrefix(path, "docs/fr/") {
+			run = append(run, blocksIn("", text)...)
+		}
+	}
+	checked := 0
+	for path, text := range texts {
+		for _, block := range blocksIn("", text) {
+			if strings.HasPrefix(path, "docs/fr/") && strings.HasPrefix(block, "$ ") {
+				checked++
+				if !slices.Contains(run, block) {
+					t.Errorf("%s has a transcript that stands in no English guide:\n%s", path, block)
+				}
+			}
+		}
+	}
+	if checked == 0 {
+		t.Error("no transcript was found")
 	}
 }
 

@@ -148,6 +148,21 @@ func (p *program) post(endpoint string, body *payload.Payload) (int, string) {
 	return r.StatusCode, string(answer)
 }
 
+// page returns what is shown at the program's address.
+func (p *program) page() string {
+	p.t.Helper()
+	r, err := http.Get(p.url)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	defer r.Body.Close()
+	text, err := io.ReadAll(r.Body)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	return string(text)
+}
+
 // stop presses Ctrl-C, expects exit status 0, and returns what the program has printed.
 func (p *program) stop() string {
 	p.t.Helper()
@@ -238,18 +253,26 @@ func TestOwnServer(t *testing.T) {
 	if status != 200 || answer != `{"training_on":"me/data"}` {
 		t.Errorf("answered %d %s", status, answer)
 	}
-	page, err := http.Get(p.url)
-	if err != nil {
-		t.Fatal(err)
-	}
-	text, err := io.ReadAll(page.Body)
-	page.Body.Close()
-	if err != nil || string(text) != "my own page\n" {
-		t.Errorf("the page is %q (%v)", text, err)
+	if page := p.page(); page != "my own page\n" {
+		t.Errorf("the page is %q", page)
 	}
 	if printed := p.stop(); !strings.Contains(printed, "training on me/data at "+sha) {
 		t.Errorf("own-server did not start a training:\n%s", printed)
 	}
+}
+
+func TestHome(t *testing.T) {
+	p := start(t, "home", []string{"HUBHOOK_NO_TUNNEL=1", "HUBHOOK_PORT=0"})
+	for _, endpoint := range []string{"say_hello", "goodbye"} {
+		status, answer := p.post(endpoint, sample(t, payload.ScopeRepo, payload.Create, map[string]any{"repo.name": "me/data"}))
+		if want := `{"message":"` + strings.TrimPrefix(endpoint, "say_") + ` me/data"}`; status != 200 || answer != want {
+			t.Errorf("%s answered %d %s, want 200 %s", endpoint, status, answer, want)
+		}
+	}
+	if page := p.page(); !strings.Contains(page, "<h1>My webhooks</h1>") {
+		t.Errorf("the page is %q", page)
+	}
+	p.stop()
 }
 
 // TestBursts pushes three times in a row to one repo and once to another.
@@ -324,7 +347,7 @@ func TestAllAreRun(t *testing.T) {
 	for _, e := range built {
 		names = append(names, e.Name())
 	}
-	if want := []string{"bursts", "changed", "discussion-bot", "handlers", "own-server", "readme", "retrain", "space"}; !slices.Equal(names, want) {
+	if want := []string{"bursts", "changed", "discussion-bot", "handlers", "home", "own-server", "readme", "retrain", "space"}; !slices.Equal(names, want) {
 		t.Errorf("the examples are %v, tests run %v", names, want)
 	}
 }

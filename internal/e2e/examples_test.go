@@ -3,6 +3,7 @@
 package e2e_test
 
 import (
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -125,4 +126,35 @@ func tryExample(t *testing.T, dir string, command []string) {
 		}
 	}
 	p.interrupt()
+}
+
+// A WebhooksServer with a page of its own shows it at the port that it has from hubhook dev. hubhook's own address serves the endpoints.
+func TestExampleWithAPage(t *testing.T) {
+	t.Parallel()
+	w := newBotWorld(t)
+	w.example("home-python")
+	p := w.home.run(t, hubhook, "dev", "--json", "--no-tunnel", "--port", "0", "--inspector", "127.0.0.1:0", "--reply-within", "25s", "--", realPython(t), "app.py")
+	p.awaitReady()
+	said := p.await("its address", 2*patience, func(e event) bool { return e.Type == "output" && strings.Contains(e.Output, "Running on local URL:") })
+	p.await("two endpoints", patience, func(e event) bool { return e.Type == "program" && len(e.Endpoints) == 2 })
+	for _, endpoint := range []string{"say_hello", "goodbye"} {
+		a := p.post(endpoint, sample(t, "me/data"), "X-Webhook-Secret", secret)
+		if want := `{"message":"` + strings.TrimPrefix(endpoint, "say_") + ` me/data"}`; a.status != 200 || a.body != want {
+			t.Errorf("%s answered %d %s, want 200 %s", endpoint, a.status, a.body, want)
+		}
+	}
+	if a := p.post("goodbye", sample(t, "me/data")); a.status != 401 {
+		t.Errorf("without the secret goodbye answered %d", a.status)
+	}
+	own := said.Output[strings.Index(said.Output, "http://"):]
+	for address, want := range map[string]bool{strings.TrimSpace(own): true, p.base: false} {
+		r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, address, nil)
+		must(t, err)
+		a, err := do(p.client, r)
+		must(t, err)
+		if a.status != 200 || strings.Contains(a.body, "They greet the repos of the Hub.") != want {
+			t.Errorf("%s answered %d %s; want the program's page: %t", address, a.status, a.body, want)
+		}
+	}
+	p.stop()
 }
