@@ -16,6 +16,7 @@ const (
 	outageRetry = 250 * time.Millisecond // between tries to write while nothing can be stored
 	sweepEvery  = 10 * time.Second
 	sweepRows   = 64                   // removed between two commits
+	peerRows    = 256                  // removed beside the commits, which don't wait for it: a larger step takes less for each row
 	sweepPause  = 5 * time.Millisecond // after that: without it, removing leaves the disk little time for what arrives
 	batchRows   = 512                  // changes in one commit
 	batchBytes  = 8 << 20              // headers and bodies in one commit
@@ -400,7 +401,7 @@ func (c *committer) sweepOnce() {
 	q := c.q
 	now := q.now()
 	q.mu.Unlock()
-	more, err := q.eng.Sweep(q.life, q.cfg.retention(now))
+	more, err := q.eng.Sweep(q.life, q.cfg.retention(now, sweepRows))
 	if err != nil {
 		q.feed.noteWarning(fmt.Errorf("remove deliveries that need not be kept: %w; it is tried again later", err))
 		q.feed.tell()
@@ -415,8 +416,8 @@ func (c *committer) sweepOnce() {
 }
 
 // retention says what the next step of a sweep removes.
-func (c *Config) retention(now time.Time) store.Retention {
-	return store.Retention{Before: now.Add(-c.Keep), Count: c.KeepCount, Rows: sweepRows}
+func (c *Config) retention(now time.Time, rows int) store.Retention {
+	return store.Retention{Before: now.Add(-c.Keep), Count: c.KeepCount, Rows: rows}
 }
 
 // flush returns once all that has happened so far is stored, or could not be, and is told. Reads begin with it, so that they

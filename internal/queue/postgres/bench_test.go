@@ -55,3 +55,48 @@ func BenchmarkCommit(b *testing.B) {
 		})
 	}
 }
+
+// BenchmarkSweep measures the removal of deliveries, in steps, while no vacuum has been where they were removed. Each step goes on from
+// where the one before has come, or begins anew.
+func BenchmarkSweep(b *testing.B) {
+	const stored = 40_000
+	for _, rows := range []int{64, 256, 1024} {
+		for _, goesOn := range []bool{false, true} {
+			b.Run(fmt.Sprintf("rows=%d/goes_on=%v", rows, goesOn), func(b *testing.B) {
+				e, err := Open(b.Context(), pgserver.Database(b), Config{Warn: func(err error) { b.Error(err) }})
+				if err != nil {
+					b.Fatal(err)
+				}
+				ids := store.IDSource{Random: ulid.Monotonic(ulid.DefaultEntropy(), 0)}
+				body := bytes.Repeat([]byte(`{"event":{"action":"update"}} `), 50)
+				for range stored / 500 {
+					batch := &store.Batch{}
+					for range 500 {
+						now := time.Now()
+						a := &store.Arrival{Body: body}
+						a.Stored.ULID = ids.Next(now)
+						a.Stored.Delivery = store.Delivery{Endpoint: "inbox", State: store.Done, Received: now, Scope: "repo.content", Action: "update", RepoType: "dataset", RepoName: "me/data"}
+						batch.Arrivals = append(batch.Arrivals, a)
+					}
+					if err := e.Commit(batch); err != nil {
+						b.Fatal(err)
+					}
+				}
+				removed := 0
+				for b.Loop() {
+					if !goesOn {
+						e.swept = swept{}
+					}
+					if more, err := e.Sweep(b.Context(), store.Retention{Count: 0, Rows: rows}); err != nil || !more {
+						b.Fatal(more, err)
+					}
+					removed += rows
+				}
+				b.ReportMetric(float64(removed)/b.Elapsed().Seconds(), "rows/s")
+				if err := e.Close(); err != nil {
+					b.Fatal(err)
+				}
+			})
+		}
+	}
+}

@@ -83,7 +83,19 @@ type claims struct {
 	hints   *hints
 	renewed atomic.Int64 // when leases were last renewed, in Unix nanoseconds; 0 if the last try failed
 	good    atomic.Int64 // since when no gap between renewals was longer than a lease, in Unix nanoseconds
+	swept   swept        // only Sweep uses it
 }
+
+// swept is how far a sweep has come: the last delivery that was removed, and the end of the dedupe window of the last Webhook-Id. Both are
+// NULL at its start.
+type swept struct {
+	delivery pgtype.UUID
+	keep     pgtype.Int8
+	began    time.Time
+}
+
+// sweepFor is how long a sweep goes on from where it has come. One that begins anew finds what others had locked.
+const sweepFor = time.Minute
 
 // mayTakeOver reports whether this process may take over claims whose lease has ended. It may once its own renewals have succeeded for a
 // whole lease, up to now. After the server or all machines stalled, the owners thus get time to renew their leases first.
@@ -136,12 +148,22 @@ func (c *claims) Sweep(ctx context.Context, r store.Retention) (more bool, err e
 	if err := before.SetTime(uint64(max(0, r.Before.UnixMilli()))); err != nil {
 		return false, err
 	}
+	from := c.swept
+	c.swept = swept{}
+	if time.Since(from.began) > sweepFor {
+		from = swept{began: time.Now()}
+	}
 	var n int64
+	to := swept{began: from.began}
 	err = c.db.workers.QueryRow(ctx, sweepQuery, pgx.NamedArgs{
 		"process": c.db.process, "before": pgtype.UUID{Bytes: before, Valid: true}, "keep_count": int64(r.Count), "rows": int64(r.Rows),
-	}).Scan(&n)
+		"after": from.delivery, "kept": from.keep,
+	}).Scan(&n, &to.delivery, &to.keep)
 	if err != nil {
 		return false, c.db.failed("remove deliveries from the database", err)
 	}
-	return n == int64(r.Rows), nil
+	if more = n == int64(r.Rows); more {
+		c.swept = to
+	}
+	return more, nil
 }

@@ -26,6 +26,9 @@ var migrations = []migration{{
 }, {
 	files:  []string{"2_mark"},
 	reader: 1,
+}, {
+	files:  []string{"3_sweep"},
+	reader: 1,
 }}
 
 func (m migration) sql() string {

@@ -1,1 +1,2 @@
-SELECT hubhook.sweep_1(my_process => @process, before => @before, keep_count => @keep_count, max_rows => @rows)
+SELECT removed, last, kept FROM hubhook.sweep_3(my_process => @process, before => @before, keep_count => @keep_count, max_rows => @rows,
+	after => @after, kept_after => @kept)
