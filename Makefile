@@ -35,7 +35,7 @@ LDFLAGS  = $(if $(VERSION),-X github.com/hubhook/hubhook/internal/version.linked
 SKIPPED := $(CURDIR)/bin/skipped-tests
 
 .DEFAULT_GOAL := help
-.PHONY: help run build image test soak lint vulncheck fuzz bench docs screenshots clean
+.PHONY: help run build image test manifests soak lint vulncheck fuzz bench docs screenshots clean
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -66,6 +66,9 @@ test: ## run all tests; those that want a program which is missing are skipped, 
 	TMPDIR="$$dir" GOTMPDIR="$${GOTMPDIR:-$${TMPDIR:-/tmp}}" HUBHOOK_TEST_SKIPPED='$(SKIPPED)' $(GO) test $$flags $(PKGS); status=$$?; \
 	if [ -s '$(SKIPPED)' ]; then echo 'make test: NOT TESTED on this machine:'; sort -u '$(SKIPPED)'; fi; \
 	exit $$status
+
+manifests: ## check the manifests for Kubernetes against its types, the image and the binary
+	cd deploy/kubernetes && $(GO) vet . && $(GO) test -count=1 .
 
 # With -race where it can be had, as the tests.
 soak: ## drive hubhook with kills, faults and bad input, and compare with a model (ARGS="-for 1h")
