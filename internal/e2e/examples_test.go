@@ -3,10 +3,12 @@
 package e2e_test
 
 import (
+	"encoding/json"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -157,4 +159,53 @@ func TestExampleWithAPage(t *testing.T) {
 		}
 	}
 	p.stop()
+}
+
+// The image of the Job runs its command in a directory with the files that it copies.
+func TestExampleJob(t *testing.T) {
+	t.Parallel()
+	needs.Program(t, "python3")
+	const dir = "../../docs/examples/job"
+	dockerfile, err := os.ReadFile(filepath.Join(dir, "Dockerfile"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	h := newHome(t)
+	copied := regexp.MustCompile(`(?m)^COPY (.+) \./$`).FindSubmatch(dockerfile)
+	started := regexp.MustCompile(`(?m)^CMD (.+)$`).FindSubmatch(dockerfile)
+	if copied == nil || started == nil {
+		t.Fatalf("the Dockerfile copies or starts nothing:\n%s", dockerfile)
+	}
+	for _, name := range strings.Fields(string(copied[1])) {
+		text, err := os.ReadFile(filepath.Join(dir, name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		h.work(t, name, string(text))
+	}
+	var command []string
+	if err := json.Unmarshal(started[1], &command); err != nil || command[0] != "hubhook" {
+		t.Fatalf("it starts %s (%v)", started[1], err)
+	}
+	const sha = "0123456789abcdef0123456789abcdef01234567"
+	env := h.env
+	for _, c := range []struct {
+		set    map[string]any
+		status int
+		prints string
+	}{
+		{map[string]any{"repo.type": payload.Dataset, "repo.name": "me/data", "repo.headSha": sha}, 0, "training on me/data at " + sha + "\n"},
+		{map[string]any{"repo.type": payload.Model}, 0, "skipped"},
+		{map[string]any{"repo.type": payload.Dataset, "repo.headSha": ""}, 1, "the payload names no commit"},
+	} {
+		body, err := payload.Sample(payload.ScopeRepoContent, "", c.set)
+		if err != nil {
+			t.Fatal(err)
+		}
+		h.env = append(slices.Clone(env), "WEBHOOK_PAYLOAD="+string(body.Raw()))
+		job := h.run(t, hubhook, command[1:]...)
+		if status := job.exit(); status != c.status || !strings.Contains(job.out.String()+job.errs.String(), c.prints) {
+			t.Errorf("%v: status %d, want %d and %q:\n%s%s", c.set, status, c.status, c.prints, job.out, job.errs)
+		}
+	}
 }
