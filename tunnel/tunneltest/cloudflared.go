@@ -38,9 +38,9 @@ type Cloudflared struct {
 	board
 	dir     string
 	pool    *x509.CertPool
-	control *http.Server
-	public  *http.Server
-	addr    string // of the public side
+	plain   string // the address of the public side without TLS
+	secured string // and the one with it
+	servers []*http.Server
 	serving sync.WaitGroup
 	closed  chan struct{}
 
@@ -77,62 +77,89 @@ type cloudflaredStarted struct {
 	Deaf     bool
 }
 
-// NewCloudflared makes a stand-in that ends with the test, and all programs with it.
+// NewCloudflared makes a stand-in that ends with the test, and all programs with it. If it can't, the test fails.
 func NewCloudflared(t testing.TB) *Cloudflared {
 	t.Helper()
-	c := &Cloudflared{dir: t.TempDir(), named: map[string]string{}, closed: make(chan struct{})}
-	c.changed, c.now = make(chan struct{}), c.onlineLocked
-	authority, err := newAuthority()
+	c, err := StartCloudflared()
 	if err != nil {
 		t.Fatal(err)
 	}
-	c.pool = x509.NewCertPool()
-	c.pool.AppendCertsFromPEM(authority.pem)
-	quiet := log.New(io.Discard, "", 0)
-	control := http.NewServeMux()
-	control.HandleFunc("POST /tunnel", c.register)
-	control.HandleFunc("GET /connect/{run}", c.connect)
-	c.control = &http.Server{Handler: control, ErrorLog: quiet}
-	c.public = &http.Server{Handler: http.HandlerFunc(c.servePublic), ErrorLog: quiet}
-	controlListener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	publicListener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		controlListener.Close()
-		t.Fatal(err)
-	}
-	c.addr = publicListener.Addr().String()
-	c.serving.Go(func() { c.control.Serve(controlListener) })
-	c.serving.Go(func() { c.public.Serve(tls.NewListener(publicListener, authority.config())) })
-	t.Cleanup(c.close)
-	self, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
-	}
-	quote := func(s string) string { return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'" }
-	script := fmt.Sprintf("#!/bin/sh\n%s=%s exec %s \"$@\"\n", CloudflaredVariable, quote("http://"+controlListener.Addr().String()), quote(self))
-	// No process may be started meanwhile: it would inherit the open file for a moment, and a file that is open for writing can't be run.
-	syscall.ForkLock.RLock()
-	err = os.WriteFile(c.Program(), []byte(script), 0o700)
-	syscall.ForkLock.RUnlock()
-	if err != nil {
-		t.Fatal(err)
-	}
+	t.Cleanup(func() {
+		if err := c.Close(); err != nil {
+			t.Error(err)
+		}
+	})
 	return c
 }
 
-func (c *Cloudflared) close() {
+// StartCloudflared makes a stand-in for a program that is not a test. The caller has to close it.
+func StartCloudflared() (*Cloudflared, error) {
+	dir, err := os.MkdirTemp("", "cloudflared-")
+	if err != nil {
+		return nil, fmt.Errorf("start the stand-in for cloudflared: %w", err)
+	}
+	c := &Cloudflared{dir: dir, named: map[string]string{}, closed: make(chan struct{})}
+	c.changed, c.now = make(chan struct{}), c.onlineLocked
+	if err := c.listen(); err != nil {
+		return nil, errors.Join(fmt.Errorf("start the stand-in for cloudflared: %w", err), c.Close())
+	}
+	return c, nil
+}
+
+func (c *Cloudflared) listen() error {
+	authority, err := newAuthority()
+	if err != nil {
+		return err
+	}
+	c.pool = x509.NewCertPool()
+	c.pool.AppendCertsFromPEM(authority.pem)
+	control := http.NewServeMux()
+	control.HandleFunc("POST /tunnel", c.register)
+	control.HandleFunc("GET /connect/{run}", c.connect)
+	var addrs [3]string
+	for i, handler := range []http.Handler{control, http.HandlerFunc(c.servePublic), http.HandlerFunc(c.servePublic)} {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			return err
+		}
+		addrs[i] = l.Addr().String()
+		if i == 2 {
+			l = tls.NewListener(l, authority.config())
+		}
+		server := &http.Server{Handler: handler, ErrorLog: quiet}
+		c.servers = append(c.servers, server)
+		c.serving.Go(func() { server.Serve(l) })
+	}
+	c.plain, c.secured = addrs[1], addrs[2]
+	self, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	quote := func(s string) string { return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'" }
+	script := fmt.Sprintf("#!/bin/sh\n%s=%s exec %s \"$@\"\n", CloudflaredVariable, quote("http://"+addrs[0]), quote(self))
+	// No process may be started meanwhile: it would inherit the open file for a moment, and a file that is open for writing can't be run.
+	syscall.ForkLock.RLock()
+	defer syscall.ForkLock.RUnlock()
+	return os.WriteFile(c.Program(), []byte(script), 0o700)
+}
+
+// quiet is for errors that the other side sees as well.
+var quiet = log.New(io.Discard, "", 0)
+
+// Close ends the stand-in, and all its programs with it.
+func (c *Cloudflared) Close() error {
 	close(c.closed)
 	c.mu.Lock()
 	for _, r := range c.runs {
 		r.end()
 	}
 	c.mu.Unlock()
-	c.control.Close()
-	c.public.Close()
+	var failed error
+	for _, server := range c.servers {
+		failed = errors.Join(failed, server.Close())
+	}
 	c.serving.Wait()
+	return errors.Join(failed, os.RemoveAll(c.dir))
 }
 
 // Dir is the directory of the program, for PATH.
@@ -141,16 +168,12 @@ func (c *Cloudflared) Dir() string { return c.dir }
 // Program is the path of the program.
 func (c *Cloudflared) Program() string { return filepath.Join(c.dir, "cloudflared") }
 
-// Client returns a client that connects to the public side for every host, so that it can use the public URLs unchanged.
-func (c *Cloudflared) Client() *http.Client {
-	return &http.Client{Transport: &http.Transport{
-		DialContext: func(ctx context.Context, network, _ string) (net.Conn, error) {
-			return new(net.Dialer).DialContext(ctx, network, c.addr)
-		},
-		TLSClientConfig: &tls.Config{RootCAs: c.pool, MinVersion: tls.VersionTLS12},
-		IdleConnTimeout: 30 * time.Second,
-	}}
-}
+// PublicAddr is the host:port of the public side without TLS, where Cloudflare has none for quick tunnels. It finds the program by the Host
+// header.
+func (c *Cloudflared) PublicAddr() string { return c.plain }
+
+// Client returns a client that connects to the public side for every host, with TLS for https. So it can use the public URLs unchanged.
+func (c *Cloudflared) Client() *http.Client { return publicClient(c.plain, c.secured, c.pool) }
 
 // AddTunnel makes a named tunnel and routes host to it. Programs may run it with a configuration that names it.
 func (c *Cloudflared) AddTunnel(tunnel, host string) {
@@ -296,7 +319,7 @@ func (c *Cloudflared) register(w http.ResponseWriter, req *http.Request) {
 	defer c.mu.Unlock()
 	r := &cloudflaredRun{pid: start.PID, commands: make(chan string, 16)}
 	r.proxy = httputil.NewSingleHostReverseProxy(&url.URL{Scheme: "http", Host: start.Proxy})
-	r.proxy.ErrorLog = c.public.ErrorLog
+	setUp(r.proxy)
 	c.runs = append(c.runs, r)
 	answer := cloudflaredStarted{Run: len(c.runs) - 1, Deaf: c.deaf}
 	switch host, known := c.named[start.Tunnel]; {
@@ -379,22 +402,25 @@ func (c *Cloudflared) servePublic(w http.ResponseWriter, req *http.Request) {
 	c.mu.Unlock()
 	switch {
 	case !known:
-		http.Error(w, "there is no such host", http.StatusNotFound)
+		answerItself(w, Offline, http.StatusNotFound, "there is no such host")
 	case to == nil:
-		http.Error(w, "error code: 1033", 530)
+		answerItself(w, Offline, 530, "error code: 1033")
 	default:
 		client, _, err := net.SplitHostPort(req.RemoteAddr)
 		if err != nil {
 			client = req.RemoteAddr
 		}
 		req.Header.Set("Cf-Connecting-Ip", client)
-		to.proxy.ErrorHandler = badGateway
 		to.proxy.ServeHTTP(w, req)
 	}
 }
 
-func badGateway(w http.ResponseWriter, _ *http.Request, err error) {
-	if !errors.Is(err, context.Canceled) {
-		http.Error(w, "error code: 502", http.StatusBadGateway)
+// setUp has a reverse proxy of the stand-in keep more than two connections, and answer as Cloudflare does where its target does not.
+func setUp(proxy *httputil.ReverseProxy) {
+	proxy.ErrorLog, proxy.Transport = quiet, &http.Transport{MaxIdleConnsPerHost: 256, IdleConnTimeout: idleFor, DisableCompression: true}
+	proxy.ErrorHandler = func(w http.ResponseWriter, _ *http.Request, err error) {
+		if !errors.Is(err, context.Canceled) {
+			answerItself(w, Lost, http.StatusBadGateway, "error code: 502")
+		}
 	}
 }

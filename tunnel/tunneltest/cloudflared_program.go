@@ -187,6 +187,7 @@ func (p *cloudflaredProgram) run(args []string) error {
 	go http.Serve(metrics, p.metricsHandler())
 	p.log("INF", "Starting metrics server on %s/metrics", metrics.Addr())
 	proxy := httputil.NewSingleHostReverseProxy(origin)
+	setUp(proxy)
 	go http.Serve(ln, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		p.flight.Add(1)
 		defer p.flight.Done()

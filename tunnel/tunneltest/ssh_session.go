@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log"
 	"net"
 	"net/http"
 	"net/http/httputil"
@@ -108,7 +107,7 @@ func (s *SSH) serveClient(transport net.Conn) {
 		return
 	}
 	session := &sshSession{server: s, transport: transport, conn: conn, gone: make(chan struct{}), shell: make(chan struct{})}
-	session.way = &http.Transport{DialContext: session.dial, DisableCompression: true, MaxIdleConnsPerHost: 256}
+	session.way = &http.Transport{DialContext: session.dial, DisableCompression: true, MaxIdleConnsPerHost: 256, IdleConnTimeout: idleFor}
 	s.mu.Lock()
 	s.sessions[session] = struct{}{}
 	s.started++
@@ -388,7 +387,7 @@ func (s *SSH) servePublic(w http.ResponseWriter, r *http.Request) {
 	}
 	s.mu.Unlock()
 	if session == nil {
-		http.Error(w, "nobody has "+host, http.StatusNotFound)
+		answerItself(w, Offline, http.StatusNotFound, "nobody has "+host)
 		return
 	}
 	if addr, err := net.ResolveTCPAddr("tcp", r.RemoteAddr); err == nil {
@@ -408,9 +407,9 @@ func (s *SSH) servePublic(w http.ResponseWriter, r *http.Request) {
 			pr.SetXForwarded()
 		},
 		ErrorHandler: func(w http.ResponseWriter, _ *http.Request, err error) {
-			http.Error(w, fmt.Sprintf("the client does not answer: %v", err), http.StatusBadGateway)
+			answerItself(w, Lost, http.StatusBadGateway, fmt.Sprintf("the client does not answer: %v", err))
 		},
-		ErrorLog: log.New(io.Discard, "", 0), // clients see it
+		ErrorLog: quiet,
 	}
 	proxy.ServeHTTP(w, r)
 }

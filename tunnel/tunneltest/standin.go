@@ -6,10 +6,33 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/http"
 	"slices"
 	"sync"
 	"time"
 )
+
+// ServiceHeader is in the answers of an SSH or Cloudflared stand-in that are its own, and not those of the program behind the tunnel.
+const ServiceHeader = "Tunneltest-Service"
+
+// The values of ServiceHeader.
+const (
+	// Offline: nobody has the host of the request.
+	Offline = "offline"
+	// Lost: the request was passed on, and may have arrived, but there was no answer.
+	Lost = "lost"
+)
+
+// answerItself answers in the place of the program behind the tunnel. The connection ends with it: what is left of the request's body may
+// still be read, to be passed on, and net/http panics where it reads the next request meanwhile.
+func answerItself(w http.ResponseWriter, what string, status int, words string) {
+	w.Header().Set(ServiceHeader, what)
+	w.Header().Set("Connection", "close")
+	http.Error(w, words, status)
+}
+
+// idleFor is how long a stand-in keeps an idle connection to a program.
+const idleFor = 2 * time.Second
 
 // board is where a stand-in says what is online, to tests that wait for it.
 type board struct {

@@ -3,6 +3,9 @@ package main
 import (
 	"bytes"
 	"errors"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
@@ -150,5 +153,32 @@ func TestAttributes(t *testing.T) {
 	out := "=== RUN   TestX\n=== ATTR  TestX/a every 1m23s\n=== ATTR  TestX/b every 2m\n=== ATTR  TestX/a note two words\n--- PASS: TestX\n"
 	if all := attributes(out, "TestX/a"); len(all) != 2 || all["every"] != "1m23s" || all["note"] != "two words" {
 		t.Errorf("the attributes are %q", all)
+	}
+}
+
+// Each way in opens, and comes back after its loss.
+func TestWaysIn(t *testing.T) {
+	t.Parallel()
+	w, _ := newWorkshop(t)
+	program := httptest.NewServer(routes(http.HandlerFunc(answerEmpty)))
+	defer program.Close()
+	upstream, err := url.Parse(program.URL + deliveryPath)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if open, back, err := w.timeProxy(t.Context(), upstream); err != nil || open <= 0 || back <= 0 {
+		t.Errorf("the reverse proxy: %v, %v, %v", open, back, err)
+	}
+	for _, start := range []func() (*way, error){w.ngrokWay, w.sshWay} {
+		by, err := start()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if open, back, err := w.timeTunnel(t.Context(), by); err != nil || open <= 0 || back <= 0 {
+			t.Errorf("%s: %v, %v, %v", by.name, open, back, err)
+		}
+		if err := by.Close(); err != nil {
+			t.Error(err)
+		}
 	}
 }

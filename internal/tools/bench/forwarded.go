@@ -110,24 +110,33 @@ func serveProxy(ctx context.Context, addr string, args []string) error {
 	if err != nil {
 		return err
 	}
-	transport := http.DefaultTransport.(*http.Transport).Clone()
-	transport.MaxIdleConnsPerHost = mostConnections
-	return serveRoutes(ctx, addr, &httputil.ReverseProxy{
-		Transport: transport,
-		Rewrite:   func(r *httputil.ProxyRequest) { r.Out.URL, r.Out.Host = target, target.Host },
-	})
+	return serveRoutes(ctx, addr, proxyTo(target))
 }
 
-// serveRoutes serves deliveries with h, and /healthz, until ctx ends.
+func proxyTo(target *url.URL) http.Handler {
+	transport := http.DefaultTransport.(*http.Transport).Clone()
+	transport.MaxIdleConnsPerHost = mostConnections
+	return &httputil.ReverseProxy{
+		Transport: transport,
+		Rewrite:   func(r *httputil.ProxyRequest) { r.Out.URL, r.Out.Host = target, target.Host },
+	}
+}
+
+// routes has deliveries served by h, and /healthz.
+func routes(h http.Handler) http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /healthz", func(http.ResponseWriter, *http.Request) {})
+	mux.Handle("POST "+deliveryPath, h)
+	return mux
+}
+
+// serveRoutes serves the routes of h until ctx ends.
 func serveRoutes(ctx context.Context, addr string, h http.Handler) error {
 	l, err := net.Listen("tcp", addr)
 	if err != nil {
 		return err
 	}
-	routes := http.NewServeMux()
-	routes.HandleFunc("GET /healthz", func(http.ResponseWriter, *http.Request) {})
-	routes.Handle("POST "+deliveryPath, h)
-	srv := &http.Server{Handler: routes}
+	srv := &http.Server{Handler: routes(h)}
 	ended := make(chan error, 1)
 	go func() { ended <- srv.Serve(l) }()
 	select {

@@ -24,9 +24,14 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/hubhook/hubhook/tunnel/tunneltest"
 )
 
 func main() {
+	if status, ran := tunneltest.RunCloudflared(os.Args[1:]); ran {
+		os.Exit(status)
+	}
 	if len(os.Args) > 1 && os.Args[1] == roleArgument {
 		if err := play(os.Args[2:]); err != nil {
 			fmt.Fprintln(os.Stderr, err)
@@ -112,6 +117,7 @@ var measurements = []measurement{
 	{[]string{"stored"}, (*workshop).measureStored},
 	{[]string{"postgresql"}, (*workshop).measurePostgreSQL},
 	{[]string{"tunnel"}, (*workshop).measureTunnel},
+	{[]string{"providers"}, (*workshop).measureProviders},
 	{[]string{"inspector"}, (*workshop).measureInspector},
 	{[]string{"earlier"}, (*workshop).measureEarlier},
 }

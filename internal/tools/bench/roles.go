@@ -19,7 +19,10 @@ import (
 
 	"github.com/hubhook/hubhook/payload"
 	"github.com/hubhook/hubhook/server"
+	"github.com/hubhook/hubhook/tunnel"
+	"github.com/hubhook/hubhook/tunnel/cloudflared"
 	"github.com/hubhook/hubhook/tunnel/ngrok"
+	"github.com/hubhook/hubhook/tunnel/ssh"
 )
 
 // If the first argument is roleArgument, this program plays a role instead of measuring: it serves on an address until its standard
@@ -126,15 +129,37 @@ func answerEmpty(w http.ResponseWriter, r *http.Request) {
 	io.WriteString(w, "{}") // if this fails, the client has gone and reports it
 }
 
-// serveTunnel serves through hubhook's tunnel. The arguments are ngrok.yml and the public URL.
+// tunnelBy returns a provider of hubhook's: ngrok with ngrok.yml and the public URL, "" for any; ssh with the server and a home directory;
+// cloudflared with the program.
+func tunnelBy(args []string) (tunnel.Provider, error) {
+	none := func(string) string { return "" }
+	switch {
+	case len(args) == 3 && args[0] == "ngrok":
+		return ngrok.New(ngrok.Config{ConfigFile: args[1], URL: args[2], Getenv: none}), nil
+	case len(args) == 3 && args[0] == "ssh":
+		home := map[string]string{"HOME": args[2], "USER": "bench"}
+		return ssh.New(ssh.Config{Server: args[1], Getenv: func(name string) string { return home[name] }}), nil
+	case len(args) == 2 && args[0] == "cloudflared":
+		return cloudflared.New(cloudflared.Config{Program: args[1], Getenv: none}), nil
+	}
+	return nil, fmt.Errorf("open a tunnel: %q names none", args)
+}
+
+// serveTunnel serves through hubhook's tunnel. The arguments are those of tunnelBy.
 func serveTunnel(ctx context.Context, addr string, args []string) error {
-	t, err := ngrok.New(ngrok.Config{
-		ConfigFile: args[0], URL: args[1],
-		Getenv: func(string) string { return "" },
-	}).Open(ctx)
+	p, err := tunnelBy(args)
 	if err != nil {
 		return err
 	}
+	t, err := p.Open(ctx)
+	if err != nil {
+		return err
+	}
+	// The role ends with this process, and cloudflared would not: it is a process of its own.
+	defer func() {
+		t.Close()
+		t.Close()
+	}()
 	return serveBoth(ctx, addr, t)
 }
 
@@ -167,10 +192,7 @@ func serveBoth(ctx context.Context, addr string, public net.Listener) error {
 	if err != nil {
 		return errors.Join(err, public.Close())
 	}
-	routes := http.NewServeMux()
-	routes.HandleFunc("GET /healthz", func(http.ResponseWriter, *http.Request) {})
-	routes.HandleFunc("POST /webhooks/inbox", answerEmpty)
-	srv := &http.Server{Handler: routes}
+	srv := &http.Server{Handler: routes(http.HandlerFunc(answerEmpty))}
 	ended := make(chan error, 2)
 	for _, l := range []net.Listener{local, public} {
 		go func() { ended <- srv.Serve(l) }()

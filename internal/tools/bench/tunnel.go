@@ -33,7 +33,7 @@ func (w *workshop) measureTunnel(ctx context.Context) (figures []figure, err err
 			return nil, err
 		}
 	}
-	hubhook, err := launchRole(ctx, "hubhook tunnel", addresses[0], config, "https://"+ours)
+	hubhook, err := launchRole(ctx, "hubhook tunnel", addresses[0], "ngrok", config, "https://"+ours)
 	if err != nil {
 		return nil, err
 	}
@@ -80,46 +80,51 @@ func (w *workshop) measureTunnel(ctx context.Context) (figures []figure, err err
 			}
 		}
 	}
-	added, err := w.addedLatency(ctx, through, alone)
-	if err != nil {
-		return nil, err
-	}
-	return append(figures, added), nil
+	added, err := w.addedLatency(ctx, side{"SDK alone", alone}, target{atMost: true, bound: 1, unit: " ms"}, side{"through the tunnel", through})
+	return append(figures, added...), err
 }
 
 // tunnelRate is the rate for the added latency, in requests a second.
 const tunnelRate = 500
 
-// addedLatency compares the p99 through hubhook's tunnel with that through the SDK alone, at the same rate, taking turns.
-func (w *workshop) addedLatency(ctx context.Context, through, alone *load) (figure, error) {
+// A side is one of the servers that are compared at a fixed rate, as the table names it.
+type side struct {
+	name string
+	load *load
+}
+
+// addedLatency compares the p99 of each of the others with that of base, at the same rate, taking turns. The target is for each.
+func (w *workshop) addedLatency(ctx context.Context, base side, t target, others ...side) (figures []figure, err error) {
 	const turns = 5
-	var measured rounds
-	var added []float64
+	sides := append([]side{base}, others...)
+	p99s := make([][]float64, len(sides)) // in milliseconds
 	for n := range turns {
-		var p99 [2]float64
-		sides := []int{0, 1}
-		if n%2 == 1 {
-			sides = []int{1, 0}
-		}
-		for _, side := range sides {
-			latencies, err := []*load{through, alone}[side].openLoop(ctx, tunnelConnections[0], tunnelRate, w.openLoop/turns)
+		w.progress("p99 at %d/s: round %d of %d", tunnelRate, n+1, turns)
+		for _, i := range turn(n, len(sides)) {
+			latencies, err := sides[i].load.openLoop(ctx, tunnelConnections[0], tunnelRate, w.openLoop/turns)
 			if err != nil {
-				return figure{}, err
+				return nil, fmt.Errorf("%s: %w", sides[i].name, err)
 			}
-			p99[side] = percentile(latencies, 0.99).Seconds() * 1000
+			p99s[i] = append(p99s[i], percentile(latencies, 0.99).Seconds()*1000)
 		}
-		measured.add(p99[0], p99[1])
-		added = append(added, p99[0]-p99[1])
 	}
-	atMost1 := target{atMost: true, bound: 1, unit: " ms"}
-	middle := median(added)
 	written := func(ms float64) string { return fmt.Sprintf("%.1f ms", ms) }
-	return figure{
-		what:    fmt.Sprintf("p99 through the tunnel at %d/s", tunnelRate),
-		hubhook: written(median(measured.hubhook)),
-		against: "SDK alone " + written(median(measured.against)),
-		value:   fmt.Sprintf("%+.2f ms (%+.2f to %+.2f)", middle, slices.Min(added), slices.Max(added)),
-		target:  "adds " + atMost1.String(),
-		short:   atMost1.missed(middle),
-	}, nil
+	for i, other := range others {
+		p99 := p99s[i+1]
+		added := make([]float64, turns)
+		for n := range added {
+			added[n] = p99[n] - p99s[0][n]
+		}
+		f := figure{
+			what:    fmt.Sprintf("p99 %s at %d/s", other.name, tunnelRate),
+			hubhook: written(median(p99)),
+			against: base.name + " " + written(median(p99s[0])),
+			value:   fmt.Sprintf("%+.2f ms (%+.2f to %+.2f)", median(added), slices.Min(added), slices.Max(added)),
+		}
+		if t != (target{}) {
+			f.target, f.short = "adds "+t.String(), t.missed(median(added))
+		}
+		figures = append(figures, f)
+	}
+	return figures, nil
 }
