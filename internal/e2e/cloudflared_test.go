@@ -19,10 +19,7 @@ import (
 func viaCloudflared(t *testing.T, h *home, far *tunneltest.Cloudflared, flags ...string) (*program, *http.Client) {
 	t.Helper()
 	h.env = append(h.env, "PATH="+far.Dir()+":/usr/bin:/bin")
-	client := far.Client()
-	client.Timeout = patience
-	t.Cleanup(client.CloseIdleConnections)
-	return h.serve(t, hubhook, append([]string{"--port", "0", "--tunnel", "cloudflared"}, flags...)...), client
+	return h.serve(t, hubhook, append([]string{"--port", "0", "--tunnel", "cloudflared"}, flags...)...), publicClient(t, far)
 }
 
 // noneLeft waits until none of the programs lives.

@@ -23,7 +23,7 @@ func TestEveryPayloadThroughTheEdge(t *testing.T) {
 	edge := tunneltest.NewEdge(t, tunneltest.Options{})
 	h := newHome(t)
 	p, public := viaEdge(t, h, edge, bot, "--secret", secret)
-	client := edgeClient(t, edge)
+	client := publicClient(t, edge)
 
 	old := 0
 	for name, body := range payloads(t) {
@@ -87,7 +87,7 @@ func TestABodyOf15MiBThroughTheEdge(t *testing.T) {
 		t.Fatalf("the body has %d bytes", len(body))
 	}
 
-	a := post(t, edgeClient(t, edge), public+"/webhooks/trigger_training", body, "X-Webhook-Secret", secret)
+	a := post(t, publicClient(t, edge), public+"/webhooks/trigger_training", body, "X-Webhook-Secret", secret)
 	if !a.ok() || a.delivery() == "" {
 		t.Fatalf("answer %d %s", a.status, a.body)
 	}

@@ -127,7 +127,7 @@ func (r realProgram) try(t *testing.T) {
 	}
 	edge := tunneltest.NewEdge(t, tunneltest.Options{})
 	writeConfig(t, h, edge, tunneltest.DefaultToken)
-	client := edgeClient(t, edge)
+	client := publicClient(t, edge)
 	text, err := os.ReadFile(r.file)
 	if err != nil {
 		t.Fatal(err)

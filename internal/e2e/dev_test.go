@@ -482,7 +482,7 @@ func TestDevBehindATunnel(t *testing.T) {
 		t.Fatalf("no public URL: %+v", p.ready)
 	}
 	p.await("ready", patience, phase("ready"))
-	a := post(t, edgeClient(t, edge), public+"/webhooks/hook", pushOf("me/data"), "X-Webhook-Secret", secret)
+	a := post(t, publicClient(t, edge), public+"/webhooks/hook", pushOf("me/data"), "X-Webhook-Secret", secret)
 	if a.status != http.StatusOK || !strings.Contains(a.body, `"one"`) {
 		t.Errorf("through the tunnel: %+v", a)
 	}

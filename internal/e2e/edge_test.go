@@ -31,7 +31,7 @@ func TestTheEdgeComesBack(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			edge := tunneltest.NewEdge(t, tunneltest.Options{})
 			p, public := viaEdge(t, newHome(t), edge, bot)
-			client := edgeClient(t, edge)
+			client := publicClient(t, edge)
 			body := push(t)
 			if a := post(t, client, public+"/webhooks/nothing", body); a.status != 200 {
 				t.Fatalf("answer %d %s before anything happened", a.status, a.body)
@@ -196,11 +196,11 @@ func writeNgrokYML(t *testing.T, h *home, addr, authority string) {
 	}
 }
 
-// noSession waits until the edge has seen the end of every session.
-func noSession(t *testing.T, edge *tunneltest.Edge) {
+// noSession waits until the stand-in has seen the end of every session.
+func noSession(t *testing.T, far farSide) {
 	t.Helper()
-	pollFor(t, patience, "the edge sees the end", func() (bool, string) {
-		now, _ := edge.Sessions()
+	pollFor(t, patience, "the service sees the end", func() (bool, string) {
+		now, _ := far.Sessions()
 		return now == 0, fmt.Sprintf("%d sessions are left", now)
 	})
 }

@@ -31,7 +31,7 @@ type kept struct {
 func newKept(t *testing.T, options hubtest.Options) *kept {
 	t.Helper()
 	k := &kept{home: newHome(t), edge: tunneltest.NewEdge(t, tunneltest.Options{Domains: []string{}})}
-	options.Client = edgeClient(t, k.edge)
+	options.Client = publicClient(t, k.edge)
 	k.Server = hubtest.NewServer(options)
 	t.Cleanup(k.Close)
 	token := k.Accounts.AddToken(hubtest.Token{})

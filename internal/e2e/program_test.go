@@ -506,9 +506,15 @@ func viaEdge(t *testing.T, h *home, edge *tunneltest.Edge, binary string, flags 
 	return p, p.ready.PublicURL
 }
 
-// edgeClient reaches the edge's public side under every host name, and follows no redirect, as the Hub may not.
-func edgeClient(t *testing.T, edge *tunneltest.Edge) *http.Client {
-	client := edge.Client()
+// farSide is the stand-in for the service of a tunnel.
+type farSide interface {
+	Client() *http.Client
+	Sessions() (now, total int)
+}
+
+// publicClient reaches the public side under every host name, and follows no redirect, as the Hub may not.
+func publicClient(t *testing.T, far farSide) *http.Client {
+	client := far.Client()
 	client.Timeout = patience
 	client.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 	t.Cleanup(client.CloseIdleConnections)

@@ -188,7 +188,7 @@ func TestTheInspectorIsNotBehindTheTunnel(t *testing.T) {
 			}
 		}
 	}
-	home, err := edgeClient(t, edge).Get(public + "/?token=" + token)
+	home, err := publicClient(t, edge).Get(public + "/?token=" + token)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -39,19 +39,21 @@ const (
 	slowEndpoint  = "slow"
 
 	// How soon after a fault's end a sender gets through again: after one of up to 3 s, after a longer one that could be noticed, and
-	// after one that could not. An exponential backoff that has waited through an outage tries again within as long once more.
+	// after one that could not, and after a program was started again. An exponential backoff that has waited through an outage tries again within as long once more.
 	soonBack     = 2 * time.Second
 	shortFault   = 3 * time.Second
 	backUnfrozen = 10 * time.Second
+	backStarted  = 10 * time.Second
 	// The edge, the Hub, the program and other tests share the machine; TestTheEdgeComesBack has it for itself, and no such allowance.
 	busy = 500 * time.Millisecond
 )
 
-// The edge fails in every way while the Hub sends a hundred events a second and retries. Each event is handled, and none twice unless the
-// Hub had to send it twice. The tunnel is open again as soon as possible after each fault. Afterwards the process holds no more goroutines
-// and files than before.
+// The service of a tunnel fails in every way while the Hub sends a hundred events a second and retries. Each event is handled, and none
+// twice unless the Hub had to send it twice. The tunnel is open again as soon as possible after each fault. Afterwards the process holds no
+// more goroutines and files than before.
 //
-// HUBHOOK_SOAK sets the least duration, HUBHOOK_SOAK_SEED repeats the order of an earlier run's faults.
+// HUBHOOK_SOAK sets the least duration, HUBHOOK_SOAK_TUNNEL names one provider, HUBHOOK_SOAK_SEED repeats the order of an earlier run's
+// faults. All providers run at once, and share the events.
 func TestSoak(t *testing.T) {
 	if testing.Short() {
 		t.Skip("-short: it takes a while")
@@ -59,19 +61,39 @@ func TestSoak(t *testing.T) {
 	t.Parallel()
 	lasts, seed := soakSettings(t)
 	t.Logf("HUBHOOK_SOAK=%v HUBHOOK_SOAK_SEED=%d", lasts, seed)
+	chosen := maps.Clone(soakedWays)
+	if only := os.Getenv("HUBHOOK_SOAK_TUNNEL"); only != "" {
+		maps.DeleteFunc(chosen, func(name string, _ func(*testing.T, *home) soakedWay) bool { return name != only })
+		if len(chosen) == 0 {
+			t.Fatalf("HUBHOOK_SOAK_TUNNEL: there is no provider %q; name one of %q", only, slices.Sorted(maps.Keys(soakedWays)))
+		}
+	}
+	var running sync.WaitGroup // they wait more than they work: t.Parallel would run as many at once as there are cores
+	defer running.Wait()
+	for name, start := range chosen {
+		running.Go(func() {
+			t.Run(name, func(t *testing.T) { soakTunnel(t, start, time.Duration(len(chosen))*soakGap, lasts, seed) })
+		})
+	}
+}
 
-	// A name that no resolver knows, and no other is granted: once another one is assigned, the old one is lost.
-	edge := tunneltest.NewEdge(t, tunneltest.Options{Domain: "soak.invalid", Domains: []string{}})
+// soakTunnel has an event each gap.
+func soakTunnel(t *testing.T, start func(*testing.T, *home) soakedWay, gap, lasts time.Duration, seed uint64) {
 	h := newHome(t)
 	h.env = append(h.env, "BOT_SLOW=500ms", fmt.Sprintf("GODEBUG=schedtrace=%d,scheddetail=1", traceGap.Milliseconds()))
-	p, public := viaEdge(t, h, edge, bot, "--secret", secret)
-	hubClient := edgeClient(t, edge)
+	way := start(t, h)
+	p := h.serve(t, bot, append(way.flags, "--secret", secret)...)
+	public := p.ready.PublicURL
+	if public == "" {
+		t.Fatal("there is no public URL")
+	}
+	hubClient := publicClient(t, way)
 	s := &soak{
 		t:       t,
-		edge:    edge,
+		way:     way,
 		program: p,
 		hub:     hubtest.New(hubtest.Options{Client: hubClient, Retry: hubtest.Backoff(20*time.Millisecond, 2*time.Second, 1000)}),
-		prober:  edgeClient(t, edge),
+		prober:  publicClient(t, way),
 		body:    push(t),
 	}
 	s.large = strings.TrimSuffix(strings.TrimSpace(s.body), "}") + `,"futureField":"` + noise(64<<10) + `"}`
@@ -97,7 +119,7 @@ func TestSoak(t *testing.T) {
 
 	follow := inBackground(t, s.follow)
 	load := inBackground(t,
-		func(ctx context.Context) { every(ctx, soakGap, s.send) },
+		func(ctx context.Context) { every(ctx, gap, s.send) },
 		s.probeAll,
 		func(ctx context.Context) { every(ctx, 250*time.Millisecond, s.sampleMemory) },
 		func(ctx context.Context) { every(ctx, 20*time.Millisecond, s.watchMachine) },
@@ -111,7 +133,7 @@ func TestSoak(t *testing.T) {
 	s.measureRest(&rest)
 	follow()
 	p.stop()
-	noSession(t, edge)
+	noSession(t, way)
 }
 
 func soakSettings(t *testing.T) (lasts time.Duration, seed uint64) {
@@ -161,7 +183,7 @@ func every(ctx context.Context, gap time.Duration, do func()) {
 
 type soak struct {
 	t       *testing.T
-	edge    *tunneltest.Edge
+	way     soakedWay
 	program *program
 	hub     *hubtest.Hub // its webhooks have the names of their endpoints for IDs
 	prober  *http.Client
@@ -351,114 +373,6 @@ func (s *soak) backSince(moment time.Time) (time.Time, bool) {
 	return first, !first.IsZero()
 }
 
-// fault is one way to fail, until it returns.
-type fault struct {
-	name string
-	// unnoticed says that the fault ends no connection, so that only heartbeats notice it.
-	unnoticed bool
-	fail      func(*tunneltest.Edge, durations)
-}
-
-// durations returns random durations between the two.
-type durations func(least, most time.Duration) time.Duration
-
-// passedFault is a fault that is over.
-type passedFault struct {
-	fault
-	began, ended time.Time
-}
-
-// limit is how long the tunnel may be closed after the fault's end.
-func (f passedFault) limit() time.Duration {
-	lasted := f.ended.Sub(f.began)
-	switch {
-	case f.unnoticed:
-		return backUnfrozen + busy
-	case lasted <= shortFault+100*time.Millisecond: // the clock of the edge and ours
-		return soonBack + busy
-	default:
-		return max(lasted, soonBack) + busy
-	}
-}
-
-const (
-	tenth  = 100 * time.Millisecond
-	second = time.Second
-)
-
-var faults = []fault{
-	{name: "drop", fail: func(e *tunneltest.Edge, _ durations) { e.Drop() }},
-	{name: "refuse", fail: func(e *tunneltest.Edge, random durations) {
-		lasts := random(tenth, shortFault)
-		e.Refuse(lasts)
-		time.Sleep(lasts)
-	}},
-	{name: "refuse for long", fail: func(e *tunneltest.Edge, random durations) {
-		lasts := random(4*second, 7*second)
-		e.Refuse(lasts)
-		time.Sleep(lasts)
-	}},
-	{name: "hang", fail: func(e *tunneltest.Edge, random durations) {
-		e.Hang(true)
-		e.Drop()
-		time.Sleep(random(tenth, shortFault))
-		e.Hang(false)
-	}},
-	{name: "short sessions", fail: func(e *tunneltest.Edge, random durations) {
-		e.SessionLife(random(tenth, 3*tenth))
-		e.Drop()
-		time.Sleep(random(second, shortFault))
-		e.SessionLife(0)
-	}},
-	{name: "session limit", fail: func(e *tunneltest.Edge, random durations) {
-		e.FailAuth("ERR_NGROK_108", "Your account is limited to 3 simultaneous ngrok agent sessions.", -1)
-		e.Drop()
-		time.Sleep(random(tenth, shortFault))
-		e.FailAuth("", "", 0)
-	}},
-	{name: "URL online already", fail: func(e *tunneltest.Edge, random durations) {
-		e.FailBind("ERR_NGROK_334", "The endpoint is already online.", -1)
-		e.Drop()
-		time.Sleep(random(tenth, shortFault))
-		e.FailBind("", "", 0)
-	}},
-	{name: "latency", fail: func(e *tunneltest.Edge, random durations) {
-		e.Latency(random(tenth, 5*tenth))
-		time.Sleep(random(second, shortFault))
-		e.Latency(0)
-	}},
-	{name: "cut requests", fail: func(e *tunneltest.Edge, random durations) {
-		e.CutRequests(300, -1)
-		time.Sleep(random(tenth, second))
-		e.CutRequests(0, 0)
-	}},
-	{name: "cut answers", fail: func(e *tunneltest.Edge, random durations) {
-		e.CutAnswers(1, -1)
-		time.Sleep(random(tenth, second))
-		e.CutAnswers(0, 0)
-	}},
-	{name: "stopped endpoint", fail: func(e *tunneltest.Edge, _ durations) {
-		for _, url := range e.URLs() {
-			// The endpoint may have gone offline since, which is what the fault wants.
-			_ = e.StopEndpoint(url, "", "stopped by its owner")
-		}
-	}},
-	{name: "another URL", fail: func(e *tunneltest.Edge, _ durations) {
-		e.AssignDomain(fmt.Sprintf("soak-%d.invalid", time.Now().UnixNano()))
-		e.Drop()
-	}},
-	{name: "frozen heartbeats", unnoticed: true, fail: func(e *tunneltest.Edge, random durations) {
-		e.FreezeHeartbeats(true)
-		time.Sleep(random(3*second, 9*second))
-		e.FreezeHeartbeats(false)
-	}},
-	{name: "black hole", unnoticed: true, fail: func(e *tunneltest.Edge, random durations) {
-		e.BlackHole(true)
-		time.Sleep(random(tenth, shortFault))
-		e.BlackHole(false)
-	}},
-}
-
 // runFaults runs all faults in random order, again and again until the time is over. Each begins some time after the tunnel is open again.
 func (s *soak) runFaults(lasts time.Duration, rnd *rand.Rand) {
 	s.t.Helper()
@@ -467,6 +381,7 @@ func (s *soak) runFaults(lasts time.Duration, rnd *rand.Rand) {
 	}
 	begin := time.Now()
 	time.Sleep(second)
+	faults := s.way.faults
 	for n := 0; n < len(faults) || time.Since(begin) < lasts; {
 		for _, kind := range rnd.Perm(len(faults)) {
 			if n >= len(faults) && time.Since(begin) >= lasts {
@@ -474,7 +389,7 @@ func (s *soak) runFaults(lasts time.Duration, rnd *rand.Rand) {
 			}
 			n++
 			f := passedFault{fault: faults[kind], began: time.Now()}
-			f.fail(s.edge, random)
+			f.fail(random)
 			f.ended = time.Now()
 			s.faults = append(s.faults, f)
 			pollFor(s.t, 30*time.Second, "the way is open again after "+f.name, func() (bool, string) {
@@ -552,10 +467,9 @@ func (s *soak) wantEachHandledOnce(h *home) {
 		for _, a := range all {
 			attempts++
 			answers[answerKind(a)]++
-			code := a.Header.Get("Ngrok-Error-Code")
-			switch {
+			switch code := serviceCode(a); {
 			case a.Succeeded():
-			case a.Status == 0 || code == "ERR_NGROK_3004":
+			case a.Status == 0 || code == "ERR_NGROK_3004" || code == tunneltest.Lost:
 				unanswered++
 			case code == "":
 				s.t.Errorf("hubhook itself refused: %v %s", a, a.Body)
@@ -593,12 +507,17 @@ func (s *soak) wantEachHandledOnce(h *home) {
 	s.t.Logf("%d events, %d attempts (%v), %d answers that may be lost, %d answers as a duplicate and %d events handled more than once for that", len(sent), attempts, answers, lost, duplicates, twice)
 }
 
+// serviceCode is the code of an answer that is the tunnel service's own, "" for one of hubhook's.
+func serviceCode(a hubtest.Attempt) string {
+	return a.Header.Get("Ngrok-Error-Code") + a.Header.Get(tunneltest.ServiceHeader)
+}
+
 // answerKind names the answer that the Hub has seen.
 func answerKind(a hubtest.Attempt) string {
 	if a.Status == 0 {
 		return "none"
 	}
-	return strings.TrimSpace(fmt.Sprint(a.Status, " ", a.Header.Get("Ngrok-Error-Code")))
+	return strings.TrimSpace(fmt.Sprint(a.Status, " ", serviceCode(a)))
 }
 
 // handlerRun is one run of a handler, by the lines of the bot's log, from 1.

@@ -3,7 +3,6 @@
 package e2e_test
 
 import (
-	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -24,9 +23,7 @@ func TestATunnelThroughAnSSHServer(t *testing.T) {
 	if public != "https://name-1.sish.test" {
 		t.Fatalf("public URL %q", public)
 	}
-	client := server.Client()
-	client.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
-	t.Cleanup(client.CloseIdleConnections)
+	client := publicClient(t, server)
 	body := push(t)
 	a := post(t, client, public+"/webhooks/inbox", body)
 	if a.status != 200 {
@@ -56,10 +53,7 @@ func TestATunnelThroughAnSSHServer(t *testing.T) {
 	if strings.Contains(p.out.String()+p.errs.String(), tunneltest.ConsoleToken) {
 		t.Error("a secret of the server was printed")
 	}
-	pollFor(t, patience, "the server sees the end", func() (bool, string) {
-		now, _ := server.Sessions()
-		return now == 0, "a session is left"
-	})
+	noSession(t, server)
 }
 
 // A key that has changed is refused, loudly, and the local server serves all the same.

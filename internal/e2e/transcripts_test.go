@@ -473,7 +473,7 @@ func (s *stage) play(a act, want []string) {
 	if a.tunnel {
 		edge := tunneltest.NewEdge(s.t, tunneltest.Options{})
 		writeConfig(s.t, s.home, edge, tunneltest.DefaultToken)
-		s.edge, s.public, s.outside = edge, edge.Domain(), edgeClient(s.t, edge)
+		s.edge, s.public, s.outside = edge, edge.Domain(), publicClient(s.t, edge)
 	} else {
 		s.env = append(s.env, "HUBHOOK_NO_TUNNEL=1")
 	}
