@@ -10,6 +10,7 @@ import (
 
 	"github.com/hubhook/hubhook/hub/hubtest"
 	"github.com/hubhook/hubhook/internal/api"
+	"github.com/hubhook/hubhook/internal/testing/pgserver"
 	"github.com/hubhook/hubhook/payload"
 )
 
@@ -109,4 +110,57 @@ func TestCatchUpAfterDeathAndSuspension(t *testing.T) {
 		t.Errorf("by catching up came %+v", all)
 	}
 	p.stop()
+}
+
+// Of two processes on a database one catches up. It is killed, and what happens on the Hub until the other one takes over, of which the Hub's deliveries
+// are lost, arrives once: by the other one.
+func TestCatchUpGoesOnElsewhere(t *testing.T) {
+	t.Parallel()
+	k := newKept(t, hubtest.Options{Retry: hubtest.Backoff(20*time.Millisecond, 50*time.Millisecond, 2)})
+	k.home.useDatabase(t, pgserver.Database(t))
+	repo, err := k.CreateRepo(payload.Dataset, "me/data", hubtest.RepoOptions{})
+	must(t, err)
+	bucket, err := k.CreateBucket("me/files", hubtest.RepoOptions{})
+	must(t, err)
+	change := func(n int) {
+		t.Helper()
+		_, err := repo.Push(hubtest.Commit{Files: []hubtest.File{{Path: "a", Content: fmt.Append(nil, n)}}})
+		must(t, err)
+		must(t, bucket.Upload(hubtest.File{Path: "a", Content: fmt.Append(nil, n)}))
+	}
+	start := func() *program { // nobody listens at the public URL
+		return k.home.serve(t, hubhook, "--port", "0", "--public-url", "https://hooks.example.com", "--watch", "dataset:me/data", "--watch", "bucket:me/files", "--catch-up")
+	}
+	looked := func(least int) {
+		t.Helper()
+		pollFor(t, patience, "there was a look", func() (bool, string) {
+			refs, feeds := k.Requests.Count("GET", "/api/datasets/me/data/refs"), k.Requests.Count("GET", "/api/buckets/me/files/events")
+			return refs >= least && feeds >= least, fmt.Sprintf("%d looks at refs, %d at the feed", refs, feeds)
+		})
+	}
+	first := start()
+	looked(2) // the second one begins once the first one is stored
+	second := start()
+	refs := k.Requests.Count("GET", "/api/datasets/me/data/refs")
+	first.kill()
+	change(1)
+	change(2)
+	second.poll("all was caught up with", func() (bool, string) {
+		list := second.list("")
+		return len(list) >= 2, fmt.Sprint(list)
+	})
+	looked(refs + 1)
+	told := map[string]bool{}
+	for _, d := range second.list("") {
+		event, err := payload.Parse([]byte(second.record(d.ID).Body))
+		must(t, err)
+		if d.Source != api.CatchUp || told[d.Repo.Type] || event.Repo.HeadSHA != "" && event.Repo.HeadSHA != repo.Head() {
+			t.Errorf("delivered is %+v, %s", d, event.Raw())
+		}
+		told[d.Repo.Type] = true
+	}
+	if len(told) != 2 {
+		t.Errorf("told were %v", told)
+	}
+	second.stop()
 }
