@@ -2,6 +2,7 @@ package follow
 
 import (
 	"maps"
+	"slices"
 
 	"github.com/hubhook/hubhook/payload"
 )
@@ -10,8 +11,8 @@ import (
 type arrow struct{ old, new string }
 
 // refsBrought returns the refs as the Hub's deliveries have told them, newest delivery first: as they are now wherever a delivery has brought
-// that, and otherwise as the last one left them. was is what was seen before those deliveries.
-func refsBrought(was caught, now map[string]string, brought []*payload.Payload) map[string]string {
+// that, and otherwise as the last one left them. was is what was seen before those deliveries, and isNew reports whether a commit was made since then.
+func refsBrought(was caught, now map[string]string, brought []*payload.Payload, isNew func(commit string) bool) map[string]string {
 	arrows := map[string][]arrow{}
 	for _, p := range brought {
 		for _, ref := range p.UpdatedRefs {
@@ -23,7 +24,7 @@ func refsBrought(was caught, now map[string]string, brought []*payload.Payload) 
 		told = map[string]string{}
 	}
 	for ref, list := range arrows {
-		if at := lastTold(was.Refs[ref], now[ref], was.Past[ref], list); at == "" {
+		if at := lastTold(was.Refs[ref], now[ref], was.Past[ref], list, isNew); at == "" {
 			delete(told, ref)
 		} else {
 			told[ref] = at
@@ -33,20 +34,20 @@ func refsBrought(was caught, now map[string]string, brought []*payload.Payload) 
 }
 
 // lastTold returns where changes, newest first, have brought a ref that was at was, whatever order they came in. If in doubt, it is not now, so
-// that now is delivered. Only where a ref goes back to an earlier commit, and again, and both deliveries are lost, it can be wrong: what is left
-// looks like one late delivery.
+// that now is delivered.
 //
 // A ref may come back to where it was. So it is not enough that some change leads to a point: one more must lead there than away from it. Changes
 // that can't be reached from was make a chain of their own, since one between may be missing; of two chains the one that came last counts. Those
-// that lead on from where the ref was before was are old news.
-func lastTold(was, now string, past []string, arrows []arrow) string {
-	reached, old := reachable(arrows, was), reachable(arrows, past...)
+// that lead on from where the ref was before was are late, unless one of their commits is new. Between two commits that are not new, a change back and
+// forth can't be told from a late delivery: the Hub keeps no history of a ref.
+func lastTold(was, now string, past []string, arrows []arrow, isNew func(commit string) bool) string {
+	reached, before := reachable(arrows, was), reachable(arrows, past...)
 	on, apart := []arrow{{"\x00", was}}, []arrow{}
 	for _, a := range arrows {
 		switch {
 		case reached[a.old]:
 			on = append(on, a)
-		case !old[a.old]:
+		case !before[a.old] || isNew(a.new) || isNew(a.old):
 			apart = append(apart, a)
 		}
 	}
@@ -54,11 +55,11 @@ func lastTold(was, now string, past []string, arrows []arrow) string {
 		switch {
 		case reached[a.old] && endsAt(a.new, on):
 			return a.new
-		case !reached[a.old] && !old[a.old] && a.new != was && endsAt(a.new, apart):
+		case slices.Contains(apart, a) && a.new != was && endsAt(a.new, apart):
 			return a.new
 		}
 	}
-	for _, a := range append(on[1:], arrow{"", was}) {
+	for _, a := range slices.Concat(apart, on[1:], []arrow{{"", was}}) {
 		if a.new != now {
 			return a.new
 		}

@@ -420,7 +420,7 @@ func (c *CatchUp) missing(ctx context.Context, it CatchUpItem, old caught, now *
 	}
 	from := old.seen
 	if now != nil && from.ID == now.ID {
-		from.Refs = refsBrought(old, now.Refs, brought)
+		from.Refs = refsBrought(old, now.Refs, brought, c.isNew(ctx, hub.RepoID{Type: kind, Name: now.Name}, old.Since))
 	}
 	steps := compare(c.c.Hub.Endpoint(), kind, from, now)
 	for i, s := range steps {
@@ -445,6 +445,21 @@ func (c *CatchUp) missing(ctx context.Context, it CatchUpItem, old caught, now *
 		steps = append(steps, step{nil, last})
 	}
 	return steps, nil
+}
+
+// isNew returns a function that asks the Hub whether a commit was made after a time. If in doubt, it was not.
+func (c *CatchUp) isNew(ctx context.Context, id hub.RepoID, since time.Time) func(commit string) bool {
+	return func(sha string) bool {
+		if sha == "" {
+			return false
+		}
+		bounded, cancel := context.WithTimeout(ctx, lookLimit)
+		defer cancel()
+		for commit, err := range c.c.Hub.Commits(bounded, id, sha) {
+			return err == nil && commit.ID == sha && commit.Date.After(since)
+		}
+		return false
+	}
 }
 
 // isBrought reports whether one of the payloads tells what an event does, which is not about refs.

@@ -54,6 +54,7 @@ type Hub interface {
 	RateLimit() (hub.RateLimit, bool)
 	Repo(ctx context.Context, id hub.RepoID) (hub.Repo, error)
 	Refs(ctx context.Context, id hub.RepoID, pullRequests bool) ([]hub.Ref, error)
+	Commits(ctx context.Context, id hub.RepoID, revision string) iter.Seq2[hub.Commit, error]
 	Bucket(ctx context.Context, name string) (hub.Bucket, error)
 	BucketFiles(ctx context.Context, name, prefix string) iter.Seq2[hub.BucketFile, error]
 	FollowBucket(ctx context.Context, name string, from hub.Resume, each func(hub.BucketEvent) error) error
