@@ -147,10 +147,14 @@ func TestByHand(t *testing.T) {
 			t.Errorf("what it watches is not put right: %+v", h)
 		}
 
+		w.said()
 		w.change(first.ID, func(h *hub.Webhook) { h.State = hub.Disabled })
 		after(3 * lookEvery)
 		if r.stands(t, Disabled); w.look()[0].State != hub.Disabled {
 			t.Error("it was disabled by hand, and is enabled again")
+		}
+		if said := w.said(); strings.Count(said, "someone else has disabled it") != 1 || !strings.Contains(said, "hubhook hub enable "+first.ID) {
+			t.Errorf("it says %s", said)
 		}
 		if watched := r.Watched(); len(watched) != 0 {
 			t.Errorf("while it is disabled by hand, watched are %v", watched)

@@ -340,7 +340,7 @@ func (k *Keeper) enable(ctx context.Context, w *kept, hook hub.Webhook, way way)
 		k.turn(w, hook, Active, "", nil)
 		return nil
 	case hook.State == hub.Disabled && w.enabled:
-		k.turn(w, hook, Disabled, "disabled by someone else", nil)
+		k.turn(w, hook, Disabled, "", text.WithHint(errors.New("someone else has disabled it, so nothing comes until it is enabled"), "hubhook hub enable "+hook.ID))
 		return nil
 	case !way.proof.open() || now.Before(w.resumed.Add(w.resumeGap)):
 		k.turn(w, hook, Suspended, "", k.whySuspended(w, way))
