@@ -3,6 +3,7 @@ package cli
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -159,6 +160,9 @@ hubhook has stored, hubhook deliveries replay needs no Hub.`,
 		}
 		status, err := client.Webhooks.Replay(cmd.Context(), args[0], args[1])
 		switch {
+		case errors.Is(err, hub.ErrNotFound):
+			return text.WithHint(err, "the webhook's page Activity lists its deliveries: hubhook hub show "+args[0]+
+				"\none that hubhook has stored needs no Hub: hubhook deliveries list, then hubhook deliveries replay ID")
 		case err != nil:
 			return err
 		case *asJSON:
