@@ -168,18 +168,27 @@ func (p *program) webhookState(s hub.WebhookState, words string) string {
 // configuredSecret returns the webhook secret of --secret, and without it that of HUBHOOK_SECRET or WEBHOOK_SECRET; of several the first.
 // from says where it was found.
 func (p *program) configuredSecret(cmd *cobra.Command, flag string) (secret hub.Secret, from string, err error) {
-	if cmd.Flags().Changed("secret") {
-		if flag == "" {
-			return "", "", wrongUsageHint(cmd, "leave the flag out for none", "--secret: the webhook secret is empty")
-		}
-		return hub.Secret(flag), "--secret", nil
+	from = "--secret"
+	if !cmd.Flags().Changed("secret") {
+		flag, from = p.firstSecret()
+	} else if flag == "" {
+		return "", "", wrongUsageHint(cmd, "leave the flag out for none", "--secret: the webhook secret is empty")
 	}
+	if strings.ContainsFunc(flag, func(c rune) bool { return c < ' ' || c > '~' }) {
+		return "", "", wrongUsageHint(cmd, "the Hub sends the secret as a plain header, so use ASCII letters, digits and signs only",
+			"%s: the webhook secret has a character that is not printable ASCII", from)
+	}
+	return hub.Secret(flag), from, nil
+}
+
+// firstSecret returns the first webhook secret of HUBHOOK_SECRET or WEBHOOK_SECRET, and the name of the variable.
+func (p *program) firstSecret() (secret, from string) {
 	for _, name := range []string{env.Variable("secret"), env.WebhookSecret} {
 		value, _ := p.LookupEnv(name)
 		first, _, _ := strings.Cut(value, ",")
 		if first = strings.TrimSpace(first); first != "" {
-			return hub.Secret(first), name, nil
+			return first, name
 		}
 	}
-	return "", "", nil
+	return "", ""
 }
