@@ -189,16 +189,21 @@ func (r *run) openKeeper() {
 	client, err := hub.New(hub.Config{LookupEnv: r.settings.Getenv, Timeout: hubTimeout, Attempts: hubAttempts, LongestWait: hubWait,
 		OnWarning: func(topic, message string) { r.screen.Warn(ui.Notice{Text: "the Hub warns: " + message}) }})
 	if err != nil {
-		r.screen.Warn(ui.Notice{Text: "keep webhooks on the Hub: " + err.Error(), Hint: text.Hint(err)})
-		return
+		c.Unusable = err
+		if len(c.Watch)+len(c.Borrow) == 0 { // no webhook will show the error
+			r.screen.Warn(ui.Notice{Text: "look after the webhooks on the Hub that an earlier run has left: " + err.Error(), Hint: text.Hint(err)})
+		}
+	} else {
+		on := keep.On(client)
+		c.API, c.Hub, c.User = on.API, on.Hub, on.User
 	}
-	on := keep.On(client)
-	c.API, c.Hub, c.User = on.API, on.Hub, on.User
 	r.keeping.keeper = keep.New(c)
 	r.keeper.Store(r.keeping.keeper)
 	r.keepEndpoints()
 	r.keeping.keeper.Prepare()
-	r.openCatchUp(client)
+	if err == nil {
+		r.openCatchUp(client)
+	}
 	if !r.opensTunnel() && !r.settings.provesPublicURL() {
 		r.setWay(r.where.get().public, keep.Unchecked)
 	}

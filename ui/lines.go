@@ -96,6 +96,13 @@ func (t *lines) ready(r Ready) {
 	if len(kept) == 0 {
 		return
 	}
+	if w := kept[0]; w.State == "failed" { // so early for one reason that all have
+		t.add(bad, "No webhook is kept on the Hub: ")
+		t.foreign(plain, w.Error, maxURL)
+		t.end()
+		t.hint(w.Hint)
+		return
+	}
 	t.add(strong, "hubhook keeps these webhooks on the Hub right:")
 	t.end()
 	for _, w := range kept {

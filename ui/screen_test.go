@@ -725,6 +725,17 @@ func TestNothingIsFollowed(t *testing.T) {
 	}
 }
 
+// Where the Hub can't be asked at all, the banner says that no webhook is kept.
+func TestNoWebhookIsKept(t *testing.T) {
+	out, _ := show(t, Config{}, func(s *Screen) {
+		failed := api.Webhook{Endpoint: "in", State: "failed", Watched: []string{"dataset:me/data"}, Error: "read HF_ENDPOINT: want a URL", Hint: "it looks like https://huggingface.co"}
+		s.Ready(Ready{Ready: api.Ready{Endpoints: []api.Endpoint{{Name: "in"}}, Webhooks: []api.Webhook{failed, failed}}})
+	})
+	if want := "\nNo webhook is kept on the Hub: read HF_ENDPOINT: want a URL\n  hint: it looks like https://huggingface.co\nTry it"; !strings.Contains(out, want) {
+		t.Errorf("the banner is\n%s", out)
+	}
+}
+
 // An outage of the Hub is not told once for each of many items.
 func TestManyFollowed(t *testing.T) {
 	var all []api.Followed

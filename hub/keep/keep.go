@@ -80,11 +80,13 @@ type Config struct {
 	API API
 	Hub string // base URL of the Hub; entries of the record for another one are left alone
 	// User returns the name of the user whose token is used. Nil: it is not known.
-	User    func(context.Context) (string, error)
-	Records Records
-	Watch   []Item
-	Borrow  []Loan
-	Secrets []string // that are configured; the first one is given to webhooks. Without any, one is generated for webhooks that are made.
+	User func(context.Context) (string, error)
+	// Unusable is why the Hub can't be asked at all, nil if it can: then API is not used, and each webhook has this error.
+	Unusable error
+	Records  Records
+	Watch    []Item
+	Borrow   []Loan
+	Secrets  []string // that are configured; the first one is given to webhooks. Without any, one is generated for webhooks that are made.
 	// Show is told of each change, one after the other. It must not block.
 	Show func(api.WebhookChange)
 	// Another returns whether another hubhook that answers at a webhook's URL keeps the webhook. Nil: nobody is asked.
@@ -209,10 +211,13 @@ func (k *Keeper) Keeps(id string) bool {
 	})
 }
 
-// Prepare reads the record, so that Webhooks has all that will be kept. Run says what is wrong with the record.
+// Prepare reads the record, so that Webhooks has all that will be kept, and what keeps them from being kept.
 func (k *Keeper) Prepare() {
-	k.load()
+	err := k.load()
 	k.expect()
+	if err != nil {
+		k.failAll(err)
+	}
 	k.mu.Lock()
 	k.renewed = true
 	k.mu.Unlock()
@@ -257,9 +262,7 @@ func (k *Keeper) LeaveTo() {
 func (k *Keeper) pass(ctx context.Context) time.Duration {
 	if err := k.load(); err != nil {
 		k.expect()
-		for _, w := range k.kept {
-			k.fail(w, err)
-		}
+		k.failAll(err)
 		return lookEvery
 	}
 	renewed := k.expect()
@@ -283,6 +286,13 @@ func (k *Keeper) pass(ctx context.Context) time.Duration {
 	}
 	k.dropReleased()
 	return max(wait, 0)
+}
+
+// failAll tells why no webhook can be kept right now.
+func (k *Keeper) failAll(err error) {
+	for _, w := range k.kept {
+		k.fail(w, err)
+	}
 }
 
 // dropReleased forgets what an earlier run has left, or what endpoints had that are gone, once it is released.
@@ -329,6 +339,9 @@ func backoff(failures int) time.Duration {
 func (k *Keeper) load() error {
 	if k.loaded {
 		return nil
+	}
+	if k.c.Unusable != nil {
+		return k.c.Unusable
 	}
 	r, err := k.c.Records.Load()
 	if err != nil {

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/hubhook/hubhook/hub/hubtest"
+	"github.com/hubhook/hubhook/internal/api"
 	"github.com/hubhook/hubhook/internal/queue"
 	"github.com/hubhook/hubhook/internal/testing/pgserver"
 	"github.com/hubhook/hubhook/payload"
@@ -346,6 +347,31 @@ func TestServingGoesOnWithoutTheHub(t *testing.T) {
 				t.Error("it has made a webhook")
 			}
 		})
+	}
+}
+
+// With a wrong HF_ENDPOINT no webhook can be kept. The ready line and the status say so, and why; serving goes on.
+func TestNoWebhookIsKept(t *testing.T) {
+	t.Parallel()
+	h := newHome(t)
+	h.env = append(h.env, "HF_ENDPOINT=hub.example.com", "HF_TOKEN=hf_any")
+	p := h.serve(t, hubhook, "--port", "0", "--no-tunnel", "--watch", "dataset:me/data", "--webhook", "654bbbc16f2ec14d77f109cc", "--catch-up")
+	for from, all := range map[string][]api.Webhook{"the ready line": p.ready.Webhooks, "the status": p.status().Webhooks} {
+		if len(all) != 2 {
+			t.Fatalf("%s has %+v", from, all)
+		}
+		for _, w := range all {
+			if w.State != "failed" || !strings.Contains(w.Error, "HF_ENDPOINT") || w.Hint == "" {
+				t.Errorf("%s has %+v", from, w)
+			}
+		}
+	}
+	if a := p.post("inbox", push(t)); a.status != http.StatusOK {
+		t.Errorf("a delivery is answered %d", a.status)
+	}
+	p.stop()
+	if n := strings.Count(p.errs.String(), "HF_ENDPOINT"); n != 1 {
+		t.Errorf("it is said %d times:\n%s", n, p.errs)
 	}
 }
 

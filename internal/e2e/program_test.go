@@ -171,6 +171,7 @@ type event struct {
 	Unfinished   *int          `json:"unfinished"`
 
 	Followed []api.Followed `json:"followed"`
+	Webhooks []api.Webhook  `json:"webhooks"`
 }
 
 type endpointURL struct {
