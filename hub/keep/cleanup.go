@@ -41,7 +41,7 @@ func Cleanup(ctx context.Context, c Config) ([]Cleaned, error) {
 				w.notes = []string{w.view.Changes[0].Text}
 			}
 			if one.Err == nil {
-				one.Done = strings.Join(w.notes, "; ")
+				one.Done = cmp.Or(strings.Join(w.notes, "; "), "nothing is left of it on the Hub")
 			}
 			one.ID = cmp.Or(e.ID, one.ID)
 		}
@@ -50,27 +50,16 @@ func Cleanup(ctx context.Context, c Config) ([]Cleaned, error) {
 	return all, nil
 }
 
+// clean deletes a webhook that hubhook made, and gives a borrowed one back.
 func (k *Keeper) clean(ctx context.Context, w *kept) error {
-	e := w.entry
-	if e.Borrowed != nil {
-		return k.giveBack(ctx, w)
-	}
-	hook, err := k.own(ctx, w)
-	if err != nil {
-		return err
-	}
-	if hook.ID == "" {
-		if len(w.notes) == 0 {
-			k.note(w, "nothing is left of it on the Hub")
+	return k.letGo(ctx, w, func(hook hub.Webhook) error {
+		if err := k.c.API.Delete(ctx, hook.ID); err != nil && !errors.Is(err, hub.ErrNotFound) {
+			return err
 		}
+		if err := k.drop(w); err != nil {
+			return err
+		}
+		k.note(w, "deleted; it posted to "+hook.PlainURL())
 		return nil
-	}
-	if err := k.c.API.Delete(ctx, hook.ID); err != nil && !errors.Is(err, hub.ErrNotFound) {
-		return err
-	}
-	if err := k.drop(w); err != nil {
-		return err
-	}
-	k.note(w, "deleted; it posted to "+hook.PlainURL())
-	return nil
+	})
 }

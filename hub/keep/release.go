@@ -111,31 +111,36 @@ func (k *Keeper) loanSecret(hook hub.Webhook, own string) (hub.Secret, error) {
 
 // release ends what hubhook has to do with the webhook: one that it made is disabled, a borrowed one gets back what it had.
 func (k *Keeper) release(ctx context.Context, w *kept) error {
-	e := w.entry
-	if e.Borrowed != nil {
+	return k.letGo(ctx, w, func(hook hub.Webhook) (err error) {
+		if hook.State != hub.Disabled {
+			if hook, err = k.c.API.Disable(ctx, hook.ID); err != nil {
+				return err
+			}
+		}
+		w.entry.Enabled = false
+		if err := k.save(); err != nil {
+			return err
+		}
+		w.over = true
+		k.turn(w, hook, Disabled, "no deliveries until the next start", nil)
+		return nil
+	})
+}
+
+// letGo gives a borrowed webhook back, and calls end for one that hubhook made, unless it is gone or someone else has changed it.
+func (k *Keeper) letGo(ctx context.Context, w *kept, end func(hub.Webhook) error) error {
+	if w.entry.Borrowed != nil {
 		return k.giveBack(ctx, w)
 	}
 	hook, err := k.own(ctx, w)
-	if err != nil {
+	switch {
+	case err != nil:
 		return err
+	case hook.ID != "":
+		return end(hook)
+	case len(w.notes) > 0:
+		k.turn(w, hook, Taken, "", nil)
 	}
-	if hook.ID == "" {
-		if len(w.notes) > 0 {
-			k.turn(w, hook, Taken, "", nil)
-		}
-		return nil
-	}
-	if hook.State != hub.Disabled {
-		if hook, err = k.c.API.Disable(ctx, e.ID); err != nil {
-			return err
-		}
-	}
-	e.Enabled = false
-	if err := k.save(); err != nil {
-		return err
-	}
-	w.over = true
-	k.turn(w, hook, Disabled, "no deliveries until the next start", nil)
 	return nil
 }
 
