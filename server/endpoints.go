@@ -26,11 +26,13 @@ type endpointTable struct {
 }
 
 // named returns the endpoint of that name, nil for none.
-func (all *endpoints) named(name string) *endpoint {
-	if t := all.now.Load(); t != nil {
-		return t.byName[name]
+func (all *endpoints) named(name string) *endpoint { return all.now.Load().named(name) }
+
+func (t *endpointTable) named(name string) *endpoint {
+	if t == nil {
+		return nil
 	}
-	return nil
+	return t.byName[name]
 }
 
 // all returns the endpoints. The caller must not change the list.
@@ -105,7 +107,7 @@ func (s *Server) Add(h Handler, opts ...Option) {
 // Replace is [Server.Handle] at any time, before the server runs and while it does. The endpoint of that name, if there is one, has this
 // handler and these options from now on; attempts that run end with the handler that they have. Where deliveries wait for an endpoint that
 // is new, they are handled; with a nil h they wait for the next handler. Options that are left out have their defaults: nothing is kept of
-// the earlier ones. The error is a bad name or option, or that the server shuts down.
+// the earlier ones. The error is a bad name or option, one that comes too late, as [Watch] says, or that the server shuts down.
 func (s *Server) Replace(name string, h Handler, opts ...Option) error {
 	e, err := newEndpoint(name, h, opts)
 	if err != nil {
@@ -118,7 +120,8 @@ func (s *Server) Replace(name string, h Handler, opts ...Option) error {
 		return nil
 	}
 	q, known := s.queue.Load(), s.endpoints.named(e.name) != nil
-	switch {
+	switch err = e.checkKeptSince(s.atStart.named(e.name)); {
+	case err != nil:
 	case q == nil: // a Job
 		err = errNotOpen
 	case known:

@@ -39,7 +39,7 @@ const (
 )
 
 // Watch has hubhook keep a webhook on the Hub for the endpoint, which watches these items beside those of [Config].Watch: TYPE:NAME, dataset:me/data
-// for example. See Config.Watch for what that means. It counts for endpoints that are there when Run begins.
+// for example. See Config.Watch for what that means. Once [Server.Run] has begun, [Server.Replace] refuses items that the endpoint did not have then.
 func Watch(items ...string) Option {
 	return func(e *endpoint) error {
 		for _, item := range items {
@@ -53,7 +53,8 @@ func Watch(items ...string) Option {
 	}
 }
 
-// Webhook has hubhook borrow the webhook with that ID for the endpoint while [Server.Run] runs, as [Config].Webhooks does.
+// Webhook has hubhook borrow the webhook with that ID for the endpoint while [Server.Run] runs, as [Config].Webhooks does. Once Run has begun,
+// [Server.Replace] refuses an ID that the endpoint did not have then.
 func Webhook(id string) Option {
 	return func(e *endpoint) error {
 		if id == "" {
@@ -62,6 +63,30 @@ func Webhook(id string) Option {
 		e.borrowed = append(e.borrowed, id)
 		return nil
 	}
+}
+
+// checkKeptSince returns an error if e wants a webhook kept that the endpoint of its name, nil for none, did not want when the server started.
+// The keeper is told only then what to keep.
+func (e *endpoint) checkKeptSince(before *endpoint) error {
+	if before == nil {
+		before = &endpoint{}
+	}
+	what := ""
+	for _, w := range e.watched {
+		if !slices.Contains(before.watched, w) {
+			what = "watch " + w.String()
+		}
+	}
+	for _, id := range e.borrowed {
+		if !slices.Contains(before.borrowed, id) {
+			what = "borrow webhook " + id
+		}
+	}
+	if what == "" {
+		return nil
+	}
+	return text.WithHint(fmt.Errorf("%s: the server runs already, and the options Watch and Webhook have to be there before", what),
+		"register the endpoint with them before Run, with a nil handler if need be, and replace it later")
 }
 
 // forEndpoint is an item of a setting, and the endpoint that it is for, "" for all.

@@ -50,6 +50,17 @@ func TestWatchAndWebhookAsOptions(t *testing.T) {
 	r := start(t, s)
 	r.active(t, "train")
 	r.active(t, "mirror")
+	for name, late := range map[string]Option{"train": Watch("user:me"), "plain": Webhook("654bbbc16f2ec14d77f109cc"), "new": Watch("dataset:me/data")} {
+		if err := s.Replace(name, nil, late); err == nil || !strings.Contains(err.Error(), "replace endpoint "+name) || text.Hint(err) == "" {
+			t.Errorf("the endpoint %s gets a webhook while the server runs: %v", name, err)
+		}
+	}
+	if err := s.Replace("train", nil); err != nil {
+		t.Error(err)
+	}
+	if err := s.Replace("train", nil, Watch("dataset:me/data", "org:us")); err != nil {
+		t.Errorf("with the items that it had: %v", err)
+	}
 	all := hub.Webhooks()
 	if len(all) != 2 || all[0].URL != "https://public.example.com/webhooks/mirror" || all[1].URL != "https://public.example.com/webhooks/train" || len(all[1].Watched) != 2 {
 		t.Errorf("the Hub has %+v", all)

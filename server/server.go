@@ -52,9 +52,10 @@ type Server struct {
 
 	endpoints endpoints
 
-	mu      sync.Mutex // guards what follows, and is held while endpoints change
-	started bool       // endpoints change with Replace and Remove alone
-	opened  bool       // by Handler
+	mu      sync.Mutex     // guards what follows, and is held while endpoints change
+	started bool           // endpoints change with Replace and Remove alone
+	atStart *endpointTable // the endpoints when it started
+	opened  bool           // by Handler
 
 	life     context.Context // of answers that wait for a handler; ends once handlers have had their time
 	endLife  context.CancelFunc
@@ -268,7 +269,7 @@ func (s *Server) start(ctx context.Context, q *queue.Queue) error {
 	if err := q.Start(endpoints); err != nil {
 		return err
 	}
-	s.started = true
+	s.started, s.atStart = true, s.endpoints.now.Load()
 	s.queue.Store(q)
 	if s.joined != nil {
 		return s.joined.serveLeft()
