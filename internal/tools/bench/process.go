@@ -83,13 +83,19 @@ func launchRoleOf(ctx context.Context, program, role, addr string, args ...strin
 	return p, nil
 }
 
-// launchServe starts the hubhook binary, as in production, in a working directory. env is beside the secret and a home directory.
+// launchServe starts `hubhook serve` in a working directory, as in production. env is beside the secret and a home directory.
 func (w *workshop) launchServe(ctx context.Context, dir string, env []string, args ...string) (*process, error) {
+	return w.launchCommand(ctx, dir, "serve", append([]string{"WEBHOOK_SECRET=" + deliverySecret}, env...), args...)
+}
+
+// launchCommand starts a command of the hubhook binary that serves, in a working directory. Unless env has another home directory, it has one
+// of its own.
+func (w *workshop) launchCommand(ctx context.Context, dir, command string, env []string, args ...string) (*process, error) {
 	binary, err := w.build(ctx, "")
 	if err != nil {
 		return nil, err
 	}
-	data, err := w.data("serve")
+	data, err := w.data(command)
 	if err != nil {
 		return nil, err
 	}
@@ -101,9 +107,8 @@ func (w *workshop) launchServe(ctx context.Context, dir string, env []string, ar
 	if err != nil {
 		return nil, err
 	}
-	env = append([]string{"WEBHOOK_SECRET=" + deliverySecret, "HOME=" + data}, env...)
-	args = append([]string{"serve", "--no-tunnel", "--port", port, "--data", data}, args...)
-	return launchIn(ctx, dir, "hubhook serve", addr, env, binary, args...)
+	args = append([]string{command, "--no-tunnel", "--port", port, "--data", data}, args...)
+	return launchIn(ctx, dir, "hubhook "+command, addr, append([]string{"HOME=" + data}, env...), binary, args...)
 }
 
 func (p *process) start() error {

@@ -181,24 +181,8 @@ func (w *workshop) measureRestart(ctx context.Context, p edited) (_ []figure, er
 
 // startDev starts `hubhook dev` in a directory.
 func (w *workshop) startDev(ctx context.Context, dir, handled string, command []string) (*process, error) {
-	binary, err := w.build(ctx, "")
-	if err != nil {
-		return nil, err
-	}
-	data, err := w.data("dev")
-	if err != nil {
-		return nil, err
-	}
-	addr, err := freeAddr()
-	if err != nil {
-		return nil, err
-	}
-	_, port, err := net.SplitHostPort(addr)
-	if err != nil {
-		return nil, err
-	}
-	args := append([]string{"dev", "--no-tunnel", "--port", port, "--data", data, "--inspector", "off", "--"}, command...)
-	p, err := launchIn(ctx, dir, "hubhook dev", addr, append(toolEnvironment(), handledVariable+"="+handled), binary, args...)
+	args := append([]string{"--inspector", "off", "--"}, command...)
+	p, err := w.launchCommand(ctx, dir, "dev", append(toolEnvironment(), handledVariable+"="+handled), args...)
 	if err != nil {
 		return nil, err
 	}
