@@ -259,29 +259,22 @@ func TestShapes(t *testing.T) {
 		w.run()
 		w.pass(5 * time.Second)
 		skip := len(w.hub.Deliveries())
-		step := func() { w.pass(2 * time.Minute) }
-		w.push(r, "")
-		step()
-		w.must(r.CreateTag("v1", ""))
-		step()
-		w.must(r.DeleteTag("v1"))
-		step()
-		w.must(r.SetPrivate(true))
-		step()
-		w.must(r.Move("me/moved"))
-		step()
-		w.must(r.Delete())
-		step()
-		w.must(b.Upload(hubtest.File{Path: "f", Content: []byte("1")}))
-		step()
-		w.must(b.Remove("f"))
-		step()
-		w.must(b.SetPrivate(true))
-		step()
-		w.must(b.Move("me/c"))
-		step()
-		w.must(b.Delete())
-		step()
+		for _, change := range []func() error{
+			func() error { _, err := r.Push(hubtest.Commit{Files: []hubtest.File{file("a", "1")}}); return err },
+			func() error { return r.CreateTag("v1", "") },
+			func() error { return r.DeleteTag("v1") },
+			func() error { return r.SetPrivate(true) },
+			func() error { return r.Move("me/moved") },
+			r.Delete,
+			func() error { return b.Upload(file("f", "1")) },
+			func() error { return b.Remove("f") },
+			func() error { return b.SetPrivate(true) },
+			func() error { return b.Move("me/c") },
+			b.Delete,
+		} {
+			w.must(change())
+			w.pass(2 * time.Minute)
+		}
 		w.mu.Lock()
 		defer w.mu.Unlock()
 		theirs := w.hub.Deliveries()[skip:]
