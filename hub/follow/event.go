@@ -16,7 +16,8 @@ import (
 // maxFiles is how many files an event of a bucket lists at most, as the Hub's documentation says of its own.
 const maxFiles = 10_000
 
-// event is a payload of version 3, with the fields that can be read on the Hub, in the order of the Hub's documentation.
+// event is a payload of version 3, with the fields that can be read on the Hub, in the order of the Hub's documentation. It shares nothing with the
+// payloads of package hubtest, so that a test can compare the two.
 type event struct {
 	Event struct {
 		Action payload.Action `json:"action"`
