@@ -28,18 +28,11 @@ type Bucket struct {
 
 // UnmarshalJSON reads a bucket as the Hub sends it. Fields of another type than expected are left out.
 func (b *Bucket) UnmarshalJSON(body []byte) error {
-	var fields map[string]json.RawMessage
-	if err := json.Unmarshal(body, &fields); err != nil {
-		return err
-	}
 	*b = Bucket{}
-	tolerant(fields["id"], &b.Name)
-	tolerant(fields["private"], &b.Private)
-	tolerant(fields["createdAt"], &b.CreatedAt)
-	tolerant(fields["updatedAt"], &b.UpdatedAt)
-	tolerant(fields["size"], &b.Size)
-	tolerant(fields["totalFiles"], &b.Files)
-	return nil
+	return readFields(body, map[string]func(json.RawMessage){
+		"id": into(&b.Name), "private": into(&b.Private), "createdAt": into(&b.CreatedAt), "updatedAt": into(&b.UpdatedAt),
+		"size": into(&b.Size), "totalFiles": into(&b.Files),
+	})
 }
 
 // Bucket reads a bucket, named by owner/name. One that is gone, or that the token may not see, is an ErrNotFound.
@@ -83,23 +76,17 @@ type BucketFile struct {
 
 // UnmarshalJSON reads an entry of a bucket's listing. It refuses only one without a path.
 func (f *BucketFile) UnmarshalJSON(body []byte) error {
-	var fields map[string]json.RawMessage
-	if err := json.Unmarshal(body, &fields); err != nil {
-		return err
-	}
 	*f = BucketFile{}
 	var kind string
-	tolerant(fields["type"], &kind)
-	f.folder = kind == "directory"
-	tolerant(fields["path"], &f.Path)
-	if f.Path == "" {
-		return errors.New("an entry has no path")
+	err := readFields(body, map[string]func(json.RawMessage){
+		"type": into(&kind), "path": into(&f.Path), "size": into(&f.Size), "xetHash": into(&f.XetHash),
+		"uploadedAt": into(&f.UploadedAt), "mtime": into(&f.Modified),
+	})
+	if err == nil && f.Path == "" {
+		err = errors.New("an entry has no path")
 	}
-	tolerant(fields["size"], &f.Size)
-	tolerant(fields["xetHash"], &f.XetHash)
-	tolerant(fields["uploadedAt"], &f.UploadedAt)
-	tolerant(fields["mtime"], &f.Modified)
-	return nil
+	f.folder = kind == "directory"
+	return err
 }
 
 // BucketFiles yields all files of a bucket whose paths begin with prefix, page by page and in no guaranteed order. The last value has an

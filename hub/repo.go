@@ -3,6 +3,7 @@ package hub
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"iter"
 	"net/url"
@@ -93,19 +94,11 @@ type Repo struct {
 
 // UnmarshalJSON reads a repo as the Hub sends it. Fields of another type than expected are left out.
 func (r *Repo) UnmarshalJSON(b []byte) error {
-	var fields map[string]json.RawMessage
-	if err := json.Unmarshal(b, &fields); err != nil {
-		return err
-	}
 	*r = Repo{}
-	tolerant(fields["_id"], &r.ID)
-	tolerant(fields["id"], &r.Name)
-	tolerant(fields["author"], &r.Author)
-	tolerant(fields["sha"], &r.SHA)
-	tolerant(fields["private"], &r.Private)
-	tolerant(fields["lastModified"], &r.LastModified)
-	tolerant(fields["subdomain"], &r.Subdomain)
-	return nil
+	return readFields(b, map[string]func(json.RawMessage){
+		"_id": into(&r.ID), "id": into(&r.Name), "author": into(&r.Author), "sha": into(&r.SHA), "private": into(&r.Private),
+		"lastModified": into(&r.LastModified), "subdomain": into(&r.Subdomain),
+	})
 }
 
 // repoFields are the fields that Repo asks for, beside _id and id, which the Hub always sends. Without a choice it sends the name of each
@@ -193,28 +186,22 @@ type Commit struct {
 
 // UnmarshalJSON reads a commit as the Hub sends it. It refuses only one without an id.
 func (t *Commit) UnmarshalJSON(b []byte) error {
-	var fields map[string]json.RawMessage
-	if err := json.Unmarshal(b, &fields); err != nil {
-		return err
-	}
 	*t = Commit{}
-	tolerant(fields["id"], &t.ID)
-	if t.ID == "" {
-		return fmt.Errorf("a commit has no id")
-	}
-	tolerant(fields["title"], &t.Title)
-	tolerant(fields["message"], &t.Message)
-	tolerant(fields["date"], &t.Date)
 	var authors []struct {
 		User string `json:"user"`
 	}
-	tolerant(fields["authors"], &authors)
+	err := readFields(b, map[string]func(json.RawMessage){
+		"id": into(&t.ID), "title": into(&t.Title), "message": into(&t.Message), "date": into(&t.Date), "authors": into(&authors),
+	})
+	if err == nil && t.ID == "" {
+		err = errors.New("a commit has no id")
+	}
 	for _, author := range authors {
 		if author.User != "" {
 			t.Authors = append(t.Authors, author.User)
 		}
 	}
-	return nil
+	return err
 }
 
 // Commits yields the commits of a revision (a branch, a tag, another ref or a commit), newest first, page by page. The last value has an

@@ -198,6 +198,23 @@ func tolerant[T any](value json.RawMessage, into *T) {
 	}
 }
 
+// readFields reads fields of a JSON object by name, each with a function that [into] makes. It refuses only what is no object.
+func readFields(body []byte, fields map[string]func(json.RawMessage)) error {
+	var raw map[string]json.RawMessage
+	if err := json.Unmarshal(body, &raw); err != nil {
+		return err
+	}
+	for name, read := range fields {
+		read(raw[name])
+	}
+	return nil
+}
+
+// into returns a function that reads a value, unless it has another type than expected.
+func into[T any](to *T) func(json.RawMessage) {
+	return func(value json.RawMessage) { tolerant(value, to) }
+}
+
 func readJob(raw json.RawMessage) *Job {
 	var fields map[string]json.RawMessage
 	tolerant(raw, &fields)
