@@ -1,6 +1,7 @@
 package server
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -119,15 +120,9 @@ var errElsewhere = errors.New("the data directory is on another machine")
 
 // data looks at the data directory. With a database several processes of a working directory have one each, so that another holder is no trouble.
 func (l *look) data() (api.Finding, queue.DirectoryView, error) {
-	dir := l.settings.Data
-	if l.running != nil {
-		dir = l.running.Data
-	}
-	if dir == "" {
-		var err error
-		if dir, err = defaultDataDirectory(l.settings.Getenv); err != nil {
-			return checkup.Fail(err), queue.DirectoryView{}, err
-		}
+	dir, err := l.directory()
+	if err != nil {
+		return checkup.Fail(err), queue.DirectoryView{}, err
 	}
 	view, err := queue.LookAt(dir)
 	switch held := view.Held; {
@@ -143,6 +138,18 @@ func (l *look) data() (api.Finding, queue.DirectoryView, error) {
 		return checkup.Fail(text.WithHint(held, "if that is the hubhook that you run, its inspector is off or can't be reached, and doctor can't ask it; else stop that process, or give this one a directory of its own with --data DIR")), view, nil
 	}
 	return checkup.OK(fmt.Sprintf("%s, %s, can be written", dir, bytesOf(view.Size))), view, nil
+}
+
+// directory is the data directory.
+func (l *look) directory() (string, error) {
+	dir := l.settings.Data
+	if l.running != nil {
+		dir = l.running.Data
+	}
+	if dir != "" {
+		return dir, nil
+	}
+	return defaultDataDirectory(l.settings.Getenv)
 }
 
 const (
@@ -247,12 +254,22 @@ func (l *look) tunnel() []checkup.Check {
 	case l.settings.production():
 		return append(checks, checkup.Known(name, checkup.Skip("none is opened (--no-tunnel, --public-url, or a Space)")))
 	}
-	provider, _ := tunnel.Lookup(l.settings.Tunnel)
+	answer, answered, err := l.answer()
+	switch {
+	case l.running != nil:
+	case err != nil:
+		checks = append(checks, checkup.Known(name, checkup.Warn(err.Error(), "the next start asks again; make the file readable, or remove it")))
+	case answered && answer.provider == "":
+		return append(checks, checkup.Known(name, checkup.Skip("none is opened, as you chose in this directory; --tunnel ask asks again")))
+	case answered:
+		checks = append(checks, checkup.Known(name, checkup.OK(cmp.Or(answer.value, answer.Name)+" opens it, as you chose in this directory; --tunnel ask asks again")))
+	}
+	provider, _ := tunnel.Lookup(cmp.Or(answer.provider, l.settings.Tunnel))
 	if l.running != nil && l.running.Tunnel.Provider != provider.Name || provider.Steps == nil {
 		return checks // its settings are not known here
 	}
 	failed := false
-	for _, step := range provider.Steps(l.providerSettings()) {
+	for _, step := range provider.Steps(l.providerSettings(answer)) {
 		checks = append(checks, checkup.Check{Name: provider.Name + " " + step.Name, Doing: step.Doing, Run: func(ctx context.Context) api.Finding {
 			switch {
 			case failed:
@@ -278,6 +295,18 @@ func (l *look) tunnel() []checkup.Check {
 	return checks
 }
 
+// answer returns the answer of the terminal that the data directory keeps, if it decides how the public URL is opened.
+func (l *look) answer() (c choice, ok bool, err error) {
+	if l.settings.askAnew || !l.undecided() {
+		return choice{}, false, nil
+	}
+	dir, err := l.directory()
+	if err != nil {
+		return choice{}, false, nil // the check of the directory says so
+	}
+	return keptChoice(dir)
+}
+
 func tunnelState(t *api.Tunnel, online bool) api.Finding {
 	switch {
 	case online:
@@ -296,9 +325,18 @@ func tunnelState(t *api.Tunnel, online bool) api.Finding {
 	return checkup.Fail(text.WithHint(errors.New(what), fix))
 }
 
-// providerSettings are those of the provider that is chosen.
-func (s *Server) providerSettings() tunnel.Settings {
-	return tunnel.Settings{URL: s.settings.URL, Value: s.settings.providerSetting, Getenv: s.settings.getenv, Version: version.String()}
+// providerSettings are those of the provider that is chosen, by the settings or by an answer.
+func (s *Server) providerSettings(answer choice) tunnel.Settings {
+	of := s.settings.providerSetting
+	if value := cmp.Or(answer.Value, answer.value); value != "" {
+		of = func(flag string) (string, string) {
+			if flag == answer.Flag {
+				return value, "your answer"
+			}
+			return s.settings.providerSetting(flag)
+		}
+	}
+	return tunnel.Settings{URL: s.settings.URL, Value: of, Getenv: s.settings.getenv, Version: version.String()}
 }
 
 // forwarder looks whether anything answers at Config.PublicURL before hubhook runs. Only a running one can prove that it leads there.

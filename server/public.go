@@ -20,15 +20,7 @@ func (r *run) provider(answer choice) tunnel.Provider {
 		return r.settings.Provider
 	}
 	chosen, _ := tunnel.Lookup(cmp.Or(answer.provider, r.settings.Tunnel)) // decideTunnel has refused what is not there
-	settings := r.providerSettings()
-	if value := cmp.Or(answer.Value, answer.value); value != "" {
-		settings.Value = func(flag string) (string, string) {
-			if flag == answer.Flag {
-				return value, "your answer"
-			}
-			return r.settings.providerSetting(flag)
-		}
-	}
+	settings := r.providerSettings(answer)
 	settings.Prove = r.prober.Check
 	settings.Connecting = func(try int, err error) {
 		if try&(try-1) != 0 { // the first, then ever fewer: 2, 4, 8

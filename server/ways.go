@@ -75,8 +75,8 @@ type choice struct {
 }
 
 // undecided reports whether no setting says how the public URL is to be opened, and the default provider has no credential.
-func (r *run) undecided() bool {
-	s := &r.settings
+func (srv *Server) undecided() bool {
+	s := &srv.settings
 	if s.Provider != nil || s.underDev {
 		return false
 	}
@@ -94,7 +94,7 @@ func (r *run) undecided() bool {
 		}
 	}
 	def, _ := tunnel.Lookup(s.Tunnel)
-	return def.HasCredential != nil && !def.HasCredential(r.providerSettings())
+	return def.HasCredential != nil && !def.HasCredential(srv.providerSettings(choice{}))
 }
 
 // canAsk reports whether somebody is there to ask: on a terminal for input and output, and not in CI, where some have one, too.
@@ -180,7 +180,7 @@ func (r *run) choose(ctx context.Context) (c choice, kept bool, err error) {
 
 func (r *run) hasCredential(provider string) bool {
 	known, _ := tunnel.Lookup(provider)
-	return known.HasCredential == nil || known.HasCredential(r.providerSettings())
+	return known.HasCredential == nil || known.HasCredential(r.providerSettings(choice{}))
 }
 
 // askWay asks until there is an answer. Enter alone is the one that is safe.
@@ -245,21 +245,30 @@ func (r *run) listWays() {
 
 // remembered returns the answer that the data directory keeps, if it has one that can still be taken.
 func (r *run) remembered() (c choice, ok bool) {
-	path := filepath.Join(r.settings.Data, choiceFile)
-	content, err := readChoice(path)
+	c, ok, err := keptChoice(r.settings.Data)
 	if err != nil {
-		if !errors.Is(err, fs.ErrNotExist) {
-			r.screen.Warn(ui.Notice{Text: fmt.Sprintf("read how the public URL was to be opened from %s: %v", path, text.FileCause(err)), Hint: "it is asked again; make the file readable, or remove it"})
-		}
-		return choice{}, false
+		r.screen.Warn(ui.Notice{Text: err.Error(), Hint: "it is asked again; make the file readable, or remove it"})
+	}
+	return c, ok
+}
+
+// keptChoice returns the answer that a data directory keeps, if it has one that can still be taken.
+func keptChoice(dir string) (c choice, ok bool, err error) {
+	path := filepath.Join(dir, choiceFile)
+	content, err := readChoice(path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return choice{}, false, nil
+	case err != nil:
+		return choice{}, false, fmt.Errorf("read how the public URL was to be opened from %s: %w", path, text.FileCause(err))
 	}
 	name, value, _ := strings.Cut(strings.TrimSpace(content), " ")
 	for _, o := range offers() {
 		if o.Name == name && (o.Question == "" || o.Secret) == (value == "") {
-			return choice{o, value}, true
+			return choice{o, value}, true, nil
 		}
 	}
-	return choice{}, false
+	return choice{}, false, nil
 }
 
 func readChoice(path string) (string, error) {

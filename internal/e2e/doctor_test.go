@@ -67,12 +67,15 @@ func (h *home) diagnose(t *testing.T, args ...string) (found map[string]api.Find
 	return found, status
 }
 
-// wantFound checks the results of checks; "result words" has words of the text or the fix as well.
+// wantFound checks the results of checks; "result words" has words of the text or the fix as well, and "" is no such check.
 func wantFound(t *testing.T, found map[string]api.Finding, want map[string]string) {
 	t.Helper()
 	for name, w := range want {
 		result, words, _ := strings.Cut(w, " ")
 		f, ok := found[name]
+		if w == "" && !ok {
+			continue
+		}
 		if !ok || string(f.Result) != result || !strings.Contains(f.Text+"\n"+f.Fix, words) {
 			t.Errorf("%s: %q %q, fix %q; want %s", name, f.Result, f.Text, f.Fix, w)
 		}
@@ -287,5 +290,33 @@ func TestDoctorForPeople(t *testing.T) {
 	}
 	if _, errs, status := h.runDoctor(t, "model:me/data", "app.py"); status != 2 || !strings.Contains(errs, "unexpected argument") {
 		t.Errorf("an argument: exit status %d, %q", status, errs)
+	}
+}
+
+// Where the answer to the question decides how the public URL is opened, doctor takes the way that was chosen.
+func TestDoctorTakesTheChosenWay(t *testing.T) {
+	t.Parallel()
+	server := tunneltest.NewSSH(t, tunneltest.SSHOptions{})
+	h, edge := newPatient(t)
+	data := t.TempDir()
+	keep := func(answer string) {
+		if err := os.WriteFile(filepath.Join(data, "tunnel-choice"), []byte(answer+"\n"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	keep("ssh " + server.Addr())
+	found, _ := h.diagnose(t, "--data", data)
+	wantFound(t, found, map[string]string{"tunnel": "", "ssh tcp": "", "ngrok tls": "ok"}) // a token for ngrok decides
+	writeConfig(t, h, edge, "")
+	found, _ = h.diagnose(t, "--data", data)
+	wantFound(t, found, map[string]string{"tunnel": "ok " + server.Addr() + " opens it, as you chose", "ssh tcp": "ok is reached",
+		"ssh host key": "ok will be trusted at the first start", "ssh login": "ok", "ngrok tls": ""})
+	keep("none")
+	found, _ = h.diagnose(t, "--data", data)
+	wantFound(t, found, map[string]string{"tunnel": "skip as you chose in this directory", "ngrok credential": ""})
+	found, _ = h.diagnose(t, "--data", data, "--tunnel", "ask")
+	wantFound(t, found, map[string]string{"tunnel": "", "ngrok credential": "fail"})
+	if now, _ := server.Sessions(); now != 0 {
+		t.Errorf("%d sessions are left", now)
 	}
 }
