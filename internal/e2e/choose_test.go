@@ -271,3 +271,45 @@ func TestDevWaitsForTheAnswer(t *testing.T) {
 		t.Errorf("the program has run after Ctrl-C:\n%s", said)
 	}
 }
+
+// A key that needs a passphrase is asked for it on the terminal, where it does not show up.
+func TestAPassphraseIsTyped(t *testing.T) {
+	t.Parallel()
+	const passphrase = "open sesame, it is me" // of the key
+	const testdata = "../../tunnel/ssh/testdata/locked"
+	public, err := os.ReadFile(testdata + ".pub")
+	if err != nil {
+		t.Fatal(err)
+	}
+	private, err := os.ReadFile(testdata)
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := tunneltest.NewSSH(t, tunneltest.SSHOptions{Keys: []string{string(public)}})
+	h := newHome(t)
+	if err := os.MkdirAll(filepath.Join(h.dir, ".ssh"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(h.dir, ".ssh", "id_ed25519"), private, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s := sitDown(t, h, "--ssh", server.Addr())
+	s.sees(1, "Passphrase for "+filepath.Join(h.dir, ".ssh", "id_ed25519"))
+	s.types("a wrong one\r")
+	s.sees(1, "That is not it.")
+	s.types(passphrase + "\r")
+	s.sees(1, "https://name-")
+	s.sees(1, keysWork)
+	if said := s.leaves("q"); strings.Contains(said, passphrase) || strings.Contains(said, "a wrong one") {
+		t.Errorf("a passphrase is on the screen:\n%s", said)
+	}
+	noSession(t, server)
+
+	s = sitDown(t, h, "--ssh", server.Addr())
+	s.sees(1, "Passphrase for")
+	s.types("\r")
+	s.sees(1, keysWork)
+	if said := s.leaves("q"); !strings.Contains(said, "ssh-add") {
+		t.Errorf("after Enter alone nothing is said of ssh-add:\n%s", said)
+	}
+}
