@@ -26,6 +26,11 @@ func (s *Server) routes() http.Handler {
 		respondError(w, http.StatusNotFound, "nothing is served here; endpoints are under /webhooks/")
 	})
 	return withCleanPath(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		// A request with both Transfer-Encoding and Content-Length may hide a second one from a proxy that goes by the length. Then the
+		// connection must not be used again (RFC 9112, section 6.1). net/http has removed the length, so this goes for all that are chunked.
+		if len(r.TransferEncoding) > 0 {
+			w.Header().Set("Connection", "close")
+		}
 		// A delivery needs nothing of what the router finds out, and the router copies each request twice.
 		if strings.HasPrefix(r.URL.Path, "/webhooks/") {
 			s.admit(w, r)

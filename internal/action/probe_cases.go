@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/hubhook/hubhook/payload"
 )
@@ -223,8 +224,8 @@ func object(p map[string]any, name string) map[string]any {
 	return inner
 }
 
-// documentedFields returns the fields that version 3 documents, as a tree: of an array, those of its elements.
-func documentedFields() (map[string]any, error) {
+// documentedFields returns the fields that version 3 documents, as a tree: of an array, those of its elements. Nobody may change it.
+var documentedFields = sync.OnceValues(func() (map[string]any, error) {
 	var b caseBuilder
 	bucket := map[string]any{"repo.type": payload.Bucket}
 	bodies := [][]byte{b.sample(payload.ScopeRepoContent, payload.Update, bucket), b.manyFiles(bucket)}
@@ -236,7 +237,7 @@ func documentedFields() (map[string]any, error) {
 		b.edit(body, func(p map[string]any) { addFields(fields, p) })
 	}
 	return fields, b.err
-}
+})
 
 func addFields(fields, p map[string]any) {
 	for _, name := range slices.Sorted(maps.Keys(p)) {
