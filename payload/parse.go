@@ -98,8 +98,15 @@ func (d *decoder) isNext(k kind) bool {
 // maxFiles is how many updatedFiles the Hub sends at most.
 const maxFiles = 10_000
 
+// maxElements is how many elements of a list, and of updatedConfig, are read: ten times as many as the Hub sends. More of them would take
+// many times the memory of the payload itself.
+const maxElements = 100_000
+
 // appendTo appends an element that d has just read, from start on, to a list.
 func appendTo[T any](d *decoder, list []T, element T, start int) []T {
+	if len(list) == maxElements {
+		return list
+	}
 	if len(list) == 1 {
 		// The others will be about as long as this one.
 		more := (len(d.b) - d.pos) / (d.pos - start + 1)
@@ -116,6 +123,10 @@ func (d *decoder) config() map[string]json.RawMessage {
 	}
 	config := map[string]json.RawMessage{}
 	for ok := d.object(); ok; ok = d.member() {
+		if _, again := config[string(d.key)]; !again && len(config) == maxElements {
+			d.skip()
+			continue
+		}
 		name := string(d.key)
 		config[name] = d.raw()
 	}

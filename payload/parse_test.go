@@ -609,3 +609,25 @@ func FuzzLookup(f *testing.F) {
 		}
 	})
 }
+
+// A list of millions of elements takes no more memory than one of maxElements. Raw has all of it.
+func TestParseBoundsLists(t *testing.T) {
+	const many = maxElements + 10
+	refs := strings.TrimSuffix(strings.Repeat(`{"ref":"x"},`, many), ",")
+	var config strings.Builder
+	for i := range many {
+		fmt.Fprintf(&config, `"%d":0,`, i)
+	}
+	config.WriteString(`"0":1`) // once more, which counts
+	body := usable(`"updatedRefs":[` + refs + `],"updatedConfig":{` + config.String() + `}`)
+	p, err := Parse([]byte(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(p.UpdatedRefs) != maxElements || len(p.UpdatedConfig) != maxElements || string(p.UpdatedConfig["0"]) != "1" {
+		t.Errorf("%d refs and %d settings of %d were read, the first one as %s", len(p.UpdatedRefs), len(p.UpdatedConfig), many, p.UpdatedConfig["0"])
+	}
+	if last, ok := p.Lookup(fmt.Sprintf("updatedRefs.%d.ref", many-1)); !ok || string(last) != `"x"` || len(p.Raw()) != len(body) {
+		t.Errorf("the last ref is %s, and Raw has %d bytes", last, len(p.Raw()))
+	}
+}

@@ -228,11 +228,25 @@ func messageOf(err error) string {
 	return err.Error()
 }
 
+// maxFiltered is how many bytes of a payload an expression can look at: decoded, they take up to forty times as much memory. The longest list
+// of the Hub, 10,000 files of a bucket, has 1.5 MB.
+const maxFiltered = 4 << 20
+
 // environment returns what an expression can name: fields of the payload, and words over it.
 func environment(w *words, fields []string) (map[string]any, error) {
 	p := w.p
 	env := make(map[string]any)
+	left := maxFiltered
+	take := func(what string, raw []byte) error {
+		if left -= len(raw); left < 0 {
+			return fmt.Errorf("%s of the payload has %d bytes: a filter looks at %d in all; let the handler look at it", what, len(raw), maxFiltered)
+		}
+		return nil
+	}
 	if slices.Contains(fields, "$env") {
+		if err := take("all", p.Raw()); err != nil {
+			return nil, err
+		}
 		if err := decode(p.Raw(), &env); err != nil {
 			return nil, err
 		}
@@ -241,6 +255,9 @@ func environment(w *words, fields []string) (map[string]any, error) {
 			raw, ok := p.Lookup(name)
 			if !ok {
 				continue
+			}
+			if err := take(name, raw); err != nil {
+				return nil, err
 			}
 			var value any
 			if err := decode(raw, &value); err != nil {

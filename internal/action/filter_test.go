@@ -335,6 +335,25 @@ func TestFilterThatFails(t *testing.T) {
 	}
 }
 
+// A filter decodes no more of a payload than memory has room for: values take many times the bytes of their JSON.
+func TestFilterOverALargePayload(t *testing.T) {
+	large := strings.TrimSuffix(push, "}") + `,"more":[` + strings.Repeat(`{"a":0},`, maxFiltered/8) + `0]}`
+	for filter, want := range map[string]string{
+		`repo.name == "me/model"`: "",
+		`len(more) > 1`:           "more of the payload has 4194307 bytes: a filter looks at 4194304 in all",
+		`$env["more"] == 1`:       "all of the payload has",
+	} {
+		f, err := ParseFilter(filter)
+		if err != nil {
+			t.Errorf("%s: %v", filter, err)
+			continue
+		}
+		if _, _, err := f.Keep(t.Context(), parse(t, large), nil); (err == nil) != (want == "") || err != nil && !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: have %v, want %q", filter, err, want)
+		}
+	}
+}
+
 func TestFilterThatIsWrong(t *testing.T) {
 	for filter, want := range map[string]string{
 		``:                                  `the expression is empty (1:1)`,
