@@ -35,6 +35,7 @@ func documents(t *testing.T) map[string]string {
 	read("README.md")
 	read("CHANGELOG.md")
 	read("CONTRIBUTING.md")
+	read("SECURITY.md")
 	err := filepath.WalkDir("docs", func(path string, _ fs.DirEntry, err error) error {
 		if err == nil && filepath.Ext(path) == ".md" {
 			read(path)
@@ -132,6 +133,51 @@ func TestPath(t *testing.T) {
 	for path := range texts {
 		if !reached[path] {
 			t.Errorf("no link leads from README.md to %s", path)
+		}
+	}
+}
+
+var (
+	linkedTest = regexp.MustCompile(`\[(Test\w+)\]\(([^)#]+)\)`)
+	used       = regexp.MustCompile(`(?m)^[ -]*uses: *(\S+)`)
+	pinned     = regexp.MustCompile(`^[\w-]+/[\w/-]+@[0-9a-f]{40}$`)
+)
+
+// TestLinkedTests checks that each test that a document names is in the file that the link leads to.
+func TestLinkedTests(t *testing.T) {
+	checked := 0
+	for path, text := range documents(t) {
+		for _, m := range linkedTest.FindAllStringSubmatch(text, -1) {
+			checked++
+			source, err := os.ReadFile(filepath.Join(filepath.Dir(path), filepath.FromSlash(m[2])))
+			if err != nil || !strings.Contains(string(source), "\nfunc "+m[1]+"(") {
+				t.Errorf("%s: %s is not in %s (%v)", path, m[1], m[2], err)
+			}
+		}
+	}
+	if checked == 0 {
+		t.Error("no test is named")
+	}
+}
+
+// TestWorkflows checks that workflows run others' actions by commit, since a tag can be moved, and with no more rights than they name.
+func TestWorkflows(t *testing.T) {
+	files, err := filepath.Glob(".github/workflows/*")
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no workflow was found (%v)", err)
+	}
+	for _, file := range files {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !strings.Contains(string(text), "\npermissions:\n  contents: read\n") {
+			t.Errorf("%s does not begin with the right to read alone", file)
+		}
+		for _, m := range used.FindAllStringSubmatch(string(text), -1) {
+			if !pinned.MatchString(m[1]) {
+				t.Errorf("%s uses %s, want a commit of 40 hexadecimal digits after the @", file, m[1])
+			}
 		}
 	}
 }
