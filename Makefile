@@ -36,7 +36,7 @@ LDFLAGS  = $(if $(VERSION),-X github.com/hubhook/hubhook/internal/version.linked
 SKIPPED := $(CURDIR)/bin/skipped-tests
 
 .DEFAULT_GOAL := help
-.PHONY: help run build image test manifests soak lint vulncheck fuzz bench docs screenshots clean
+.PHONY: help run build image test manifests soak lint vulncheck fuzz bench docs release screenshots clean
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -102,8 +102,21 @@ bench: ## measure against bare net/http and WebhooksServer, in ratios (BENCHARGS
 docs: ## write the parts of docs/ that the code decides: commands, flags, variables, routes, events, metrics
 	$(GO) run ./internal/tools/docs
 
+# Pinned here and not in go.mod, where they would bring hundreds of modules. Newer ones of GoReleaser need modules that the proxy lacks.
+GORELEASER := github.com/goreleaser/goreleaser/v2@v2.15.1
+CYCLONEDX  := github.com/CycloneDX/cyclonedx-gomod/cmd/cyclonedx-gomod@v1.10.0
+RELEASEARGS ?= --skip=publish
+# Without a tag on this very commit, what is built is a snapshot.
+SNAPSHOT = $(if $(shell git describe --exact-match --tags 2>/dev/null),,--snapshot)
+
+# GoReleaser asks git for the origin, and a clone of a clone has another one, or none.
+release: ## build what a release consists of into dist/: archives, deb, rpm, wheels, SBOMs, checksums; the version is the tag's
+	GOBIN='$(CURDIR)/bin' $(GO) install $(CYCLONEDX)
+	GIT_CONFIG_COUNT=1 GIT_CONFIG_KEY_0=remote.origin.url GIT_CONFIG_VALUE_0=https://github.com/hubhook/hubhook \
+		$(GO) run $(GORELEASER) release --clean $(SNAPSHOT) $(RELEASEARGS)
+
 screenshots: ## take the pictures of the inspector's page in docs/images anew (needs chromium)
 	$(GO) run ./internal/tools/screenshots -dir docs/images
 
-clean: ## remove what build and test left in bin/
-	rm -rf bin
+clean: ## remove what build, test and release left in bin/ and dist/
+	rm -rf bin dist
