@@ -116,7 +116,7 @@ func (p *program) dev(cmd *cobra.Command, config server.Config, f devFlags, comm
 	if err != nil {
 		return err
 	}
-	// A file that is named by its path may be made yet. A name that PATH does not have is a slip.
+	// A file that is named by its path may be built later. A bare name that is not on PATH is a mistake.
 	if _, err := exec.LookPath(command[0]); errors.Is(err, exec.ErrNotFound) {
 		return text.WithHint(fmt.Errorf("start the program: %w", err), "name a program that is on PATH, or a file with its path: hubhook dev -- ./"+command[0])
 	}
@@ -373,8 +373,8 @@ func (d *dev) tell(ctx context.Context, event action.ProgramEvent) {
 	}
 }
 
-// show shows an event. Its advice stands with the trouble that it is about, and alone where the event is none. What holds for each restart
-// or delivery is said once.
+// show shows an event. The advice about a trouble stands in the same line, other advice in a line of its own. Advice that was shown before
+// is left out, but for that about an exit or a crash loop.
 func (d *dev) show(shown api.ProgramEvent, event action.ProgramEvent) {
 	advice := event.Advice
 	shown.Trouble = event.Phase == action.ProgramExited

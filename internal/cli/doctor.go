@@ -36,7 +36,7 @@ type doctor struct {
 	inspector *inspector.Client // of the running hubhook, nil where none is known
 }
 
-// undiagnosed are settings of serve that nothing is wrong with, or that doctor has no check for.
+// undiagnosed are the settings of serve that doctor has no check for.
 var undiagnosed = []string{"reply-within", "answer", "follow", "follow-every", "catch-up", "exit-on-down", "keep", "keep-count", "max-waiting", "json", "fresh"}
 
 func newDoctor(p *program) *cobra.Command {
@@ -128,8 +128,6 @@ func (d *doctor) run(cmd *cobra.Command, item *hub.Watched, command []string) er
 		for _, loop := range running.Loops {
 			lists = append(lists, []checkup.Check{checkup.Known("loop", checkup.Warn(loop.Text, loop.Hint))})
 		}
-	}
-	if running != nil {
 		for _, followed := range running.Followed {
 			lists = append(lists, []checkup.Check{checkup.Known("followed "+followed.Item, following(&followed))})
 		}

@@ -77,7 +77,8 @@ func (p *program) loadFile(path string, commands *action.Commands) (*action.File
 	return nil, fmt.Errorf("read the configuration file: %w", err)
 }
 
-// hubAsked returns what filters ask of the Hub. Its client is made at the first question: without one, no setting of it can be wrong.
+// hubAsked returns what filters ask of the Hub. Its client is made at the first question, so that a
+// wrong setting of the Hub's stops nobody whose filters ask nothing.
 func (p *program) hubAsked() func() (action.Hub, error) {
 	return sync.OnceValues(func() (action.Hub, error) { return hub.New(hub.Config{LookupEnv: p.LookupEnv}) })
 }
