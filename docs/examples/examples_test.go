@@ -247,6 +247,28 @@ func TestReadme(t *testing.T) {
 	}
 }
 
+// What docs/migrate.md says of the program in Go. TestMigrate of internal/e2e sends the same to the one in Python.
+func TestMigrate(t *testing.T) {
+	p := start(t, "migrate", nil, serveFlags...)
+	for _, c := range []struct {
+		endpoint string
+		set      map[string]any
+		answer   string // its beginning
+	}{
+		{"trigger_training", map[string]any{"repo.type": payload.Dataset, "repo.name": "me/data", "repo.headSha": sha}, `{"training":"me/data"}`},
+		{"trigger_training", map[string]any{"repo.type": payload.Bucket}, `{"skipped":true}`},
+		{"webhooks/mirror", map[string]any{"repo.private": true}, `{"delivery":`},
+		{"webhooks/mirror", map[string]any{"repo.name": "me/data"}, `{"mirrored":"me/data"}`},
+	} {
+		if status, answer := p.post(c.endpoint, sample(t, payload.ScopeRepoContent, "", c.set)); status/100 != 2 || !strings.HasPrefix(answer, c.answer) {
+			t.Errorf("%s %v: answered %d %s, want %s...", c.endpoint, c.set, status, answer, c.answer)
+		}
+	}
+	if printed := p.stop(); !strings.Contains(printed, "train on me/data at "+sha) || !strings.Contains(printed, "failed in ") {
+		t.Errorf("migrate printed:\n%s", printed)
+	}
+}
+
 func TestOwnServer(t *testing.T) {
 	p := start(t, "own-server", nil, "-addr", "127.0.0.1:0")
 	status, answer := p.post("trigger_training", sample(t, payload.ScopeRepoContent, "", map[string]any{"repo.name": "me/data", "repo.headSha": sha}))
@@ -347,7 +369,7 @@ func TestAllAreRun(t *testing.T) {
 	for _, e := range built {
 		names = append(names, e.Name())
 	}
-	if want := []string{"bursts", "changed", "discussion-bot", "handlers", "home", "own-server", "readme", "retrain", "space"}; !slices.Equal(names, want) {
+	if want := []string{"bursts", "changed", "discussion-bot", "handlers", "home", "migrate", "own-server", "readme", "retrain", "space"}; !slices.Equal(names, want) {
 		t.Errorf("the examples are %v, tests run %v", names, want)
 	}
 }

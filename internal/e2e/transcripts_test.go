@@ -266,8 +266,8 @@ func sameLines(want, shown []string) bool {
 // act is how a transcript comes about.
 type act struct {
 	command string
-	tunnel  bool // it has one, to an edge
-	prepare func(*stage)
+	tunnel  bool         // it has one, to an edge
+	prepare func(*stage) // nil where nothing is needed
 	running func(*stage) // what happens while it runs; nil where the command ends by itself
 }
 
@@ -285,6 +285,13 @@ var acts = map[string][]act{
 		running: func(s *stage) {
 			s.await("Try it: ")
 			s.push("trigger_training")
+		},
+	}},
+	"docs/start.md": {{
+		command: "hubhook serve --no-tunnel trigger_training",
+		running: func(s *stage) {
+			s.await("Try it: ")
+			s.other(strings.TrimSpace(s.guide.code(s.t, "sh", "hubhook trigger repo.content --set")) + " --wait")
 		},
 	}},
 	"docs/dev.md": {{
@@ -477,7 +484,9 @@ func (s *stage) play(a act, want []string) {
 	} else {
 		s.env = append(s.env, "HUBHOOK_NO_TUNNEL=1")
 	}
-	a.prepare(s)
+	if a.prepare != nil {
+		a.prepare(s)
+	}
 	s.start(a.command)
 	if a.running == nil {
 		select {
