@@ -115,7 +115,7 @@ release: ## build what a release consists of into dist/: archives, deb, rpm, whe
 	GIT_CONFIG_COUNT=1 GIT_CONFIG_KEY_0=remote.origin.url GIT_CONFIG_VALUE_0=https://github.com/hubhook/hubhook \
 		$(GO) run $(GORELEASER) release --clean $(SNAPSHOT) $(RELEASEARGS)
 
-screenshots: ## take the pictures of the inspector's page in docs/images anew (needs chromium)
+screenshots: ## take the pictures of the terminal and of the inspector's page in docs/images anew (needs python3 and chromium)
 	$(GO) run ./internal/tools/screenshots -dir docs/images
 
 clean: ## remove what build, test and release left in bin/ and dist/

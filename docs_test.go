@@ -52,6 +52,7 @@ var (
 	codeBlock = regexp.MustCompile("(?ms)^ *```(\\w*)\n(.*?)^ *```$")
 	codeSpan  = regexp.MustCompile("`[^`]*`")
 	link      = regexp.MustCompile(`\]\(([^)\s]+)\)`)
+	picture   = regexp.MustCompile(`(?:src|srcset)="([^"]+)"`)
 	heading   = regexp.MustCompile(`(?m)^#{1,6} (.+)$`)
 )
 
@@ -80,7 +81,8 @@ func TestLinks(t *testing.T) {
 	texts := documents(t)
 	checked := 0
 	for path, text := range texts {
-		for _, m := range link.FindAllStringSubmatch(codeSpan.ReplaceAllString(prose(text), ""), -1) {
+		written := codeSpan.ReplaceAllString(prose(text), "")
+		for _, m := range slices.Concat(link.FindAllStringSubmatch(written, -1), picture.FindAllStringSubmatch(written, -1)) {
 			if strings.Contains(m[1], "://") {
 				continue
 			}

@@ -1,7 +1,8 @@
 //go:build unix
 
-// Command screenshots takes the pictures of the inspector's page that the guides show: it starts servers with deliveries that look like
-// those of a small team, opens their pages in Chromium, and writes PNGs.
+// Command screenshots takes the pictures that the guides show. For those of the inspector's page it starts servers with deliveries that look
+// like those of a small team, opens their pages in Chromium, and writes PNGs. For that of the terminal it runs hubhook's binary on one, and
+// writes what it printed as SVGs.
 //
 //	go run ./internal/tools/screenshots -dir docs/images
 //
@@ -30,6 +31,7 @@ var fixed = time.Date(2026, time.November, 23, 9, 41, 30, 0, time.UTC)
 
 func main() {
 	dir := flag.String("dir", "docs/images", "where to write the pictures")
+	terminal := flag.Bool("terminal", false, "take the pictures of the terminal alone, for which Python is needed and no Chromium")
 	flag.Parse()
 	if flag.NArg() > 0 {
 		fmt.Fprintf(os.Stderr, "screenshots: unexpected argument %q\n", flag.Arg(0))
@@ -37,17 +39,13 @@ func main() {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	if err := run(ctx, *dir); err != nil {
+	if err := run(ctx, *dir, *terminal); err != nil {
 		fmt.Fprintln(os.Stderr, "screenshots:", err)
 		os.Exit(1)
 	}
 }
 
-func run(ctx context.Context, dir string) (err error) {
-	path, err := exec.LookPath(browser.Program)
-	if err != nil {
-		return fmt.Errorf("look for the browser: %w; install it, from Debian's package chromium for example", err)
-	}
+func run(ctx context.Context, dir string, terminal bool) (err error) {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err
 	}
@@ -56,6 +54,17 @@ func run(ctx context.Context, dir string) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, closeEdge()) }()
+	screen, err := record(ctx, edge)
+	if err != nil {
+		return fmt.Errorf("record a session on a terminal: %w", err)
+	}
+	if err := drawTerminal(dir, screen); err != nil || terminal {
+		return err
+	}
+	path, err := exec.LookPath(browser.Program)
+	if err != nil {
+		return fmt.Errorf("look for the browser: %w; install it, from Debian's package chromium for example", err)
+	}
 	b, err := browser.Start(ctx, path)
 	if err != nil {
 		return err
