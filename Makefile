@@ -36,7 +36,7 @@ LDFLAGS  = $(if $(VERSION),-X github.com/hubhook/hubhook/internal/version.linked
 SKIPPED := $(CURDIR)/bin/skipped-tests
 
 .DEFAULT_GOAL := help
-.PHONY: help run build image test manifests soak lint vulncheck fuzz bench docs release screenshots clean
+.PHONY: help run build image test manifests soak lint vulncheck fuzz bench docs release firstminute screenshots clean
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -114,6 +114,9 @@ release: ## build what a release consists of into dist/: archives, deb, rpm, whe
 	GOBIN='$(CURDIR)/bin' $(GO) install $(CYCLONEDX)
 	GIT_CONFIG_COUNT=1 GIT_CONFIG_KEY_0=remote.origin.url GIT_CONFIG_VALUE_0=https://github.com/hubhook/hubhook \
 		$(GO) run $(GORELEASER) release --clean $(SNAPSHOT) $(RELEASEARGS)
+
+firstminute: ## install, start, try and remove each kind of package in dist/, and time it (needs root; ARGS="-cold -against")
+	$(GO) run ./internal/tools/firstminute $(ARGS)
 
 screenshots: ## take the pictures of the terminal and of the inspector's page in docs/images anew (needs python3 and chromium)
 	$(GO) run ./internal/tools/screenshots -dir docs/images
