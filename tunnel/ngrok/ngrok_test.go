@@ -21,7 +21,7 @@ import (
 	"github.com/hubhook/hubhook/tunnel/tunneltest"
 )
 
-const secondsOfATest = 20 * time.Second
+const secondsOfATest = time.Minute
 
 // environment is a Getenv with nothing in it but these pairs.
 func environment(pairs ...string) func(string) string {

@@ -48,13 +48,13 @@ func TestNobodyReadsStates(t *testing.T) {
 	s := serveOnLaptop(t, edge, machinetest.New(), Config{URL: "mine.example.com"}, func(p *Provider) { p.terms.Steady = 0 })
 	for range 40 {
 		edge.Drop()
-		s.until(time.Now().Add(5 * time.Second))
+		s.until(time.Now().Add(time.Minute))
 	}
 }
 
 func waitForEdge(t *testing.T, edge *tunneltest.Edge, ok func(urls []string, sessions int) bool) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 15*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	if err := edge.WaitFor(ctx, ok); err != nil {
 		t.Fatal(err)
@@ -70,24 +70,29 @@ func TestGoodSessionsDieAtOnce(t *testing.T) {
 	edge.SessionLife(5 * time.Millisecond)
 	edge.Drop()
 	time.Sleep(5 * time.Second) // what is looked at is what happens in a time
-	if _, total := edge.Sessions(); total < terms.Default().QuickLosses || total > 25 {
+	if _, total := edge.Sessions(); total > 25 {
 		t.Errorf("%d sessions in 5 s", total)
 	}
+	// A busy machine may need longer for the few that come without a wait.
+	waitForEdge(t, edge, func([]string, int) bool {
+		_, total := edge.Sessions()
+		return total >= terms.Default().QuickLosses
+	})
 	edge.Heal()
 	healed := time.Now()
 	waitForEdge(t, edge, func(urls []string, _ int) bool { return len(urls) == 1 })
 	s.flows()
-	if late := time.Since(healed); late > 2*time.Second {
+	if late := time.Since(healed); late > 2*time.Second+s.machineTime() {
 		t.Errorf("deliveries flow %v after the end", late)
 	}
 }
 
-// TestQuickRecovery measures what a sender sees: from the end of a fault of up to 3 s until the next delivery is answered. A machine
-// with other work may be late by itself, so each fault has three tries.
+// TestQuickRecovery measures how long a sender waits for its next answer after a fault: 2 s at most. A busy machine may be late by itself,
+// so each fault has three tries.
 func TestQuickRecovery(t *testing.T) {
 	t.Parallel()
 	for _, wanted := range []string{"", "mine.example.com"} {
-		for _, d := range []time.Duration{0, 300, 600, 1200, 1600, 2100, 2600, 3000} {
+		for _, d := range []time.Duration{0, 300, 600, 1200, 1600, 2100, 2600, 3000, 8000} {
 			d *= time.Millisecond
 			t.Run(fmt.Sprint(d, " ", wanted), func(t *testing.T) {
 				t.Parallel()
@@ -98,12 +103,12 @@ func TestQuickRecovery(t *testing.T) {
 				for range 3 {
 					edge.Refuse(d)
 					end := time.Now().Add(d)
-					if late = s.answered(end.Add(2 * time.Second)); late == nil {
+					if late = s.answered(end.Add(2*time.Second + s.machineTime())); late == nil {
 						return
 					}
-					s.until(time.Now().Add(30 * time.Second))
+					s.until(time.Now().Add(time.Minute))
 				}
-				t.Errorf("three times, no delivery was answered within 2 s after a fault of %v: %v", d, late)
+				t.Errorf("three times, no delivery was answered within 2 s and %v after a fault of %v: %v", s.machineTime(), d, late)
 			})
 		}
 	}
@@ -123,8 +128,10 @@ func (s *served) answered(deadline time.Time) error {
 	ctx, cancel := context.WithDeadline(context.Background(), deadline)
 	defer cancel()
 	var last error
+	// A request can wait for ever in a lost session, and a busy machine needs longer for one: each that takes too long doubles the limit.
+	limit := 500 * time.Millisecond
 	for ctx.Err() == nil {
-		try, end := context.WithTimeout(ctx, 500*time.Millisecond)
+		try, end := context.WithTimeout(ctx, limit)
 		req, err := http.NewRequestWithContext(try, http.MethodPost, s.URL(), strings.NewReader("delivery"))
 		if err != nil {
 			s.t.Fatal(err)
@@ -137,6 +144,9 @@ func (s *served) answered(deadline time.Time) error {
 				return nil
 			}
 			err = errors.New(resp.Status)
+		}
+		if try.Err() != nil {
+			limit *= 2
 		}
 		end()
 		last = err
@@ -170,10 +180,10 @@ func TestDeadConnections(t *testing.T) {
 			began := time.Now()
 			test.begin(edge)
 			state := s.wait(tunnel.Reconnecting)
-			if noticed := time.Since(began); noticed > 9*time.Second {
+			if noticed := time.Since(began); noticed > 9*time.Second+s.machineTime() {
 				t.Errorf("noticed after %v: %v", noticed, state)
 			}
-			s.until(began.Add(10 * time.Second))
+			s.until(began.Add(10*time.Second + s.machineTime()))
 		})
 	}
 }
@@ -266,7 +276,9 @@ func TestProxies(t *testing.T) {
 			}
 			provider := New(config)
 			limits := terms.Default()
-			limits.Open = 3 * time.Second
+			if test.wrong { // it is tried to the end
+				limits.Open = 3 * time.Second
+			}
 			provider.terms = &limits
 			tun, err := provider.Open(context.Background())
 			if err == nil {

@@ -20,7 +20,7 @@ import (
 	"github.com/hubhook/hubhook/tunnel/tunneltest"
 )
 
-const secondsOfATest = 20 * time.Second
+const secondsOfATest = time.Minute
 
 // agentFor returns an agent of the SDK that connects to the edge, and the context of its session.
 func agentFor(t testing.TB, edge *tunneltest.Edge, token string, options ...ngrok.AgentOption) (ngrok.Agent, context.Context) {

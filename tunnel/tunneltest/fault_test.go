@@ -54,7 +54,8 @@ func TestPublicTLS(t *testing.T) {
 func TestBlackHole(t *testing.T) {
 	t.Parallel()
 	edge := tunneltest.NewEdge(t, tunneltest.Options{MaxSessions: 2})
-	agent, ctx := agentFor(t, edge, tunneltest.DefaultToken, ngrok.WithHeartbeatInterval(100*time.Millisecond), ngrok.WithHeartbeatTolerance(200*time.Millisecond))
+	// A busy machine may take seconds to answer a heartbeat, and for what is asked below before the agent notices.
+	agent, ctx := agentFor(t, edge, tunneltest.DefaultToken, ngrok.WithHeartbeatInterval(100*time.Millisecond), ngrok.WithHeartbeatTolerance(3*time.Second))
 	l, err := agent.Listen(ctx)
 	if err != nil {
 		t.Fatal(err)
@@ -91,7 +92,7 @@ func TestBlackHole(t *testing.T) {
 	if !errors.As(err, &refused) || refused.Code() != "ERR_NGROK_334" {
 		t.Errorf("another agent: %v", err)
 	}
-	waitFor(t, edge, func(_ []string, sessions int) bool { _, total := edge.Sessions(); return total == 3 && sessions == 2 })
+	waitFor(t, edge, func(_ []string, sessions int) bool { _, total := edge.Sessions(); return total >= 3 && sessions == 2 })
 	waitFor(t, edge, func(urls []string, _ int) bool { return len(urls) == 1 })
 	if _, body := get(t, client, "https://"+edge.Domain()); body != "here" {
 		t.Errorf("answer %q", body)

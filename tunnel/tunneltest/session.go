@@ -153,8 +153,10 @@ func (e *Edge) serveAgent(transport net.Conn, config *tls.Config) {
 		e.serving.Add(1)
 		go func() {
 			defer e.serving.Done()
-			defer stream.Close()
-			s.answer(stream)
+			// After a failed write the session is over, but may still be reading the stream's frame, which Close would change.
+			if s.answer(stream) == nil {
+				stream.Close()
+			}
 		}()
 	}
 }
@@ -181,13 +183,12 @@ func (e *Edge) forgetLocked(s *session) {
 }
 
 // answer answers one request of the agent. If the agent violates the protocol, it loses its connection.
-func (s *session) answer(stream muxado.TypedStream) {
+func (s *session) answer(stream muxado.TypedStream) error {
 	if stream.StreamType() == streamHeartbeat {
-		s.beat(stream)
-		return
+		return s.beat(stream)
 	}
 	if !s.edge.waitWhile(func(f faults) bool { return f.hanging }, s.gone) {
-		return
+		return nil
 	}
 	var err error
 	switch stream.StreamType() {
@@ -205,6 +206,7 @@ func (s *session) answer(stream muxado.TypedStream) {
 	if err != nil {
 		s.transport.Close()
 	}
+	return err
 }
 
 // respond reads a request from the stream and writes the response that answer returns.
@@ -221,18 +223,18 @@ func respond[Q, A any](stream io.ReadWriter, answer func(Q) A) error {
 	return err
 }
 
-// beat echoes heartbeats.
-func (s *session) beat(stream io.ReadWriter) {
+// beat echoes heartbeats, until none comes or an echo can't be written.
+func (s *session) beat(stream io.ReadWriter) error {
 	var id [4]byte
 	for {
 		if _, err := io.ReadFull(stream, id[:]); err != nil {
-			return
+			return nil
 		}
 		if !s.edge.waitWhile(func(f faults) bool { return f.frozen || f.hanging }, s.gone) {
-			return
+			return nil
 		}
 		if _, err := stream.Write(id[:]); err != nil {
-			return
+			return err
 		}
 	}
 }
