@@ -6,7 +6,6 @@ import (
 	"errors"
 	"iter"
 	"net/url"
-	"strings"
 	"time"
 
 	"github.com/hubhook/hubhook/payload"
@@ -18,7 +17,7 @@ type Bucket struct {
 	Name      string
 	Private   bool
 	CreatedAt time.Time
-	// UpdatedAt is when a file last changed. It is kept as the Hub writes it, since it is sent back to it. It can be empty.
+	// UpdatedAt is when a file last changed, in the Hub's own spelling, because the live feed takes it back as a point to resume at. It can be empty.
 	UpdatedAt string
 	// Size is that of all files, in bytes.
 	Size int64
@@ -50,8 +49,8 @@ func (c *Client) Bucket(ctx context.Context, name string) (Bucket, error) {
 // page could not be read. The request is that of huggingface_hub's list_buckets.
 func (c *Client) BucketsOf(ctx context.Context, owner string) iter.Seq2[Bucket, error] {
 	op := "list the buckets of " + line(owner)
-	if err := checkName(owner); err != nil || strings.Contains(owner, "/") {
-		return failing[Bucket](&Error{Op: op, Err: errors.New("it names no user and no organization"), endpoint: c.Endpoint()})
+	if err := checkOwner(owner); err != nil {
+		return failing[Bucket](&Error{Op: op, Err: err, endpoint: c.Endpoint()})
 	}
 	return pages[Bucket](ctx, c, op, "/api/buckets/"+escape(owner), nil, nil)
 }

@@ -22,20 +22,20 @@ import (
 // maxAnswer bounds the body of an answer, in bytes: a page of a thousand files has about 300 kB.
 const maxAnswer = 32 << 20
 
-// A call is one request of the API.
+// call is one request of the API.
 type call struct {
 	op      string // what is tried, as in Error.Op
 	method  string
 	url     *url.URL
 	body    []byte // JSON; nil for none
 	secrets []string
-	// safe says that the call may be sent again where it is unknown whether the Hub has done it.
+	// safe says that the call may be sent again when its answer was lost.
 	safe bool
-	// signed says that the call is of no use without a token.
+	// signed says that the Hub refuses the call without a token.
 	signed bool
 }
 
-// An answer is a success, read in full.
+// answer is a successful answer of the Hub, read in full.
 type answer struct {
 	header http.Header
 	body   []byte
@@ -66,7 +66,11 @@ func (c *Client) path(u *url.URL) string {
 
 // get reads one JSON answer.
 func (c *Client) get(ctx context.Context, op, path string, query url.Values, into any) error {
-	call := call{op: op, method: http.MethodGet, url: c.address(path, query), safe: true}
+	return c.answered(ctx, call{op: op, method: http.MethodGet, url: c.address(path, query), safe: true}, into)
+}
+
+// answered sends a call and reads the JSON of the answer.
+func (c *Client) answered(ctx context.Context, call call, into any) error {
 	answer, err := c.send(ctx, call)
 	if err != nil {
 		return err
@@ -100,17 +104,13 @@ func (c *Client) failed(call call, token Token) *Error {
 	return &Error{Op: call.op, Method: call.method, Path: c.path(call.url), TokenSource: token.Source, endpoint: c.Endpoint()}
 }
 
-// send sends a call until it succeeds, can't, or must not be repeated.
+// send sends a call, again and again until it succeeds, can't succeed, or must not be repeated.
 func (c *Client) send(ctx context.Context, call call) (answer, error) {
 	repeated := false
 	for attempt := 1; ; attempt++ {
 		if d := c.quota.left(time.Now()); d > 0 {
 			if err := c.pause(ctx, d, nil); err != nil {
-				token, _ := c.Token() // without one the call would say why
-				e := c.failed(call, token)
-				e.RetryAfter = d
-				e.Err = fmt.Errorf("%w: %w", errUsedUp, err)
-				return answer{}, e
+				return answer{}, c.usedUp(call, d, fmt.Errorf("%w: %w", errUsedUp, err))
 			}
 		}
 		answer, err := c.once(ctx, call)
@@ -128,9 +128,17 @@ func (c *Client) send(ctx context.Context, call call) (answer, error) {
 			d = backoff(attempt)
 		}
 		if c.pause(ctx, d, e) != nil {
-			return answer, err // why the Hub could not be asked says more than that there was no time left
+			return answer, err // the Hub's error tells more than the error of the wait
 		}
 	}
+}
+
+// usedUp returns the error of a call that is not sent, because no request is allowed for d.
+func (c *Client) usedUp(call call, d time.Duration, err error) *Error {
+	token, _ := c.Token() // the next call reports a token that can't be read
+	e := c.failed(call, token)
+	e.RetryAfter, e.Err = d, err
+	return e
 }
 
 // errUsedUp says that a call was not sent, because the Hub would refuse it.
@@ -151,20 +159,20 @@ func (c *Client) pause(ctx context.Context, d time.Duration, why error) error {
 	return c.config.Wait(ctx, d)
 }
 
-// backoff returns the wait after so many failures: 1 s, doubled up to 30 s, less up to half of it at random, so that many clients don't
-// come back together.
+// backoff returns the wait after a number of failures: 1 s, doubled with each failure up to 30 s. Up to half of the wait is taken off at random, so
+// that many clients don't come back together.
 func backoff(failures int) time.Duration {
 	d := min(time.Second<<min(failures-1, 10), 30*time.Second)
 	return d - rand.N(d/2)
 }
 
-// again reports whether a call that failed may succeed when it is sent again.
+// again reports whether a call that failed may be sent again, with a chance of success.
 func again(call call, e *Error) bool {
 	switch e.Status {
 	case 0:
-		var distrusted *tls.CertificateVerificationError // stays so until somebody mends it
+		var distrusted *tls.CertificateVerificationError // asking again does not make a certificate valid
 		return errors.Is(e, errConnection) && !errors.As(e, &distrusted) && (call.safe || untouched(e))
-	case http.StatusTooManyRequests: // refused before it was looked at
+	case http.StatusTooManyRequests: // the Hub refused the call before it did anything
 		return true
 	case http.StatusRequestTimeout, http.StatusInternalServerError, http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
 		return call.safe
@@ -172,7 +180,7 @@ func again(call call, e *Error) bool {
 	return false
 }
 
-// untouched reports whether a call that failed did nothing: it was refused by the rate limit, or there was no connection to send it on.
+// untouched reports whether a call that failed changed nothing: the rate limit refused it, or no connection was made to send it on.
 func untouched(e *Error) bool {
 	var op *net.OpError
 	return e.Status == http.StatusTooManyRequests || e.Status == 0 && errors.As(e.Err, &op) && op.Op == "dial"
@@ -245,14 +253,14 @@ func (c *Client) open(ctx context.Context, call call, accept string) (*http.Resp
 	if at := response.Request.URL; !c.ours(at) {
 		e.redirected, e.TokenSource = at.Scheme+"://"+at.Host, ""
 	} else if to, err := response.Location(); err == nil && response.StatusCode/100 == 3 {
-		e.redirected = to.Scheme + "://" + to.Host // a write is not redirected
+		e.redirected = to.Scheme + "://" + to.Host // a write does not follow redirects
 	}
 	e.RetryAfter = retryAfter(response.StatusCode, response.Header, limit, time.Now())
-	said, _ := io.ReadAll(io.LimitReader(response.Body, 64<<10)) // what can be read of it is better than nothing
+	said, _ := io.ReadAll(io.LimitReader(response.Body, 64<<10)) // a part of the body is better than none
 	return nil, nil, readError(e, response.Header, said, hide)
 }
 
-// errConnection marks an error of the way to the Hub.
+// errConnection marks an error of the connection to the Hub.
 var errConnection = errors.New("the connection failed")
 
 // lost makes an Error of a connection that failed.
@@ -260,7 +268,7 @@ func (c *Client) lost(ctx context.Context, call call, err error, hide *text.Reda
 	e := c.failed(call, Token{})
 	var outer *url.Error
 	if errors.As(err, &outer) {
-		err = outer.Err // the text around it names the request; a redirect's could name a secret
+		err = outer.Err // url.Error adds the URL, which could have a secret after a redirect
 	}
 	if cause := context.Cause(ctx); cause != nil {
 		err = cause
@@ -273,7 +281,7 @@ func (c *Client) lost(ctx context.Context, call call, err error, hide *text.Reda
 	return e
 }
 
-// connectionError is an error of the way to the Hub, with a text that has no secret.
+// connectionError is an error of the connection to the Hub. Its text has no secret.
 type connectionError struct {
 	err  error
 	text string

@@ -39,7 +39,7 @@ const (
 	// maxFlat bounds the pages of a folder with all below it that are read at once, a thousand entries each: maxChanges files and their
 	// folders, in about 30 MB.
 	maxFlat = 150
-	// flatFrom is from how many changed folders on a listing with all below them may be cheaper.
+	// flatFrom is the number of changed folders from which one recursive listing may be cheaper than a listing of each.
 	flatFrom = 5
 )
 
@@ -49,7 +49,7 @@ var errSpent = errors.New("too many requests")
 // ChangedFiles returns the files that an event changed. An event of a bucket says it itself. For a repo, the files of the old and new
 // commit of each updated ref are compared on the Hub; a private repo needs a token.
 //
-//   - A new ref is compared with main's commit in the payload: what is new in it is what main has not. All files of a new main are added.
+//   - A new ref is compared with main's commit in the payload, so the changes are those against main. All files of a new main are added.
 //   - A ref that was deleted changes no file.
 //   - An event without refs and files, such as one of a discussion, changes none, unless its scope is repo.content.
 //
@@ -85,7 +85,7 @@ func (c *Client) ChangedFiles(ctx context.Context, p *payload.Payload) (Changes,
 	return all, nil
 }
 
-// unknowable marks the changes as truncated where err says that what changed can't be found out by asking again.
+// unknowable reports whether err means that the Hub can't tell what changed, however often it is asked. It marks the changes as truncated then.
 func (c *Changes) unknowable(err error) bool {
 	var e *Error
 	gone := errors.As(err, &e) && e.Code == "RevisionNotFound" // after a force push, for example
@@ -118,7 +118,7 @@ func oldCommit(p *payload.Payload, ref payload.Ref) (sha string, known bool) {
 	return p.Repo.HeadSHA, true
 }
 
-// A comparison finds the files that differ between two commits.
+// comparison finds the files that differ between two commits.
 type comparison struct {
 	client   *Client
 	id       RepoID
@@ -208,8 +208,8 @@ func (m *comparison) whole(ctx context.Context, e Entry, action payload.FileActi
 	return nil
 }
 
-// flat compares a folder with all below it in one listing of each commit. It gives up, with nothing told, where that takes as many
-// requests as listing the folders below it one by one does at least: so it never doubles their number.
+// flat compares a folder and all below it with one recursive listing of each commit. It gives up, and reports no change, once that takes as many
+// requests as the number of changed folders, which is the least that single listings take. So it can't double the number of requests.
 func (m *comparison) flat(ctx context.Context, path string, folders int) (done bool, err error) {
 	spent := func(err error, budget int) (bool, error) {
 		if errors.Is(err, errSpent) && budget <= 0 && m.left > 0 {
@@ -280,8 +280,8 @@ func (m *comparison) list(ctx context.Context, commit, path, oid string) ([]Entr
 	return entries, nil
 }
 
-// entries yields what is below a folder. Each page takes one of budget and of m.left; where none is left the last error is errSpent. An
-// entry elsewhere is left out, since a folder in itself would never end.
+// entries yields what is below a folder. Each page takes one request of budget and of m.left; when none is left, the last error is errSpent. An
+// entry outside the folder is left out: following it could go in circles.
 func (m *comparison) entries(ctx context.Context, commit, folder string, recursive bool, budget *int) iter.Seq2[Entry, error] {
 	count := func() error {
 		if budget != &m.left {
@@ -309,7 +309,7 @@ func (m *comparison) entries(ctx context.Context, commit, folder string, recursi
 const maxNewCommits = 1000
 
 // NewCommits returns the commits that an event brought to its refs, newest first for each ref: those of the new commit's history down to the
-// old commit, or to those that main has where the ref is new. After a force push they are those that the old commit's history has not.
+// old commit, or down to main's where the ref is new. After a force push they are the commits that are not in the old commit's history.
 // truncated says that there are more than 1,000, or that the event or the Hub doesn't tell.
 func (c *Client) NewCommits(ctx context.Context, p *payload.Payload) (commits []Commit, truncated bool, err error) {
 	if p.Repo.Type == payload.Bucket {

@@ -49,14 +49,14 @@ type Config struct {
 	LongestWait time.Duration
 	// LookupEnv reads the environment. Nil: os.LookupEnv.
 	LookupEnv func(string) (string, bool)
-	// Wait waits between attempts until d has passed or ctx has ended, and returns ctx's error in the second case. Tests give one that
-	// does not wait. Nil: a timer.
+	// Wait waits before an attempt until d has passed or ctx has ended. It returns an error only if ctx has ended. A test can give one that
+	// returns at once. Nil: a timer.
 	Wait func(ctx context.Context, d time.Duration) error
-	// OnWarning gets what the Hub warns of in the header X-HF-Warning: the first warning of each topic. The topic can be empty. It is
-	// called by the goroutine of the call. Nil: warnings are dropped.
+	// OnWarning gets the first warning of each topic that the Hub sends in the header X-HF-Warning. The topic can be empty. The goroutine of
+	// the call calls OnWarning. Nil: warnings are dropped.
 	OnWarning func(topic, message string)
-	// OnWait is told before a call waits: err is why, nil where the Hub's rate limit is used up. It is called by the goroutine of the
-	// call. Nil: nobody is told.
+	// OnWait is called before a call waits, by the goroutine of the call. err is the failure before the wait, nil if the wait is for the Hub's
+	// rate limit. Nil: nobody is told.
 	OnWait func(d time.Duration, err error)
 }
 

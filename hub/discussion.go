@@ -16,7 +16,7 @@ type Discussion struct {
 	// Num counts from 1 in each repo.
 	Num   int
 	Title string
-	// Author is the name of a user, "" for one that is gone.
+	// Author is the name of a user, "" for a user who is gone.
 	Author      string
 	Status      payload.DiscussionStatus
 	PullRequest bool
@@ -29,30 +29,23 @@ type Discussion struct {
 // Comment is a comment of a discussion or a pull request.
 type Comment struct {
 	ID string
-	// Author is the name of a user, "" for one that is gone.
+	// Author is the name of a user, "" for a user who is gone.
 	Author string
-	// Text is its Markdown, "" of a hidden one.
+	// Text is the comment's Markdown, "" for a hidden comment.
 	Text    string
 	Hidden  bool
 	Created time.Time
 }
 
-// UnmarshalJSON reads a discussion as the Hub sends it. Fields of another type than expected are left out, and so are events that are no
-// comments.
+// UnmarshalJSON reads a discussion as the Hub sends it. Fields of another type than expected are left out, and so are events other
+// than comments.
 func (d *Discussion) UnmarshalJSON(body []byte) error {
-	var fields map[string]json.RawMessage
-	if err := json.Unmarshal(body, &fields); err != nil {
-		return err
-	}
 	*d = Discussion{}
-	tolerant(fields["num"], &d.Num)
-	tolerant(fields["title"], &d.Title)
-	tolerant(field(fields["author"], "name"), &d.Author)
-	tolerant(fields["status"], &d.Status)
-	tolerant(fields["isPullRequest"], &d.PullRequest)
-	tolerant(field(fields["changes"], "mergeCommitId"), &d.MergeCommit)
 	var events []json.RawMessage
-	tolerant(fields["events"], &events)
+	err := readFields(body, map[string]func(json.RawMessage){
+		"num": into(&d.Num), "title": into(&d.Title), "author": within("name", into(&d.Author)), "status": into(&d.Status),
+		"isPullRequest": into(&d.PullRequest), "changes": within("mergeCommitId", into(&d.MergeCommit)), "events": into(&events),
+	})
 	for _, event := range events {
 		var kind string
 		if tolerant(field(event, "type"), &kind); kind != "comment" {
@@ -62,22 +55,19 @@ func (d *Discussion) UnmarshalJSON(body []byte) error {
 		tolerant(event, &c)
 		d.Comments = append(d.Comments, c)
 	}
-	return nil
+	return err
 }
 
 // UnmarshalJSON reads a comment as the Hub sends it. Fields of another type than expected are left out.
 func (c *Comment) UnmarshalJSON(body []byte) error {
-	var fields map[string]json.RawMessage
-	if err := json.Unmarshal(body, &fields); err != nil {
-		return err
-	}
 	*c = Comment{}
-	tolerant(fields["id"], &c.ID)
-	tolerant(field(fields["author"], "name"), &c.Author)
-	tolerant(fields["createdAt"], &c.Created)
-	tolerant(field(fields["data"], "hidden"), &c.Hidden)
-	tolerant(field(field(fields["data"], "latest"), "raw"), &c.Text)
-	return nil
+	var data json.RawMessage
+	err := readFields(body, map[string]func(json.RawMessage){
+		"id": into(&c.ID), "author": within("name", into(&c.Author)), "createdAt": into(&c.Created), "data": into(&data),
+	})
+	tolerant(field(data, "hidden"), &c.Hidden)
+	tolerant(field(field(data, "latest"), "raw"), &c.Text)
+	return err
 }
 
 // Discussion reads a discussion or a pull request with its comments. The path and the fields are those of huggingface_hub's
@@ -93,7 +83,7 @@ func (c *Client) Discussion(ctx context.Context, id RepoID, num int) (Discussion
 }
 
 // Comment adds a comment, in Markdown, to a discussion or a pull request. Where the Hub does not answer, the comment may be there all the
-// same: it is not sent again. The path and the fields are those of huggingface_hub's comment_discussion.
+// same, so Comment does not send it again. The path and the fields are those of huggingface_hub's comment_discussion.
 func (c *Client) Comment(ctx context.Context, id RepoID, num int, text string) (Comment, error) {
 	call, err := c.discussionCall("comment on", http.MethodPost, id, num, "/comment")
 	if err != nil {
@@ -122,13 +112,4 @@ func (c *Client) discussionCall(verb, method string, id RepoID, num int, below s
 	}
 	path = fmt.Sprintf("%s/discussions/%d%s", path, num, below)
 	return call{op: op, method: method, url: c.address(path, nil), safe: true}, nil
-}
-
-// answered sends a call and reads the JSON of its answer.
-func (c *Client) answered(ctx context.Context, call call, into any) error {
-	answer, err := c.send(ctx, call)
-	if err != nil {
-		return err
-	}
-	return c.decode(call, answer, into)
 }

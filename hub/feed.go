@@ -13,7 +13,7 @@ import (
 	"time"
 )
 
-// Resume is a point in a bucket's live feed to go on from. The zero Resume is no point: the feed begins with now.
+// Resume is a point in a bucket's live feed to go on from. The zero Resume is no point: the feed begins with the present.
 type Resume struct {
 	// Cursor resumes strictly after the changes that came with it. The Hub keeps about 15 minutes.
 	Cursor string `json:"cursor,omitempty"`
@@ -27,7 +27,7 @@ type BucketEventKind string
 // The kinds of events.
 const (
 	// BucketReset says that the feed can't tell what changed before this point: at the start without a point, and where the Hub can't
-	// resume. Whoever has to know lists the bucket now. No later change is left out; some may be in the listing already.
+	// resume. A caller that has to know lists the bucket now. The feed tells all later changes; some may be in that listing already.
 	BucketReset BucketEventKind = "reset"
 	// BucketChanges has changed files.
 	BucketChanges BucketEventKind = "changes"
@@ -40,7 +40,7 @@ const (
 // BucketEvent is what the live feed of a bucket tells.
 type BucketEvent struct {
 	Kind BucketEventKind
-	// Resume is the point after this event. Whoever stores it together with what the event led to misses nothing and repeats nothing.
+	// Resume is the point after this event. A caller that stores it in one commit with the results of the event misses nothing and repeats nothing.
 	Resume Resume
 	// Changes are the files that changed, with BucketChanges.
 	Changes []BucketChange
@@ -54,8 +54,7 @@ type BucketEvent struct {
 	Wait time.Duration
 }
 
-// BucketChange is a file that changed. An update has only what changed: a field that is zero stayed as it was, or can't be read with this
-// token.
+// BucketChange is a file that changed. In an update, a field that is zero has not changed, or can't be read with this token.
 type BucketChange struct {
 	Path string
 	// Op is add, update or delete. The Hub may have others.
@@ -77,7 +76,7 @@ const (
 
 // FollowBucket reads the live feed of a bucket, named by owner/name, from a point on until ctx ends, each fails, or the bucket can't be
 // followed with this token (the Hub answers 401, 403, 404, 410 or 501, or refuses even a feed without a point). It returns the error that
-// ended it. Everything else it waits out and opens the feed again: an end by the Hub, 90 s of silence, a lost connection, 429, 503.
+// ended it. After anything else (an end by the Hub, 90 s of silence, a lost connection, 429, 503) it waits and opens the feed again.
 //
 // It calls each for one event at a time.
 func (c *Client) FollowBucket(ctx context.Context, name string, from Resume, each func(BucketEvent) error) error {
@@ -163,8 +162,8 @@ func (e *Error) final() bool {
 	return errors.Is(e.Err, errNotStream)
 }
 
-// stepBack makes less of the point, after the Hub refused it: the cursor goes first, then the instant. It is false where there is nothing
-// left to refuse.
+// stepBack drops a part of the point that the Hub refused: first the cursor, then the instant. It returns false where there is nothing left to
+// drop.
 func (f *follower) stepBack() bool {
 	switch {
 	case f.live:
@@ -180,7 +179,7 @@ func (f *follower) stepBack() bool {
 	return true
 }
 
-// lose gives up the point.
+// lose drops the point, and has the next session tell a BucketReset.
 func (f *follower) lose(reason string) {
 	f.at, f.lost, f.reason, f.probed, f.live = Resume{}, true, reason, false, false
 }
@@ -219,9 +218,7 @@ func (f *follower) session(ctx context.Context) (healthy bool, err error) {
 	c := f.client
 	call := call{op: f.op(), method: http.MethodGet, url: c.address(f.path, query)}
 	if d := c.quota.left(time.Now()); d > 0 {
-		e := c.failed(call, Token{})
-		e.Err, e.RetryAfter = errors.New("the Hub's rate limit is used up"), d
-		return false, e
+		return false, c.usedUp(call, d, errUsedUp)
 	}
 	f.asked = true
 	response, hide, err := c.open(ctx, call, "text/event-stream")
@@ -256,7 +253,7 @@ func (f *follower) session(ctx context.Context) (healthy bool, err error) {
 	}
 }
 
-// heard puts off the end of a stream by silence whenever something comes.
+// heard restarts the timer that ends a silent stream whenever bytes arrive.
 type heard struct {
 	io.Reader
 	silence *time.Timer
@@ -287,7 +284,7 @@ func (f *follower) take(m message, overlap bool) (end bool, err error) {
 		tolerant(fields["reason"], &reason)
 		probed := f.probed
 		f.lose(line(reason))
-		f.live = probed // the bucket's own last change is older than what the Hub can replay
+		f.live = probed // the Hub can't replay from the bucket's own last change either, so the next session asks without a point
 		return true, nil
 	case "reconnect":
 		f.advance(cursor)
@@ -301,7 +298,7 @@ func (f *follower) take(m message, overlap bool) (end bool, err error) {
 	}
 	changes, ok := readChanges(fields["changes"])
 	if !ok || cursor == "" {
-		// What changed is unknown. To ignore the event, as huggingface_hub does, would lose it.
+		// huggingface_hub ignores such an event. That would lose its changes, so the point is dropped instead.
 		f.lose("unreadable")
 		return true, nil
 	}
@@ -324,7 +321,7 @@ func (f *follower) advance(cursor string) {
 	}
 }
 
-// tellReset tells that the point was lost, where that was not told yet.
+// tellReset tells the caller once that the point was lost.
 func (f *follower) tellReset() error {
 	if !f.lost {
 		return nil
@@ -345,7 +342,7 @@ func (f *follower) say(e BucketEvent) error {
 	return nil
 }
 
-// readChanges reads the changes of an event. ok is false where it is no list, or an entry has no path.
+// readChanges reads the changes of an event. ok is false if raw is no list, or an entry lacks its path or operation.
 func readChanges(raw json.RawMessage) (changes []BucketChange, ok bool) {
 	var entries []json.RawMessage
 	if json.Unmarshal(raw, &entries) != nil {

@@ -4,61 +4,53 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
-	"errors"
 	"iter"
 	"maps"
 	"net/http"
 	"net/url"
-	"strings"
 	"time"
 )
 
 // NewJob is a Job to start.
 type NewJob struct {
-	// Image is the Docker image that it runs in.
+	// Image is the Docker image that the Job runs in.
 	Image string
-	// Command is what it runs, an argument list.
+	// Command is the program and its arguments.
 	Command []string
-	// Env are its variables.
+	// Env are environment variables.
 	Env map[string]string
 	// Secrets are variables that the Hub keeps to itself, a token for example.
 	Secrets map[string]Secret
 	// Flavor is the hardware: cpu-basic, t4-small and others. "": cpu-basic.
 	Flavor string
-	// Timeout ends it. 0: after the Hub's own time.
+	// Timeout is how long the Job may run, rounded up to seconds. 0: as long as the Hub lets it by default.
 	Timeout time.Duration
-	// Labels are for finding it again: see [Client.Jobs].
+	// Labels are what [Client.Jobs] finds the Job by.
 	Labels map[string]string
 }
 
 // StartedJob is a Job on the Hub.
 type StartedJob struct {
 	ID string
-	// Owner is the user or the organization that it belongs to.
+	// Owner is the user or the organization that the Job belongs to.
 	Owner string
 	// Stage is SCHEDULING, RUNNING, COMPLETED, CANCELED, ERROR or DELETED. The Hub may have others.
 	Stage  string
 	Labels map[string]string
-	// URL is its page on the Hub.
+	// URL is the Job's page on the Hub.
 	URL string
 }
 
 // UnmarshalJSON reads a Job as the Hub sends it, all but its URL. Fields of another type than expected are left out.
 func (j *StartedJob) UnmarshalJSON(body []byte) error {
-	var fields map[string]json.RawMessage
-	if err := json.Unmarshal(body, &fields); err != nil {
-		return err
-	}
 	*j = StartedJob{}
-	tolerant(fields["id"], &j.ID)
-	tolerant(field(fields["owner"], "name"), &j.Owner)
-	tolerant(field(fields["status"], "stage"), &j.Stage)
-	tolerant(fields["labels"], &j.Labels)
-	return nil
+	return readFields(body, map[string]func(json.RawMessage){
+		"id": into(&j.ID), "owner": within("name", into(&j.Owner)), "status": within("stage", into(&j.Stage)), "labels": into(&j.Labels),
+	})
 }
 
-// StartJob starts a Job of a user or an organization. Where the Hub does not answer, the Job may run all the same: it is not started again.
-// Give it a label, and look with [Client.Jobs] first. The path and the fields are those of huggingface_hub's run_job.
+// StartJob starts a Job of a user or an organization. Where the Hub does not answer, the Job may run all the same, so StartJob does not send the
+// request again. Give the Job a label, and look for that with [Client.Jobs] before you start it once more. The path and the fields are those of huggingface_hub's run_job.
 func (c *Client) StartJob(ctx context.Context, owner string, job NewJob) (StartedJob, error) {
 	op := "start a Job of " + line(owner)
 	path, err := c.jobsPath(op, owner)
@@ -118,13 +110,13 @@ func (c *Client) Jobs(ctx context.Context, owner string, labels map[string]strin
 
 // jobsPath returns the path of an owner's Jobs in the API.
 func (c *Client) jobsPath(op, owner string) (string, error) {
-	if strings.Contains(owner, "/") || checkName(owner) != nil {
-		return "", &Error{Op: op, Err: errors.New("it names no user and no organization"), endpoint: c.Endpoint()}
+	if err := checkOwner(owner); err != nil {
+		return "", &Error{Op: op, Err: err, endpoint: c.Endpoint()}
 	}
 	return "/api/jobs/" + url.PathEscape(owner), nil
 }
 
-// jobURL returns the page of a Job, "" for none. It is where huggingface_hub says that it is.
+// jobURL returns the address of a Job's page, in the form that huggingface_hub has, "" without an id.
 func (c *Client) jobURL(owner, id string) string {
 	if id == "" {
 		return ""

@@ -32,7 +32,7 @@ func (c *Client) RateLimit() (limit RateLimit, ok bool) {
 // Pause returns how long no call is sent because the Hub's rate limit is used up, 0 where calls are sent.
 func (c *Client) Pause() time.Duration { return c.quota.left(time.Now()) }
 
-// A limit is what an answer's headers say: RateLimit `"api";r=0;t=55`, r requests left for the next t seconds, and RateLimit-Policy
+// limit is what an answer's headers say: RateLimit `"api";r=0;t=55`, r requests left for the next t seconds, and RateLimit-Policy
 // `"fixed window";"api";q=500;w=300`, q requests in w seconds.
 type limit struct {
 	RateLimit
@@ -68,8 +68,8 @@ func seconds(digits string) time.Duration {
 // rounding is added to a wait of whole seconds, which may have been rounded down.
 const rounding = time.Second
 
-// retryAfter returns how long an answer asks to wait, 0 where it does not say. The header RateLimit comes with every answer. It is the
-// reason of a refusal only where no request is left.
+// retryAfter returns how long an answer asks to wait, 0 where it does not say. The header RateLimit comes with every answer, so it counts only
+// with 429 and no request left.
 func retryAfter(status int, header http.Header, l limit, now time.Time) time.Duration {
 	if status == http.StatusTooManyRequests && l.known && l.Left == 0 {
 		return l.Reset + rounding

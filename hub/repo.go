@@ -68,6 +68,14 @@ func checkName(name string) error {
 	return nil
 }
 
+// checkOwner refuses what can't be the name of a user or an organization.
+func checkOwner(name string) error {
+	if strings.Contains(name, "/") || checkName(name) != nil {
+		return fmt.Errorf("%q is no name of a user or an organization", name)
+	}
+	return nil
+}
+
 // escape escapes the parts of a name, and leaves the slash between them.
 func escape(name string) string {
 	parts := strings.Split(name, "/")
@@ -111,13 +119,13 @@ var repoFields = map[payload.RepoType][]string{
 
 // Repo reads a repo. A repo that is gone, or that the token may not see, is an ErrNotFound.
 func (c *Client) Repo(ctx context.Context, id RepoID) (Repo, error) {
-	const op = "read "
+	op := "read " + line(id.String())
 	path, err := id.path()
 	if err != nil {
-		return Repo{}, &Error{Op: op + line(id.String()), Err: err, endpoint: c.Endpoint()}
+		return Repo{}, &Error{Op: op, Err: err, endpoint: c.Endpoint()}
 	}
 	var r Repo
-	return r, c.get(ctx, op+id.String(), path, url.Values{"expand": repoFields[id.Type]}, &r)
+	return r, c.get(ctx, op, path, url.Values{"expand": repoFields[id.Type]}, &r)
 }
 
 // Ref is a branch, a tag or another ref of a repo.
@@ -149,7 +157,7 @@ func (c *Client) Refs(ctx context.Context, id RepoID, pullRequests bool) ([]Ref,
 	return readRefs(kinds), nil
 }
 
-// readRefs gathers the refs of all kinds, of kinds that this package does not know too.
+// readRefs gathers the refs of all kinds. Kinds that this package does not know come last.
 func readRefs(kinds map[string]json.RawMessage) []Ref {
 	order := []string{"branches", "tags", "converts", "pullRequests"}
 	var others []string
@@ -255,6 +263,7 @@ func (c *Client) tree(ctx context.Context, id RepoID, revision, folder string, r
 	return pages[Entry](ctx, c, op, path, query, count)
 }
 
+// failing yields one error and no value.
 func failing[T any](err error) iter.Seq2[T, error] {
 	return func(yield func(T, error) bool) {
 		var none T

@@ -12,17 +12,17 @@ const maxEvent = 32 << 20
 
 var errLargeEvent = errors.New("an event of the feed is larger than 32 MiB")
 
-// A message is one server-sent event.
+// message is one server-sent event.
 type message struct {
 	name string
 	data []byte
 }
 
-// eventReader takes a stream of server-sent events apart, as the HTML standard describes it. Comments, ids and retry times are skipped.
+// eventReader reads a stream of server-sent events, as the HTML standard describes it. Comments, ids and retry times are skipped.
 type eventReader struct {
 	lines *bufio.Reader
 	begun bool
-	// after says that the last line ended with a carriage return, so that a line feed at the start of the next one belongs to it.
+	// after says that the last line ended with a carriage return. A line feed that comes next belongs to that line end.
 	after bool
 }
 
@@ -54,7 +54,7 @@ func (r *eventReader) next() (message, error) {
 			m.name = string(value)
 		case "data":
 			data = append(data, value)
-			size++ // empty lines of data must not be free
+			size++ // count empty lines too, or an endless run of them would fill the memory
 		}
 	}
 }
@@ -63,14 +63,14 @@ func (r *eventReader) next() (message, error) {
 func (r *eventReader) line(limit int) ([]byte, error) {
 	var line []byte
 	for {
-		chunk, err := r.lines.ReadByte()
+		c, err := r.lines.ReadByte()
 		switch {
 		case err != nil:
 			return nil, err
-		case chunk == '\n' && r.after:
+		case c == '\n' && r.after:
 			r.after = false
-		case chunk == '\n', chunk == '\r':
-			r.after = chunk == '\r'
+		case c == '\n', c == '\r':
+			r.after = c == '\r'
 			if !r.begun {
 				r.begun = true
 				line = bytes.TrimPrefix(line, []byte("\ufeff"))
@@ -80,7 +80,7 @@ func (r *eventReader) line(limit int) ([]byte, error) {
 			return nil, errLargeEvent
 		default:
 			r.after = false
-			line = append(line, chunk)
+			line = append(line, c)
 		}
 	}
 }

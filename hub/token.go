@@ -116,7 +116,7 @@ func clean(token string) string {
 	return strings.TrimSpace(strings.NewReplacer("\r", "", "\n", "").Replace(token))
 }
 
-// checkToken refuses a token that can't stand in a header. The zero Token stands for one that is empty.
+// checkToken refuses a token that can't stand in a header. For an empty token it returns the zero Token.
 func checkToken(t Token) (Token, error) {
 	if t.Value == "" {
 		return Token{}, nil

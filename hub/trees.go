@@ -8,7 +8,8 @@ import (
 // maxTree bounds the entries that a treeCache keeps: about 40 MB.
 const maxTree = 200_000
 
-// A treeKey names a folder's listing by its path, which all paths in it begin with, and git's id of its content or the commit.
+// treeKey names a listing of a folder: by the folder's path, because the paths in the listing begin with it, and by git's id of the folder or, where
+// that is unknown, by the commit.
 type treeKey struct {
 	repo     RepoID
 	path, id string
@@ -19,7 +20,7 @@ type tree struct {
 	entries []Entry
 }
 
-// treeCache keeps listings of folders, those that were used last. The zero treeCache is empty.
+// treeCache keeps the listings of folders that were used last. The zero treeCache is empty.
 type treeCache struct {
 	mu    sync.Mutex
 	trees map[treeKey]*list.Element
@@ -27,7 +28,7 @@ type treeCache struct {
 	size  int
 }
 
-// cost counts an empty folder too.
+// cost is the number of entries and one, so that empty folders count too.
 func (t *tree) cost() int { return len(t.entries) + 1 }
 
 // get returns a listing, which the caller must not change.

@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"maps"
 	"net/http"
 	"net/url"
 	"strings"
@@ -24,9 +23,9 @@ type Webhooks struct{ client *Client }
 type Webhook struct {
 	// ID has 24 hexadecimal digits in all examples.
 	ID string
-	// URL is posted to. It can have the secret in its query: see [Webhook.PlainURL].
+	// URL is where the Hub posts to. It can have the secret in its query: see [Webhook.PlainURL].
 	URL string
-	// Job is started instead of a post to a URL.
+	// Job is what the Hub starts instead of posting to a URL.
 	Job *Job
 	// Watched are the repos, users and organizations whose events are delivered.
 	Watched []Watched
@@ -36,8 +35,8 @@ type Webhook struct {
 	State WebhookState
 	// HasSecret says that deliveries carry a secret.
 	HasSecret bool
-	// Secret is the secret where the Hub shows it: late in 2025 it did, late in 2026 it says only whether there is one. In an update it
-	// is the secret that the webhook gets.
+	// Secret is the secret, where the Hub shows it. Late in 2025 the Hub did; late in 2026 it says only whether there is one. In an update,
+	// Secret is what the webhook gets.
 	Secret Secret
 
 	unknown map[string]json.RawMessage // fields that this package does not know; an update sends them back
@@ -45,7 +44,7 @@ type Webhook struct {
 
 // Job is the Hub Job that a webhook starts.
 type Job struct {
-	// SourceID is the id of the Job that is copied. The Hub does not send it. In an update it replaces the Job.
+	// SourceID is the id of the Job to copy. The Hub does not send it. An update with it replaces the webhook's Job.
 	SourceID string
 	// SecretValues are secret variables of the Job, sent with SourceID. The Hub does not copy those of the source Job.
 	SecretValues map[string]Secret
@@ -177,7 +176,7 @@ func (w *Webhook) UnmarshalJSON(b []byte) error {
 	}
 	tolerant(fields["domains"], &read.Domains)
 	tolerant(fields["disabled"], &read.State)
-	var secret string // a Secret's own reader would take the text that hides it
+	var secret string // a Secret prints as "(hidden)", so the value is read as a plain string
 	tolerant(fields["secret"], &secret)
 	read.Secret = Secret(secret)
 	tolerant(fields["hasSecret"], &read.HasSecret)
@@ -215,13 +214,16 @@ func into[T any](to *T) func(json.RawMessage) {
 	return func(value json.RawMessage) { tolerant(value, to) }
 }
 
+// within returns a function that reads a field of an object with read.
+func within(name string, read func(json.RawMessage)) func(json.RawMessage) {
+	return func(value json.RawMessage) { read(field(value, name)) }
+}
+
 func readJob(raw json.RawMessage) *Job {
-	var fields map[string]json.RawMessage
-	tolerant(raw, &fields)
 	job := &Job{raw: bytes.Clone(raw)}
-	tolerant(fields["dockerImage"], &job.DockerImage)
-	tolerant(fields["spaceId"], &job.SpaceID)
-	tolerant(fields["command"], &job.Command)
+	_ = readFields(raw, map[string]func(json.RawMessage){ // it fails only if raw is no object, and then the fields stay empty
+		"dockerImage": into(&job.DockerImage), "spaceId": into(&job.SpaceID), "command": into(&job.Command),
+	})
 	return job
 }
 
@@ -256,7 +258,7 @@ func (w Webhook) PlainURL() string { return plainURL(w.URL) }
 func plainURL(address string) string {
 	u, err := url.Parse(address)
 	if err != nil {
-		return hidden // what can't be taken apart may hold a secret anywhere
+		return hidden // a URL that can't be parsed may have a secret anywhere
 	}
 	if _, ok := u.User.Password(); ok {
 		u.User = url.UserPassword(u.User.Username(), "hidden")
@@ -329,7 +331,7 @@ func (h *Webhooks) Get(ctx context.Context, id string) (Webhook, error) {
 	return h.act(ctx, "read", http.MethodGet, id)
 }
 
-// Create makes a webhook. It is repeated only where the Hub can't have made one yet: where an answer is lost, the webhook may exist.
+// Create makes a webhook. It repeats the call only while the Hub can't have made the webhook yet. After a lost answer the webhook may exist.
 func (h *Webhooks) Create(ctx context.Context, w NewWebhook) (Webhook, error) {
 	call := h.call("create a webhook", http.MethodPost, "")
 	call.safe = false
@@ -379,7 +381,7 @@ func (h *Webhooks) fill(call *call, w Webhook) error {
 		return refuse("a secret has to be printable ASCII text, as it is sent in a header")
 	}
 	body := make(map[string]any)
-	for name, value := range maps.All(w.unknown) {
+	for name, value := range w.unknown {
 		body[name] = value
 	}
 	switch {
@@ -411,7 +413,7 @@ func (h *Webhooks) fill(call *call, w Webhook) error {
 	return nil
 }
 
-// Enable makes a webhook deliver, one that the Hub suspended too.
+// Enable makes a webhook deliver again, also after the Hub has suspended it.
 func (h *Webhooks) Enable(ctx context.Context, id string) (Webhook, error) {
 	return h.act(ctx, "enable", http.MethodPost, id, "enable")
 }
@@ -421,7 +423,7 @@ func (h *Webhooks) Disable(ctx context.Context, id string) (Webhook, error) {
 	return h.act(ctx, "disable", http.MethodPost, id, "disable")
 }
 
-// Delete deletes a webhook. One that is gone when the call is repeated was deleted by the first attempt.
+// Delete deletes a webhook. If a repeated call finds no webhook, the first one has deleted it, and Delete succeeds.
 func (h *Webhooks) Delete(ctx context.Context, id string) error {
 	call, err := h.withID("delete webhook "+line(id), http.MethodDelete, id)
 	if err != nil {
@@ -498,5 +500,5 @@ func field(body []byte, name string) json.RawMessage {
 	return fields[name]
 }
 
-// line makes a foreign word fit for a message.
+// line makes a text from outside printable, in one line of 200 bytes at most.
 func line(s string) string { return text.OneLine(s, 200) }

@@ -3,10 +3,9 @@ package hub
 import (
 	"context"
 	"encoding/json"
-	"errors"
+	"fmt"
 	"net/http"
 	"slices"
-	"strings"
 )
 
 // User is the owner of a token, and what the token may do.
@@ -24,15 +23,12 @@ type User struct {
 }
 
 // WhoAmI asks the Hub whose token this is. The answer's shape is that of huggingface_hub's whoami; that of its permissions is known from
-// answers that people published.
+// answers that users have published.
 func (c *Client) WhoAmI(ctx context.Context) (User, error) {
 	call := call{op: "ask whose token this is", method: http.MethodGet, url: c.address("/api/whoami-v2", nil), safe: true, signed: true}
-	answer, err := c.send(ctx, call)
-	if err != nil {
-		return User{}, err
-	}
 	var u User
-	return u, c.decode(call, answer, &u)
+	err := c.answered(ctx, call, &u)
+	return u, err
 }
 
 // UnmarshalJSON reads a user as the Hub sends it. Fields of another type than expected are left out.
@@ -73,8 +69,12 @@ func (u *User) UnmarshalJSON(body []byte) error {
 func (c *Client) Account(ctx context.Context, w Watched) error {
 	op := "read " + line(w.String())
 	kinds := map[string]string{"user": "users", "org": "organizations"}
-	if kinds[w.Type] == "" || strings.Contains(w.Name, "/") || checkName(w.Name) != nil {
-		return &Error{Op: op, Err: errors.New("it names no user and no organization"), endpoint: c.Endpoint()}
+	err := checkOwner(w.Name)
+	if kinds[w.Type] == "" {
+		err = fmt.Errorf("unknown type %q; want user or org", w.Type)
+	}
+	if err != nil {
+		return &Error{Op: op, Err: err, endpoint: c.Endpoint()}
 	}
 	var overview map[string]json.RawMessage
 	return c.get(ctx, op, "/api/"+kinds[w.Type]+"/"+escape(w.Name)+"/overview", nil, &overview)
