@@ -27,7 +27,7 @@ func (s *Server) checkCatchUp() error {
 		hint: "add --watch dataset:me/data or --webhook ID; what is followed with --follow needs no catching up"}
 }
 
-// openCatchUp makes what catches up, if that is wanted. client is that of the keeper.
+// openCatchUp makes the CatchUp if the settings ask for it. client is that of the keeper.
 func (r *run) openCatchUp(client *hub.Client) {
 	if !r.settings.CatchUp {
 		return
@@ -55,34 +55,33 @@ func (r *run) keepAndCatchUp(ctx context.Context) {
 	catching.Wait()
 }
 
-// wayIs hears how the Hub can reach the endpoints. What was sent before the way was open may be lost.
+// wayIs takes up whether the Hub can reach the endpoints. If it can again, hubhook catches up, because what the Hub sent before may be lost.
 func (s *Server) wayIs(p keep.Proof) {
-	open := p == keep.Reachable || p == keep.Unchecked
-	if was := s.wayOpen.Swap(open); open && !was {
+	if was := s.wayOpen.Swap(p.Open()); p.Open() && !was {
 		s.catchUpNow()
 	}
 }
 
-// catchUpNow looks for what is missing, if catching up is wanted.
+// catchUpNow has catching up look at everything now, if it is on.
 func (s *Server) catchUpNow() {
 	if c := s.catchUp.Load(); c != nil {
 		c.Wake()
 	}
 }
 
-// sameAsCaughtUp has a late delivery of the Hub count as the one that catching up has made of the same change.
+// sameAsCaughtUp gives a late delivery of the Hub the Webhook-Id of the delivery that catching up made of the same change, so that it is a duplicate.
 func (s *Server) sameAsCaughtUp(ctx context.Context, a *queue.Arrival, p *payload.Payload) {
 	c := s.catchUp.Load()
 	if c == nil || a.Synthetic {
 		return
 	}
-	// If the store can't be asked, the delivery is taken: better twice than never.
+	// If the store can't be asked, the delivery is accepted: twice is better than never.
 	if first, err := c.Caught(ctx, a.Endpoint, p); err == nil && first != "" {
 		a.WebhookID, a.SameFor = first, follow.LateFor
 	}
 }
 
-// past is where catching up keeps its marks and deliveries, and looks up the Hub's.
+// past is where catching up keeps its marks and deliveries, and looks up the deliveries of the Hub.
 type past struct{ followStore }
 
 // Brought implements follow.Past.

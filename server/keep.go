@@ -274,11 +274,11 @@ func (r *run) keepWebhooks(ctx context.Context) {
 			r.keepAndCatchUp(ctx)
 			return
 		}
-		r.keeping.keeper.LeaveTo()
+		r.keeping.keeper.LeaveToAnother()
 		r.store.Lead(ctx, keepTask, func(leading context.Context) {
 			r.keepAndCatchUp(leading)
 			if r.keeping.led = ctx.Err() != nil; !r.keeping.led {
-				r.keeping.keeper.LeaveTo()
+				r.keeping.keeper.LeaveToAnother()
 			}
 		})
 	})

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/hubhook/hubhook/hub"
@@ -14,10 +15,10 @@ import (
 // Cleaned is what Cleanup has done about one webhook of the record.
 type Cleaned struct {
 	Endpoint string
-	ID       string // "" for one that was never made
+	ID       string // "" for a webhook that was never made
 	Borrowed bool
-	Done     string // in words
-	Err      error  // why it is not done, with a hint where there is one; the entry stays in the record
+	Done     string // what was done, in words
+	Err      error  // why nothing was done, with a hint where there is one; the entry stays in the record
 }
 
 // Cleanup deletes the webhooks of the record that hubhook made, and gives back those that it borrowed. It does not use Watch, Borrow and
@@ -29,10 +30,10 @@ func Cleanup(ctx context.Context, c Config) ([]Cleaned, error) {
 		return nil, err
 	}
 	var all []Cleaned
-	for _, e := range append([]*Entry(nil), k.record.Entries...) {
+	for _, e := range slices.Clone(k.record.Entries) { // clean takes entries out of the record
 		one := Cleaned{Endpoint: e.Endpoint, ID: e.ID, Borrowed: e.Borrowed != nil}
 		if e.Hub != c.Hub {
-			one.Err = text.WithHint(fmt.Errorf("it is on another Hub, %s", e.Hub), "run it again with HF_ENDPOINT="+e.Hub)
+			one.Err = text.WithHint(fmt.Errorf("it is on another Hub, %s", e.Hub), "run the command again with HF_ENDPOINT="+e.Hub)
 		} else {
 			w := &kept{endpoint: e.Endpoint, entry: e}
 			w.view = newView(w)

@@ -1,8 +1,8 @@
-// Package keep keeps webhooks on the Hub right while hubhook runs: it makes one for each watched endpoint, or borrows one that is there, points
-// it at the current public URL, enables it again after a suspension, and disables it or gives it back at the end.
+// Package keep keeps webhooks on the Hub right while hubhook runs. It makes a webhook for each watched endpoint, or borrows an existing one, points
+// the webhook at the current public URL, enables it again after a suspension, and disables it or gives it back at the end.
 //
-// Before the Hub is asked for a change, a [Record] of it is stored. After a crash at any moment the next start, or [Cleanup], finishes or undoes
-// what was begun. Only webhooks of the record, and those that are borrowed by name, are ever touched.
+// A [Record] of each change is stored before the Hub is asked for it. So after a crash at any moment the next start, or [Cleanup], can finish or
+// undo the change. The package changes only webhooks in the record and webhooks that are borrowed by their ID.
 package keep
 
 import (
@@ -21,30 +21,30 @@ import (
 
 // The states of a kept webhook.
 const (
-	Left      = "left"      // by an earlier run, and not wanted any more; it is disabled or given back
-	Waiting   = "waiting"   // nothing is asked of the Hub yet: the public URL is not there, or not proven
-	Active    = "active"    // it posts here
-	Suspended = "suspended" // by the Hub, for its failures; enabled again once the way is proven
-	Disabled  = "disabled"  // by hand, or by hubhook at its end
+	Left      = "left"      // an earlier run left the webhook behind, and nothing wants it now; it is being disabled or given back
+	Waiting   = "waiting"   // hubhook waits for a public URL that is proven, before it asks the Hub for anything
+	Active    = "active"    // the webhook posts here
+	Suspended = "suspended" // the Hub has suspended it, because its deliveries failed; hubhook enables it once the public URL is proven
+	Disabled  = "disabled"  // somebody has disabled it, or hubhook at its end
 	Taken     = "taken"     // someone else has changed its URL; hubhook leaves it alone
-	Returned  = "returned"  // a borrowed one has its own URL and state again
+	Returned  = "returned"  // a borrowed webhook has its own URL and state again
 	Elsewhere = "elsewhere" // another process that shares the database keeps it
-	Failed    = "failed"    // the Hub refuses or can't be asked; most failures are tried again
+	Failed    = "failed"    // the Hub refuses, or can't be asked; most failures are tried again
 )
 
-// Proof is what is known of the way from the public URL to this process.
+// Proof says whether the public URL leads to this process.
 type Proof int
 
 // The proofs.
 const (
-	Pending     Proof = iota // not checked yet, or the tunnel is down
-	Reachable                // a request came through
+	Pending     Proof = iota // it is not checked yet, or the tunnel is down
+	Reachable                // a request to the URL arrived here
 	Unreachable              // something else answers there
 	Unchecked                // it can't be checked from here
 )
 
-// open reports whether the Hub may be told to post there.
-func (p Proof) open() bool { return p == Reachable || p == Unchecked }
+// Open reports whether the Hub may be told to post to the public URL.
+func (p Proof) Open() bool { return p == Reachable || p == Unchecked }
 
 // API is what a Keeper asks of the Hub. *[hub.Webhooks] is one.
 type API interface {
@@ -71,7 +71,7 @@ type Item struct {
 
 // Loan is a webhook to borrow for an endpoint.
 type Loan struct {
-	Endpoint string // "" for the only one that there will be
+	Endpoint string // "" for the only endpoint that there will be
 	ID       string
 }
 
@@ -81,15 +81,16 @@ type Config struct {
 	Hub string // base URL of the Hub; entries of the record for another one are left alone
 	// User returns the name of the user whose token is used. Nil: it is not known.
 	User func(context.Context) (string, error)
-	// Unusable is why the Hub can't be asked at all, nil if it can: then API is not used, and each webhook has this error.
+	// Unusable is why the Hub can't be asked at all. If it is not nil, API is not used, and each webhook has this error.
 	Unusable error
 	Records  Records
 	Watch    []Item
 	Borrow   []Loan
-	Secrets  []string // that are configured; the first one is given to webhooks. Without any, one is generated for webhooks that are made.
+	// Secrets are the configured ones. New webhooks get the first. If there is none, each new webhook gets a generated secret.
+	Secrets []string
 	// Show is told of each change, one after the other. It must not block.
 	Show func(api.WebhookChange)
-	// Another returns whether another hubhook that answers at a webhook's URL keeps the webhook. Nil: nobody is asked.
+	// Another reports whether another hubhook answers at a webhook's URL and keeps the webhook with that ID. Nil: nobody is asked.
 	Another func(ctx context.Context, url, id string) bool
 }
 
@@ -102,11 +103,11 @@ func On(client *hub.Client) Config {
 }
 
 const (
-	lookEvery    = 30 * time.Second // at a webhook that is right
-	syncLimit    = time.Minute      // for all that is asked for one webhook in a row
+	lookEvery    = 30 * time.Second // between two looks at a webhook that is right
+	syncLimit    = time.Minute      // for all requests of one look
 	firstBackoff = 2 * time.Second
 	lastBackoff  = 5 * time.Minute
-	// A webhook that was enabled again and is suspended soon after is left suspended for a while: first so long, then doubled.
+	// A webhook that is suspended again soon after hubhook enabled it stays suspended for firstResume, then twice as long each time.
 	firstResume = time.Minute
 	lastResume  = time.Hour
 )
@@ -122,13 +123,13 @@ type Keeper struct {
 	proof     Proof
 	endpoints []string
 	complete  bool // endpoints has all that there will be
-	renewed   bool // there is a new way or endpoint since the last pass
+	renewed   bool // the public URL, its proof or the endpoints have changed since the last pass
 	views     []*view
 	days      map[source]*day
-	lastCause string                         // of an error that was told
+	lastCause string                         // of the error that Show was told last
 	accepted  map[string][][sha256.Size]byte // digests of generated secrets by endpoint
 
-	// Of the goroutine that runs Run, then of the one that calls Close.
+	// These belong to the goroutine that runs Run, then to the one that calls Close.
 	record Record
 	loaded bool
 	asked  bool // the Hub has answered with this token
@@ -138,22 +139,22 @@ type Keeper struct {
 // kept is a webhook that the Keeper attends to.
 type kept struct {
 	endpoint string
-	watched  []hub.Watched // of one that is made
-	borrow   string        // ID of one that is borrowed
-	left     bool          // by an earlier run or an endpoint that is gone: it is released
-	entry    *Entry        // of the record; nil before there is one
+	watched  []hub.Watched // what a webhook of hubhook's own is to watch
+	borrow   string        // the ID of a borrowed webhook, else ""
+	left     bool          // an earlier run, or an endpoint that is gone, left it behind: it is to be released
+	entry    *Entry        // in the record; nil before there is one
 	view     *view
 
 	written   bool      // this process has written URL, items and secret
 	enabled   bool      // this process has seen it enabled
-	over      bool      // nothing more is done
+	over      bool      // nothing more is to be done
 	failures  int       // in a row
-	next      time.Time // when to look at it
-	limited   bool      // the Hub said when
+	next      time.Time // of the next look
+	limited   bool      // the Hub has said how long to wait for next, so nothing brings it forward
 	resumed   time.Time // when it was last enabled after a suspension
 	resumeGap time.Duration
 	notes     []string // what was changed since the last turn
-	cause     string   // of the error that its view has
+	cause     string   // of the error in its view
 }
 
 // New returns a Keeper. Call SetEndpoints and SetWay when they are known.
@@ -161,7 +162,7 @@ func New(c Config) *Keeper {
 	return &Keeper{c: c, days: map[source]*day{}, hide: text.NewRedactor("[secret]", c.Secrets...), wake: make(chan struct{}, 1), accepted: map[string][][sha256.Size]byte{}}
 }
 
-// SetWay says where the Hub can reach this process, and what is proven of that. Without a URL, Pending means that one may come.
+// SetWay sets the public URL, and whether it is proven to lead here. With an empty url, Pending means that a URL may come.
 func (k *Keeper) SetWay(url string, p Proof) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -172,8 +173,8 @@ func (k *Keeper) SetWay(url string, p Proof) {
 	k.wakeUp()
 }
 
-// SetEndpoints says which endpoints there are by now. complete means that these are all, so that the webhooks of others, which an earlier run
-// has left or which are gone, are released.
+// SetEndpoints says which endpoints there are by now. complete means that there will be no more. Then the webhooks of other endpoints are
+// released: those that an earlier run has left, and those of endpoints that are gone.
 func (k *Keeper) SetEndpoints(names []string, complete bool) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -211,7 +212,7 @@ func (k *Keeper) Keeps(id string) bool {
 	})
 }
 
-// Prepare reads the record, so that Webhooks has all that will be kept, and what keeps them from being kept.
+// Prepare reads the record before Run, so that Webhooks returns all webhooks that will be kept, with the error if the record can't be read.
 func (k *Keeper) Prepare() {
 	err := k.load()
 	k.expect()
@@ -223,7 +224,7 @@ func (k *Keeper) Prepare() {
 	k.mu.Unlock()
 }
 
-// Run keeps the webhooks until ctx ends. Call Close then. It may be called again, when another process may have kept them meanwhile.
+// Run keeps the webhooks until ctx ends. Call Close then. Run may be called again later, after another process has kept the webhooks.
 func (k *Keeper) Run(ctx context.Context) {
 	k.begin()
 	timer := time.NewTimer(0)
@@ -239,7 +240,7 @@ func (k *Keeper) Run(ctx context.Context) {
 	}
 }
 
-// begin forgets what this process knows of the webhooks, as another one may have changed them.
+// begin forgets what this process knows of the webhooks, because another process may have changed them.
 func (k *Keeper) begin() {
 	k.loaded, k.asked = false, false
 	k.kept = slices.DeleteFunc(k.kept, func(w *kept) bool { return w.left })
@@ -251,8 +252,8 @@ func (k *Keeper) begin() {
 	k.views = slices.DeleteFunc(k.views, func(v *view) bool { return v.State == Left })
 }
 
-// LeaveTo says that another process, which shares the database, keeps the webhooks until Run is called. Run must have returned.
-func (k *Keeper) LeaveTo() {
+// LeaveToAnother shows that another process, which shares the database, keeps the webhooks. Run must not be running.
+func (k *Keeper) LeaveToAnother() {
 	for _, w := range k.kept {
 		k.turn(w, hub.Webhook{}, Elsewhere, "", nil)
 	}
@@ -288,14 +289,14 @@ func (k *Keeper) pass(ctx context.Context) time.Duration {
 	return max(wait, 0)
 }
 
-// failAll tells why no webhook can be kept right now.
+// failAll shows why no webhook can be kept right now.
 func (k *Keeper) failAll(err error) {
 	for _, w := range k.kept {
 		k.fail(w, err)
 	}
 }
 
-// dropReleased forgets what an earlier run has left, or what endpoints had that are gone, once it is released.
+// dropReleased forgets the released webhooks of an earlier run and of endpoints that are gone.
 func (k *Keeper) dropReleased() {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -308,7 +309,7 @@ func (k *Keeper) dropReleased() {
 	})
 }
 
-// attend brings one webhook into order, and decides when to look at it again.
+// attend makes one webhook right, and decides when to look at it again.
 func (k *Keeper) attend(ctx context.Context, w *kept) {
 	err := k.sync(ctx, w)
 	w.limited = false
@@ -327,7 +328,7 @@ func (k *Keeper) attend(ctx context.Context, w *kept) {
 	}
 }
 
-// backoff is the wait after so many failures, with jitter.
+// backoff returns the wait after a number of failures, with jitter.
 func backoff(failures int) time.Duration {
 	wait := lastBackoff
 	if failures < 16 {
@@ -349,18 +350,16 @@ func (k *Keeper) load() error {
 	}
 	for _, e := range r.Entries {
 		for i, address := range e.URLs {
-			e.URLs[i] = hideSecrets(address) // an earlier version stored them
+			e.URLs[i] = hideSecrets(address) // an earlier version stored the secrets
 		}
 	}
 	k.record, k.loaded = r, true
-	k.mu.Lock()
-	clear(k.accepted)
-	k.mu.Unlock()
-	for _, w := range k.kept { // it could not be read before
+	for _, w := range k.kept { // they were added before the record could be read
 		w.entry = k.entryOf(w)
 	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
+	clear(k.accepted)
 	for _, e := range r.Entries {
 		k.accept(e)
 	}
@@ -374,7 +373,8 @@ func (k *Keeper) accept(e *Entry) {
 	}
 }
 
-// expect begins to attend to what the endpoints want and what an earlier run has left. It reports whether the way or the endpoints are new.
+// expect adds the webhooks that the endpoints want and those that an earlier run has left. It reports whether the public URL, its proof or the
+// endpoints have changed.
 func (k *Keeper) expect() (renewed bool) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -415,7 +415,7 @@ func (k *Keeper) expect() (renewed bool) {
 	return renewed
 }
 
-// unfinished reports whether something has to be done on the Hub once hubhook has ended.
+// unfinished reports whether the webhook has to be disabled or given back when hubhook ends.
 func (e *Entry) unfinished() bool { return e.Enabled || e.Borrowed != nil }
 
 // add begins to attend to w. The caller holds the mutex.
@@ -439,8 +439,8 @@ func (k *Keeper) entryOf(w *kept) *Entry {
 	return nil
 }
 
-// Close disables what was made and gives back what was borrowed, until ctx ends. Run must have returned. What fails is said; the next start,
-// or `hubhook hub cleanup`, does it then.
+// Close disables the webhooks that hubhook made and gives back those that it borrowed, until ctx ends. Run must have returned. Show is told of
+// failures; the next start, or `hubhook hub cleanup`, finishes the work.
 func (k *Keeper) Close(ctx context.Context) {
 	if !k.loaded {
 		return

@@ -27,10 +27,11 @@ type Entry struct {
 	// User is the name of the Hub's user to whom the webhook belongs: that of the token. "" where the Hub did not say it.
 	User string `json:"user,omitempty"`
 
-	// URLs are those that hubhook gave the webhook, or was about to give it, without secrets. A webhook with another URL was changed by someone else.
+	// URLs are those that hubhook gave the webhook, or was about to give it, without secrets. If the webhook has another URL, someone else has
+	// changed it.
 	URLs []string `json:"urls,omitempty"`
-	// Others are IDs of webhooks that had one of URLs before hubhook asked for a new one. With them, a webhook whose ID was lost in a crash
-	// is told from webhooks of others.
+	// Others are the IDs of webhooks that had one of URLs before hubhook asked for a new webhook. After a crash that lost the new ID, they tell
+	// the new webhook from webhooks of others.
 	Others []string `json:"others,omitempty"`
 	// Enabled is true from before hubhook enables the webhook until the Hub has confirmed that it is disabled.
 	Enabled bool `json:"enabled,omitempty"`
@@ -51,7 +52,7 @@ const recordVersion = 1
 // RecordFile is the name of the file in the data directory that has the Record.
 const RecordFile = "webhooks.json"
 
-// File stores a Record in a file that only its owner can read. One process at a time may use it: the lock of the data directory sees to that.
+// File stores a Record in a file that only its owner can read. One process at a time may use the file; the lock of the data directory ensures that.
 type File struct{ path string }
 
 // InDirectory returns the file of a data directory. It need not exist.
@@ -132,7 +133,7 @@ func replaceSynced(path string, data []byte) error {
 	return syncDirectory(filepath.Dir(path))
 }
 
-// syncDirectory makes a rename durable. Windows can't sync directories, and needs no sync there.
+// syncDirectory makes a rename in a directory durable. Windows can't sync directories, and needs no sync there.
 func syncDirectory(dir string) error {
 	if runtime.GOOS == "windows" {
 		return nil

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/hubhook/hubhook/hub"
 	"github.com/hubhook/hubhook/internal/text"
@@ -32,12 +33,13 @@ func (k *Keeper) findBorrowed(ctx context.Context, w *kept) (hub.Webhook, error)
 	case w.entry == nil || w.entry.Wrote(hook.URL):
 	case w.written:
 		return hook, k.leave(ctx, w, hook)
-	case sameURL(hook.URL, w.entry.Borrowed.URL): // a crash came before the change, or it was put back by hand
+	case sameURL(hook.URL, w.entry.Borrowed.URL): // hubhook crashed before the change, or somebody put the URL back by hand
 	default:
-		if err := k.elsewhere(ctx, hook); err != nil { // after a crash of this one; that one gives it back to the record's URL
+		// Another hubhook may have borrowed the webhook after this one crashed. At its end it puts back the URL in this record.
+		if err := k.elsewhere(ctx, hook); err != nil {
 			return hook, notFree(hook, err)
 		}
-		k.note(w, "someone else has changed its URL to "+hook.PlainURL()+" meanwhile; it gets that one back")
+		k.note(w, "someone else has changed its URL to "+hook.PlainURL()+" meanwhile; at the end it gets that URL back")
 		w.entry.Borrowed.URL, w.entry.URLs = hideSecrets(hook.URL), nil
 		if err := k.save(); err != nil {
 			return hook, err
@@ -46,12 +48,12 @@ func (k *Keeper) findBorrowed(ctx context.Context, w *kept) (hub.Webhook, error)
 	return hook, nil
 }
 
-// notFree is the error of a webhook to borrow that another hubhook keeps, as err says.
+// notFree is the error for a webhook that can't be borrowed, because another hubhook keeps it. err says where.
 func notFree(hook hub.Webhook, err error) error {
-	return text.WithHint(fmt.Errorf("borrow webhook %s: %w", hook.ID, err), "stop that one, or name another webhook here; this one is taken up as soon as it is free")
+	return text.WithHint(fmt.Errorf("borrow webhook %s: %w", hook.ID, err), "stop the other hubhook, or name another webhook here; hubhook borrows this webhook as soon as it is free")
 }
 
-// writeBorrowed points a borrowed webhook here. What it had is recorded before.
+// writeBorrowed points a borrowed webhook here, once its own URL and state are in the record.
 func (k *Keeper) writeBorrowed(ctx context.Context, w *kept, hook hub.Webhook, address string) (hub.Webhook, error) {
 	own, err := w.own(hook)
 	if err != nil {
@@ -78,22 +80,14 @@ func (k *Keeper) writeBorrowed(ctx context.Context, w *kept, hook hub.Webhook, a
 	return after, err
 }
 
-// loanSecret returns the secret that a borrowed webhook goes on with: its own. own is the URL that it has when it is not borrowed. The error
+// loanSecret returns the secret that a borrowed webhook keeps. own is the URL that the webhook has when it is not borrowed. The error
 // says why hubhook would refuse the webhook's deliveries, or why the webhook would lose its secret.
 func (k *Keeper) loanSecret(hook hub.Webhook, own string) (hub.Secret, error) {
 	refuse := func(why, hint string) (hub.Secret, error) {
 		return "", text.WithHint(fmt.Errorf("borrow webhook %s: %s", hook.ID, why), hint)
 	}
-	configured := func(secret hub.Secret) bool {
-		for _, s := range k.c.Secrets {
-			if s == string(secret) {
-				return true
-			}
-		}
-		return false
-	}
 	switch {
-	case hook.Secret != "" && len(k.c.Secrets) > 0 && !configured(hook.Secret):
+	case hook.Secret != "" && len(k.c.Secrets) > 0 && !slices.Contains(k.c.Secrets, string(hook.Secret)):
 		return refuse("its secret is none of those that are configured here, so its deliveries would be refused", "add the webhook's secret with --secret or WEBHOOK_SECRET")
 	case hook.Secret != "":
 		return hook.Secret, nil
@@ -101,15 +95,15 @@ func (k *Keeper) loanSecret(hook hub.Webhook, own string) (hub.Secret, error) {
 		return refuse("it has a secret that the Hub does not show, and that has to be sent back with a change", "give the same secret with --secret or WEBHOOK_SECRET")
 	case hook.HasSecret:
 		return hub.Secret(k.c.Secrets[0]), nil
-	case len(k.c.Secrets) > 0 && k.secretIn(own) == "" && hideSecrets(own) != own:
+	case len(k.c.Secrets) > 0 && !k.acceptsSecretIn(own) && hideSecrets(own) != own:
 		return refuse("the secret in its URL is none of those that are configured here, so its deliveries would be refused", "add that secret with --secret or WEBHOOK_SECRET")
-	case len(k.c.Secrets) > 0 && k.secretIn(own) == "":
+	case len(k.c.Secrets) > 0 && !k.acceptsSecretIn(own):
 		return refuse("it has no secret, and deliveries without one are refused here", "give the webhook the secret on the Hub, or run without --secret")
 	}
 	return "", nil
 }
 
-// release ends what hubhook has to do with the webhook: one that it made is disabled, a borrowed one gets back what it had.
+// release disables a webhook that hubhook made, and gives a borrowed one back.
 func (k *Keeper) release(ctx context.Context, w *kept) error {
 	return k.letGo(ctx, w, func(hook hub.Webhook) (err error) {
 		if hook.State != hub.Disabled {
@@ -127,7 +121,7 @@ func (k *Keeper) release(ctx context.Context, w *kept) error {
 	})
 }
 
-// letGo gives a borrowed webhook back, and calls end for one that hubhook made, unless it is gone or someone else has changed it.
+// letGo gives a borrowed webhook back. For a webhook that hubhook made it calls end, unless the webhook is gone or someone else has changed it.
 func (k *Keeper) letGo(ctx context.Context, w *kept, end func(hub.Webhook) error) error {
 	if w.entry.Borrowed != nil {
 		return k.giveBack(ctx, w)
@@ -144,8 +138,8 @@ func (k *Keeper) letGo(ctx context.Context, w *kept, end func(hub.Webhook) error
 	return nil
 }
 
-// own returns a webhook that hubhook made and nobody else has changed since. If there is none any more, the entry goes and the returned
-// webhook has no ID.
+// own returns the webhook of w, which hubhook made. If the webhook is gone, or someone else has changed it, own drops the entry and returns a
+// webhook without an ID.
 func (k *Keeper) own(ctx context.Context, w *kept) (hook hub.Webhook, err error) {
 	e := w.entry
 	if e.ID == "" {
@@ -196,7 +190,7 @@ func (k *Keeper) giveBack(ctx context.Context, w *kept) error {
 	case err != nil:
 		return end(Returned, "the Hub no longer knows it")
 	case !back && !e.Wrote(hook.URL):
-		if err := k.elsewhere(ctx, hook); err != nil { // that one gives it back to the URL of this one, so the record is still needed
+		if err := k.elsewhere(ctx, hook); err != nil { // at its end the other hubhook puts back the URL of this one, so the entry has to stay
 			return err
 		}
 		return end(Taken, "someone else has changed its URL to "+hook.PlainURL()+"; it is left as it is"+e.ownBefore())
@@ -205,7 +199,7 @@ func (k *Keeper) giveBack(ctx context.Context, w *kept) error {
 	if err != nil {
 		return err
 	}
-	// Nobody but the Hub can suspend a webhook, so one that was suspended may get back disabled.
+	// Only the Hub can suspend a webhook. So a webhook that was suspended before it was borrowed is disabled now.
 	want := hub.WebhookState(e.Borrowed.State)
 	stop := func() error {
 		if want != hub.Enabled && hook.State != hub.Disabled && hook.State != want {
@@ -213,11 +207,11 @@ func (k *Keeper) giveBack(ctx context.Context, w *kept) error {
 		}
 		return err
 	}
-	if err := stop(); err != nil { // before its own URL could get deliveries
+	if err := stop(); err != nil { // before the update, or the webhook's own URL would get deliveries
 		return err
 	}
 	if hook.URL != own {
-		if hook.Secret == "" && hook.HasSecret && len(k.c.Secrets) > 0 { // without one, Update says that it is needed
+		if hook.Secret == "" && hook.HasSecret && len(k.c.Secrets) > 0 { // if none is configured, Update asks for it in its error
 			hook.Secret = hub.Secret(k.c.Secrets[0])
 		}
 		hook.URL = own
@@ -245,7 +239,7 @@ func unreleased(e *Entry, err error) error {
 	return text.WithHint(fmt.Errorf(what, e.name(), err), "the next start does it, or: hubhook hub cleanup")
 }
 
-// ownBefore says which URL a borrowed webhook had, for whoever has to give it back by hand.
+// ownBefore says which URL a borrowed webhook had, so that a person can put it back by hand.
 func (e *Entry) ownBefore() string {
 	if e.Borrowed == nil {
 		return ""

@@ -26,14 +26,14 @@ func (k *Keeper) way() way {
 	return way{k.url, k.proof}
 }
 
-// sync looks at the webhook on the Hub, and does what is to be done by now.
+// sync looks at the webhook on the Hub, and makes it right.
 func (k *Keeper) sync(ctx context.Context, w *kept) error {
 	ctx, cancel := context.WithTimeout(ctx, syncLimit)
 	defer cancel()
 	if w.left {
 		return k.release(ctx, w)
 	}
-	if !k.asked { // a token that is missing or wrong is said at once, not only when there is a public URL
+	if !k.asked { // to show at once that the token is missing or wrong, not only when there is a public URL
 		if _, err := k.c.API.List(ctx); err != nil {
 			return err
 		}
@@ -49,7 +49,7 @@ func (k *Keeper) sync(ctx context.Context, w *kept) error {
 		return err
 	}
 	if hook.ID == "" || !w.written || way.url != "" && !k.right(w, hook, address) {
-		if !way.proof.open() || way.url == "" {
+		if !way.proof.Open() || way.url == "" {
 			k.wait(w, hook, way)
 			return nil
 		}
@@ -60,7 +60,7 @@ func (k *Keeper) sync(ctx context.Context, w *kept) error {
 	return k.enable(ctx, w, hook, way)
 }
 
-// find returns the webhook as it is on the Hub. One without an ID means that there is none yet.
+// find returns the webhook as it is on the Hub, without an ID if there is none yet.
 func (k *Keeper) find(ctx context.Context, w *kept) (hub.Webhook, error) {
 	if w.borrow != "" {
 		return k.findBorrowed(ctx, w)
@@ -95,8 +95,8 @@ func (k *Keeper) find(ctx context.Context, w *kept) (hub.Webhook, error) {
 	return hub.Webhook{}, nil
 }
 
-// leave gives up a webhook that someone else has pointed elsewhere, perhaps another hubhook: to change it back would be a fight. Another hubhook
-// gives it back to the URL of this one, so its entry stays in the record for the next start.
+// leave gives up a webhook that someone else has pointed elsewhere. Changing it back could start an endless exchange with another hubhook. If it is
+// another hubhook that keeps the webhook, that one puts back the URL of this one at its end. So the entry stays in the record for the next start.
 func (k *Keeper) leave(ctx context.Context, w *kept, hook hub.Webhook) error {
 	before := w.entry.ownBefore()
 	if k.elsewhere(ctx, hook) == nil {
@@ -107,7 +107,7 @@ func (k *Keeper) leave(ctx context.Context, w *kept, hook hub.Webhook) error {
 	w.over = true
 	k.turn(w, hook, Taken, "", text.WithHint(
 		fmt.Errorf("someone else has changed the URL of webhook %s to %s; hubhook leaves it alone from now on%s", hook.ID, hook.PlainURL(), before),
-		"does another hubhook keep it? stop one of them, then start this one again"))
+		"does another hubhook keep it? stop one of the two, then start this hubhook again"))
 	return nil
 }
 
@@ -116,21 +116,21 @@ func (k *Keeper) elsewhere(ctx context.Context, hook hub.Webhook) error {
 	if k.c.Another == nil || !k.c.Another(ctx, hook.URL, hook.ID) {
 		return nil
 	}
-	return text.WithHint(fmt.Errorf("another hubhook keeps it, at %s", hook.PlainURL()), "stop that one first")
+	return text.WithHint(fmt.Errorf("another hubhook keeps it, at %s", hook.PlainURL()), "stop the other hubhook first")
 }
 
 // get returns the webhook of an entry as it is on the Hub. The error is an ErrNotFound only if the webhook is gone.
 func (k *Keeper) get(ctx context.Context, e *Entry) (hub.Webhook, error) {
 	hook, err := k.c.API.Get(ctx, e.ID)
 	if errors.Is(err, hub.ErrNotFound) {
-		err = cmp.Or(k.ofAnother(ctx, e), err)
+		err = cmp.Or(k.ofAnotherUser(ctx, e), err)
 	}
 	return hook, err
 }
 
-// ofAnother returns an error if the webhook of an entry belongs to another user than the token does, or if that can't be found out. The Hub shows
-// a webhook to its own user alone.
-func (k *Keeper) ofAnother(ctx context.Context, e *Entry) error {
+// ofAnotherUser returns an error if the webhook of an entry belongs to another user than the token does, or if the token's user can't be found
+// out. The Hub shows a webhook only to its own user.
+func (k *Keeper) ofAnotherUser(ctx context.Context, e *Entry) error {
 	if e.User == "" || k.c.User == nil {
 		return nil
 	}
@@ -150,10 +150,10 @@ func (e *Entry) name() string {
 	return "webhook " + e.ID
 }
 
-// findLost looks for a webhook that was asked for, and whose ID did not arrive. It is recognized by its URL, as the record has the IDs of all
-// others with that URL.
+// findLost looks for a webhook that the Hub was asked to make, but whose ID did not arrive. A webhook with a URL of the entry is the one, unless
+// its ID is among the entry's Others.
 func (k *Keeper) findLost(ctx context.Context, e *Entry) (hub.Webhook, error) {
-	if len(e.URLs) == 0 { // nothing was asked for
+	if len(e.URLs) == 0 { // the Hub was not asked yet
 		return hub.Webhook{}, nil
 	}
 	hooks, err := k.c.API.List(ctx)
@@ -165,7 +165,7 @@ func (k *Keeper) findLost(ctx context.Context, e *Entry) (hub.Webhook, error) {
 		if !e.Wrote(hook.URL) || slices.Contains(e.Others, hook.ID) || k.recorded(hook.ID) {
 			continue
 		}
-		if found.ID != "" { // a request that was repeated
+		if found.ID != "" { // a repeated request has made a second one
 			if err := k.c.API.Delete(ctx, hook.ID); err != nil && !errors.Is(err, hub.ErrNotFound) {
 				return hub.Webhook{}, err
 			}
@@ -174,7 +174,7 @@ func (k *Keeper) findLost(ctx context.Context, e *Entry) (hub.Webhook, error) {
 		found = hook
 	}
 	if found.ID == "" {
-		return found, k.ofAnother(ctx, e)
+		return found, k.ofAnotherUser(ctx, e)
 	}
 	e.ID, e.Others = found.ID, nil
 	return found, k.save()
@@ -190,7 +190,7 @@ func (e *Entry) Wrote(address string) bool {
 	return slices.ContainsFunc(e.URLs, func(ours string) bool { return sameURL(ours, address) })
 }
 
-// right reports whether hook posts to address and is as it has to be, but for its state.
+// right reports whether hook posts to address and watches what it has to. Its state does not count.
 func (k *Keeper) right(w *kept, hook hub.Webhook, address string) bool {
 	return sameURL(hook.URL, address) && (w.borrow != "" || sameItems(w.watched, hook.Watched) && allDomains(hook.Domains))
 }
@@ -284,7 +284,7 @@ func (k *Keeper) announce(ctx context.Context, e *Entry, address string) error {
 	e.add(address)
 	e.Enabled = true
 	if k.c.User != nil {
-		user, _ := k.c.User(ctx) // without it the webhook can be kept all the same
+		user, _ := k.c.User(ctx) // the webhook can be kept without the name
 		e.User = cmp.Or(user, e.User)
 	}
 	return k.save()
@@ -310,7 +310,7 @@ func ownURLs(given, has string) []string {
 	return []string{given, has}
 }
 
-// update sends hook back to the Hub, whole. The record has the new URL before, and it alone afterwards.
+// update sends hook back to the Hub, whole. The new URL is added to the record before, and is the only one there afterwards.
 func (k *Keeper) update(ctx context.Context, w *kept, hook hub.Webhook) (hub.Webhook, error) {
 	e := w.entry
 	if err := k.announce(ctx, e, hook.URL); err != nil {
@@ -322,7 +322,7 @@ func (k *Keeper) update(ctx context.Context, w *kept, hook hub.Webhook) (hub.Web
 	}
 	e.URLs = ownURLs(hook.URL, after.URL)
 	if e.Borrowed != nil {
-		e.Borrowed.URL = hideSecrets(e.Borrowed.URL) // an earlier version stored them; now the Hub has them in the new URL
+		e.Borrowed.URL = hideSecrets(e.Borrowed.URL) // an earlier version stored the secrets; now the new URL on the Hub has them
 	}
 	if err := k.save(); err != nil {
 		return after, err
@@ -342,12 +342,12 @@ func (k *Keeper) enable(ctx context.Context, w *kept, hook hub.Webhook, way way)
 	case hook.State == hub.Disabled && w.enabled:
 		k.turn(w, hook, Disabled, "", text.WithHint(errors.New("someone else has disabled it, so nothing comes until it is enabled"), "hubhook hub enable "+hook.ID))
 		return nil
-	case !way.proof.open() || now.Before(w.resumed.Add(w.resumeGap)):
+	case !way.proof.Open() || now.Before(w.resumed.Add(w.resumeGap)):
 		k.turn(w, hook, Suspended, "", k.whySuspended(w, way))
 		return nil
 	}
 	suspended := hook.State == hub.Suspended
-	if suspended && w.enabled { // otherwise it happened before this process
+	if suspended && w.enabled { // else the suspension is older than this process
 		k.turn(w, hook, Suspended, "", nil)
 	}
 	w.entry.Enabled = true
@@ -358,7 +358,7 @@ func (k *Keeper) enable(ctx context.Context, w *kept, hook hub.Webhook, way way)
 	if err != nil {
 		return err
 	}
-	if suspended && w.enabled { // one that happened before this process says nothing of how its deliveries end
+	if suspended && w.enabled { // an older suspension does not tell how deliveries to this process end
 		if now.Sub(w.resumed) > lastResume {
 			w.resumeGap = 0
 		}
@@ -371,21 +371,21 @@ func (k *Keeper) enable(ctx context.Context, w *kept, hook hub.Webhook, way way)
 
 func (k *Keeper) whySuspended(w *kept, way way) error {
 	err := errors.New("the Hub has suspended it, because its deliveries failed")
-	if !way.proof.open() {
-		return text.WithHint(err, "it is enabled again once the public URL leads here")
+	if !way.proof.Open() {
+		return text.WithHint(err, "hubhook enables it again once the public URL leads here")
 	}
-	return text.WithHint(err, fmt.Sprintf("it was enabled again a short time ago, so the next try is at %s; what do the deliveries fail with? see %s/settings/webhooks",
+	return text.WithHint(err, fmt.Sprintf("hubhook enabled it a short time ago, so the next try is at %s; see at %s/settings/webhooks why deliveries fail",
 		w.resumed.Add(w.resumeGap).Format("15:04:05"), k.c.Hub))
 }
 
-// wait says why nothing is asked of the Hub yet.
+// wait shows that w waits for a public URL, and why.
 func (k *Keeper) wait(w *kept, hook hub.Webhook, way way) {
 	var why error
 	switch {
 	case way.url == "" && way.proof != Pending:
 		why = text.WithHint(errors.New("there is no public URL to which the Hub could post"), "open a tunnel, or name the URL with --public-url")
 	case way.proof == Unreachable:
-		why = text.WithHint(errors.New("the public URL does not lead here"), "look whether another program has taken it")
+		why = text.WithHint(errors.New("the public URL does not lead here"), "look whether another program has taken this URL")
 	}
 	k.turn(w, hook, Waiting, "", why)
 }

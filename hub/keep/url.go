@@ -10,14 +10,14 @@ import (
 	"github.com/hubhook/hubhook/internal/text"
 )
 
-// hidden stands in the record in place of a secret in a URL. Secrets are never stored. While a webhook is borrowed, its secrets stay in the URL
-// that it has on the Hub, so they can be read there when it is given back.
+// hidden stands in the record in place of a secret in a URL, because secrets are never stored. The secrets of a borrowed webhook stay in its URL on
+// the Hub, where hubhook reads them when it gives the webhook back.
 const hidden = "(hidden)"
 
 // urlSecret is where a secret stands in a URL.
 type urlSecret struct {
 	from, to int  // bytes
-	password bool // of the user before the host; otherwise it is a value of "secret" in the query
+	password bool // the secret is a password before the host; otherwise it is a value of "secret" in the query
 }
 
 // urlSecrets finds the secrets in a webhook's URL: those that [hub.Webhook.PlainURL] hides. It does not parse the URL as a whole, so that all
@@ -81,7 +81,7 @@ func (o *Original) own(hook hub.Webhook) (string, error) {
 		return secret
 	})
 	if missing {
-		return "", text.WithHint(fmt.Errorf("the URL of webhook %s on the Hub has lost the secret that belongs into its own URL, %s", hook.ID, hub.Webhook{URL: o.URL}.PlainURL()),
+		return "", text.WithHint(fmt.Errorf("the URL of webhook %s on the Hub lacks the secret of its own URL, %s", hook.ID, hub.Webhook{URL: o.URL}.PlainURL()),
 			"give it its own URL by hand: hubhook hub update "+hook.ID+" --url URL")
 	}
 	return own, nil
@@ -123,23 +123,18 @@ func (w *kept) own(hook hub.Webhook) (string, error) {
 	return w.entry.Borrowed.own(hook)
 }
 
-// secretIn returns the secret in a webhook's URL, if it is one that is accepted here.
-func (k *Keeper) secretIn(address string) string {
+// acceptsSecretIn reports whether the secret in a webhook's URL is a configured one.
+func (k *Keeper) acceptsSecretIn(address string) bool {
 	u, err := url.Parse(address)
-	if err != nil {
-		return ""
-	}
-	if secret := u.Query().Get("secret"); slices.Contains(k.c.Secrets, secret) {
-		return secret
-	}
-	return ""
+	return err == nil && slices.Contains(k.c.Secrets, u.Query().Get("secret"))
 }
 
-// sameURL reports whether two URLs lead to the same place, whatever the secrets in them. The Hub may write a URL in another form than it was given.
+// sameURL reports whether two URLs lead to the same place. Secrets in them do not count. The Hub may send a URL in another form than it got.
 func sameURL(a, b string) bool {
 	return a == b || plainForm(a) == plainForm(b)
 }
 
+// plainForm returns a URL in the form in which URLs are compared: without secrets, default ports and a slash at the end.
 func plainForm(address string) string {
 	address = hideSecrets(address)
 	u, err := url.Parse(address)

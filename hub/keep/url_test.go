@@ -145,7 +145,7 @@ func TestALostSecret(t *testing.T) {
 		w.change("loan", func(h *hub.Webhook) { h.URL = firstURL + "/webhooks/train" })
 		w.said()
 		begin(t, w.borrowing("loan"), firstURL).end()
-		has(t, w.said(), "has lost the secret", "own.example.com", "hubhook hub update loan --url URL")
+		has(t, w.said(), "lacks the secret", "own.example.com", "hubhook hub update loan --url URL")
 		w.change("loan", func(h *hub.Webhook) { h.URL = withForeign })
 		cleanBorrowed(t, w)
 		if h := w.look()[0]; h.URL != withForeign {

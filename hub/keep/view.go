@@ -17,15 +17,16 @@ const (
 
 	// DailyLimit is how often the Hub triggers a webhook in 24 hours (its documentation).
 	DailyLimit = 1000
-	// warnAt is the part of DailyLimit, in percent, from which hubhook warns.
-	warnAt = 80
 )
+
+// NearLimit reports whether so many deliveries in 24 hours come near DailyLimit: 80 percent of it or more.
+func NearLimit(deliveries int64) bool { return deliveries*100 >= DailyLimit*80 }
 
 // view is what others see of a kept webhook.
 type view struct {
 	api.Webhook
 	warned bool // of the daily limit
-	repos  bool // it tells what happens to repos, not discussions alone
+	repos  bool // the webhook delivers events of repos, not only of discussions
 }
 
 func newView(w *kept) *view {
@@ -63,8 +64,8 @@ func (k *Keeper) Webhooks() []api.Webhook {
 	return list
 }
 
-// Watched returns what the kept webhooks watch of repos, buckets, users and organizations, as far as is known by now. Left out are webhooks
-// for discussions alone, and those that are not to post here: disabled by hand, taken by someone else, released.
+// Watched returns the repos, buckets, users and organizations that the kept webhooks watch, as far as is known by now. Left out are webhooks
+// for discussions alone, and those that do not post here: disabled by hand, taken by someone else, or released.
 func (k *Keeper) Watched() (items []Item) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -75,7 +76,7 @@ func (k *Keeper) Watched() (items []Item) {
 		}
 		for _, name := range v.Watched {
 			watched, err := hub.ParseWatched(name)
-			if err != nil || !v.repos { // of a type that the Hub has added
+			if err != nil || !v.repos { // an error means a type that the Hub has added since
 				continue
 			}
 			if item := (Item{v.Endpoint, watched}); !slices.Contains(items, item) {
@@ -94,7 +95,7 @@ func (k *Keeper) snapshot(v *view, now time.Time) api.Webhook {
 	return s
 }
 
-// turn puts what the Hub says of w's webhook into its view, and tells it where something is new. done is what was changed, "" for nothing.
+// turn puts what the Hub says of w's webhook into its view, and tells Show if something is new. done is what was changed, "" for nothing.
 func (k *Keeper) turn(w *kept, hook hub.Webhook, state, done string, wrong error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -135,22 +136,23 @@ func causeOf(err error) string {
 	return cause
 }
 
-// note has the next turn tell what was changed, or found changed.
+// note adds what was changed, or found changed, to what the next turn tells.
 func (k *Keeper) note(w *kept, what string) { w.notes = append(w.notes, what) }
 
-// fail tells why a webhook can't be kept right now.
+// fail shows why a webhook can't be kept right now.
 func (k *Keeper) fail(w *kept, err error) {
 	if errors.Is(err, hub.ErrNoToken) {
-		err = text.WithHint(fmt.Errorf("HF_TOKEN is not set, and no other token of the Hub was found"), text.Hint(err))
+		err = text.WithHint(errors.New("HF_TOKEN is not set, and no other token of the Hub was found"), text.Hint(err))
 	}
 	state := Failed
-	if w.view.State == Active || w.view.State == Suspended { // it is so still, as far as is known
+	if w.view.State == Active || w.view.State == Suspended { // as far as is known, it still is
 		state = w.view.State
 	}
 	k.turn(w, hub.Webhook{}, state, "", err)
 }
 
-// tell shows a view. cause is that of its error, "" where it need not be shown again. The caller holds the mutex, so that changes are shown in their order.
+// tell passes a view to Show, with what was changed. cause is the cause of its error, "" for none. The caller holds the mutex, so that Show gets
+// changes in their order.
 func (k *Keeper) tell(v *view, cause string, what ...string) {
 	now := time.Now()
 	for i := range what {
@@ -173,7 +175,7 @@ func toldToWait(err error) time.Duration {
 	return 0
 }
 
-// source is where deliveries come from: a webhook, "" for one that is not known, to an endpoint.
+// source is an endpoint and the ID of the webhook that posts to it, "" if that is not known.
 type source struct{ endpoint, id string }
 
 // Delivered counts n deliveries of the Hub to an endpoint at a time, and tells when the day's deliveries of a webhook come near the Hub's
@@ -181,7 +183,7 @@ type source struct{ endpoint, id string }
 func (k *Keeper) Delivered(endpoint, id string, n int64, at time.Time) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	// Anyone may post any ID to an endpoint without a secret, so only those are counted that are kept.
+	// Anyone may post any ID to an endpoint without a secret, so only the IDs of kept webhooks are counted.
 	if id != "" && !slices.ContainsFunc(k.views, func(v *view) bool { return v.ID == id && v.Endpoint == endpoint }) {
 		return
 	}
@@ -197,7 +199,7 @@ func (k *Keeper) Delivered(endpoint, id string, n int64, at time.Time) {
 			continue
 		}
 		count := k.today(v, now)
-		near := count*100 >= DailyLimit*warnAt
+		near := NearLimit(count)
 		if near && !v.warned {
 			k.tell(v, "", fmt.Sprintf("%d deliveries in the last 24 hours; beyond %s the Hub may send no more", count, thousands(DailyLimit)))
 		}
@@ -223,7 +225,7 @@ func thousands(n int) string {
 	return s
 }
 
-// day counts in steps of an hour, for 24 hours.
+// day counts deliveries of the last 24 hours, in steps of an hour.
 type day struct {
 	hours [24]int64
 	last  int64 // the newest hour, since 1970
@@ -245,7 +247,7 @@ func (d *day) count(now time.Time) (total int64) {
 	return total
 }
 
-// move makes hour the newest one, if it is.
+// move makes hour the newest one if it is later than last, and empties the hours between.
 func (d *day) move(hour int64) {
 	for ; d.last < hour; d.last++ {
 		if hour-d.last > int64(len(d.hours)) {
