@@ -29,14 +29,15 @@ import (
 )
 
 const (
-	soakTime = 20 * time.Second      // CI takes longer
+	soakTime = 12 * time.Second      // CI takes longer
 	soakGap  = 10 * time.Millisecond // between two events of the Hub
 	probeGap = 50 * time.Millisecond // between two of the prober
 	traceGap = 3 * time.Second       // between two lists of goroutines that the program's runtime prints
 
-	// Most events are handled at once. Every tenth takes half a second, so that the Hub sends some of these again while they run.
+	// Most events are handled at once. Every tenth takes slowTakes, so that the Hub sends some of these again while they run.
 	quickEndpoint = "nothing"
 	slowEndpoint  = "slow"
+	slowTakes     = 500 * time.Millisecond
 
 	// How soon after a fault's end a sender gets through again: after one of up to 3 s, after a longer one that could be noticed, and
 	// after one that could not, and after a program was started again. An exponential backoff that has waited through an outage tries again within as long once more.
@@ -52,17 +53,21 @@ const (
 // twice unless the Hub had to send it twice. The tunnel is open again as soon as possible after each fault. Afterwards the process holds no
 // more goroutines and files than before.
 //
-// HUBHOOK_SOAK sets the least duration, HUBHOOK_SOAK_TUNNEL names one provider, HUBHOOK_SOAK_SEED repeats the order of an earlier run's
-// faults. All providers run at once, and share the events.
+// By default some faults of ngrok fill 12 s. HUBHOOK_SOAK sets the least duration; then all providers run at once, share the events, and
+// have each fault once at least. HUBHOOK_SOAK_TUNNEL names one provider, HUBHOOK_SOAK_SEED repeats the order of an earlier run's faults.
 func TestSoak(t *testing.T) {
 	if testing.Short() {
 		t.Skip("-short: it takes a while")
 	}
 	t.Parallel()
-	lasts, seed := soakSettings(t)
+	lasts, seed, whole := soakSettings(t)
 	t.Logf("HUBHOOK_SOAK=%v HUBHOOK_SOAK_SEED=%d", lasts, seed)
+	only := os.Getenv("HUBHOOK_SOAK_TUNNEL")
+	if only == "" && !whole {
+		only = "ngrok"
+	}
 	chosen := maps.Clone(soakedWays)
-	if only := os.Getenv("HUBHOOK_SOAK_TUNNEL"); only != "" {
+	if only != "" {
 		maps.DeleteFunc(chosen, func(name string, _ func(*testing.T, *home) soakedWay) bool { return name != only })
 		if len(chosen) == 0 {
 			t.Fatalf("HUBHOOK_SOAK_TUNNEL: there is no provider %q; name one of %q", only, slices.Sorted(maps.Keys(soakedWays)))
@@ -72,15 +77,15 @@ func TestSoak(t *testing.T) {
 	defer running.Wait()
 	for name, start := range chosen {
 		running.Go(func() {
-			t.Run(name, func(t *testing.T) { soakTunnel(t, start, time.Duration(len(chosen))*soakGap, lasts, seed) })
+			t.Run(name, func(t *testing.T) { soakTunnel(t, start, time.Duration(len(chosen))*soakGap, lasts, seed, whole) })
 		})
 	}
 }
 
-// soakTunnel has an event each gap.
-func soakTunnel(t *testing.T, start func(*testing.T, *home) soakedWay, gap, lasts time.Duration, seed uint64) {
+// soakTunnel has an event each gap. A whole soak has each fault once at least, however long that takes.
+func soakTunnel(t *testing.T, start func(*testing.T, *home) soakedWay, gap, lasts time.Duration, seed uint64, whole bool) {
 	h := newHome(t)
-	h.env = append(h.env, "BOT_SLOW=500ms", fmt.Sprintf("GODEBUG=schedtrace=%d,scheddetail=1", traceGap.Milliseconds()))
+	h.env = append(h.env, "BOT_SLOW="+slowTakes.String(), fmt.Sprintf("GODEBUG=schedtrace=%d,scheddetail=1", traceGap.Milliseconds()))
 	way := start(t, h)
 	p := h.serve(t, bot, append(way.flags, "--secret", secret)...)
 	public := p.ready.PublicURL
@@ -124,7 +129,7 @@ func soakTunnel(t *testing.T, start func(*testing.T, *home) soakedWay, gap, last
 		func(ctx context.Context) { every(ctx, 250*time.Millisecond, s.sampleMemory) },
 		func(ctx context.Context) { every(ctx, 20*time.Millisecond, s.watchMachine) },
 	)
-	s.runFaults(lasts, rand.New(rand.NewPCG(seed, 0)))
+	s.runFaults(lasts, whole, rand.New(rand.NewPCG(seed, 0)))
 	load()
 	s.settle(hubClient)
 	s.wantEachHandledOnce(h)
@@ -136,11 +141,13 @@ func soakTunnel(t *testing.T, start func(*testing.T, *home) soakedWay, gap, last
 	noSession(t, way)
 }
 
-func soakSettings(t *testing.T) (lasts time.Duration, seed uint64) {
+// soakSettings reads the environment. A soak whose duration is set is whole.
+func soakSettings(t *testing.T) (lasts time.Duration, seed uint64, whole bool) {
 	t.Helper()
 	lasts, seed = soakTime, uint64(time.Now().UnixNano())
 	var err error
 	if text := os.Getenv("HUBHOOK_SOAK"); text != "" {
+		whole = true
 		if lasts, err = time.ParseDuration(text); err != nil {
 			t.Fatal("HUBHOOK_SOAK:", err)
 		}
@@ -150,7 +157,7 @@ func soakSettings(t *testing.T) (lasts time.Duration, seed uint64) {
 			t.Fatal("HUBHOOK_SOAK_SEED:", err)
 		}
 	}
-	return lasts, seed
+	return lasts, seed, whole
 }
 
 // inBackground runs tasks until the test ends or stop is called. stop waits for them.
@@ -373,8 +380,9 @@ func (s *soak) backSince(moment time.Time) (time.Time, bool) {
 	return first, !first.IsZero()
 }
 
-// runFaults runs all faults in random order, again and again until the time is over. Each begins some time after the tunnel is open again.
-func (s *soak) runFaults(lasts time.Duration, rnd *rand.Rand) {
+// runFaults runs faults in random order until the time is over, all of them once at least where the soak is whole. Each begins some time
+// after the tunnel is open again.
+func (s *soak) runFaults(lasts time.Duration, whole bool, rnd *rand.Rand) {
 	s.t.Helper()
 	random := func(least, most time.Duration) time.Duration {
 		return least + time.Duration(rnd.Int64N(int64(most-least)))
@@ -382,12 +390,14 @@ func (s *soak) runFaults(lasts time.Duration, rnd *rand.Rand) {
 	begin := time.Now()
 	time.Sleep(second)
 	faults := s.way.faults
-	for n := 0; n < len(faults) || time.Since(begin) < lasts; {
+	over := func() bool {
+		return time.Since(begin) >= lasts && (!whole || len(s.faults) >= len(faults))
+	}
+	for !over() {
 		for _, kind := range rnd.Perm(len(faults)) {
-			if n >= len(faults) && time.Since(begin) >= lasts {
+			if over() {
 				break
 			}
-			n++
 			f := passedFault{fault: faults[kind], began: time.Now()}
 			f.fail(random)
 			f.ended = time.Now()
@@ -442,6 +452,14 @@ func (s *soak) wantShortDowntimes() {
 	}
 }
 
+// wasSoonBack is whether the tunnel was back after a drop while half of the slow deliveries that the drop met were still running.
+func (s *soak) wasSoonBack() bool {
+	return slices.ContainsFunc(s.faults, func(f passedFault) bool {
+		back, ok := s.backSince(f.ended)
+		return f.name == "drop" && ok && back.Sub(f.began) < slowTakes/2
+	})
+}
+
 // wantEachHandledOnce compares the Hub's deliveries with those that were stored and handled.
 func (s *soak) wantEachHandledOnce(h *home) {
 	s.t.Helper()
@@ -455,7 +473,7 @@ func (s *soak) wantEachHandledOnce(h *home) {
 			s.t.Errorf("delivery %s is %s (%s) after %d attempts, its handler ran %+v; want it done at the first", d.ID, d.State, d.Reason, d.Attempts, runs[d.ID])
 		}
 	}
-	sent, attempts, lost, duplicates, twice := s.hub.Deliveries(), 0, 0, 0, 0
+	sent, attempts, lost, duplicates, repeated, twice := s.hub.Deliveries(), 0, 0, 0, 0, 0
 	answers := map[string]int{}
 	for _, d := range sent {
 		if d.State() != hubtest.Delivered {
@@ -476,6 +494,7 @@ func (s *soak) wantEachHandledOnce(h *home) {
 			}
 		}
 		lost, duplicates = lost+unanswered, duplicates+again[d.ID]
+		repeated += max(0, len(stored[d.ID])-1) + again[d.ID]
 		if n := len(stored[d.ID]); n == 0 || n-1+again[d.ID] > unanswered {
 			s.t.Errorf("event %s is stored %d times and was answered %d times as a duplicate; the Hub did not see %d answers: %v", d.ID, n, again[d.ID], unanswered, all)
 		} else if n > 1 {
@@ -501,8 +520,10 @@ func (s *soak) wantEachHandledOnce(h *home) {
 	for id := range stored {
 		s.t.Errorf("Webhook-Id %q is stored and was never sent", id)
 	}
-	if lost == 0 || duplicates == 0 || len(sent) < 10*len(s.faults) {
-		s.t.Errorf("%d events were sent, %d answers lost, %d answered as a duplicate; the test has shown nothing", len(sent), lost, duplicates)
+	// A repeat is a duplicate only while its delivery runs. On a busy machine the tunnel may never be back in that time.
+	if lost == 0 || repeated == 0 || duplicates == 0 && s.wasSoonBack() || len(sent) < 10*len(s.faults) {
+		s.t.Errorf("%d events were sent, %d answers lost, %d accepted events repeated, %d repeats answered as a duplicate; the test has shown nothing",
+			len(sent), lost, repeated, duplicates)
 	}
 	s.t.Logf("%d events, %d attempts (%v), %d answers that may be lost, %d answers as a duplicate and %d events handled more than once for that", len(sent), attempts, answers, lost, duplicates, twice)
 }
