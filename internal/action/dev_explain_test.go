@@ -54,7 +54,7 @@ func TestExplain(t *testing.T) {
 		"no port":              {Seen{Port: 4321, Silent: true}, "does not listen on any port", "PORT"},
 		"import at the end":    {Seen{Exited: true, Lines: []string{"RuntimeError: can't register atexit after shutdown"}}, "interpreter already exits", "import gradio at the top"},
 		"no such module":       {Seen{Exited: true, Lines: []string{"ModuleNotFoundError: No module named 'gradio'"}}, "has no module gradio", ".venv/bin/python"},
-		"no such file":         {Seen{Exited: true, Lines: []string{"/usr/bin/python3.11: can't open file '/work/missing.py': [Errno 2] No such file or directory"}}, "Python finds no file /work/missing.py", "python app.py"},
+		"no such file":         {Seen{Exited: true, Lines: []string{"/usr/bin/python3.11: can't open file '/srv/missing.py': [Errno 2] No such file or directory"}}, "Python finds no file /srv/missing.py", "python app.py"},
 		"no such package":      {Seen{Exited: true, Lines: []string{"Error: Cannot find module 'express'", "Require stack:"}}, "Node finds no module express", "npm install"},
 		"taken port":           {Seen{Exited: true, Lines: []string{"OSError: [Errno 98] Address already in use"}}, "another program has the port", "PORT"},
 		"broken code":          {Seen{Exited: true, Lines: []string{`  File "app.py", line 1`, "SyntaxError: invalid syntax"}}, "cannot be read: invalid syntax", "saved"},
