@@ -118,6 +118,15 @@ func (c *Client) Token() (Token, error) {
 	return FindToken(c.config.LookupEnv)
 }
 
+// NeedToken returns an error where there is no token, an *Error with [ErrNoToken], or where the token can't be read. Nothing is sent.
+func (c *Client) NeedToken() error {
+	token, err := c.Token()
+	if err == nil && token.Value == "" {
+		err = &Error{Op: "ask the Hub", TokenSource: token.Source, Err: ErrNoToken, endpoint: c.Endpoint()}
+	}
+	return err
+}
+
 func parseEndpoint(address string) (*url.URL, error) {
 	u, err := url.Parse(strings.TrimRight(address, "/"))
 	switch {

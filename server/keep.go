@@ -220,7 +220,7 @@ func (r *run) openKeeper() {
 		}
 	} else {
 		on := keep.On(client)
-		c.API, c.Hub, c.User = on.API, on.Hub, on.User
+		c.API, c.Hub, c.User, c.Ready = on.API, on.Hub, on.User, on.Ready
 	}
 	r.keeping.keeper = keep.New(c)
 	r.keeper.Store(r.keeping.keeper)

@@ -81,6 +81,9 @@ type Config struct {
 	Hub string // base URL of the Hub; entries of the record for another one are left alone
 	// User returns the name of the user whose token is used. Nil: it is not known.
 	User func(context.Context) (string, error)
+	// Ready returns why the Hub can't be asked now, nil if it can. Prepare calls it, so that the first look at Webhooks shows the error; later
+	// each pass finds out by itself. Nil: nothing is known before the first pass.
+	Ready func() error
 	// Unusable is why the Hub can't be asked at all. If it is not nil, API is not used, and each webhook has this error.
 	Unusable error
 	Records  Records
@@ -96,7 +99,7 @@ type Config struct {
 
 // On returns a Config for the Hub that client asks.
 func On(client *hub.Client) Config {
-	return Config{API: client.Webhooks, Hub: client.Endpoint(), User: func(ctx context.Context) (string, error) {
+	return Config{API: client.Webhooks, Hub: client.Endpoint(), Ready: client.NeedToken, User: func(ctx context.Context) (string, error) {
 		user, err := client.WhoAmI(ctx)
 		return user.Name, err
 	}}
@@ -216,6 +219,9 @@ func (k *Keeper) Keeps(id string) bool {
 func (k *Keeper) Prepare() {
 	err := k.load()
 	k.expect()
+	if err == nil && k.c.Ready != nil {
+		err = k.c.Ready()
+	}
 	if err != nil {
 		k.failAll(err)
 	}

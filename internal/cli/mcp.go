@@ -47,8 +47,8 @@ func newMCP(p *program) *cobra.Command {
 		Short:   "let a coding agent look, replay, trigger and wait",
 		Long: `Serve the Model Context Protocol over standard input and output, for a coding
 agent that starts this command: it can list deliveries, read what their handlers
-printed, replay them, send sample events and wait for the outcome, on the hubhook
-that runs in this directory. That one may start and stop meanwhile.`,
+printed, replay them, send sample events and wait for the outcome. It asks the
+hubhook that runs in this directory, which may stop and start again meanwhile.`,
 		Example: `  claude mcp add hubhook -- hubhook mcp
   codex mcp add hubhook -- hubhook mcp --read-only`,
 		Args:              noArguments,
