@@ -3,8 +3,8 @@
 # HUBHOOK_TEST_REQUIRE=strace,chromium (names separated by commas) makes a test fail that would otherwise be skipped because that
 # program is missing or may not be used; CI sets it. Without it, `make test` ends with a line for each test that was skipped.
 # HUBHOOK_SOAK=60s soaks all tunnels at once for that long at least, with every fault; by default ngrok has some faults for 12 s.
-# HUBHOOK_SOAK_TUNNEL=ssh takes one provider alone, and HUBHOOK_SOAK_SEED repeats a soak. HUBHOOK_OUTAGE=30s is how long a PostgreSQL server stands still in the test of that. HUBHOOK_KILLS=50 is how
-# often hubhook is killed in the test of kept webhooks.
+# HUBHOOK_SOAK_TUNNEL=ssh takes one provider alone, and HUBHOOK_SOAK_SEED repeats a soak. HUBHOOK_OUTAGE=30s is how long a PostgreSQL
+# server stands still in the test of that. HUBHOOK_KILLS=50 is how often hubhook is killed in the test of kept webhooks.
 # HUBHOOK_TEST_IMAGE=$PWD/bin/hubhook-image.tar has the tests of the container image test that one, in place of one for this machine alone.
 
 GO        ?= go

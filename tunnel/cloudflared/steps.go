@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/hubhook/hubhook/tunnel"
+	"github.com/hubhook/hubhook/tunnel/internal/terms"
 )
 
 // How long each step may take.
@@ -30,13 +31,13 @@ func (p *Provider) steps() []tunnel.Step {
 	}
 	host, _, _ := net.SplitHostPort(addr)
 	return []tunnel.Step{
-		{Name: "program", Doing: "asking cloudflared for its version", Run: func(ctx context.Context) (string, error) {
+		{Name: "program", Doing: "asking cloudflared for its version", Run: terms.Bound(versionLimit, func(ctx context.Context) (string, error) {
 			path, err := p.config.lookUp()
 			if err != nil {
 				return "", err
 			}
 			return version(ctx, path)
-		}},
+		})},
 		{Name: "settings", Run: func(context.Context) (found string, err error) {
 			switch s, err = p.config.settings(); {
 			case err != nil:
@@ -48,18 +49,14 @@ func (p *Provider) steps() []tunnel.Step {
 			}
 			return fmt.Sprintf("the tunnel of %s, at %s", s.file, s.url), nil
 		}},
-		{Name: "look-up", Doing: "looking up " + host, Run: func(ctx context.Context) (string, error) {
-			ctx, cancel := context.WithTimeout(ctx, lookUpLimit)
-			defer cancel()
+		{Name: "look-up", Doing: "looking up " + host, Run: terms.Bound(lookUpLimit, func(ctx context.Context) (string, error) {
 			addrs, err := net.DefaultResolver.LookupHost(ctx, host)
 			if err != nil {
 				return "", &tunnel.Error{Op: openOp, Cause: "the name " + host + " cannot be looked up: " + err.Error(), Fix: "check the network and its name servers", Temporary: true, Err: err}
 			}
 			return host + " is " + addrs[0], nil
-		}},
-		{Name: "tcp", Doing: "connecting to " + addr, Run: func(ctx context.Context) (string, error) {
-			ctx, cancel := context.WithTimeout(ctx, connectLimit)
-			defer cancel()
+		})},
+		{Name: "tcp", Doing: "connecting to " + addr, Run: terms.Bound(connectLimit, func(ctx context.Context) (string, error) {
 			began := time.Now()
 			c, err := new(net.Dialer).DialContext(ctx, "tcp", addr)
 			if err != nil {
@@ -67,14 +64,12 @@ func (p *Provider) steps() []tunnel.Step {
 			}
 			_ = c.Close() // it has served its purpose
 			return fmt.Sprintf("%s is reached in %.1f ms", addr, float64(time.Since(began))/float64(time.Millisecond)), nil
-		}},
+		})},
 	}
 }
 
 // version runs the program for a moment.
 func version(ctx context.Context, path string) (string, error) {
-	ctx, cancel := context.WithTimeout(ctx, versionLimit)
-	defer cancel()
 	cmd := exec.CommandContext(ctx, path, "--version")
 	cmd.Env = settings{}.environment(os.Environ())
 	cmd.WaitDelay = pipeGrace

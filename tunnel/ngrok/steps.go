@@ -12,6 +12,7 @@ import (
 	sdk "golang.ngrok.com/ngrok/v2"
 
 	"github.com/hubhook/hubhook/tunnel"
+	"github.com/hubhook/hubhook/tunnel/internal/terms"
 )
 
 // How long each step may take. All of them together stay below what opening a tunnel may.
@@ -35,19 +36,11 @@ func (p *Provider) steps() []tunnel.Step {
 	to := "the ngrok service"
 	return []tunnel.Step{
 		{Name: "credential", Run: w.credential},
-		{Name: "look-up", Doing: "looking up " + to, Run: bounded(lookUpLimit, w.lookUp)},
-		{Name: "tcp", Doing: "connecting to " + to, Run: bounded(connectLimit, w.tcp)},
-		{Name: "tls", Doing: "checking the certificate of " + to, Run: bounded(shakeLimit, w.tls)},
+		{Name: "look-up", Doing: "looking up " + to, Run: terms.Bound(lookUpLimit, w.lookUp)},
+		{Name: "tcp", Doing: "connecting to " + to, Run: terms.Bound(connectLimit, w.tcp)},
+		{Name: "tls", Doing: "checking the certificate of " + to, Run: terms.Bound(shakeLimit, w.tls)},
 		{Name: "service", Run: w.answers},
-		{Name: "session", Doing: "showing the authtoken to " + to, Session: true, Run: bounded(sessionLimit, w.session)},
-	}
-}
-
-func bounded(limit time.Duration, step func(context.Context) (string, error)) func(context.Context) (string, error) {
-	return func(ctx context.Context) (string, error) {
-		ctx, cancel := context.WithTimeout(ctx, limit)
-		defer cancel()
-		return step(ctx)
+		{Name: "session", Doing: "showing the authtoken to " + to, Session: true, Run: terms.Bound(sessionLimit, w.session)},
 	}
 }
 

@@ -11,6 +11,7 @@ import (
 	xssh "golang.org/x/crypto/ssh"
 
 	"github.com/hubhook/hubhook/tunnel"
+	"github.com/hubhook/hubhook/tunnel/internal/terms"
 )
 
 // How long each step may take. All of them together stay below what opening a tunnel may.
@@ -31,18 +32,10 @@ func (p *Provider) steps() []tunnel.Step {
 	const to = "the SSH server"
 	return []tunnel.Step{
 		{Name: "server", Run: w.settings},
-		{Name: "look-up", Doing: "looking up " + to, Run: bounded(lookUpLimit, w.lookUp)},
-		{Name: "tcp", Doing: "connecting to " + to, Run: bounded(connectLimit, w.tcp)},
-		{Name: "host key", Doing: "asking for the key of " + to, Run: bounded(connectLimit, w.hostKey)},
-		{Name: "login", Doing: "logging in at " + to, Session: true, Run: bounded(loginLimit, w.login)},
-	}
-}
-
-func bounded(limit time.Duration, step func(context.Context) (string, error)) func(context.Context) (string, error) {
-	return func(ctx context.Context) (string, error) {
-		ctx, cancel := context.WithTimeout(ctx, limit)
-		defer cancel()
-		return step(ctx)
+		{Name: "look-up", Doing: "looking up " + to, Run: terms.Bound(lookUpLimit, w.lookUp)},
+		{Name: "tcp", Doing: "connecting to " + to, Run: terms.Bound(connectLimit, w.tcp)},
+		{Name: "host key", Doing: "asking for the key of " + to, Run: terms.Bound(connectLimit, w.hostKey)},
+		{Name: "login", Doing: "logging in at " + to, Session: true, Run: terms.Bound(loginLimit, w.login)},
 	}
 }
 

@@ -1,7 +1,8 @@
-// Package terms has what every tunnel takes as given: its time limits and the computer it runs on. Tests of the providers set their own.
+// Package terms has what every tunnel takes as given: its time limits and the machine that it runs on. Tests of the providers set their own.
 package terms
 
 import (
+	"context"
 	"time"
 
 	"github.com/hubhook/hubhook/tunnel/internal/machine"
@@ -51,5 +52,14 @@ func Default() Terms {
 		Drop:        time.Second,
 		Close:       5 * time.Second,
 		Machine:     machine.This(),
+	}
+}
+
+// Bound returns step with a limit on how long it may take.
+func Bound(limit time.Duration, step func(context.Context) (string, error)) func(context.Context) (string, error) {
+	return func(ctx context.Context) (string, error) {
+		ctx, cancel := context.WithTimeout(ctx, limit)
+		defer cancel()
+		return step(ctx)
 	}
 }
