@@ -73,8 +73,8 @@ func (p *Proof) Check(ctx context.Context, url string) error {
 	return answer.match(p.Sign(nonce))
 }
 
-// Leads checks that a public URL leads to the process that answers at local, which need not be this one: both sign the same nonce alike.
-// Its errors are those of Check, and one where local does not answer with a signature.
+// Leads checks that a public URL leads to the process that answers at local, which can be another process than this one. It sends both URLs
+// the same nonce and compares the signatures. Its errors are those of Check, and one for a local that does not answer with a signature.
 func (p *Proof) Leads(ctx context.Context, public, local string) error {
 	nonce := rand.Text()
 	ours, err := p.ask(ctx, local, nonce)

@@ -2,5 +2,6 @@ package cloudflared
 
 import "syscall"
 
-// endWithParent has the program killed where this process is. Asking it would not do: nobody could kill one that does not listen.
+// endWithParent makes the kernel kill the program once this process is dead. A signal that asks it to end is not enough: the program may
+// ignore that, and nobody is left to kill it.
 func endWithParent(attr *syscall.SysProcAttr) { attr.Pdeathsig = syscall.SIGKILL }

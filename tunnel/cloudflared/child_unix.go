@@ -19,7 +19,7 @@ func (c *child) start() error {
 	return c.cmd.Start()
 }
 
-// reaped is called once the program was waited for. From then on its number belongs to its group alone, if that has other members.
+// reaped is called once the program was waited for. Its number may soon be another process's, unless processes of its group still live.
 func (c *child) reaped() {
 	if errors.Is(c.signal(0), syscall.ESRCH) {
 		c.system.empty.Store(true)

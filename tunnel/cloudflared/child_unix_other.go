@@ -4,5 +4,5 @@ package cloudflared
 
 import "syscall"
 
-// endWithParent can't do here what it does on Linux.
+// endWithParent does nothing: only Linux can kill a program once its parent is dead.
 func endWithParent(*syscall.SysProcAttr) {}

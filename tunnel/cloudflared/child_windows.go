@@ -8,8 +8,8 @@ import (
 	"golang.org/x/sys/windows"
 )
 
-// processGroup is the job object that holds the program and its children. When this process ends, however it does, the job is closed, and
-// that kills them.
+// processGroup is the job object that holds the program and its children. Windows closes the job when this process ends, however it ends.
+// That kills all in it.
 type processGroup struct{ job windows.Handle }
 
 func (c *child) start() error {
@@ -43,7 +43,7 @@ func (c *child) start() error {
 	return nil
 }
 
-// reaped ends what the program has left.
+// reaped kills the children that the program has left.
 func (c *child) reaped() { windows.CloseHandle(c.system.job) }
 
 func (c *child) alive() bool { return !c.ended() }

@@ -115,7 +115,7 @@ func (s *settings) read() error {
 		if at, ok := errors.AsType[*yaml.LoadError](err); ok && at.Mark.Line > 0 {
 			place = fmt.Sprintf(", line %d", at.Mark.Line)
 		}
-		// The error repeats lines of the file, which may have secrets in it.
+		// The parser's error repeats lines of the file, which may have secrets in them.
 		return settingError(op, s.file+place+" can't be read as cloudflared's configuration", "mend the file; cloudflared tunnel --config "+s.file+" ingress validate says more")
 	}
 	if file.Tunnel == "" {
@@ -201,7 +201,7 @@ func (s settings) arguments(origin, metrics string) []string {
 	if s.quick() {
 		args := []string{"tunnel", "--url", "http://" + origin, "--metrics", metrics, "--no-autoupdate"}
 		if s.shadow {
-			// Its ingress rules would count, and the tunnel would lead elsewhere.
+			// The ingress rules of that file would lead the tunnel elsewhere.
 			args = append(args, "--config", os.DevNull)
 		}
 		return args
@@ -213,7 +213,8 @@ func (s settings) arguments(origin, metrics string) []string {
 	return args
 }
 
-// environment is what the program gets of all: everything but secrets of others, and what would make another tunnel of a quick one.
+// environment returns the variables that the program gets: all but other programs' secrets and, for a quick tunnel, those that would make
+// it another kind of tunnel.
 func (s settings) environment(all []string) []string {
 	return slices.DeleteFunc(slices.Clone(all), func(v string) bool {
 		variable, _, _ := strings.Cut(v, "=")

@@ -29,8 +29,8 @@ func newDialer(s settings, l limits) *dialer { return &dialer{settings: s, limit
 // startPoll is how often a program that starts is asked.
 const startPoll = 50 * time.Millisecond
 
-// Dial starts the program, or waits on for one that an earlier try has started, until it is online. A program that is only slow is not
-// started again: the name of a quick tunnel would be lost, and another one asked for.
+// Dial starts the program and waits until it is online. If an earlier try has started one that is only slow, Dial waits for that one: with
+// a new start, a quick tunnel would lose its name.
 func (d *dialer) Dial(ctx context.Context, _ string, limit time.Duration) (tunnel.Session, error) {
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
@@ -108,8 +108,8 @@ func (d *dialer) start() (*session, error) {
 	}, nil
 }
 
-// freeAddress is an address on loopback that nothing listens on. Where another program takes it first, cloudflared ends, and the next try
-// has another one.
+// freeAddress returns an address on loopback that nothing listens on. If another program takes it first, cloudflared ends, and the next try
+// takes another address.
 func freeAddress() (string, error) {
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

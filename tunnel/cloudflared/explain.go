@@ -18,7 +18,7 @@ const (
 // logPrefix is what stands before the message in a line of cloudflared's log: "2026-01-02T03:04:05Z ERR ".
 var logPrefix = regexp.MustCompile(`^\S+ (DBG|INF|WRN|ERR|FTL|PNC) `)
 
-// troubles are what cloudflared says where it can't go on, the first that fits counts. What waiting does not mend is final.
+// troubles are what cloudflared says when it can't go on. The first that fits counts. One is final if waiting does not help.
 var troubles = []struct {
 	says  *regexp.Regexp
 	cause string // before what it says
@@ -42,7 +42,7 @@ var troubles = []struct {
 
 const byHand = "if this goes on, run it by hand to see more: cloudflared tunnel --url http://127.0.0.1:7860"
 
-// explain is why a program ended, or got nowhere, by what it has said: what happened in a clause.
+// explain returns why a program ended or did not come online, from the lines that it printed. what says in a clause what was seen.
 func (s settings) explain(what string, c *child) (e *tunnel.Error, hold bool) {
 	lines := c.said.all()
 	e = &tunnel.Error{Op: openOp, Cause: what, Fix: byHand, Temporary: true}
@@ -67,7 +67,7 @@ func (s settings) explain(what string, c *child) (e *tunnel.Error, hold bool) {
 	return e, false
 }
 
-// complaint reports whether the line tells of a failure: one without a level, as usage errors are, may.
+// complaint reports whether the line may tell of a failure. A line without a level may: usage errors have none.
 func complaint(line string) bool {
 	if strings.Contains(line, "Configuration file "+os.DevNull) { // which arguments has named
 		return false

@@ -188,11 +188,11 @@ func (s *session) Accept() (net.Conn, error) {
 // URL is the public URL that the program last said.
 func (s *session) URL() (string, bool) { return s.address(), true }
 
-// Events are those of the program, which connects again by itself and keeps its name then.
+// Events tells of the program's lost and new connections. The program connects again by itself, and keeps its name.
 func (s *session) Events() <-chan error { return s.events.C }
 
-// Resume has the program asked anew. It notices a dead connection by itself, in seconds, and connects again under its name; started again,
-// a quick tunnel would have another name.
+// Resume asks the program for its state at once. The program notices a dead connection within seconds and connects again under its name.
+// It is not started again, because a quick tunnel would get another name.
 func (s *session) Resume() bool {
 	select {
 	case s.again <- struct{}{}:

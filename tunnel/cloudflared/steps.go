@@ -20,7 +20,7 @@ const (
 	connectLimit = 4 * time.Second
 )
 
-// edge is a name of those that cloudflared connects to (developers.cloudflare.com, tunnel with firewall).
+// edge is one of the names that cloudflared connects to (developers.cloudflare.com, tunnel with firewall).
 const edge = "region1.v2.argotunnel.com:7844"
 
 func (p *Provider) steps() []tunnel.Step {

@@ -54,7 +54,7 @@ func (w *way) credential(context.Context) (string, error) {
 	return "the authtoken is from " + d.settings.credential.source, nil
 }
 
-// proxy says through which proxy the way goes, with the words that name it; both are "" where it goes through none.
+// proxy returns the host of the proxy that the connection goes through, and words that name the proxy. Both are "" without a proxy.
 func (w *way) proxy() (host, words string, err error) {
 	d := newServiceDialer(w.dialer.settings, w.dialer.getenv)
 	via, err := d.proxyFor(w.dialer.address())
@@ -116,7 +116,7 @@ func (w *way) tcp(ctx context.Context) (string, error) {
 	return fmt.Sprintf("%s is reached in %s", w.dialer.address(), rounded(time.Since(began))), nil
 }
 
-// tls has the SDK go on until the service has answered, since the authorities that it trusts are known to it alone.
+// tls leaves the check to the SDK, which alone knows the authorities that it trusts. The SDK goes on until the service has answered.
 func (w *way) tls(ctx context.Context) (string, error) {
 	s, _, err := w.dialer.newSession()
 	if err != nil {
@@ -146,7 +146,7 @@ func (w *way) answers(context.Context) (string, error) {
 	return found, nil
 }
 
-// session shows the authtoken to the service, and goes away again. It asks for no URL: that could be in use.
+// session shows the authtoken to the service, and ends the session at once. It asks for no URL, which could be in use.
 func (w *way) session(ctx context.Context) (string, error) {
 	d := w.dialer
 	defer d.Wait()

@@ -69,8 +69,8 @@ func (d *dialer) Dial(ctx context.Context, url string, limit time.Duration) (tun
 	return nil, d.explain(causeOf(ctx, fmt.Errorf("%s does not answer as an SSH server that forwards: %w", d.service.title, err)))
 }
 
-// mindOldName waits before the name that the tunnel had is asked for once more: a server that has not noticed the end of the last session
-// keeps it for some seconds. After a time it gives the name up.
+// mindOldName waits before the tunnel's old name is asked for once more. The server keeps that name for some seconds if it has not noticed
+// the end of the last session. After a time mindOldName gives the old name up.
 func (d *dialer) mindOldName(ctx context.Context, e *tunnel.Error, url string) {
 	if url == "" || url == d.wanted {
 		return
@@ -128,7 +128,8 @@ func (d *dialer) open(ctx context.Context, s *session, url string) error {
 	return d.openService(ctx, s, url)
 }
 
-// openPlain is for a server that only forwards: which URL leads there is known here alone.
+// openPlain asks a server that only forwards. Such a server does not say which URL leads to it: that is the URL of the settings, or else the
+// server's own host and port.
 func (d *dialer) openPlain(ctx context.Context, s *session, url string) error {
 	ask := forwardRequest{Host: d.forward.host, Port: d.forward.port}
 	if !d.forward.set {
@@ -160,7 +161,7 @@ func (d *dialer) openService(ctx context.Context, s *session, url string) error 
 	if was && !d.service.names {
 		url = ""
 	}
-	// OpenSSH asks for localhost where its user names no address, so services take it for no wish.
+	// OpenSSH asks for localhost if its user names no address, so services take localhost as "no name wanted".
 	ask := forwardRequest{Host: "localhost", Port: 80}
 	if d.service.anyPort {
 		ask.Port = 0

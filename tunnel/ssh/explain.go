@@ -58,12 +58,12 @@ func (d *dialer) explain(err error) *tunnel.Error {
 	return e
 }
 
-// explainLogin is for a server that lets nobody in with what it was shown.
+// explainLogin says why the server does not let the user in.
 func (d *dialer) explainLogin(e *tunnel.Error, l *login) {
 	who := d.service.user + "@" + d.service.host
 	e.Refused, e.Final, e.Temporary = true, true, false
 	if d.loggedIn {
-		// It has let us in before: its users may be kept elsewhere and be away, or the agent be locked.
+		// The server has let us in before, so this may pass: its list of users may be out of reach, or the agent locked.
 		e.Final, e.Temporary = false, true
 	}
 	shown := strings.Join(l.shown, ", ")

@@ -20,8 +20,8 @@ import (
 	"github.com/hubhook/hubhook/internal/text"
 )
 
-// hostKeys knows which key a server has to have: by the user's known_hosts, by the machine's, and by hubhook's own, where the keys are that
-// were trusted on first use.
+// hostKeys knows which key a server must have. It reads the user's known_hosts, the machine's, and hubhook's own. Hubhook's own has the keys
+// that were trusted on first use.
 type hostKeys struct {
 	addr  string
 	files []string
@@ -51,7 +51,7 @@ type hostKeyError struct {
 
 func (e *hostKeyError) Error() string { return e.cause }
 
-// known is what the files know. A file that cannot be read must not count as one that knows nothing.
+// known reads the files. A file that can't be read is an error: if it counted as empty, a changed key would be trusted.
 func (h *hostKeys) known() (xssh.HostKeyCallback, error) {
 	var there []string
 	for _, file := range h.files {
@@ -70,7 +70,7 @@ func (h *hostKeys) wanted() []knownhosts.KnownKey {
 	if err != nil {
 		return nil // the check says so
 	}
-	// No server has this key, so that the answer names those that it should have.
+	// No server has this key, so the error names the keys that the server should have.
 	nobody, err := xssh.NewPublicKey(ed25519.PublicKey(make([]byte, ed25519.PublicKeySize)))
 	if err != nil {
 		return nil
@@ -83,8 +83,8 @@ func (h *hostKeys) wanted() []knownhosts.KnownKey {
 
 var nowhere = &net.TCPAddr{IP: net.IPv4zero}
 
-// algorithms has those of known keys first: a server with several keys shows the one that is known then. Certificates count only where a line
-// of the server's names an authority.
+// algorithms returns the algorithms of known keys first, so that a server with several keys shows one that is known. Certificates count only
+// if a line for the server names an authority.
 func (h *hostKeys) algorithms() []string {
 	all := xssh.SupportedAlgorithms().HostKeys
 	var first, certificates, others []string
@@ -138,8 +138,8 @@ func lineOf(file string, n int) string {
 	return ""
 }
 
-// check returns the check of a server's key. A key of a server that nothing is known of is trusted from then on, and say is told. Nil: it is
-// not kept, and nothing is said.
+// check returns the check of a server's key. If no key of the server is known, check keeps this one, trusts it from then on, and tells say.
+// With say nil it trusts the key without keeping it.
 func (h *hostKeys) check(say func(string)) xssh.HostKeyCallback {
 	return func(addr string, remote net.Addr, key xssh.PublicKey) error {
 		known, err := h.known()

@@ -64,7 +64,7 @@ func newKeys(c Config, anonymous bool) (*keys, error) {
 		return k, nil
 	}
 	if anonymous {
-		// Some services want a key, whichever. One that is made for the moment tells them nothing.
+		// Some services take any key, but want one. A new key, made for this run, tells them nothing about the user.
 		_, private, err := ed25519.GenerateKey(rand.Reader)
 		if err != nil {
 			return nil, configError("make a key for the moment", err.Error(), "name one with --ssh-key")
@@ -81,7 +81,7 @@ func newKeys(c Config, anonymous bool) (*keys, error) {
 		return k, nil
 	}
 	for _, name := range []string{"id_ed25519", "id_ecdsa", "id_rsa"} {
-		// What is not there, or is no key, is no key to log in with. Where the server takes none, the error says which there were.
+		// Leave out a file that is missing or has no key. If the server takes none of the others, the error names the keys there were.
 		if file, err := readKey(filepath.Join(home, ".ssh", name)); err == nil {
 			k.files = append(k.files, file)
 		}
@@ -234,7 +234,7 @@ func (l *login) signers() ([]xssh.Signer, error) {
 	return signers, nil
 }
 
-// lockedSigner shows the public half of a key that needs a passphrase. Only if the server would take it is the user asked.
+// lockedSigner shows the server the public half of a key that needs a passphrase. It asks the user only if the server would take the key.
 type lockedSigner struct {
 	login *login
 	file  *keyFile
@@ -253,7 +253,7 @@ func (s *lockedSigner) SignWithAlgorithm(io.Reader, []byte, string) (*xssh.Signa
 	return nil, &lockedError{s.file}
 }
 
-// unusable says which of the usual files is there and could not be used, "" for none.
+// unusable names the usual key files that exist and could not be used, "" for none.
 func (k *keys) unusable() string {
 	k.mu.Lock()
 	defer k.mu.Unlock()

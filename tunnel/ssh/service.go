@@ -33,7 +33,7 @@ type service struct {
 	limits string
 }
 
-// services are the ones that have names here. What they want is theirs to change: the words are of their documentation.
+// services are those that users can choose by name. Their limits are in the words of their documentation, and can change.
 var services = []service{
 	{
 		title: "localhost.run", host: "localhost.run", port: "22", user: "nokey", command: "--output json",

@@ -155,7 +155,7 @@ func (s *session) Retire() {
 	s.mu.Lock()
 	s.retired = true
 	s.mu.Unlock()
-	// A server that does not know the request keeps the URL until the connection ends, which is next.
+	// A server that does not know the request keeps the URL until the connection ends, and the connection ends next.
 	_, _, _ = s.client.SendRequest("cancel-tcpip-forward", true, xssh.Marshal(&s.asked))
 }
 
@@ -198,8 +198,8 @@ func (s *session) giveUp(why error) {
 	s.wire.Close()
 }
 
-// keepAlive asks the server for a sign of life until the session ends. x/crypto/ssh waits for an answer for ever, and its connections have
-// no deadline that a silent network could meet: so each request races against a timer.
+// keepAlive asks the server for a sign of life until the session ends. x/crypto/ssh waits for an answer for ever and has no deadline for it,
+// so each request has a timer here.
 func (s *session) keepAlive() {
 	for {
 		select {
@@ -263,7 +263,7 @@ func (s *session) request(ask forwardRequest) <-chan forwardAnswer {
 		}
 		answer <- a
 	})
-	// It is on its way before anything else is, as with OpenSSH, which is what services are tried with.
+	// Send the request before anything else, as OpenSSH does: services are tested with OpenSSH.
 	select {
 	case <-written:
 	case <-time.After(time.Second):

@@ -137,7 +137,7 @@ func (c *Cloudflared) listen() error {
 	}
 	quote := func(s string) string { return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'" }
 	script := fmt.Sprintf("#!/bin/sh\n%s=%s exec %s \"$@\"\n", CloudflaredVariable, quote("http://"+addrs[0]), quote(self))
-	// No process may be started meanwhile: it would inherit the open file for a moment, and a file that is open for writing can't be run.
+	// Start no process meanwhile: it would inherit the open file for a moment, and a file that is open for writing can't be run.
 	syscall.ForkLock.RLock()
 	defer syscall.ForkLock.RUnlock()
 	return os.WriteFile(c.Program(), []byte(script), 0o700)
@@ -415,7 +415,7 @@ func (c *Cloudflared) servePublic(w http.ResponseWriter, req *http.Request) {
 	}
 }
 
-// setUp has a reverse proxy of the stand-in keep more than two connections, and answer as Cloudflare does where its target does not.
+// setUp makes a reverse proxy keep more than two idle connections, and answer as Cloudflare does if its target does not answer.
 func setUp(proxy *httputil.ReverseProxy) {
 	proxy.ErrorLog, proxy.Transport = quiet, &http.Transport{MaxIdleConnsPerHost: 256, IdleConnTimeout: idleFor, DisableCompression: true}
 	proxy.ErrorHandler = func(w http.ResponseWriter, _ *http.Request, err error) {

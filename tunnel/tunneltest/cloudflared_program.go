@@ -58,8 +58,8 @@ type cloudflaredProgram struct {
 	flight sync.WaitGroup
 }
 
-// connection is whether the program is connected to Cloudflare, as /ready says it. A loss is said once at least, however short it was: whoever
-// asks for the state sees each.
+// connection is whether the program is connected to Cloudflare. /ready reports each loss at least once, however short it was, so that a client
+// that asks now and then sees all of them.
 type connection struct {
 	mu   sync.Mutex
 	up   bool
