@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/hubhook/hubhook/tunnel"
+	"github.com/hubhook/hubhook/tunnel/internal/opentest"
 	"github.com/hubhook/hubhook/tunnel/ngrok"
 	"github.com/hubhook/hubhook/tunnel/tunneltest"
 )
@@ -54,65 +55,19 @@ func within(t *testing.T, d time.Duration) context.Context {
 
 // opened is a tunnel with a server on it.
 type opened struct {
-	tunnel.Tunnel
-	t      *testing.T
-	edge   *tunneltest.Edge
-	server *http.Server
-	client *http.Client
-	served chan error // what Serve returned; closed after that
-	began  time.Time
-	seen   *strings.Builder // the states so far and when they came
+	*opentest.Opened
+	t *testing.T
 }
 
 // open opens a tunnel and serves h on it until the test ends.
 func open(t *testing.T, edge *tunneltest.Edge, config ngrok.Config, h http.Handler) *opened {
 	t.Helper()
-	tun, err := ngrok.New(config).Open(within(t, secondsOfATest))
-	if err != nil {
-		t.Fatalf("open: %v", err)
-	}
-	o := &opened{Tunnel: tun, t: t, edge: edge, server: &http.Server{Handler: h}, client: edge.Client(), served: make(chan error, 1), began: time.Now(), seen: new(strings.Builder)}
-	go func() {
-		defer close(o.served)
-		o.served <- o.server.Serve(tun)
-	}()
-	t.Cleanup(func() {
-		o.client.CloseIdleConnections()
-		o.server.Close()
-		if err := tun.Close(); err != nil {
-			t.Error(err)
-		}
-		for range o.served {
-		}
-		for range tun.States() {
-		}
-	})
-	return o
-}
-
-// wait reads states until one has the phase.
-func (o *opened) wait(phase tunnel.Phase) tunnel.State {
-	o.t.Helper()
-	timeout := time.After(secondsOfATest)
-	for {
-		select {
-		case s, ok := <-o.States():
-			if !ok {
-				o.t.Fatalf("the states ended without %v; there were:\n%s", phase, o.seen)
-			}
-			fmt.Fprintln(o.seen, time.Since(o.began).Round(time.Millisecond), s)
-			if s.Phase == phase {
-				return s
-			}
-		case <-timeout:
-			o.t.Fatalf("no state %v; there were:\n%s", phase, o.seen)
-		}
-	}
+	return &opened{opentest.Open(t, edge.Client(), ngrok.New(config), h), t}
 }
 
 // post sends body to the public URL and returns the answer's status and body.
 func (o *opened) post(publicURL, body string) (int, string, error) {
-	resp, err := o.client.Post(publicURL+"/webhooks/inbox", "application/json", strings.NewReader(body))
+	resp, err := o.Client.Post(publicURL+"/webhooks/inbox", "application/json", strings.NewReader(body))
 	if err != nil {
 		return 0, "", err
 	}
@@ -151,7 +106,7 @@ func TestRequestsGoThrough(t *testing.T) {
 		requests <- r
 		echo(w, r)
 	}))
-	if s := o.wait(tunnel.Online); s.URL != "https://"+tunneltest.DefaultDomain || s.Err != nil {
+	if s := o.Wait(tunnel.Online); s.URL != "https://"+tunneltest.DefaultDomain || s.Err != nil {
 		t.Errorf("state: %v", s)
 	}
 	if got := o.Addr(); got.Network() != "tcp" || got.String() != tunneltest.DefaultDomain {
@@ -212,8 +167,8 @@ func TestWantedURL(t *testing.T) {
 			}
 			o.flows()
 			edge.Drop()
-			o.wait(tunnel.Reconnecting)
-			if s := o.wait(tunnel.Online); s.URL != test.want {
+			o.Wait(tunnel.Reconnecting)
+			if s := o.Wait(tunnel.Online); s.URL != test.want {
 				t.Errorf("after a lost session: %v", s)
 			}
 			o.flows()
@@ -481,7 +436,7 @@ func TestShutdownKeepsWhatIsInFlight(t *testing.T) {
 		<-finish
 		io.WriteString(w, "done")
 	}))
-	o.wait(tunnel.Online)
+	o.Wait(tunnel.Online)
 	type result struct {
 		status int
 		body   string
@@ -501,7 +456,7 @@ func TestShutdownKeepsWhatIsInFlight(t *testing.T) {
 		t.Errorf("a request after Retire: %d %v", status, err)
 	}
 	shut := make(chan error, 1)
-	go func() { shut <- o.server.Shutdown(within(t, 10*time.Second)) }()
+	go func() { shut <- o.Server.Shutdown(within(t, 10*time.Second)) }()
 	if _, err := o.Accept(); !errors.Is(err, net.ErrClosed) {
 		t.Errorf("Accept: %v", err)
 	}
@@ -512,7 +467,7 @@ func TestShutdownKeepsWhatIsInFlight(t *testing.T) {
 	if err := <-shut; err != nil {
 		t.Errorf("Shutdown: %v", err)
 	}
-	if s := o.wait(tunnel.Stopped); s.Err != nil {
+	if s := o.Wait(tunnel.Stopped); s.Err != nil {
 		t.Errorf("state: %v", s)
 	}
 	if err := edge.WaitFor(within(t, 5*time.Second), func(_ []string, sessions int) bool { return sessions == 0 }); err != nil {
@@ -525,12 +480,12 @@ func TestCloseWhileAway(t *testing.T) {
 	t.Parallel()
 	edge := tunneltest.NewEdge(t, tunneltest.Options{})
 	o := open(t, edge, configFor(t, edge, tunneltest.DefaultToken), echo)
-	o.wait(tunnel.Online)
+	o.Wait(tunnel.Online)
 	edge.RefuseUntil(func() bool { return false })
-	o.wait(tunnel.Reconnecting)
+	o.Wait(tunnel.Reconnecting)
 	began := time.Now()
 	o.Retire(within(t, 5*time.Second))
-	o.server.Shutdown(within(t, 5*time.Second))
+	o.Server.Shutdown(within(t, 5*time.Second))
 	if err := o.Close(); err != nil {
 		t.Error(err)
 	}

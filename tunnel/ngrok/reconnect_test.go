@@ -31,15 +31,15 @@ func TestComesBack(t *testing.T) {
 				config := configFor(t, edge, tunneltest.DefaultToken)
 				config.URL = wanted
 				o := open(t, edge, config, echo)
-				o.wait(tunnel.Online)
+				o.Wait(tunnel.Online)
 				o.flows()
 				before := o.URL()
 				test.broken(edge)
-				lost := o.wait(tunnel.Reconnecting)
+				lost := o.Wait(tunnel.Reconnecting)
 				if lost.URL != before || lost.Err == nil {
 					t.Errorf("state: %#v", lost)
 				}
-				s := o.wait(tunnel.Online)
+				s := o.Wait(tunnel.Online)
 				if s.URL != before || o.URL() != before {
 					t.Errorf("URL %s before, %s after", before, o.URL())
 				}
@@ -56,15 +56,15 @@ func TestFrozenSession(t *testing.T) {
 	config := configFor(t, edge, tunneltest.DefaultToken)
 	config.URL = "mine.example.com"
 	o := open(t, edge, config, echo)
-	o.wait(tunnel.Online)
+	o.Wait(tunnel.Online)
 	edge.FreezeHeartbeats(true)
 	frozen := time.Now()
-	o.wait(tunnel.Reconnecting)
+	o.Wait(tunnel.Reconnecting)
 	if noticed := time.Since(frozen); noticed > 12*time.Second {
 		t.Errorf("noticed after %v", noticed)
 	}
 	edge.FreezeHeartbeats(false)
-	o.wait(tunnel.Online)
+	o.Wait(tunnel.Online)
 	o.flows()
 }
 
@@ -104,10 +104,10 @@ func TestOtherURL(t *testing.T) {
 				config.Prove = test.prove(edge)
 			}
 			o := open(t, edge, config, echo)
-			o.wait(tunnel.Online)
+			o.Wait(tunnel.Online)
 			edge.AssignDomain("another.ngrok-free.app")
 			edge.Drop()
-			s := o.wait(tunnel.URLChanged)
+			s := o.Wait(tunnel.URLChanged)
 			if s.URL != "https://another.ngrok-free.app" || o.URL() != s.URL || s.Err != nil {
 				t.Errorf("%v, URL %s", s, o.URL())
 			}
@@ -124,13 +124,13 @@ func TestOldURLIsGranted(t *testing.T) {
 	t.Parallel()
 	edge := tunneltest.NewEdge(t, tunneltest.Options{})
 	o := open(t, edge, configFor(t, edge, tunneltest.DefaultToken), echo)
-	o.wait(tunnel.Online)
+	o.Wait(tunnel.Online)
 	before := o.URL()
 	for range 2 {
 		edge.AssignDomain("another.ngrok-free.app")
 		edge.Drop()
-		o.wait(tunnel.Reconnecting)
-		if s := o.wait(tunnel.Online); s.URL != before || o.URL() != before {
+		o.Wait(tunnel.Reconnecting)
+		if s := o.Wait(tunnel.Online); s.URL != before || o.URL() != before {
 			t.Errorf("URL %s before, then %v", before, s)
 		}
 		o.flows()
@@ -138,8 +138,8 @@ func TestOldURLIsGranted(t *testing.T) {
 	if now, total := edge.Sessions(); now != 1 || total != 4 {
 		t.Errorf("%d sessions, %d so far; the second loss needs no new agent", now, total)
 	}
-	if strings.Contains(o.seen.String(), tunnel.URLChanged.String()) {
-		t.Errorf("states:\n%s", o.seen)
+	if strings.Contains(o.Seen.String(), tunnel.URLChanged.String()) {
+		t.Errorf("states:\n%s", o.Seen)
 	}
 }
 
@@ -148,14 +148,14 @@ func TestOldURLIsRefusedLater(t *testing.T) {
 	t.Parallel()
 	edge := tunneltest.NewEdge(t, tunneltest.Options{Domains: []string{}})
 	o := open(t, edge, configFor(t, edge, tunneltest.DefaultToken), echo)
-	o.wait(tunnel.Online)
+	o.Wait(tunnel.Online)
 	edge.Drop()
-	o.wait(tunnel.Reconnecting)
-	o.wait(tunnel.Online)
+	o.Wait(tunnel.Reconnecting)
+	o.Wait(tunnel.Online)
 	o.flows()
 	edge.AssignDomain("another.ngrok-free.app")
 	edge.Drop()
-	if s := o.wait(tunnel.URLChanged); s.URL != "https://another.ngrok-free.app" || o.URL() != s.URL {
+	if s := o.Wait(tunnel.URLChanged); s.URL != "https://another.ngrok-free.app" || o.URL() != s.URL {
 		t.Errorf("state: %v", s)
 	}
 	o.flows()
@@ -169,10 +169,10 @@ func TestProvenURL(t *testing.T) {
 	asked := make(chan string, 8)
 	config.Prove = func(_ context.Context, u string) error { asked <- u; return nil }
 	o := open(t, edge, config, echo)
-	o.wait(tunnel.Online)
+	o.Wait(tunnel.Online)
 	edge.Drop()
-	o.wait(tunnel.Reconnecting)
-	o.wait(tunnel.Online)
+	o.Wait(tunnel.Reconnecting)
+	o.Wait(tunnel.Online)
 	if u := <-asked; u != o.URL() {
 		t.Errorf("asked to prove %q", u)
 	}
@@ -187,19 +187,19 @@ func TestStoppedEndpoint(t *testing.T) {
 	t.Parallel()
 	edge := tunneltest.NewEdge(t, tunneltest.Options{})
 	o := open(t, edge, configFor(t, edge, tunneltest.DefaultToken), echo)
-	o.wait(tunnel.Online)
+	o.Wait(tunnel.Online)
 	if err := edge.StopEndpoint(o.URL(), "ERR_NGROK_9998", "Stopped by an operator."); err != nil {
 		t.Fatal(err)
 	}
-	s := o.wait(tunnel.Reconnecting)
+	s := o.Wait(tunnel.Reconnecting)
 	if s.Err == nil || !strings.Contains(s.Err.Error(), "ERR_NGROK_9998: Stopped by an operator.") {
 		t.Errorf("state: %v", s)
 	}
-	o.wait(tunnel.Online)
+	o.Wait(tunnel.Online)
 	o.flows()
 	edge.Drop()
-	o.wait(tunnel.Reconnecting)
-	o.wait(tunnel.Online)
+	o.Wait(tunnel.Reconnecting)
+	o.Wait(tunnel.Online)
 	o.flows()
 }
 
@@ -208,15 +208,15 @@ func TestUsedUp(t *testing.T) {
 	t.Parallel()
 	edge := tunneltest.NewEdge(t, tunneltest.Options{})
 	o := open(t, edge, configFor(t, edge, tunneltest.DefaultToken), echo)
-	o.wait(tunnel.Online)
+	o.Wait(tunnel.Online)
 	edge.FailAuth("ERR_NGROK_725", "Enough.", -1)
 	edge.Drop()
-	s := o.wait(tunnel.Stopped)
+	s := o.Wait(tunnel.Stopped)
 	var e *tunnel.Error
 	if !errors.As(s.Err, &e) || e.Code != "ERR_NGROK_725" || !strings.Contains(e.Hint(), "--public-url") {
 		t.Errorf("state: %#v", s)
 	}
-	if err := <-o.served; !errors.Is(err, s.Err) {
+	if err := <-o.Served; !errors.Is(err, s.Err) {
 		t.Errorf("Serve: %v", err)
 	}
 }
@@ -226,11 +226,11 @@ func TestTokenRevoked(t *testing.T) {
 	t.Parallel()
 	edge := tunneltest.NewEdge(t, tunneltest.Options{})
 	o := open(t, edge, configFor(t, edge, tunneltest.DefaultToken), echo)
-	o.wait(tunnel.Online)
+	o.Wait(tunnel.Online)
 	edge.FailAuth("ERR_NGROK_107", "Your authtoken: "+tunneltest.DefaultToken, -1)
 	edge.Drop()
-	s := o.wait(tunnel.Stopped)
-	if all := fmt.Sprintf("%v %#v %s", s, s.Err, o.seen); strings.Contains(all, tunneltest.DefaultToken) || !strings.Contains(all, "ERR_NGROK_107") {
+	s := o.Wait(tunnel.Stopped)
+	if all := fmt.Sprintf("%v %#v %s", s, s.Err, o.Seen); strings.Contains(all, tunneltest.DefaultToken) || !strings.Contains(all, "ERR_NGROK_107") {
 		t.Error(all)
 	}
 }
@@ -248,11 +248,11 @@ func TestOwnDyingSession(t *testing.T) {
 				edge.FailBind(code, "taken", 3)
 			}
 			o := open(t, edge, configFor(t, edge, tunneltest.DefaultToken), echo)
-			s := o.wait(tunnel.Connecting)
+			s := o.Wait(tunnel.Connecting)
 			if s.Err == nil || !strings.Contains(s.Err.Error(), code) || s.URL != "" {
 				t.Errorf("state: %v", s)
 			}
-			if s := o.wait(tunnel.Online); s.URL == "" || s.URL != o.URL() {
+			if s := o.Wait(tunnel.Online); s.URL == "" || s.URL != o.URL() {
 				t.Errorf("state: %v", s)
 			}
 			o.flows()
@@ -266,11 +266,11 @@ func TestTooManySessions(t *testing.T) {
 	edge := tunneltest.NewEdge(t, tunneltest.Options{MaxSessions: 1})
 	first := open(t, edge, configFor(t, edge, tunneltest.DefaultToken), echo)
 	second := open(t, edge, configFor(t, edge, tunneltest.DefaultToken), echo)
-	if s := second.wait(tunnel.Connecting); !strings.Contains(s.String(), "ERR_NGROK_108") {
+	if s := second.Wait(tunnel.Connecting); !strings.Contains(s.String(), "ERR_NGROK_108") {
 		t.Errorf("state: %v", s)
 	}
 	first.Close()
 	first.Close()
-	second.wait(tunnel.Online)
+	second.Wait(tunnel.Online)
 	second.flows()
 }

@@ -212,12 +212,12 @@ func TestHostKeys(t *testing.T) {
 	// A tunnel that is open meets the change when it reconnects.
 	changing := newUser(t)
 	o := open(t, server.Client(), hurried(changing.config(server.Addr())), echo)
-	o.wait(tunnel.Online)
+	o.Wait(tunnel.Online)
 	if err := server.ChangeHostKey(); err != nil {
 		t.Fatal(err)
 	}
 	server.Drop()
-	if s := o.wait(tunnel.Stopped); !strings.Contains(s.String(), "HAS CHANGED") {
+	if s := o.Wait(tunnel.Stopped); !strings.Contains(s.String(), "HAS CHANGED") {
 		t.Errorf("state: %v", s)
 	}
 	// The user's own file counts, whatever hubhook has kept, and is never written.

@@ -39,15 +39,15 @@ func TestComesBackUnderItsName(t *testing.T) {
 			t.Parallel()
 			server := tunneltest.NewSSH(t, tunneltest.SSHOptions{Stale: 500 * time.Millisecond})
 			o := open(t, server.Client(), hurried(newUser(t).config(server.Addr())), echo)
-			o.wait(tunnel.Online)
+			o.Wait(tunnel.Online)
 			o.flows()
 			before := o.URL()
 			test.broken(server)
-			if s := o.wait(tunnel.Reconnecting); s.URL != before || s.Err == nil {
+			if s := o.Wait(tunnel.Reconnecting); s.URL != before || s.Err == nil {
 				t.Errorf("state: %v", s)
 			}
-			if s := o.wait(tunnel.Online); s.URL != before || o.URL() != before {
-				t.Errorf("URL %s before, %v after; states:\n%s", before, s, o.seen)
+			if s := o.Wait(tunnel.Online); s.URL != before || o.URL() != before {
+				t.Errorf("URL %s before, %v after; states:\n%s", before, s, o.Seen)
 			}
 			o.flows()
 		})
@@ -59,15 +59,15 @@ func TestOtherName(t *testing.T) {
 	t.Parallel()
 	server := tunneltest.NewSSH(t, tunneltest.SSHOptions{})
 	o := open(t, server.Client(), hurried(newUser(t).config(server.Addr())), echo)
-	o.wait(tunnel.Online)
+	o.Wait(tunnel.Online)
 	server.AssignName("another")
 	server.Drop()
-	s := o.wait(tunnel.URLChanged)
+	s := o.Wait(tunnel.URLChanged)
 	if s.URL != "https://another.sish.test" || o.URL() != s.URL {
 		t.Errorf("state: %v", s)
 	}
-	if !strings.Contains(o.seen.String(), "gives https://another.sish.test and not https://name-1.sish.test") {
-		t.Errorf("the old name was not asked for; states:\n%s", o.seen)
+	if !strings.Contains(o.Seen.String(), "gives https://another.sish.test and not https://name-1.sish.test") {
+		t.Errorf("the old name was not asked for; states:\n%s", o.Seen)
 	}
 	o.flows()
 }
@@ -77,21 +77,21 @@ func TestNameThatMoves(t *testing.T) {
 	t.Parallel()
 	server := tunneltest.NewSSH(t, tunneltest.SSHOptions{Kind: tunneltest.LocalhostRun})
 	o := open(t, server.Client(), hurried(atServer(newUser(t), server, "localhost.run")), echo)
-	o.wait(tunnel.Online)
+	o.Wait(tunnel.Online)
 	if err := server.Move("name-1.lhr.test", "moved"); err != nil {
 		t.Fatal(err)
 	}
-	if s := o.wait(tunnel.URLChanged); s.URL != "https://moved.lhr.test" {
+	if s := o.Wait(tunnel.URLChanged); s.URL != "https://moved.lhr.test" {
 		t.Errorf("state: %v", s)
 	}
 	o.flows()
 	if err := server.Expire("moved.lhr.test", "Your tunnel has expired.\r\nSee https://there.example/?token=abc"); err != nil {
 		t.Fatal(err)
 	}
-	if s := o.wait(tunnel.Reconnecting); !strings.Contains(s.String(), "Your tunnel has expired.") || strings.Contains(s.String(), "abc") {
+	if s := o.Wait(tunnel.Reconnecting); !strings.Contains(s.String(), "Your tunnel has expired.") || strings.Contains(s.String(), "abc") {
 		t.Errorf("state: %v", s)
 	}
-	if s := o.wait(tunnel.URLChanged); s.URL != "https://name-2.lhr.test" {
+	if s := o.Wait(tunnel.URLChanged); s.URL != "https://name-2.lhr.test" {
 		t.Errorf("state: %v", s)
 	}
 	o.flows()
@@ -102,11 +102,11 @@ func TestExpiresAndComesBack(t *testing.T) {
 	t.Parallel()
 	server := tunneltest.NewSSH(t, tunneltest.SSHOptions{Kind: tunneltest.Pinggy})
 	o := open(t, server.Client(), hurried(atServer(newUser(t), server, "pinggy")), echo)
-	o.wait(tunnel.Online)
+	o.Wait(tunnel.Online)
 	if err := server.Expire("name-1.run.pinggy-free.test", "Tunnel timeout"); err != nil {
 		t.Fatal(err)
 	}
-	if s := o.wait(tunnel.URLChanged); s.URL != "https://name-2.run.pinggy-free.test" {
+	if s := o.Wait(tunnel.URLChanged); s.URL != "https://name-2.run.pinggy-free.test" {
 		t.Errorf("state: %v", s)
 	}
 	if _, total := server.Sessions(); total != 2 {
@@ -128,7 +128,7 @@ func TestRetire(t *testing.T) {
 	url := o.URL()
 	answer := make(chan error, 1)
 	go func() {
-		resp, err := o.client.Post(url, "text/plain", strings.NewReader("last"))
+		resp, err := o.Client.Post(url, "text/plain", strings.NewReader("last"))
 		if err == nil {
 			var body []byte
 			if body, err = io.ReadAll(resp.Body); err == nil && string(body) != "last" {
@@ -143,7 +143,7 @@ func TestRetire(t *testing.T) {
 	if urls := server.URLs(); len(urls) != 0 {
 		t.Errorf("online after Retire: %q", urls)
 	}
-	resp, err := o.client.Post(url, "text/plain", strings.NewReader("late"))
+	resp, err := o.Client.Post(url, "text/plain", strings.NewReader("late"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -155,10 +155,10 @@ func TestRetire(t *testing.T) {
 	if err := <-answer; err != nil {
 		t.Errorf("what was in flight: %v", err)
 	}
-	if err := o.server.Shutdown(within(t, patience)); err != nil {
+	if err := o.Server.Shutdown(within(t, patience)); err != nil {
 		t.Error(err)
 	}
-	if s := o.wait(tunnel.Stopped); s.Err != nil {
+	if s := o.Wait(tunnel.Stopped); s.Err != nil {
 		t.Errorf("state: %v", s)
 	}
 	if err := server.WaitFor(within(t, patience), func(_ []string, sessions int) bool { return sessions == 0 }); err != nil {
@@ -218,12 +218,12 @@ func TestWantedName(t *testing.T) {
 		t.Fatalf("URL %s", first.URL())
 	}
 	second := open(t, server.Client(), hurried(config), echo)
-	if s := second.wait(tunnel.Connecting); !strings.Contains(s.String(), "and not https://mine") {
+	if s := second.Wait(tunnel.Connecting); !strings.Contains(s.String(), "and not https://mine") {
 		t.Errorf("state: %v", s)
 	}
 	first.Close()
 	first.Close()
-	if s := second.wait(tunnel.Online); s.URL != "https://mine.sish.test" {
+	if s := second.Wait(tunnel.Online); s.URL != "https://mine.sish.test" {
 		t.Errorf("state: %v", s)
 	}
 	second.flows()

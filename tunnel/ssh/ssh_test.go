@@ -3,7 +3,6 @@ package ssh_test
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"net/http"
 	"os"
@@ -14,6 +13,7 @@ import (
 	"time"
 
 	"github.com/hubhook/hubhook/tunnel"
+	"github.com/hubhook/hubhook/tunnel/internal/opentest"
 	"github.com/hubhook/hubhook/tunnel/internal/terms"
 	"github.com/hubhook/hubhook/tunnel/ssh"
 	"github.com/hubhook/hubhook/tunnel/tunneltest"
@@ -86,66 +86,21 @@ func within(t *testing.T, d time.Duration) context.Context {
 
 // opened is a tunnel with a server on it.
 type opened struct {
-	tunnel.Tunnel
-	t      *testing.T
-	server *http.Server
-	client *http.Client
-	served chan error // what Serve returned; closed after that
-	began  time.Time
-	seen   *strings.Builder // the states so far and when they came
+	*opentest.Opened
+	t *testing.T
 }
 
 // open opens a tunnel and serves h on it until the test ends.
 func open(t *testing.T, client *http.Client, p *ssh.Provider, h http.Handler) *opened {
 	t.Helper()
-	tun, err := p.Open(within(t, patience))
-	if err != nil {
-		t.Fatalf("open: %v", err)
-	}
-	o := &opened{Tunnel: tun, t: t, server: &http.Server{Handler: h}, client: client, served: make(chan error, 1), began: time.Now(), seen: new(strings.Builder)}
-	go func() {
-		defer close(o.served)
-		o.served <- o.server.Serve(tun)
-	}()
-	t.Cleanup(func() {
-		o.client.CloseIdleConnections()
-		o.server.Close()
-		if err := tun.Close(); err != nil {
-			t.Error(err)
-		}
-		for range o.served {
-		}
-		for range tun.States() {
-		}
-	})
-	return o
-}
-
-// wait reads states until one has the phase.
-func (o *opened) wait(phase tunnel.Phase) tunnel.State {
-	o.t.Helper()
-	timeout := time.After(patience)
-	for {
-		select {
-		case s, ok := <-o.States():
-			if !ok {
-				o.t.Fatalf("the states ended without %v; there were:\n%s", phase, o.seen)
-			}
-			fmt.Fprintln(o.seen, time.Since(o.began).Round(time.Millisecond), s)
-			if s.Phase == phase {
-				return s
-			}
-		case <-timeout:
-			o.t.Fatalf("no state %v; there were:\n%s", phase, o.seen)
-		}
-	}
+	return &opened{opentest.Open(t, client, p, h), t}
 }
 
 // flows fails the test where a request through the public URL is not answered by the handler.
 func (o *opened) flows() {
 	o.t.Helper()
 	const body = "ping"
-	resp, err := o.client.Post(o.URL()+"/webhooks/inbox", "application/json", strings.NewReader(body))
+	resp, err := o.Client.Post(o.URL()+"/webhooks/inbox", "application/json", strings.NewReader(body))
 	if err != nil {
 		o.t.Fatalf("through %s: %v", o.URL(), err)
 	}
@@ -206,7 +161,7 @@ func TestServices(t *testing.T) {
 				requests <- r
 				echo(w, r)
 			}))
-			if s := o.wait(tunnel.Online); s.URL != test.url || s.Err != nil {
+			if s := o.Wait(tunnel.Online); s.URL != test.url || s.Err != nil {
 				t.Errorf("state: %v", s)
 			}
 			o.flows()
@@ -221,7 +176,7 @@ func TestServices(t *testing.T) {
 				t.Errorf("said:\n%s\nwant %q and the fingerprint", said, test.says)
 			}
 			big := strings.Repeat("0123456789abcdef", 2<<20/16)
-			resp, err := o.client.Post(o.URL(), "text/plain", strings.NewReader(big))
+			resp, err := o.Client.Post(o.URL(), "text/plain", strings.NewReader(big))
 			<-requests
 			if err != nil {
 				t.Fatal(err)

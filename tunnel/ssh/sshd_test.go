@@ -139,7 +139,7 @@ func TestSSHD(t *testing.T) {
 	u := newUser(t)
 	server := newSSHD(t, u)
 	o := open(t, &http.Client{Transport: &http.Transport{}}, hurried(server.configFor(u)), echo)
-	o.wait(tunnel.Online)
+	o.Wait(tunnel.Online)
 	before := o.URL()
 	if !strings.HasPrefix(before, "http://127.0.0.1:") {
 		t.Fatalf("URL %s", before)
@@ -153,12 +153,12 @@ func TestSSHD(t *testing.T) {
 	if err := tellLoss(o.Tunnel); err != nil {
 		t.Fatal(err)
 	}
-	o.wait(tunnel.Reconnecting)
+	o.Wait(tunnel.Reconnecting)
 	server.start()
-	if s := o.wait(tunnel.Online); s.URL != before {
+	if s := o.Wait(tunnel.Online); s.URL != before {
 		t.Errorf("state %v; the URL was %s", s, before)
 	}
-	o.client.CloseIdleConnections()
+	o.Client.CloseIdleConnections()
 	o.flows()
 }
 
@@ -184,7 +184,7 @@ func TestSSHDBehindADomain(t *testing.T) {
 	if o.URL() != "https://hooks.example.com" {
 		t.Errorf("URL %s", o.URL())
 	}
-	resp, err := o.client.Post("http://127.0.0.1:"+port, "text/plain", strings.NewReader("x"))
+	resp, err := o.Client.Post("http://127.0.0.1:"+port, "text/plain", strings.NewReader("x"))
 	if err != nil {
 		t.Fatal(err)
 	}
