@@ -10,13 +10,13 @@ import (
 	"github.com/hubhook/hubhook/internal/api"
 )
 
-// feeds are the live feeds of one bucket, one for each endpoint: each endpoint may have seen another point.
+// feeds are the live feeds of one bucket, one for each endpoint, because each endpoint may have seen the feed up to another point.
 type feeds struct {
 	list  map[string]*feed // by endpoint
 	tasks sync.WaitGroup
 
 	stats stats     // at the last look
-	since time.Time // when a look found them first
+	since time.Time // of the first look that found stats as they are
 }
 
 // feed is the live feed of a bucket for one endpoint.
@@ -29,7 +29,7 @@ type feed struct {
 	seen  *seen      // of the bucket itself, for payloads
 	note  note[fed]
 	live  bool
-	quiet time.Time // since when the feed is live and has told nothing
+	quiet time.Time // the feed has been live since then, and has told nothing
 }
 
 // begin follows the feeds of a bucket for all endpoints that have none yet. It is called after each look that succeeded, with what the
@@ -56,11 +56,11 @@ func (fs *feeds) begin(ctx context.Context, f *Follower, it *item, is stats) {
 	}
 }
 
-// end waits until all feeds have ended, whose context has ended.
+// end waits until all feeds have ended. Their context must have ended.
 func (fs *feeds) end() { fs.tasks.Wait() }
 
-// look takes up what a look at the bucket saw: its name, and its statistics since a time. If the feed stores something just now, the next
-// look does.
+// look takes up what a look at the bucket saw: its name, and the statistics that it has had since a time. If the feed is storing something, look
+// leaves that to the next look.
 func (fd *feed) look(ctx context.Context, about seen, is stats, since time.Time) {
 	if !fd.mu.TryLock() {
 		return
@@ -106,7 +106,7 @@ func (fd *feed) run(ctx context.Context) {
 			return
 		case errors.Is(err, ErrMoved):
 			wait = retryMoved
-		case errors.Is(err, hub.ErrNotFound): // the looks find that out too, and say it
+		case errors.Is(err, hub.ErrNotFound): // the next look at the bucket finds that out too, and shows it
 		default:
 			_ = fd.f.fail(ctx, fd.it, err)
 		}
@@ -120,7 +120,7 @@ func (fd *feed) take(ctx context.Context, e hub.BucketEvent) error {
 	defer fd.mu.Unlock()
 	if e.Kind == hub.BucketLost {
 		fd.live, fd.note.seen.fresh = false, false
-		if d := fd.f.c.Hub.Pause(); d > 0 { // the limit is used up, which is no failure of the item
+		if d := fd.f.c.Hub.Pause(); d > 0 { // a rate limit that is used up is no failure of the item
 			fd.f.tellLimited(d)
 			return nil
 		}

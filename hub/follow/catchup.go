@@ -14,26 +14,27 @@ import (
 )
 
 const (
-	// LateFor is how long after a delivery of catching up one of the Hub that brings the same counts as the same. How long the Hub tries again
-	// is not documented.
+	// LateFor is how long after a delivery of catching up a delivery of the Hub with the same changes is a duplicate. The Hub does not document
+	// for how long it retries.
 	LateFor = 24 * time.Hour
 
-	// The Hub's own delivery has so long after a look before what it would bring is delivered.
+	// When a look finds something missing, the Hub has this long to deliver it before catching up does.
 	settleTime = 3 * time.Second
-	// So that what was seen is never older than the deliveries that are kept, and what the Hub gives up while all is well is not lost.
+	// Catching up compares what was seen with the deliveries since, so what was seen must not be older than the deliveries that are kept. An hourly
+	// look also finds what the Hub gave up without suspending the webhook.
 	catchUpEvery = time.Hour
 	// The feed of a bucket replays about 15 minutes.
 	bucketsEvery = 10 * time.Minute
 
-	mostPast  = 4           // points at which a ref was that are known
+	mostPast  = 4           // earlier commits of a ref that are kept
 	catchUpID = "catch-up-" // begins Webhook-Ids
 )
 
-// Past is a Store that has the deliveries of the past, too.
+// Past is a Store that also has the deliveries of the Hub.
 type Past interface {
 	Store
-	// Brought returns the payloads that the Hub itself has delivered to an endpoint about a repo since a time, newest first. Those that a delivery
-	// repeats, or that were made here, are left out.
+	// Brought returns the payloads that the Hub has delivered to an endpoint about a repo since a time, newest first. Replays, and deliveries that
+	// were made here, are left out.
 	Brought(ctx context.Context, endpoint string, repo hub.RepoID, since time.Time) ([]*payload.Payload, error)
 }
 
@@ -41,11 +42,11 @@ type Past interface {
 type CatchUpConfig struct {
 	Hub   Hub
 	Store Past
-	// Task begins, with a slash, the keys of marks. One process at a time runs.
+	// Task and a slash begin the keys of marks. Only the process that leads the task of this name may run the CatchUp.
 	Task string
 	// Items returns what webhooks watch by now, each with its endpoint.
 	Items func() []CatchUpItem
-	// Warn is told of what is left out, once for each item, and of errors, once for each cause.
+	// Warn is told which items are left out, once for each, and of errors, once for each cause.
 	Warn func(err error)
 }
 
@@ -60,28 +61,28 @@ type CatchUp struct {
 	c    CatchUpConfig
 	wake chan struct{}
 
-	// Of the goroutine that runs Run.
+	// These belong to the goroutine that runs Run.
 	told       map[CatchUpItem]string   // what Warn was told of an item
 	notes      map[string]*note[caught] // by key
 	ownerNotes map[CatchUpItem]*note[ownerSeen]
 
-	// Of the round that is under way.
+	// These belong to the present round.
 	looks  map[hub.RepoID]found
 	reads  map[string]read           // by key of the note
-	owners map[CatchUpItem]time.Time // whose listings were read, and when
+	owners map[CatchUpItem]time.Time // when the listings of owners were read
 }
 
 // caught is what was last seen of a watched repo.
 type caught struct {
 	seen
-	Since   time.Time  `json:"since"` // of the look: the deliveries before it tell nothing that was not seen
+	Since   time.Time  `json:"since"` // the time of the look, which saw everything that earlier deliveries tell
 	Brought []overtook `json:"brought,omitempty"`
-	// Past is where refs were at earlier looks, the newest last. What leads away from there is old news.
+	// Past has the commits of refs at earlier looks, newest last. A change that starts at one of them is a late delivery.
 	Past map[string][]string `json:"past,omitempty"`
-	// Files are what was seen of a bucket's files, and BroughtFiles as Brought.
+	// Files are what was seen of a bucket's files. BroughtFiles are for them what Brought is for refs.
 	Files        *fed            `json:"files,omitempty"`
 	BroughtFiles []overtookFiles `json:"brought_files,omitempty"`
-	// Told is how often deliveries since the look told what it saw of files.
+	// Told is how often deliveries since the look told changes of files that the look saw.
 	Told    map[fileDigest]int `json:"told,omitempty"`
 	Listing string             `json:"listing,omitempty"` // what the listing of a watched owner said
 }
@@ -95,7 +96,7 @@ type overtook struct {
 	At        time.Time `json:"at"`
 }
 
-// found is what a look found. seen is nil for a repo that is not there.
+// found is the result of a look. seen is nil for a repo that is not there.
 type found struct {
 	seen  *seen
 	files stats // of a bucket
@@ -115,7 +116,7 @@ func NewCatchUp(c CatchUpConfig) *CatchUp {
 	return &CatchUp{c: c, wake: make(chan struct{}, 1), told: map[CatchUpItem]string{}}
 }
 
-// Wake has Run look at everything now: deliveries may have been lost until this moment.
+// Wake has Run look at everything now, because deliveries may have been lost until now.
 func (c *CatchUp) Wake() {
 	select {
 	case c.wake <- struct{}{}:
@@ -123,8 +124,8 @@ func (c *CatchUp) Wake() {
 	}
 }
 
-// Run catches up now, after each Wake, with buckets every 10 minutes and with all once an hour, until ctx ends. What fails is tried again. It may be
-// called again later, when another process may have caught up meanwhile.
+// Run catches up now, after each Wake, with buckets every 10 minutes and with everything once an hour, until ctx ends. It tries again what fails.
+// Run may be called again later, after another process has caught up.
 func (c *CatchUp) Run(ctx context.Context) {
 	c.notes, c.ownerNotes = map[string]*note[caught]{}, map[CatchUpItem]*note[ownerSeen]{}
 	var due time.Time // for all
@@ -152,7 +153,8 @@ func (c *CatchUp) Run(ctx context.Context) {
 	}
 }
 
-// round looks at all items once, or at the buckets alone, and delivers what is missing, after the Hub had time to. It reports whether all went well.
+// round looks at all items once, or at the buckets alone. It gives the Hub time to deliver what is missing, and delivers the rest. It reports whether
+// all went well.
 func (c *CatchUp) round(ctx context.Context, all bool) (well bool) {
 	c.looks, c.reads, c.owners = map[hub.RepoID]found{}, map[string]read{}, map[CatchUpItem]time.Time{}
 	targets, well := c.targets(ctx, all)
@@ -172,7 +174,7 @@ func (c *CatchUp) round(ctx context.Context, all bool) (well bool) {
 	}
 	if len(late) > 0 {
 		sleep(ctx, settleTime)
-		for id, f := range c.looks { // what was not there is looked for once more
+		for id, f := range c.looks { // look once more for a repo that was not there, before its deletion is delivered
 			if f.seen == nil {
 				delete(c.looks, id)
 			}
@@ -190,7 +192,7 @@ func (c *CatchUp) round(ctx context.Context, all bool) (well bool) {
 	return well
 }
 
-// targets returns what is to be looked at: all that is watched, or the buckets alone.
+// targets returns the repos to look at: all that are watched, or the buckets alone.
 func (c *CatchUp) targets(ctx context.Context, all bool) (targets []target, well bool) {
 	well = true
 	for _, it := range c.c.Items() {
@@ -204,13 +206,13 @@ func (c *CatchUp) targets(ctx context.Context, all bool) (targets []target, well
 			targets = append(targets, c.target(it))
 		}
 	}
-	// What is watched by its name and with its owner is looked at once.
+	// A repo that is watched by its name and through its owner is looked at once.
 	return slices.DeleteFunc(targets, func(t target) bool {
 		return t.owner != CatchUpItem{} && slices.Contains(targets, c.target(t.CatchUpItem))
 	}), well
 }
 
-// say tells what keeps an item from being caught up, and reports whether nothing does that may soon be over.
+// say warns of the error that keeps hubhook from catching up with an item. It returns false if another try soon may succeed.
 func (c *CatchUp) say(ctx context.Context, it CatchUpItem, err error) bool {
 	var hidden *unsure
 	switch {
@@ -240,8 +242,8 @@ func (c *CatchUp) key(endpoint string, repo hub.RepoID) string {
 	return c.prefix(endpoint) + repo.String()
 }
 
-// attend compares an item with what was last seen. If nothing is missing, it stores what is there now. If something is, it reports that, and
-// delivers it if it is time to. Endpoint by endpoint all is as seen at the same look.
+// attend compares an item with what was last seen of it. If no delivery is missing, it stores what is there now. Otherwise it reports that one is
+// missing, and with deliver makes it. All endpoints use the same look of a round.
 func (c *CatchUp) attend(ctx context.Context, t target, deliver bool) (missing bool, err error) {
 	it := t.CatchUpItem
 	id := hub.RepoID{Type: payload.RepoType(it.Type), Name: it.Name}
@@ -331,7 +333,7 @@ func (c *CatchUp) attend(ctx context.Context, t target, deliver bool) (missing b
 	return false, nil
 }
 
-// pastOf returns where refs were, once they are as given.
+// pastOf returns the earlier commits of refs that are now as given.
 func pastOf(old caught, refs map[string]string) map[string][]string {
 	past := map[string][]string{}
 	for ref := range refs {
@@ -346,7 +348,7 @@ func pastOf(old caught, refs map[string]string) map[string][]string {
 	return past
 }
 
-// look looks at a repo, once in a round.
+// look reads a repo, once in a round.
 func (c *CatchUp) look(ctx context.Context, id hub.RepoID) found {
 	if f, ok := c.looks[id]; ok {
 		return f
@@ -374,7 +376,7 @@ func (c *CatchUp) readFiles(ctx context.Context, key string, from *fed, is found
 	return c.reads[key]
 }
 
-// born returns what was there of a repo when it was made, if the Hub has told that it was. Else nothing was.
+// born returns what was seen of a repo that is new. If the Hub has delivered its creation, that is the state then; otherwise it is nothing.
 func (c *CatchUp) born(ctx context.Context, t target, is found) (caught, error) {
 	brought, err := c.brought(ctx, t.CatchUpItem, t.born, is.seen.Name)
 	if err != nil {
@@ -394,7 +396,8 @@ func (c *CatchUp) born(ctx context.Context, t target, is found) (caught, error) 
 	return caught{seen: seen{Name: is.seen.Name, Gone: true}, Since: t.born}, nil
 }
 
-// brought returns what the Hub has delivered of a repo since a time, under names that it had, the newest last.
+// brought returns what the Hub has delivered of a repo since a time, under each of its names. The last of the names comes first, and for each name the
+// newest delivery.
 func (c *CatchUp) brought(ctx context.Context, it CatchUpItem, since time.Time, names ...string) (all []*payload.Payload, err error) {
 	for _, name := range names {
 		some, err := c.c.Store.Brought(ctx, it.Endpoint, hub.RepoID{Type: payload.RepoType(it.Type), Name: name}, since)
@@ -406,8 +409,8 @@ func (c *CatchUp) brought(ctx context.Context, it CatchUpItem, since time.Time, 
 	return all, nil
 }
 
-// missing returns the steps from what was seen to what is now, the last one always to what is now. Those that the Hub's deliveries have brought
-// have no event.
+// missing returns the steps from what was seen to what is now. There is at least one, and the last one always leads to what is now. A step that a
+// delivery of the Hub has brought has no event.
 func (c *CatchUp) missing(ctx context.Context, it CatchUpItem, old caught, now *seen, files fileChanges) ([]step, error) {
 	kind := payload.RepoType(it.Type)
 	names := []string{old.Name}
@@ -447,7 +450,7 @@ func (c *CatchUp) missing(ctx context.Context, it CatchUpItem, old caught, now *
 	return steps, nil
 }
 
-// isNew returns a function that asks the Hub whether a commit was made after a time. If in doubt, it was not.
+// isNew returns a function that asks the Hub whether a commit was made after a time. If the Hub does not tell, the function returns false.
 func (c *CatchUp) isNew(ctx context.Context, id hub.RepoID, since time.Time) func(commit string) bool {
 	return func(sha string) bool {
 		if sha == "" {
@@ -462,7 +465,7 @@ func (c *CatchUp) isNew(ctx context.Context, id hub.RepoID, since time.Time) fun
 	}
 }
 
-// isBrought reports whether one of the payloads tells what an event does, which is not about refs.
+// isBrought reports whether one of the payloads tells the same as an event that is not about refs.
 func isBrought(e *event, brought []*payload.Payload) bool {
 	return slices.ContainsFunc(brought, func(p *payload.Payload) bool {
 		if p.Event.Scope != e.Event.Scope || p.Event.Action != e.Event.Action {
@@ -478,8 +481,8 @@ func isBrought(e *event, brought []*payload.Payload) bool {
 	})
 }
 
-// Caught returns the Webhook-Id under which catching up has already delivered what a payload of the Hub tells, "" if it has not delivered all of
-// it. A ref that has come back to the same commit since then is something new. Any process may ask.
+// Caught returns the Webhook-Id under which catching up has already delivered everything that a payload of the Hub tells, "" if it has not. A ref
+// that has left a commit and come back to it since then is something new. Any process may call Caught.
 func (c *CatchUp) Caught(ctx context.Context, endpoint string, p *payload.Payload) (webhookID string, err error) {
 	if p == nil || len(p.UpdatedRefs)+len(p.UpdatedFiles) == 0 {
 		return "", nil

@@ -328,39 +328,39 @@ func TestCatchUpMissesNothing(t *testing.T) {
 func TestLastTold(t *testing.T) {
 	for _, c := range []struct {
 		was, now string
-		arrows   []arrow // newest first
+		changes  []refChange // newest first
 		past     []string
 		want     string
 	}{
 		{"a", "a", nil, nil, "a"},
 		{"a", "b", nil, nil, "a"},
-		{"a", "b", []arrow{{"a", "b"}}, nil, "b"},
-		{"a", "c", []arrow{{"a", "b"}, {"b", "c"}}, nil, "c"},
-		{"a", "c", []arrow{{"a", "b"}}, nil, "b"},
-		{"a", "c", []arrow{{"b", "c"}}, nil, "c"},             // one between is missing
-		{"a", "a", []arrow{{"a", "b"}}, nil, "b"},             // the way back is missing
-		{"a", "a", []arrow{{"b", "a"}, {"a", "b"}}, nil, "a"}, // it was told
-		{"a", "a", []arrow{{"b", "a"}, {"a", "b"}, {"b", "a"}, {"a", "b"}}, nil, "a"},
-		{"a", "a", []arrow{{"a", "b"}, {"b", "a"}, {"a", "b"}}, nil, "b"},
-		{"", "", []arrow{{"a", ""}, {"", "a"}}, nil, ""}, // it came and went
-		{"a", "", []arrow{{"a", ""}}, nil, ""},
-		{"a", "b", []arrow{{"a", "b"}, {"a", "b"}}, nil, "b"},             // told by two webhooks
-		{"a", "a", []arrow{{"a", "b"}, {"a", "b"}, {"b", "a"}}, nil, "b"}, // in doubt once more
-		{"c", "c", []arrow{{"a", "c"}}, nil, "c"},                         // older than was
-		{"c", "c", []arrow{{"c", "d"}, {"a", "c"}}, nil, "d"},
-		{"c", "b", []arrow{{"a", "b"}}, []string{"a"}, "c"},   // it was at b before c
-		{"a", "b", []arrow{{"c", "d"}, {"a", "b"}}, nil, "d"}, // two ways back are missing
-		{"a", "d", []arrow{{"c", "d"}, {"a", "b"}}, nil, "d"},
-		{"c", "d", []arrow{{"x", "d"}, {"a", "b"}}, []string{"a"}, "d"},
-		{"c", "c", []arrow{{"a", "b"}}, []string{"a"}, "c"},
-		{"c", "c", []arrow{{"a", "new"}}, []string{"a"}, "new"}, // made since c, so it is not late
-		{"c", "c", []arrow{{"a", "b"}, {"a", "new"}}, []string{"a"}, "new"},
-		{"c", "a", []arrow{{"a", "new"}, {"x", "a"}}, []string{"a"}, "new"}, // the second way back is missing
-		{"c", "c", []arrow{{"new", "b"}, {"a", "new"}}, []string{"a"}, "b"},
-		{"a", "a", []arrow{{"b", "c"}, {"c", "b"}}, nil, "c"}, // the ways there and back are missing
+		{"a", "b", []refChange{{"a", "b"}}, nil, "b"},
+		{"a", "c", []refChange{{"a", "b"}, {"b", "c"}}, nil, "c"},
+		{"a", "c", []refChange{{"a", "b"}}, nil, "b"},
+		{"a", "c", []refChange{{"b", "c"}}, nil, "c"},             // one between is missing
+		{"a", "a", []refChange{{"a", "b"}}, nil, "b"},             // the way back is missing
+		{"a", "a", []refChange{{"b", "a"}, {"a", "b"}}, nil, "a"}, // it was told
+		{"a", "a", []refChange{{"b", "a"}, {"a", "b"}, {"b", "a"}, {"a", "b"}}, nil, "a"},
+		{"a", "a", []refChange{{"a", "b"}, {"b", "a"}, {"a", "b"}}, nil, "b"},
+		{"", "", []refChange{{"a", ""}, {"", "a"}}, nil, ""}, // it came and went
+		{"a", "", []refChange{{"a", ""}}, nil, ""},
+		{"a", "b", []refChange{{"a", "b"}, {"a", "b"}}, nil, "b"},             // told by two webhooks
+		{"a", "a", []refChange{{"a", "b"}, {"a", "b"}, {"b", "a"}}, nil, "b"}, // in doubt once more
+		{"c", "c", []refChange{{"a", "c"}}, nil, "c"},                         // older than was
+		{"c", "c", []refChange{{"c", "d"}, {"a", "c"}}, nil, "d"},
+		{"c", "b", []refChange{{"a", "b"}}, []string{"a"}, "c"},   // it was at b before c
+		{"a", "b", []refChange{{"c", "d"}, {"a", "b"}}, nil, "d"}, // two ways back are missing
+		{"a", "d", []refChange{{"c", "d"}, {"a", "b"}}, nil, "d"},
+		{"c", "d", []refChange{{"x", "d"}, {"a", "b"}}, []string{"a"}, "d"},
+		{"c", "c", []refChange{{"a", "b"}}, []string{"a"}, "c"},
+		{"c", "c", []refChange{{"a", "new"}}, []string{"a"}, "new"}, // made since c, so it is not late
+		{"c", "c", []refChange{{"a", "b"}, {"a", "new"}}, []string{"a"}, "new"},
+		{"c", "a", []refChange{{"a", "new"}, {"x", "a"}}, []string{"a"}, "new"}, // the second way back is missing
+		{"c", "c", []refChange{{"new", "b"}, {"a", "new"}}, []string{"a"}, "b"},
+		{"a", "a", []refChange{{"b", "c"}, {"c", "b"}}, nil, "c"}, // the ways there and back are missing
 	} {
-		if got := lastTold(c.was, c.now, c.past, c.arrows, func(commit string) bool { return commit == "new" }); got != c.want {
-			t.Errorf("from %q, now %q, told %v: %q, want %q", c.was, c.now, c.arrows, got, c.want)
+		if got := lastTold(c.was, c.now, c.past, c.changes, func(commit string) bool { return commit == "new" }); got != c.want {
+			t.Errorf("from %q, now %q, told %v: %q, want %q", c.was, c.now, c.changes, got, c.want)
 		}
 	}
 }

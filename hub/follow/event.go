@@ -49,7 +49,7 @@ type repo struct {
 	Owner   owner  `json:"owner"`
 }
 
-// owner has no id: the Hub's API does not tell it. The field is there because handlers may insist on it.
+// owner has an empty id, because the Hub's API does not tell it. The field is there because handlers may need it.
 type owner struct {
 	ID string `json:"id"`
 }
@@ -117,7 +117,7 @@ func refsChanged(old, now map[string]string) (changes []updatedRef) {
 	return changes
 }
 
-// filesChanged returns what a payload says of changes of a bucket, and whether the list had to be cut.
+// filesChanged returns the list of files in a payload about changes of a bucket, and whether the list had to be cut.
 func filesChanged(changes []hub.BucketChange) (files []updatedFile, cut bool) {
 	files = []updatedFile{}
 	for _, c := range changes {
@@ -125,7 +125,7 @@ func filesChanged(changes []hub.BucketChange) (files []updatedFile, cut bool) {
 			return files, true
 		}
 		f := updatedFile{Path: c.Path, Action: payload.FileDelete}
-		if c.Op != "delete" { // the Hub's webhooks call an overwritten file added, too
+		if c.Op != "delete" { // the Hub's webhooks too call an overwritten file added
 			f.Action, f.XetHash = payload.FileAdd, c.XetHash
 			if c.Op == "add" || c.Size != 0 { // an update leaves out what stayed as it was
 				f.Size = &c.Size
@@ -144,7 +144,8 @@ func filesEvent(base string, s *seen, changes fileChanges) *event {
 	return e
 }
 
-// id makes a Webhook-Id of what an event says and how many came before it. The count tells a change from the same change made again later.
+// id makes a Webhook-Id of the text of an event and the number of events before it. Without the number, the same change made again later would have
+// the same ID.
 func (e *event) id(prefix string, count int64) (id string, body []byte, err error) {
 	if body, err = json.Marshal(e); err != nil {
 		return "", nil, err

@@ -14,12 +14,12 @@ import (
 // fed is what was last seen of a bucket's files.
 type fed struct {
 	Resume hub.Resume `json:"resume"`
-	// Recent are changes that a feed which resumes at an instant may tell once more: those told since Resume.Since.
+	// Recent are digests of the changes told since Resume.Since. A feed that resumes at that instant may tell them once more.
 	Recent []string `json:"recent,omitempty"`
 	// Stats are those of the bucket while its feed was quiet. If they are the same after the feed was lost, nothing has changed.
 	Stats *stats `json:"stats,omitempty"`
 	Count int64  `json:"count"` // of deliveries so far
-	// First says that the feed was not ready since the first look, at the instant Resume.Since. It may tell what was there by then.
+	// First says that the feed has not been ready since the first look, at the instant Resume.Since. The feed may still tell what was there by then.
 	First bool `json:"first,omitempty"`
 
 	fresh bool // the first look was a moment ago, in this session of the feed
@@ -40,7 +40,7 @@ type fileChanges struct {
 	cut  bool
 }
 
-// next returns what an event of the feed tells, and what has been seen once it is delivered. first says that nothing was seen before.
+// next returns the changes that an event of the feed tells, and what has been seen once they are delivered. first says that nothing was seen before.
 func (s fed) next(ctx context.Context, h Hub, name string, first bool, e hub.BucketEvent) (now fed, changes fileChanges, err error) {
 	now = s
 	switch e.Kind {
@@ -71,7 +71,7 @@ func (s fed) next(ctx context.Context, h Hub, name string, first bool, e hub.Buc
 	return now, changes, nil
 }
 
-// unseen returns the changes that were not seen already, of a feed that may have told them before.
+// unseen drops the changes that were seen already, for a feed that may tell changes twice.
 func (s fed) unseen(changes []hub.BucketChange) (left []hub.BucketChange) {
 	recent := map[string]bool{}
 	for _, d := range s.Recent {
@@ -94,8 +94,8 @@ func (s fed) unseen(changes []hub.BucketChange) (left []hub.BucketChange) {
 	return left
 }
 
-// gap returns what changed since the last point, where the feed can't tell it, and what of that the feed may tell once more. A listing shows what
-// was uploaded since, but not what was deleted. So the list is cut. If the bucket has not changed, there are no changes.
+// gap returns what changed since the last point when the feed can't tell that, and digests of those changes, which the feed may tell once more. It
+// reads a listing, which shows uploads but no deletions, so the list counts as cut. If the bucket has not changed, there are no changes.
 func (s fed) gap(ctx context.Context, h Hub, name string) (changes fileChanges, recent []string, err error) {
 	b, err := h.Bucket(ctx, name)
 	if err != nil {
@@ -124,8 +124,8 @@ func (s fed) gap(ctx context.Context, h Hub, name string) (changes fileChanges, 
 	return changes, recent, nil
 }
 
-// digest stands for a change: two that are the same have the same digest. A file is uploaded once at a time, and deleted once between two
-// uploads.
+// digest returns the same text for the same change. The time and the path tell uploads apart; a deletion has no time, as a file is deleted only once
+// between two uploads.
 func digest(c hub.BucketChange) string {
 	op := "add"
 	if c.Op == "delete" {

@@ -1,8 +1,8 @@
 // Package follow reads the Hub where no webhook posts: it looks at repos again and again and reads the live feeds of buckets, and makes
 // the deliveries that a webhook would have brought.
 //
-// What was last seen is stored in the same commit as the delivery that it led to. So nothing that happened is left out or delivered
-// twice, whatever moment the process dies at.
+// What was last seen is stored in the same commit as the delivery that it led to. So nothing is left out or delivered twice, whenever the process
+// dies.
 package follow
 
 import (
@@ -39,12 +39,12 @@ const (
 
 // The states of a followed item.
 const (
-	Starting  = "starting"  // it was not looked at yet
+	Starting  = "starting"  // no look has ended yet
 	Standby   = "standby"   // another process follows it
 	Following = "following" // the last look, or the feed, is all right
-	Failing   = "failing"   // the Hub can't be asked, or refuses; it is tried again
-	Gone      = "gone"      // it was deleted, or can't be seen any more
-	Off       = "off"       // the settings don't let the Hub be asked at all; it is not tried again
+	Failing   = "failing"   // the Hub can't be asked, or refuses; hubhook tries again
+	Gone      = "gone"      // the item was deleted, or can't be seen any more
+	Off       = "off"       // with these settings the Hub can't be asked at all; hubhook does not try again
 )
 
 // Hub is what a Follower asks of the Hub. *[hub.Client] is one.
@@ -76,17 +76,18 @@ type Config struct {
 	Items []Item
 	// Every is how often a repo is looked at. 0: DefaultEvery. It is longer where the Hub's rate limit would not allow it.
 	Every time.Duration
-	// Budget is how many requests the Hub allows in 5 minutes, until an answer of it says that. At most four fifths of them are made. 0: no limit.
+	// Budget is how many requests in 5 minutes the Hub is taken to allow until its answers say so. At most four fifths of them are made. 0: no
+	// limit.
 	Budget int
-	// Paced is told how many requests in 5 minutes the Hub says that it allows, and how often repos are looked at from now on, where that changes. It
+	// Paced is called when the time between two looks at a repo changes, because the Hub says how many requests in 5 minutes it allows (budget). It
 	// must not block. Nil: nobody is told.
 	Paced func(budget int, every time.Duration)
 	// Endpoints returns the names of the endpoints that are served now.
 	Endpoints func() []string
 	// Show is told of each change of an item's state or error, one after the other. It must not block.
 	Show func(api.Followed)
-	// Limited is told where looks wait because the Hub's rate limit is used up, by others too, with how long they wait. It is told again
-	// only if that has not happened for an hour. It must not block. Nil: nobody is told.
+	// Limited is called with how long looks wait, when the Hub's rate limit is used up; other programs may have used it up. It is called again only
+	// if no look has waited for an hour. It must not block. Nil: nobody is told.
 	Limited func(time.Duration)
 }
 
@@ -95,11 +96,12 @@ type Follower struct {
 	c      Config
 	prefix string // of Webhook-Ids
 	looks  chan struct{}
-	// The first round of looks is over as soon as possible. Its requests count as if it took until first, where the second one begins.
+	// The first round of looks takes as little time as possible. The second round begins at first, so that the requests of the first one stay
+	// within the budget.
 	first   time.Duration
 	stagger time.Duration // between the first looks at two items
 
-	mu      sync.Mutex // guards what follows, but not the list of items and what else they have than views
+	mu      sync.Mutex // guards what follows; of the items only their views
 	items   []*item
 	limited time.Time // when a look last waited for the rate limit
 	budget  int       // as in Config, or as the Hub has said
@@ -112,7 +114,7 @@ type item struct {
 	view   api.Followed
 	notes  map[string]*note[seen] // by endpoint; of the goroutine that looks
 	stats  stats                  // of a bucket, at the last look
-	misses int                    // looks in a row that found nothing
+	misses int                    // how many looks in a row found nothing
 }
 
 // New returns a Follower that does nothing before Run.
@@ -131,7 +133,7 @@ func New(c Config) *Follower {
 	return f
 }
 
-// pace returns how often repos are looked at with a budget, and how long a budget has to last for the first round of looks.
+// pace returns the time between two looks at a repo within a budget, and the time over which the budget spreads the first round of looks.
 func (f *Follower) pace(budget int) (every, first time.Duration) {
 	every = max(cmp.Or(f.c.Every, DefaultEvery), LeastEvery)
 	if budget == 0 {
@@ -151,7 +153,7 @@ func (f *Follower) pace(budget int) (every, first time.Duration) {
 	return max(every, take(later)).Round(time.Second), take(opening)
 }
 
-// repace takes up how many requests the Hub says that it allows.
+// repace takes the budget from the Hub's last answer.
 func (f *Follower) repace() {
 	limit, _ := f.c.Hub.RateLimit()
 	budget := int(int64(limit.Quota) * int64(limitWindow/time.Second) / int64(cmp.Or(limit.Window, limitWindow)/time.Second))
@@ -178,7 +180,7 @@ func (f *Follower) looksAtRepos() bool {
 	return slices.ContainsFunc(f.c.Items, func(it Item) bool { return it.Repo.Type != payload.Bucket })
 }
 
-// everySeconds is how often an item's view says that it is looked at.
+// everySeconds returns the seconds between two looks for an item's view, 0 for a bucket, which has a feed.
 func everySeconds(id hub.RepoID, every time.Duration) int64 {
 	if id.Type == payload.Bucket {
 		return 0
@@ -186,7 +188,7 @@ func everySeconds(id hub.RepoID, every time.Duration) int64 {
 	return int64(every / time.Second)
 }
 
-// Every is how often repos are looked at.
+// Every returns the time between two looks at a repo.
 func (f *Follower) Every() time.Duration {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -233,8 +235,8 @@ func (f *Follower) watch(ctx context.Context, it *item, place int) {
 		f.repace()
 		every := f.Every()
 		wait := f.first + every*time.Duration(place)/time.Duration(len(f.items)) - time.Since(started)
-		if wait <= 0 {
-			wait = every - -wait%every
+		if wait <= 0 { // the item's turn in this round has passed, so wait for its next one
+			wait = every - (-wait)%every
 		}
 		var refused *hub.Error
 		switch {
@@ -262,7 +264,7 @@ func (f *Follower) lookOnce(ctx context.Context, it *item) error {
 	}
 	id := it.Repo
 	endpoints := f.endpoints(it)
-	known, delivered, private := false, true, false // delivered: no endpoint has to be told of a deletion
+	known, delivered, private := false, true, false // delivered: no endpoint would have to be told if the repo is gone
 	for _, endpoint := range endpoints {
 		n := it.notes[endpoint]
 		if n == nil {
@@ -367,7 +369,7 @@ func (f *Follower) key(it *item, endpoint string) string {
 
 // fail notes why an item can't be followed now.
 func (f *Follower) fail(ctx context.Context, it *item, err error) error {
-	if ctx.Err() != nil { // the end is no failure
+	if ctx.Err() != nil { // the end of the context is no failure
 		return err
 	}
 	f.show(it, func(v *api.Followed) { failed(v, Failing, err) })

@@ -10,8 +10,8 @@ import (
 	"github.com/hubhook/hubhook/internal/text"
 )
 
-// surelyDeleted returns nil if a repo that is not found must have been deleted, else an error that says why that is not sure. notFound is what
-// the Hub answered, and private whether the repo was private when it was last seen.
+// surelyDeleted returns nil if a repo that the Hub does not find must have been deleted. Otherwise its error says why that is not sure. notFound is
+// the Hub's answer, and private says whether the repo was private when it was last seen.
 //
 // The Hub answers the same for a repo that was deleted and for one that the caller may not see. Only the owner's own token sees all of the
 // owner's repos, unless it is fine-grained. A member of an organization may lack the right to some of its repos.

@@ -14,8 +14,8 @@ import (
 // errRead ends the feed of a bucket once it has told everything up to now.
 var errRead = errors.New("all was read")
 
-// readFiles reads from a bucket's feed what changed since from, up to now. Of a bucket that was not seen before, from is nil, and nothing has changed.
-// at are the bucket's statistics, read before.
+// readFiles reads from a bucket's feed what changed between from and now. from is nil for a bucket that was not seen before; then nothing has changed.
+// at are the bucket's statistics, which the caller has read before.
 func readFiles(ctx context.Context, h Hub, name string, from *fed, at stats) (now fed, changes fileChanges, err error) {
 	if from != nil {
 		now = *from
@@ -42,8 +42,8 @@ func readFiles(ctx context.Context, h Hub, name string, from *fed, at stats) (no
 	return now, changes, nil
 }
 
-// filesMissing returns the changes that no delivery of the Hub has told. Of several changes of one file only the last one counts. before says what of
-// the deliveries told changes that were seen earlier.
+// filesMissing returns the changes that no delivery of the Hub has told. Of several changes of one file only the last one counts. before says how often
+// the deliveries told changes that an earlier look saw.
 func filesMissing(changes fileChanges, brought []*payload.Payload, before map[fileDigest]int) fileChanges {
 	last, times := map[string]int{}, map[fileDigest]int{}
 	for i, c := range changes.list {
@@ -115,14 +115,14 @@ func digestOfChange(c hub.BucketChange) fileDigest {
 	return digestOfFile(c.Path, payload.FileAdd, c.XetHash)
 }
 
-// overtookFiles are files of a bucket that a delivery of catching up told before the Hub did.
+// overtookFiles are the files in a delivery that catching up made before the Hub did.
 type overtookFiles struct {
 	Files     []fileDigest `json:"files"`
 	WebhookID string       `json:"webhook_id"`
 	At        time.Time    `json:"at"`
 }
 
-// addFiles adds a delivery of catching up to those that are known, of which it drops the oldest if they have more than maxFiles files together.
+// addFiles adds a delivery of catching up to the known ones. It drops the oldest while all together have more than maxFiles files.
 func addFiles(known []overtookFiles, e *event, webhookID string) []overtookFiles {
 	o := overtookFiles{WebhookID: webhookID, At: time.Now()}
 	for _, f := range *e.UpdatedFiles {
@@ -141,8 +141,8 @@ func addFiles(known []overtookFiles, e *event, webhookID string) []overtookFiles
 	return known
 }
 
-// caughtFiles returns the Webhook-Id under which catching up has delivered all files of a payload, "" if it has not. A file that was told to be
-// otherwise since then has changed back, which is something new.
+// caughtFiles returns the Webhook-Id under which catching up has delivered all files of a payload, "" if it has not. If a delivery since then told
+// another state of a file, the file has changed back, which is something new.
 func caughtFiles(p *payload.Payload, known []overtookFiles, brought func(since time.Time) ([]*payload.Payload, error)) (webhookID string, err error) {
 	if p.UpdatedFilesTruncated || len(p.UpdatedFiles) == 0 {
 		return "", nil

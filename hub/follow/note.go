@@ -11,15 +11,15 @@ import (
 // Task is the name under which one of several processes that share a database follows. Marks of following begin with it and a slash.
 const Task = "follow"
 
-// Mark is what was seen of an item, as it is stored. Each version is stored once: the Store refuses another one with ErrMoved.
+// Mark is what was seen of an item, in its stored form. A Store refuses a mark with ErrMoved unless its Version is that of the mark in its place.
 type Mark struct {
 	Key     string
 	Value   []byte
-	Version int64 // of the mark that this one replaces, 0 for none
+	Version int64 // the version of the mark that this one replaces, 0 for none
 }
 
-// ErrMoved is what a Store returns if a mark has another version than the caller thinks: another process follows by now, or an earlier
-// try was stored although its answer was lost.
+// ErrMoved is what a Store returns if the stored mark has another version than the caller thinks. Either another process follows by now, or the
+// Store kept an earlier mark although its answer was lost.
 var ErrMoved = errors.New("what was seen has changed meanwhile")
 
 // Delivery is a delivery to be stored together with a mark.
@@ -32,7 +32,7 @@ type Delivery struct {
 
 // Store keeps deliveries and marks.
 type Store interface {
-	// Marks returns the marks whose keys begin with prefix. Their Version is what the mark in their place has to say.
+	// Marks returns the marks whose keys begin with prefix. A mark that replaces one of them has to have its Version.
 	Marks(ctx context.Context, prefix string) ([]Mark, error)
 	// SetMark stores a mark alone.
 	SetMark(ctx context.Context, m Mark) error
@@ -43,7 +43,7 @@ type Store interface {
 // seen is what was last seen of a repo, or of a bucket without its files.
 type seen struct {
 	ID        string            `json:"id,omitempty"`
-	Made      string            `json:"made,omitempty"` // when a bucket was made, which tells it from a later one of its name
+	Made      string            `json:"made,omitempty"` // when a bucket was made, to tell it from a later bucket of the same name
 	Name      string            `json:"name"`           // today's
 	Subdomain string            `json:"subdomain,omitempty"`
 	Private   bool              `json:"private,omitempty"`
@@ -61,7 +61,7 @@ type note[T any] struct {
 	seen     T
 }
 
-// load reads the note from the store, unless it is known already.
+// load reads the note from the store, unless it was read already.
 func (n *note[T]) load(ctx context.Context, s Store) error {
 	if n.loaded {
 		return nil
@@ -73,7 +73,7 @@ func (n *note[T]) load(ctx context.Context, s Store) error {
 	var nothing T
 	n.version, n.seen = 0, nothing
 	for _, m := range marks {
-		if m.Key != n.key { // a longer one
+		if m.Key != n.key { // n.key is only the beginning of this key
 			continue
 		}
 		if err := json.Unmarshal(m.Value, &n.seen); err != nil {
@@ -85,8 +85,8 @@ func (n *note[T]) load(ctx context.Context, s Store) error {
 	return nil
 }
 
-// store stores what was seen, with the event that it led to, nil for none. After an error the note may be stored all the same; storing it
-// again shows that.
+// store stores what was seen, with the event that it led to, nil for none. After an error the note may be stored all the same; then the next store
+// returns ErrMoved.
 func (n *note[T]) store(ctx context.Context, s Store, now T, e *event, prefix string, count int64) error {
 	value, err := json.Marshal(now)
 	if err != nil {

@@ -12,13 +12,13 @@ import (
 	"github.com/hubhook/hubhook/payload"
 )
 
-// mostOwned is how many repos of an owner are looked at in each round. Of an owner with more, those are looked at that their listing shows to have
-// changed: the commit of main, the visibility or the time of the last change.
+// mostOwned is up to how many repos of an owner each round looks at all. Of an owner with more, a round looks only at those that have changed by the
+// listing: in the commit of main, the visibility or the time of the last change.
 const mostOwned = 100
 
 // ownerSeen is what was last seen of a user or an organization. Its repos have marks of their own.
 type ownerSeen struct {
-	Since time.Time `json:"since"` // a repo without a mark was made later
+	Since time.Time `json:"since"` // a repo that has no mark was made after this time
 }
 
 // target is something to catch up with: a watched item, or a repo of a watched owner.
@@ -27,7 +27,7 @@ type target struct {
 	key   string      // of its mark
 	now   string      // its name by the listing of its owner, "" if that is unknown
 	owner CatchUpItem // zero for an item that is watched by its name
-	// born is when the owner did not have the repo yet. It is zero if that is unknown: then the first look delivers nothing.
+	// born is a time at which the owner did not have the repo yet. If that is unknown, born is zero, and the first look delivers nothing.
 	born    time.Time
 	listing string // what the owner's listing says of the repo
 }
@@ -35,8 +35,8 @@ type target struct {
 // listed is a repo in the listing of its owner.
 type listed struct {
 	id   hub.RepoID
-	key  string // tells it from a later repo of its name
-	says string
+	key  string // to tell it from a later repo of the same name
+	says string // what changes with the repo
 }
 
 // list returns the repos of an owner that the token may see: all, or the buckets alone.
@@ -78,7 +78,7 @@ func (c *CatchUp) owned(ctx context.Context, it CatchUpItem, bucketsOnly bool) (
 	if err != nil {
 		return nil, fmt.Errorf("read what was seen: %w", err)
 	}
-	known := map[listed]target{}   // by what is constant of a repo, and its name
+	known := map[listed]target{}   // by the repo's name and its key
 	taken := map[hub.RepoID]bool{} // the keys of marks whose repos are there
 	for _, m := range marks {
 		name, _, _ := strings.Cut(strings.TrimPrefix(m.Key, c.prefix(it.Endpoint)), " ")
@@ -114,7 +114,7 @@ func (c *CatchUp) owned(ctx context.Context, it CatchUpItem, bucketsOnly bool) (
 			t.born = n.seen.Since
 		}
 		if taken[l.id] {
-			t.key += " " + l.key // it has the name of a repo that was renamed
+			t.key += " " + l.key // the mark with the plain key is that of a renamed repo, which had this name before
 		}
 		for at, moved := range known {
 			if at.key == l.key && at.id.Type == l.id.Type {
@@ -125,7 +125,7 @@ func (c *CatchUp) owned(ctx context.Context, it CatchUpItem, bucketsOnly bool) (
 		}
 		add(t, l)
 	}
-	for _, t := range known { // in no listing any more
+	for _, t := range known { // these are not listed any more
 		targets = append(targets, t)
 	}
 	slices.SortFunc(targets, func(a, b target) int { return strings.Compare(a.key, b.key) })

@@ -12,8 +12,7 @@ import (
 // missesForGone is after how many looks in a row that found nothing a repo counts as deleted.
 const missesForGone = 2
 
-// lookAt reads a repo with all its refs, or a bucket with the statistics of its files. The name that it asks for is today's, if the repo was seen
-// before.
+// lookAt reads a repo with all its refs, or a bucket with the statistics of its files.
 func lookAt(ctx context.Context, h Hub, id hub.RepoID) (now seen, files stats, err error) {
 	if id.Type == payload.Bucket {
 		b, err := h.Bucket(ctx, id.Name)
@@ -34,10 +33,10 @@ func lookAt(ctx context.Context, h Hub, id hub.RepoID) (now seen, files stats, e
 	return now, files, nil
 }
 
-// madeAt is what tells a bucket from a later one of its name.
+// madeAt returns what tells a bucket from a later bucket of the same name.
 func madeAt(b hub.Bucket) string { return b.CreatedAt.UTC().Format(time.RFC3339Nano) }
 
-// step is one change that was seen: the event to deliver, and what has been seen once it is.
+// step is one change that was seen: the event to deliver, and what has been seen once the event is delivered.
 type step struct {
 	event *event
 	after seen
@@ -115,7 +114,7 @@ func (f *Follower) take(ctx context.Context, it *item, n *note[seen], now *seen)
 		if !errors.Is(err, ErrMoved) || ctx.Err() != nil {
 			return err
 		}
-		// An earlier try was stored after all, or another process follows by now. If so, ctx ends soon.
+		// An earlier try was stored after all, or another process follows by now. In the second case ctx ends soon.
 		sleep(ctx, retryMoved)
 	}
 }
