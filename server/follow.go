@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/hubhook/hubhook/hub"
@@ -23,7 +22,8 @@ import (
 const (
 	followAttempts = 2 // of one request; the follower itself tries again, with longer waits
 
-	// The Hub allows so many requests in 5 minutes (its documentation, for free accounts). Once it has answered, its own word counts.
+	// The number of requests in 5 minutes that the Hub allows a free account (its documentation). Once the Hub's answers name a number, that one
+	// counts.
 	budgetWithToken    = 1000
 	budgetWithoutToken = 500
 )
@@ -92,7 +92,7 @@ func (s *Server) followItems() (items []follow.Item) {
 			add(e.name, id)
 		}
 	}
-	// What every endpoint gets, none gets twice.
+	// An item that every endpoint follows is not followed once more for one of them.
 	return slices.DeleteFunc(items, func(it follow.Item) bool {
 		return it.Endpoint != "" && slices.Contains(items, follow.Item{Repo: it.Repo})
 	})
@@ -118,8 +118,7 @@ func (r *run) openFollower(ctx context.Context) {
 	if len(items) == 0 {
 		return
 	}
-	client, err := hub.New(hub.Config{LookupEnv: r.settings.Getenv, Attempts: followAttempts,
-		OnWarning: func(topic, message string) { r.screen.Warn(ui.Notice{Text: "the Hub warns: " + message}) }})
+	client, err := r.hubClient(hub.Config{Attempts: followAttempts})
 	if err != nil {
 		r.screen.Warn(ui.Notice{Text: "follow the Hub: " + err.Error(), Hint: text.Hint(err)})
 		r.off.Store(notFollowed(items, err))
@@ -172,16 +171,16 @@ func limited(d time.Duration, anonymous bool) ui.Notice {
 	}
 }
 
-// slower reports whether looks come less often than was asked for. A feed is not slower.
+// slower reports whether repos are looked at less often than was asked for. Buckets don't count, because they have a feed.
 func slower(f *follow.Follower, asked time.Duration) bool {
 	return f.Every() > asked && slices.ContainsFunc(f.Followed(), func(v api.Followed) bool { return v.EverySeconds > 0 })
 }
 
 const withoutToken = "without a token"
 
-// paced says how often looks come with what the Hub allows a caller, and what to do if that is less often than was asked for.
+// paced says how often repos are looked at within the Hub's rate limit, and what to do if that is less often than was asked for.
 func paced(budget int, every, asked time.Duration, with string) ui.Notice {
-	hint := "follow fewer repos for more looks; a webhook (--watch) needs none"
+	hint := "follow fewer repos for more looks; a webhook (--watch) needs no looks"
 	if with == withoutToken {
 		hint = fmt.Sprintf("set HF_TOKEN: with a token it allows %d or more", budgetWithToken)
 	}
@@ -218,7 +217,7 @@ func (s *Server) followed() []api.Followed {
 	return []api.Followed{}
 }
 
-// notFollowed returns the items that should be followed, with why they are not.
+// notFollowed returns the views of items that can't be followed. why is the reason.
 func notFollowed(items []follow.Item, why error) *[]api.Followed {
 	var all []api.Followed
 	for _, it := range items {
@@ -236,7 +235,7 @@ func (s *Server) checkFollowedEndpoints() error {
 	}
 	for _, f := range s.settings.followed {
 		if f.endpoint != "" && s.endpoints.named(f.endpoint) == nil {
-			return &ConfigError{text: fmt.Sprintf("%s: there is no endpoint %s", s.settings.places["follow"], f.endpoint), hint: "endpoints here: " + strings.Join(s.names(), ", ")}
+			return s.unknownEndpoint("follow", f.endpoint)
 		}
 	}
 	return nil
@@ -246,7 +245,7 @@ func (s *Server) checkFollowedEndpoints() error {
 type followStore struct {
 	s *Server
 	q *queue.Queue
-	// sameFor is how long another delivery with the Webhook-Id of one of these is a duplicate at least.
+	// sameFor is the least time for which a later delivery with the same Webhook-Id is a duplicate.
 	sameFor time.Duration
 }
 
@@ -263,7 +262,7 @@ func (fs followStore) SetMark(ctx context.Context, m follow.Mark) error {
 	return moved(fs.q.SetMark(ctx, queue.Mark(m)))
 }
 
-// Deliver stores a delivery as the public face does, but that no secret is checked and nobody waits for an answer.
+// Deliver stores a delivery as one from the Hub is stored. No secret is checked, and nobody waits for an answer.
 func (fs followStore) Deliver(ctx context.Context, d follow.Delivery) error {
 	e := fs.s.endpoints.named(d.Endpoint)
 	if e == nil {
@@ -279,7 +278,7 @@ func (fs followStore) Deliver(ctx context.Context, d follow.Delivery) error {
 	return moved(err)
 }
 
-// moved gives the queue's error for a mark that is out of date the follower's name.
+// moved turns the queue's error for an outdated mark into that of package follow.
 func moved(err error) error {
 	if errors.Is(err, queue.ErrMarkMoved) {
 		return fmt.Errorf("%w: %w", follow.ErrMoved, err)

@@ -26,8 +26,8 @@ import (
 )
 
 const (
-	// At the end the Hub is asked to disable webhooks for so long at most. The tunnel stays open for the first part of it, so that what the
-	// Hub sends until then arrives.
+	// At its end hubhook takes this long at most to disable webhooks and to give them back. The tunnel stays open for the first part of that time,
+	// so that deliveries that the Hub still sends arrive.
 	keepRelease     = 5 * time.Second
 	keepTunnelStays = 2 * time.Second
 
@@ -65,8 +65,8 @@ func Webhook(id string) Option {
 	}
 }
 
-// checkKeptSince returns an error if e wants a webhook kept that the endpoint of its name, nil for none, did not want when the server started.
-// The keeper is told only then what to keep.
+// checkKeptSince returns an error if e wants a webhook kept that before did not want: the endpoint of the same name when the server started, nil if
+// there was none. The keeper learns only at the start what to keep.
 func (e *endpoint) checkKeptSince(before *endpoint) error {
 	if before == nil {
 		before = &endpoint{}
@@ -136,7 +136,7 @@ func (s *settings) checkKept() error {
 	return nil
 }
 
-// given is values, without the one empty value of a variable that is set to nothing.
+// given returns values, or none if they are a single empty value: that of a variable that is set to nothing.
 func given(values []string) []string {
 	if len(values) == 1 && values[0] == "" {
 		return nil
@@ -150,12 +150,9 @@ func (s *Server) checkKeptEndpoints() error {
 	if s.joined != nil {
 		return nil
 	}
-	unknown := func(setting, name string) error {
-		return &ConfigError{text: fmt.Sprintf("%s: there is no endpoint %s", s.settings.places[setting], name), hint: "endpoints here: " + strings.Join(s.names(), ", ")}
-	}
 	for _, w := range s.settings.watched {
 		if w.endpoint != "" && s.endpoints.named(w.endpoint) == nil {
-			return unknown("watch", w.endpoint)
+			return s.unknownEndpoint("watch", w.endpoint)
 		}
 	}
 	for i, b := range s.settings.borrowed {
@@ -166,10 +163,15 @@ func (s *Server) checkKeptEndpoints() error {
 		case b.endpoint == "":
 			s.settings.borrowed[i].endpoint = s.endpoints.all()[0].name
 		case s.endpoints.named(b.endpoint) == nil:
-			return unknown("webhook", b.endpoint)
+			return s.unknownEndpoint("webhook", b.endpoint)
 		}
 	}
 	return nil
+}
+
+// unknownEndpoint is the error of a setting for an endpoint that is not there.
+func (s *Server) unknownEndpoint(setting, name string) error {
+	return &ConfigError{text: fmt.Sprintf("%s: there is no endpoint %s", s.settings.places[setting], name), hint: "endpoints here: " + strings.Join(s.names(), ", ")}
 }
 
 // keeping is how a run keeps webhooks on the Hub.
@@ -181,7 +183,7 @@ type keeping struct {
 	led    bool          // this process kept the webhooks to the end; of the goroutine in run, until that has ended
 }
 
-// openKeeper makes the keeper if webhooks are to be kept, or if an earlier run has left some behind.
+// openKeeper makes the keeper, if webhooks are to be kept or an earlier run has left some behind.
 func (r *run) openKeeper() {
 	c := keep.Config{Records: keep.InDirectory(r.settings.Data), Secrets: r.settings.Secrets, Show: r.showWebhook, Another: KeptElsewhere(r.settings.probeClient)}
 	for _, w := range r.settings.watched {
@@ -198,7 +200,7 @@ func (r *run) openKeeper() {
 			c.Borrow = append(c.Borrow, keep.Loan{Endpoint: e.name, ID: id})
 		}
 	}
-	left := false // something by an earlier run
+	left := false // an earlier run has left a record
 	if r.settings.Database == "" {
 		_, err := os.Stat(filepath.Join(r.settings.Data, keep.RecordFile))
 		left = err == nil
@@ -211,8 +213,7 @@ func (r *run) openKeeper() {
 	if !left && len(c.Watch)+len(c.Borrow) == 0 {
 		return
 	}
-	client, err := hub.New(hub.Config{LookupEnv: r.settings.Getenv, Timeout: hubTimeout, Attempts: hubAttempts, LongestWait: hubWait,
-		OnWarning: func(topic, message string) { r.screen.Warn(ui.Notice{Text: "the Hub warns: " + message}) }})
+	client, err := r.hubClient(hub.Config{Timeout: hubTimeout, Attempts: hubAttempts, LongestWait: hubWait})
 	if err != nil {
 		c.Unusable = err
 		if len(c.Watch)+len(c.Borrow) == 0 { // no webhook will show the error
@@ -232,6 +233,13 @@ func (r *run) openKeeper() {
 	if !r.opensTunnel() && !r.settings.provesPublicURL() {
 		r.setWay(r.where.get().public, keep.Unchecked)
 	}
+}
+
+// hubClient returns a client of the Hub that the environment names. The screen shows the Hub's warnings.
+func (r *run) hubClient(c hub.Config) (*hub.Client, error) {
+	c.LookupEnv = r.settings.Getenv
+	c.OnWarning = func(_, message string) { r.screen.Warn(ui.Notice{Text: "the Hub warns: " + message}) }
+	return hub.New(c)
 }
 
 // keepEndpoints tells the keeper which endpoints there are by now.
@@ -263,7 +271,7 @@ func (s *Server) setWay(url string, p keep.Proof) {
 	}
 }
 
-// keepWebhooks keeps webhooks until ctx ends.
+// keepWebhooks starts to keep webhooks, until ctx ends.
 func (r *run) keepWebhooks(ctx context.Context) {
 	if r.keeping.keeper == nil {
 		return
@@ -284,12 +292,12 @@ func (r *run) keepWebhooks(ctx context.Context) {
 	})
 }
 
-// countDay counts what came in the last 24 hours, before this process too.
+// countDay counts the deliveries of the last 24 hours, also those before this process.
 func (r *run) countDay(ctx context.Context) {
 	for _, name := range r.names() {
 		steps, err := r.store.TimeSeries(ctx, queue.TimeSeriesQuery{Endpoint: name, Step: time.Hour, Steps: 24})
 		if err != nil {
-			return // it is only a count, and the database says by itself what is wrong
+			return // this is only a count, and the store reports its own errors
 		}
 		for _, step := range steps {
 			n := int64(0)
@@ -301,15 +309,15 @@ func (r *run) countDay(ctx context.Context) {
 	}
 }
 
-// releaseWebhooks disables or gives back what is kept. It returns once that is done or has taken a while, with a function that waits for
-// the rest, which is bounded too.
+// releaseWebhooks disables the kept webhooks or gives them back. It returns once that is done or keepTunnelStays has passed, with a function that
+// waits for the rest, keepRelease at most.
 func (r *run) releaseWebhooks() (wait func()) {
 	if r.keeping.keeper == nil {
 		return func() {}
 	}
 	r.keeping.run.Wait()
 	if shared := r.keeping.shared; shared != nil {
-		// The others go on with the webhooks, so only the last process releases them. Its record is stored while the queue still takes it.
+		// Other processes go on with the webhooks, so only the last process releases them. It does so now, while the queue still stores its record.
 		if r.keeping.led && !shared.succeeded(context.Background()) {
 			r.closeKeeper()
 		}
@@ -343,7 +351,7 @@ func (r *run) closeKeeper() {
 
 // showWebhook shows what becomes of a kept webhook.
 func (s *Server) showWebhook(c api.WebhookChange) {
-	if c.State == keep.Active { // made, enabled, or posting to another URL a moment ago
+	if c.State == keep.Active { // it was just made, enabled, or given another URL, so deliveries may have been lost before
 		s.catchUpNow()
 	}
 	s.screen.Webhook(c)
@@ -360,7 +368,7 @@ func (s *Server) webhooks() []api.Webhook {
 	return []api.Webhook{}
 }
 
-// keptFor returns the webhooks that the settings have kept for endpoints of a program, which the keeper may not have heard of yet.
+// keptFor returns the webhooks that the settings ask for, for the endpoints of a program that the keeper may not know yet.
 func (s *Server) keptFor(endpoints []api.Endpoint) (kept []api.Webhook) {
 	for _, e := range endpoints {
 		w := api.Webhook{Endpoint: e.Name, State: keep.Waiting}
@@ -381,14 +389,14 @@ func (s *Server) keptFor(endpoints []api.Endpoint) (kept []api.Webhook) {
 	return kept
 }
 
-// generatedFor reports whether secret is one that hubhook has given the endpoint's webhook itself.
+// generatedFor reports whether hubhook has generated secret for the endpoint's webhook.
 func (s *Server) generatedFor(endpoint, secret string) bool {
 	keeper := s.keeper.Load()
 	return keeper != nil && keeper.Accepts(endpoint, secret)
 }
 
-// KeptElsewhere returns a function that asks what answers at a webhook's URL whether it is a hubhook that keeps the webhook, as
-// [keep.Config].Another wants it. One that does not answer keeps nothing. Without a client, the default one of net/http asks.
+// KeptElsewhere returns a function for [keep.Config].Another. It asks the server at a webhook's URL whether it is a hubhook that keeps the webhook. No
+// answer means no. Nil for client: http.DefaultClient.
 func KeptElsewhere(client *http.Client) func(ctx context.Context, address, id string) bool {
 	return func(ctx context.Context, address, id string) bool {
 		u, err := url.Parse(address)

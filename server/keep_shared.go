@@ -22,20 +22,20 @@ const (
 	recordMark = keepTask + "/webhooks"
 
 	recordTimeout = 10 * time.Second
-	// After resigning, a leader waits so long for another process to lead. The others ask every 3 s.
+	// At its end the leading process waits this long for another one to lead. The others ask every 3 s whether they may.
 	successorWithin = 4 * time.Second
 	successorLook   = 200 * time.Millisecond
 )
 
 // sharedRecord keeps the record of webhooks in the database, so that each process that shares it can go on with the webhooks of another.
-// Secrets that were generated are not stored: they open nothing, since without a configured secret all deliveries are accepted, and the next
-// process gives the webhook another one.
+// Generated secrets are not stored, because nothing needs them: without a configured secret all deliveries are accepted, and the next process gives
+// the webhook another secret.
 type sharedRecord struct {
 	q *queue.Queue
 
-	// Of the keeper's goroutine.
+	// These belong to the keeper's goroutine.
 	version int64
-	tried   []byte // what was sent to the database without an answer; nil for nothing
+	tried   []byte // a record that was sent to the database and not answered; nil if there is none
 }
 
 // Load implements keep.Records.
@@ -74,8 +74,8 @@ func decodeShared(m queue.Mark) (keep.Record, error) {
 	return keep.DecodeRecord(m.Value, "the mark "+recordMark+" in the database")
 }
 
-// SharedRecord reads what the processes that share the database of the settings have begun on the Hub. Without a database it is nothing.
-// It changes nothing, and the server need not run.
+// SharedRecord reads the record of webhooks from the database of the settings. Without a database the record is empty. SharedRecord changes nothing,
+// and the server need not run.
 func (s *Server) SharedRecord(ctx context.Context) (keep.Record, error) {
 	if s.settings.Database == "" {
 		return keep.Record{}, nil
@@ -114,7 +114,7 @@ func (s *sharedRecord) Save(r keep.Record) error {
 	return fmt.Errorf("store the record of the Hub's webhooks: %w", err)
 }
 
-// settle finds out whether a record was stored whose answer is missing.
+// settle finds out whether the database stored the record that it did not answer.
 func (s *sharedRecord) settle() error {
 	if s.tried == nil {
 		return nil
@@ -130,7 +130,7 @@ func (s *sharedRecord) settle() error {
 	return nil
 }
 
-// succeeded waits a while for another process to lead, and reports whether one does. Then the webhooks are that one's to release.
+// succeeded waits a while for another process to lead, and reports whether one does. If so, that process releases the webhooks.
 func (s *sharedRecord) succeeded(ctx context.Context) bool {
 	if s.version == 0 {
 		return true // there is nothing to release
@@ -151,11 +151,11 @@ func (s *sharedRecord) succeeded(ctx context.Context) bool {
 	}
 }
 
-// cleanWithin is how long CleanDatabase waits for the processes that share the database to be gone. A lease of one that died is over by then.
+// cleanWithin is how long CleanDatabase waits until no process leads. By then the lease of a process that died has ended.
 const cleanWithin = 15 * time.Second
 
-// CleanDatabase deletes the webhooks that hubhook has made on the Hub, and gives back those that it has borrowed, by the record in the database of
-// config, whose Secrets and Getenv count as well. The client asks the Hub. All processes that share the database have to be stopped.
+// CleanDatabase deletes the webhooks that hubhook has made on the Hub, and gives back those that it has borrowed, by the record in the database. Of
+// config it uses Database, Secrets and Getenv. client asks the Hub. All processes that share the database have to be stopped.
 func CleanDatabase(ctx context.Context, config Config, client *hub.Client) (cleaned []keep.Cleaned, err error) {
 	settings, err := config.resolve()
 	if err != nil {
@@ -166,7 +166,7 @@ func CleanDatabase(ctx context.Context, config Config, client *hub.Client) (clea
 		return nil, err
 	}
 	defer os.RemoveAll(dir)
-	// What the processes keep is theirs to decide, so nothing is removed for its age or number here.
+	// The processes decide for how long deliveries are kept, so this queue must remove none for its age or for their number.
 	q, err := queue.Open(ctx, queue.Config{Dir: dir, Database: settings.Database, Keep: 100 * 365 * 24 * time.Hour, KeepCount: math.MaxInt32})
 	if err != nil {
 		return nil, err

@@ -139,7 +139,7 @@ func (a *Accounts) ensure(name string) *account {
 	return a.byName[name]
 }
 
-// reads reports whether a user may read the private repos of an owner. It is called with the Hub's lock held.
+// reads reports whether a user may read the private repos of an owner: the owner itself, or an organization that has the user as a member. It is called with the Hub's lock held.
 func (a *Accounts) reads(user, owner string) bool {
 	if user == owner {
 		return user != ""
@@ -213,7 +213,7 @@ func (a *Accounts) overview(org bool) answerer {
 		found := a.byName[c.r.PathValue("name")]
 		switch {
 		case found == nil || found.org != org:
-			return nil, notFound("", "Sorry, we can't find the page you are looking for.")
+			return nil, noPage
 		case org:
 			return map[string]any{"name": found.name, "fullname": found.name, "avatarUrl": ""}, nil
 		}

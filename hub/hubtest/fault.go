@@ -34,7 +34,7 @@ type Fault struct {
 
 type injected struct {
 	Fault
-	left int // -1: all
+	left int // how many more requests it meets
 }
 
 // Inject adds a fault. Of several that match a request, the oldest one answers. The function that it returns removes the fault and says how

@@ -79,7 +79,7 @@ func (f *Feed) each(do func(*stream)) {
 		do(s)
 		select {
 		case s.wake <- struct{}{}:
-		default: // it will wake already
+		default: // a wake-up is waiting already
 		}
 	}
 }
@@ -219,7 +219,7 @@ func (f *Feed) resume(cursor, since string) (sent int64, old bool, err error) {
 		if at.Before(f.dropped.at) {
 			return 0, true, nil
 		}
-		// A batch of that very instant comes again: the client may have one of two.
+		// Batches of that very instant are sent again: of two with the same time the client may have only one.
 		sent = f.dropped.number
 		for _, b := range f.batches {
 			if b.at.Before(at) {

@@ -63,8 +63,8 @@
 //   - /api/buckets/OWNER/NAME/events: GET, the live feed, with cursor or since
 //   - /api/repos/move: POST, for repos and buckets
 //
-// A revision is one element of the path: refs%2Fpr%2F3. A bucket's files are uploaded with [Bucket.Upload] alone, not by the API. Pages are linked by the header Link with rel="next". The old name of a repo that
-// moved is answered 307.
+// A revision is one element of the path: refs%2Fpr%2F3. The API takes no uploads to a bucket; use [Bucket.Upload]. Pages are linked by the header Link
+// with rel="next". A request for the old name of a repo that moved is answered 307.
 package hubtest
 
 import (
@@ -107,7 +107,7 @@ type Options struct {
 	Payloads Payloads
 	// URL begins the addresses in payloads. Empty: https://huggingface.co.
 	URL string
-	// User is the name of the user to whom webhooks and tokens belong that name no other one. Empty: me.
+	// User is the name of the user that owns webhooks and tokens for which no owner is given. Empty: me.
 	User string
 	// API says how the API answers.
 	API API

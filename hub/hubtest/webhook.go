@@ -138,7 +138,7 @@ func (r *registration) suspend() {
 	r.stop()
 }
 
-// stop makes the pending deliveries give up.
+// stop makes the webhook's pending deliveries give up.
 func (r *registration) stop() {
 	if !r.isStopped() {
 		close(r.stopped)
@@ -201,14 +201,9 @@ func (h *Hub) Update(w Webhook) error {
 }
 
 // Webhook returns a webhook as it is registered now.
-func (h *Hub) Webhook(id string) (Webhook, error) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	r, err := h.webhooks.lookUp(id)
-	if err != nil {
-		return Webhook{}, fmt.Errorf("get webhook: %w", err)
-	}
-	return r.Webhook.clone(), nil
+func (h *Hub) Webhook(id string) (w Webhook, err error) {
+	err = h.withWebhook("get", id, func(r *registration) { w = r.Webhook.clone() })
+	return w, err
 }
 
 // Webhooks returns all webhooks, oldest first.
@@ -223,73 +218,47 @@ func (h *Hub) Webhooks() []Webhook {
 }
 
 // Suspended reports whether a webhook is suspended for its failures. Until [Hub.Enable] the Hub then sends nothing to it but replays.
-func (h *Hub) Suspended(id string) (bool, error) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	r, err := h.webhooks.lookUp(id)
-	if err != nil {
-		return false, fmt.Errorf("get webhook: %w", err)
-	}
-	return r.suspended, nil
+func (h *Hub) Suspended(id string) (suspended bool, err error) {
+	err = h.withWebhook("get", id, func(r *registration) { suspended = r.suspended })
+	return suspended, err
 }
 
 // Disabled reports whether a webhook is disabled or suspended.
-func (h *Hub) Disabled(id string) (bool, error) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	r, err := h.webhooks.lookUp(id)
-	if err != nil {
-		return false, fmt.Errorf("get webhook: %w", err)
-	}
-	return r.isStopped(), nil
+func (h *Hub) Disabled(id string) (disabled bool, err error) {
+	err = h.withWebhook("get", id, func(r *registration) { disabled = r.isStopped() })
+	return disabled, err
 }
 
 // Enable ends a webhook's suspension and forgets its failures, as the button in the Hub's settings does. Deliveries that were given up
 // stay so; only [Hub.Replay] sends them again. It enables a disabled webhook too.
 func (h *Hub) Enable(id string) error {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	r, err := h.webhooks.lookUp(id)
-	if err != nil {
-		return fmt.Errorf("enable webhook: %w", err)
-	}
-	r.enable()
-	return nil
+	return h.withWebhook("enable", id, (*registration).enable)
 }
 
 // Disable makes the Hub send nothing to a webhook but replays, until [Hub.Enable]. Its pending deliveries are given up (an assumption).
 func (h *Hub) Disable(id string) error {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	r, err := h.webhooks.lookUp(id)
-	if err != nil {
-		return fmt.Errorf("disable webhook: %w", err)
-	}
-	r.disable()
-	return nil
+	return h.withWebhook("disable", id, (*registration).disable)
 }
 
 // Suspend suspends a webhook as its failures would.
 func (h *Hub) Suspend(id string) error {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	r, err := h.webhooks.lookUp(id)
-	if err != nil {
-		return fmt.Errorf("suspend webhook: %w", err)
-	}
-	r.suspend()
-	return nil
+	return h.withWebhook("suspend", id, (*registration).suspend)
 }
 
 // Delete removes a webhook. Its pending deliveries are given up. The log of its deliveries stays.
 func (h *Hub) Delete(id string) error {
+	return h.withWebhook("delete", id, h.webhooks.remove)
+}
+
+// withWebhook calls do with a webhook, with the lock held. what names the act in the error.
+func (h *Hub) withWebhook(what, id string, do func(*registration)) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	r, err := h.webhooks.lookUp(id)
 	if err != nil {
-		return fmt.Errorf("delete webhook: %w", err)
+		return fmt.Errorf("%s webhook: %w", what, err)
 	}
-	h.webhooks.remove(r)
+	do(r)
 	return nil
 }
 

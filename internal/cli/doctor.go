@@ -109,11 +109,7 @@ func completeItem(_ *cobra.Command, args []string, _ string) ([]string, cobra.Sh
 	if len(args) > 0 {
 		return nil, cobra.ShellCompDirectiveDefault
 	}
-	var kinds []string
-	for _, kind := range hub.WatchedTypes() {
-		kinds = append(kinds, kind+":")
-	}
-	return kinds, cobra.ShellCompDirectiveNoSpace
+	return watchedPrefixes(), cobra.ShellCompDirectiveNoSpace
 }
 
 func (d *doctor) run(cmd *cobra.Command, item *hub.Watched, command []string) error {
@@ -132,9 +128,7 @@ func (d *doctor) run(cmd *cobra.Command, item *hub.Watched, command []string) er
 			lists = append(lists, []checkup.Check{checkup.Known("followed "+followed.Item, following(&followed))})
 		}
 	}
-	config := d.config
-	config.File = file.Setting
-	hooks, err := server.New(config)
+	hooks, err := d.server(file)
 	if err == nil && read.Result == api.OK && running == nil {
 		if err := (&serve{program: d.program}).checkSecret(hooks, file.Endpoints); err != nil {
 			read = checkup.Fail(err)
@@ -154,11 +148,16 @@ func (d *doctor) run(cmd *cobra.Command, item *hub.Watched, command []string) er
 	return d.report(cmd.Context(), lists)
 }
 
-// runItem says why nothing comes from an item of the Hub.
-func (d *doctor) runItem(ctx context.Context, item hub.Watched, file *action.File, running *api.Status, here api.Finding) error {
+// server returns a server with the settings of the flags, the variables and file. It is not run.
+func (d *doctor) server(file *action.File) (*server.Server, error) {
 	config := d.config
 	config.File = file.Setting
-	hooks, err := server.New(config)
+	return server.New(config)
+}
+
+// runItem says why nothing comes from an item of the Hub.
+func (d *doctor) runItem(ctx context.Context, item hub.Watched, file *action.File, running *api.Status, here api.Finding) error {
+	hooks, err := d.server(file)
 	if err != nil {
 		return err
 	}
@@ -191,7 +190,7 @@ func (d *doctor) report(ctx context.Context, lists [][]checkup.Check) error {
 type reporter struct {
 	*doctor
 	onTerminal bool
-	waiting    int // how many characters say what is waited for
+	waiting    int // the length of the line that says what doctor waits for
 	findings   []api.Finding
 	failure    error
 	item       bool // the last finding sums up
@@ -221,7 +220,7 @@ func (r *reporter) make(ctx context.Context, lists [][]checkup.Check) {
 
 func (r *reporter) clear() {
 	if r.waiting > 0 {
-		fmt.Fprintf(r.Stderr, "\r%s\r", strings.Repeat(" ", r.waiting)) // nobody is left to tell that it failed
+		fmt.Fprintf(r.Stderr, "\r%s\r", strings.Repeat(" ", r.waiting)) // if this fails, there is no other place for the error
 		r.waiting = 0
 	}
 }
@@ -309,7 +308,7 @@ func (d *doctor) running(cmd *cobra.Command) (*api.Status, api.Finding) {
 	switch {
 	case errors.Is(err, inspector.ErrNotRunning) && d.where.server == "":
 		return nil, checkup.Skip("none runs here whose inspector can be asked; the checks look at whether one could")
-	case errors.As(err, &unreadable) && d.where.server == "": // the check of the data directory says more
+	case errors.As(err, &unreadable) && d.where.server == "": // the check of the data directory says why
 		return nil, checkup.Skip("it can't be seen whether one runs: " + err.Error())
 	case err != nil:
 		return nil, checkup.Fail(text.WithHint(err, cmp.Or(text.Hint(err), text.Hint(explain(err)), "look at what the running hubhook prints, and start it again")))
@@ -319,7 +318,7 @@ func (d *doctor) running(cmd *cobra.Command) (*api.Status, api.Finding) {
 	return &status, checkup.OK(fmt.Sprintf("process %d runs, since %s", status.PID, status.Started.UTC().Format(time.RFC3339)))
 }
 
-// configuration reads the configuration file. One that is broken is as good as none for the other checks.
+// configuration reads the configuration file. For the other checks a broken file counts as none.
 func (d *doctor) configuration() (*action.File, api.Finding) {
 	path := d.file
 	if path == "" {
@@ -335,18 +334,20 @@ func (d *doctor) configuration() (*action.File, api.Finding) {
 	return file, checkup.OK(fmt.Sprintf("%s can be read, with %s", file.Path, countOf(len(file.Endpoints), "endpoint", "endpoints")))
 }
 
-// Clocks that differ by less go unnoticed: lists have seconds, and the Hub's answer takes a while.
+// mostSkew is the least difference of clocks that is reported. Lists show seconds, and the Hub's answer takes a while, so less does not matter.
 const mostSkew = 10 * time.Second
 
-// skew judges a clock that showed asked and answered when host said date, which is cut to seconds.
+// skew compares this machine's clock with that of host. The clock showed asked before the request and answered after it. date is host's time in its
+// answer, without fractions of a second.
 func skew(asked, answered, date time.Time, host string) api.Finding {
 	ahead := max(asked.Sub(date)-time.Second, 0)
 	behind := max(date.Sub(answered), 0)
+	const fix = "set the clock, or turn time synchronization on: times in lists are wrong, and certificates may be refused"
 	switch {
 	case ahead > mostSkew:
-		return checkup.Warn(fmt.Sprintf("this machine's clock is %v ahead of %s", ahead.Round(time.Second), host), "set the clock, or turn time synchronization on: times in lists are wrong, and certificates may be refused")
+		return checkup.Warn(fmt.Sprintf("this machine's clock is %v ahead of %s", ahead.Round(time.Second), host), fix)
 	case behind > mostSkew:
-		return checkup.Warn(fmt.Sprintf("this machine's clock is %v behind %s", behind.Round(time.Second), host), "set the clock, or turn time synchronization on: times in lists are wrong, and certificates may be refused")
+		return checkup.Warn(fmt.Sprintf("this machine's clock is %v behind %s", behind.Round(time.Second), host), fix)
 	}
 	return checkup.OK("it agrees with that of " + host)
 }

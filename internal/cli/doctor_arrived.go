@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/hubhook/hubhook/hub/follow"
 	"github.com/hubhook/hubhook/hub/keep"
 	"github.com/hubhook/hubhook/internal/api"
 	"github.com/hubhook/hubhook/internal/checkup"
@@ -17,10 +18,10 @@ import (
 	"github.com/hubhook/hubhook/internal/text"
 )
 
-// notHere is said where no hubhook runs that has deliveries.
+// notHere is the finding of checks that need a running hubhook, when none runs.
 const notHere = "no hubhook runs here that could be asked"
 
-// refused says whether the running hubhook has refused what the webhooks sent, and nothing of the item has come since.
+// refused says whether the running hubhook has refused requests of the webhooks, and whether a delivery of the item was accepted later.
 func (l *itemLook) refused(ctx context.Context) api.Finding {
 	if l.here.running == nil {
 		return checkup.Skip(notHere)
@@ -53,7 +54,7 @@ func (l *itemLook) refused(ctx context.Context) api.Finding {
 	if len(l.came) > 0 && l.came[0].Received.After(latest.Time.Time) {
 		return checkup.OK(said + "; what came later was accepted")
 	}
-	if len(l.endpoints) == 0 { // so it may be about something else
+	if len(l.endpoints) == 0 { // no endpoint is known, so the refused request may have come from another webhook
 		return checkup.Warn(said, cmp.Or(latest.Fix, "look at what hubhook prints"))
 	}
 	return checkup.Fail(text.WithHint(errors.New(said), latest.Fix))
@@ -62,7 +63,7 @@ func (l *itemLook) refused(ctx context.Context) api.Finding {
 // mostCame is how many deliveries are looked at: a page of the inspector's list.
 const mostCame = 1000
 
-// gather asks for the item's deliveries, those of its old name too. Samples and replays are left out, as they don't come from the Hub.
+// gather asks for the item's deliveries, also those under its old name. Samples and replays are left out, because they don't come from the Hub.
 func (l *itemLook) gather(ctx context.Context) error {
 	if l.gathered {
 		return nil
@@ -153,7 +154,7 @@ func mostOf(reasons map[string]int) string {
 	return strings.Join(parts, "; ")
 }
 
-// quota counts what the Hub has sent to the endpoints in 24 hours against what it sends for one webhook.
+// quota compares the deliveries of 24 hours to each endpoint with the number that the Hub sends for one webhook.
 func (l *itemLook) quota(ctx context.Context) api.Finding {
 	if l.here.running == nil {
 		return checkup.Skip(notHere)
@@ -186,14 +187,14 @@ func (l *itemLook) quota(ctx context.Context) api.Finding {
 	return ofDay(most, whose)
 }
 
-// ofDay judges how many deliveries came to an endpoint in 24 hours.
+// ofDay is the finding for n deliveries to an endpoint in 24 hours.
 func ofDay(n int64, endpoint string) api.Finding {
 	said := fmt.Sprintf("%d of %d deliveries came to %s in 24 hours", n, keep.DailyLimit, endpoint)
 	const fix = "watch less with one webhook, or share it among several; with PRO, Team or Enterprise the Hub's support can raise the limit"
 	switch {
 	case n >= keep.DailyLimit:
 		return checkup.Fail(text.WithHint(fmt.Errorf("%s, which is all that the Hub sends for one webhook", said), fix))
-	case n*10 >= keep.DailyLimit*8:
+	case keep.NearLimit(n):
 		return checkup.Warn(said+", and the Hub sends no more for one webhook", fix)
 	}
 	return checkup.OK(said)
@@ -221,9 +222,9 @@ func following(f *api.Followed) api.Finding {
 		said += ": " + f.Error
 	}
 	switch f.State {
-	case "failing", "gone", "off":
+	case follow.Failing, follow.Gone, follow.Off:
 		return checkup.Fail(text.WithHint(errors.New(said), cmp.Or(f.Hint, "look at what hubhook prints")))
-	case "starting":
+	case follow.Starting:
 		return checkup.Warn(said, "wait a moment, and look again")
 	}
 	return checkup.OK(said)

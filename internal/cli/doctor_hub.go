@@ -36,20 +36,20 @@ type hubLook struct {
 
 	// What the checks have found.
 	asked, answered time.Time // around the first request
-	date            string    // the Hub's time then
-	user            hub.User  // empty where there is no token, or where it is not known whose it is
+	date            string    // the Hub's time in its answer
+	user            hub.User  // empty without a token, and if the Hub does not say whose token it is
 	webhooks        []hub.Webhook
 	listed          bool // webhooks are all webhooks of user
 }
 
-// The Hub is asked once, so that a Hub that hangs takes no longer than this, in all.
-const hubPatience = 5 * time.Second
+// hubTimeout bounds a request to the Hub. No request is repeated, so a Hub that hangs takes this long in all.
+const hubTimeout = 5 * time.Second
 
 // look prepares to look at the Hub. hooks is nil where the settings are wrong.
 func (d *doctor) look(ctx context.Context, running *api.Status, hooks *server.Server) *hubLook {
 	endpoint, _ := d.LookupEnv(env.HFEndpoint)
 	l := &hubLook{set: endpoint != "", here: ours{running: running}}
-	l.client, l.failed = hub.New(hub.Config{LookupEnv: d.LookupEnv, Timeout: hubPatience, Attempts: 1, LongestWait: time.Millisecond})
+	l.client, l.failed = hub.New(hub.Config{LookupEnv: d.LookupEnv, Timeout: hubTimeout, Attempts: 1, LongestWait: time.Millisecond})
 	if l.client != nil {
 		l.here.hub = l.client.Endpoint()
 	}
@@ -68,7 +68,7 @@ func (d *doctor) look(ctx context.Context, running *api.Status, hooks *server.Se
 			dir = filepath.Join(workspace, "hubhook")
 		}
 	}
-	// Without a record less is known of webhooks that hubhook keeps. What is wrong with it the start of hubhook says.
+	// A record that can't be read counts as empty here. hubhook shows its error at the start.
 	l.readRecords = func(ctx context.Context) {
 		l.here.record, _ = keep.InDirectory(dir).Load()
 		if hooks != nil {
@@ -84,7 +84,7 @@ func (d *doctor) earlier(ctx context.Context) []string {
 	defer cancel()
 	changes, err := d.inspector.Tunnel(ctx)
 	if err != nil {
-		return nil // no more than a hint comes of them
+		return nil // the URLs only make a finding more exact
 	}
 	var urls []string
 	for _, change := range changes.Changes {
@@ -116,8 +116,8 @@ func (l *hubLook) trouble(err error) api.Finding {
 	return f
 }
 
-// unreachable remembers a failure after which asking for more would be in vain: nothing answers, or not the Hub's API, or no more than it
-// has answered is allowed.
+// unreachable remembers a failure after which further requests can't succeed: nothing answers, the answer is not one of the Hub's API, or the rate
+// limit is used up.
 func (l *hubLook) unreachable(err error) {
 	var e *hub.Error
 	if errors.As(err, &e) && (e.Status == 0 || e.Status == http.StatusTooManyRequests) {
@@ -127,12 +127,12 @@ func (l *hubLook) unreachable(err error) {
 
 const notAsked = "not checked, as the look at the Hub before it failed"
 
-// reach asks for the Hub's front page, and says how far that went.
+// reach asks for the Hub's front page. If that fails, it says at which step of the connection.
 func (l *hubLook) reach(ctx context.Context) api.Finding {
 	if l.client == nil {
 		return l.trouble(l.failed)
 	}
-	ctx, cancel := context.WithTimeoutCause(ctx, hubPatience, fmt.Errorf("no answer within %v", hubPatience))
+	ctx, cancel := context.WithTimeoutCause(ctx, hubTimeout, fmt.Errorf("no answer within %v", hubTimeout))
 	defer cancel()
 	way := new(way)
 	r, err := http.NewRequestWithContext(httptrace.WithClientTrace(ctx, way.trace()), http.MethodHead, l.client.Endpoint()+"/", nil)
@@ -141,17 +141,12 @@ func (l *hubLook) reach(ctx context.Context) api.Finding {
 		return l.trouble(err)
 	}
 	r.Header.Set("User-Agent", "hubhook/"+version.String())
-	transport := &http.Transport{Proxy: http.ProxyFromEnvironment, DisableKeepAlives: true}
-	client := &http.Client{
-		Transport:     transport,
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-	}
 	through := ""
 	if proxy, _ := http.ProxyFromEnvironment(r); proxy != nil {
 		through = " through the proxy " + proxy.Redacted()
 	}
 	l.asked = time.Now()
-	resp, err := client.Do(r)
+	resp, err := oneRequest().Do(r)
 	l.answered = time.Now()
 	if err != nil {
 		var outer *url.Error
@@ -174,6 +169,14 @@ func (l *hubLook) reach(ctx context.Context) api.Finding {
 		return l.trouble(text.WithHint(fmt.Errorf("%s answers %s", l.client.Endpoint(), resp.Status), "try again later; https://status.huggingface.co says whether the Hub has an outage"))
 	}
 	return checkup.OK(fmt.Sprintf("%s answers%s: %s", l.client.Endpoint(), through, way.passed()))
+}
+
+// oneRequest returns a client for one request, which does not follow redirects.
+func oneRequest() *http.Client {
+	return &http.Client{
+		Transport:     &http.Transport{Proxy: http.ProxyFromEnvironment, DisableKeepAlives: true},
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}
 }
 
 // way is how far a request has come. Its first connection counts: the one to the proxy, where there is one. The transport may still report
@@ -273,7 +276,7 @@ func (l *hubLook) token(ctx context.Context) api.Finding {
 		l.unreachable(err)
 		f := l.trouble(err)
 		if errors.Is(err, hub.ErrUnauthorized) {
-			l.failed, f.Result = err, api.Fail // nothing that needs the Hub works with it, a look at a public repo neither
+			l.failed, f.Result = err, api.Fail // with a wrong token the Hub refuses even requests for public repos
 		}
 		return f
 	}
@@ -339,8 +342,7 @@ func (l *hubLook) list(ctx context.Context) *api.Finding {
 	return nil
 }
 
-// every judges the webhooks: those that post here, those that are meant to, and those that the Hub has stopped. Of the others there is only
-// the number.
+// every judges the webhooks that post here, that should post here, or that the Hub has suspended. Of the others it only says how many there are.
 func (l *hubLook) every(ctx context.Context) []api.Finding {
 	if f := l.list(ctx); f != nil {
 		return []api.Finding{*f}
@@ -370,7 +372,7 @@ func (l *hubLook) every(ctx context.Context) []api.Finding {
 	return append([]api.Finding{first}, each...)
 }
 
-// littleLeft is the part of the rate limit below which doctor warns: a tenth, or fewer requests than a minute of hubhook needs.
+// littleLeft is the number of requests below which doctor warns, because hubhook may need more in a minute. It also warns at a tenth of the quota.
 const littleLeft = 50
 
 // rate says how much of the Hub's rate limit is left.

@@ -73,7 +73,7 @@ func (l *itemLook) wayIn(hooks *server.Server) (lists [][]checkup.Check) {
 				}
 			case "public URL":
 				check.Run = func(ctx context.Context) api.Finding {
-					if l.here.running.Addresses.Public == "" && !l.here.near() && l.followed() == nil {
+					if l.here.running.Addresses.Public == "" && !l.here.hubIsLocal() && l.followed() == nil {
 						return checkup.Fail(text.WithHint(errors.New("hubhook has none, so that the Hub can't reach it"),
 							"open a tunnel (leave --no-tunnel out), or name the URL that leads here with --public-url; --follow needs none"))
 					}
@@ -228,7 +228,7 @@ func (l *itemLook) watched(ctx context.Context) api.Finding {
 	whose := text.OneLine(cmp.Or(l.user.Name, "the token's user"), 100)
 	now := hub.Watched{Type: l.item.Type, Name: l.name}
 	for _, w := range l.watchers {
-		if len(w.Domains) == 0 { // it is not known what the Hub means by that
+		if len(w.Domains) == 0 { // what the Hub means by no domains is not known, so assume both
 			domains[hub.RepoDomain], domains[hub.DiscussionDomain] = true, true
 		}
 	}
@@ -244,7 +244,7 @@ func (l *itemLook) watched(ctx context.Context) api.Finding {
 		if l.isOwner() || owner(l.name) == "" {
 			err = fmt.Errorf("none of the %d webhooks of %s watches %s", len(l.webhooks), whose, now)
 		}
-		for _, kept := range l.keptFor(now) { // it would be there if that had worked
+		for _, kept := range l.keptFor(now) { // hubhook should have made it, so its error says more
 			if kept.Error != "" {
 				err, fix = fmt.Errorf("%w; hubhook is to keep one: %s", err, kept.Error), cmp.Or(kept.Hint, fix)
 			}
@@ -275,10 +275,10 @@ func (l *itemLook) keptFor(item hub.Watched) (kept []api.Webhook) {
 	return kept
 }
 
-// Bounds of how many webhooks are looked at one by one, and of how many others' addresses are asked: so many have time in one check.
+// Bounds of one check, so that it ends in time: of the webhooks that it judges, and of the URLs elsewhere that it asks.
 const (
-	mostWatchers  = 20
-	mostStrangers = 3
+	mostWatchers = 20
+	mostOthers   = 3
 )
 
 // each judges the webhooks that watch the item. One that posts elsewhere is fine where another one posts here.
@@ -298,7 +298,7 @@ func (l *itemLook) each(ctx context.Context) []api.Finding {
 		}
 	}
 	var findings []api.Finding
-	strangers := 0
+	others := 0
 	for i, v := range verdicts {
 		if w := l.watchers[i]; !here && l.here.running != nil && l.followed() == nil {
 			switch v.place {
@@ -306,22 +306,22 @@ func (l *itemLook) each(ctx context.Context) []api.Finding {
 				v.mend(api.Fail, "", "a webhook has a Job or a URL; make another one for hubhook: hubhook hub create --url "+l.here.address()+" --watch "+l.item.String())
 			case placeElsewhere:
 				v.add("which is not this hubhook")
-				if strangers++; strangers <= mostStrangers {
+				if others++; others <= mostOthers {
 					v.add(answers(ctx, w.URL))
 				}
 				v.mend(api.Fail, "", "if it is to post here: "+l.here.update(v, l.here.rightFor(v.endpoint))+"\nif not, make another one: hubhook hub create --url "+l.here.address()+" --watch "+l.item.String())
 			}
 		}
 		if good && v.result == api.Fail {
-			v.result = api.Warn // another one brings what this one does not
+			v.result = api.Warn // another webhook brings the same events
 		}
 		findings = append(findings, v.finding())
 	}
 	return findings
 }
 
-// strangerPatience bounds the look at the address of somebody else.
-const strangerPatience = 3 * time.Second
+// otherTimeout bounds the look at the address of somebody else.
+const otherTimeout = 3 * time.Second
 
 // answers says what answers at a webhook's URL. It asks for /healthz and sends nothing of the webhook.
 func answers(ctx context.Context, address string) string {
@@ -329,7 +329,7 @@ func answers(ctx context.Context, address string) string {
 	if err != nil {
 		return "it is no URL"
 	}
-	ctx, cancel := context.WithTimeout(ctx, strangerPatience)
+	ctx, cancel := context.WithTimeout(ctx, otherTimeout)
 	defer cancel()
 	health := url.URL{Scheme: u.Scheme, Host: u.Host, Path: "/healthz"}
 	r, err := http.NewRequestWithContext(ctx, http.MethodGet, health.String(), nil)
@@ -337,11 +337,7 @@ func answers(ctx context.Context, address string) string {
 		return "it can't be asked"
 	}
 	r.Header.Set("User-Agent", "hubhook/"+version.String())
-	client := &http.Client{
-		Transport:     &http.Transport{Proxy: http.ProxyFromEnvironment, DisableKeepAlives: true},
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-	}
-	resp, err := client.Do(r)
+	resp, err := oneRequest().Do(r)
 	if err != nil {
 		return "nothing answers there, asked from here"
 	}
@@ -353,13 +349,13 @@ func answers(ctx context.Context, address string) string {
 	return "something else answers there"
 }
 
-// notTheCause are checks of what is needed for looking, not for deliveries to come.
+// notTheCause are checks of what doctor needs in order to look. Deliveries come without it.
 var notTheCause = []string{"hub", "token", "rate limit"}
 
-// harmless are checks whose warnings prove nothing: hubhook of another version, a public URL that can't be asked from here.
+// harmless are checks whose warnings say nothing about deliveries: another version of hubhook runs, or the public URL can't be asked from here.
 var harmless = []string{"hubhook", "public URL"}
 
-// why says why nothing comes, by all findings, in the order of a delivery's way.
+// why sums up: the first failure in the order of a delivery's way is the cause, else a warning.
 func (l *itemLook) why(findings []api.Finding) api.Finding {
 	var cause, warned, blind *api.Finding
 	var others []string
@@ -377,7 +373,7 @@ func (l *itemLook) why(findings []api.Finding) api.Finding {
 		case f.Result == api.Fail:
 			others = append(others, f.Name)
 		case f.Result == api.Warn && (delivered || warned == nil && !slices.Contains(harmless, f.Name)):
-			warned = &f // what became of deliveries that came outweighs what might keep them from coming
+			warned = &f // what became of a delivery is known; why others don't come is a guess
 		}
 	}
 	if cause == nil && !arrived {

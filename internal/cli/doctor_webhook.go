@@ -52,10 +52,10 @@ func (v *verdict) bad() bool { return v.result == api.Warn || v.result == api.Fa
 // say begins another sentence.
 func (v *verdict) say(words string) { v.said = append(v.said, words) }
 
-// add goes on with the sentence before.
+// add appends to the last sentence, after a comma.
 func (v *verdict) add(words string) { v.said[len(v.said)-1] += ", " + words }
 
-// mend adds something that is wrong; the words can be said already.
+// mend adds something that is wrong, and its fix. words is "" if another call has said it already.
 func (v *verdict) mend(result api.Result, words, fix string) {
 	if words != "" {
 		v.say(words)
@@ -80,7 +80,7 @@ func (o *ours) base() string {
 	return strings.TrimRight(cmp.Or(o.running.Addresses.Public, o.running.Addresses.Local), "/")
 }
 
-// address is the URL of an endpoint here, with a word in its place where there are several.
+// address is the URL of the endpoint here. If there are several, or none is known, it ends with the placeholder NAME.
 func (o *ours) address() string {
 	if o.running != nil && len(o.running.Endpoints) == 1 {
 		return o.running.Endpoints[0].URL
@@ -135,14 +135,14 @@ func (o *ours) judge(w hub.Webhook) *verdict {
 		o.judgePath(v, u)
 		o.judgeSecret(v, w, u)
 	}
-	if u.Scheme == "http" && !o.near() && (v.place == placeHere || v.place == placeEarlier) {
-		v.mend(api.Warn, "it is sent over http, so that others on the way can read the secret", o.update(v, "https://"+u.Host+u.EscapedPath()))
+	if u.Scheme == "http" && !o.hubIsLocal() && (v.place == placeHere || v.place == placeEarlier) {
+		v.mend(api.Warn, "it posts over http, so that others on the network can read the secret", o.update(v, "https://"+u.Host+u.EscapedPath()))
 	}
 	return v
 }
 
-// near reports whether the Hub is on this machine, as a stand-in is, and reaches what only this machine can.
-func (o *ours) near() bool { return localURL(o.hub) }
+// hubIsLocal reports whether the Hub is on this machine or network, as a stand-in is. Such a Hub can reach local URLs.
+func (o *ours) hubIsLocal() bool { return localURL(o.hub) }
 
 // localURL reports whether a URL can be reached from its own machine or network alone.
 func localURL(address string) bool {
@@ -171,12 +171,12 @@ func (o *ours) placeOf(v *verdict, w hub.Webhook, kept bool, recorded *keep.Entr
 	u, err := url.Parse(w.URL)
 	if err != nil || u.Host == "" {
 		v.place = placeNowhere
-		v.mend(api.Warn, "its URL is none", o.update(v, o.address()))
+		v.mend(api.Warn, "it has no valid URL", o.update(v, o.address()))
 		return nil
 	}
 	v.endpoint = endpointIn(u)
 	v.say("it posts to " + target(w))
-	base, _ := url.Parse(o.base()) // of ourselves
+	base, _ := url.Parse(o.base())
 	moved := func(why string, result api.Result) *url.URL {
 		v.place = placeEarlier
 		to := "none runs here now"
@@ -191,16 +191,16 @@ func (o *ours) placeOf(v *verdict, w hub.Webhook, kept bool, recorded *keep.Entr
 	switch {
 	case base != nil && base.Host != "" && strings.EqualFold(u.Host, base.Host):
 		v.place = placeHere
-	case o.near() && o.running != nil && sameHost(o.running.Addresses.Local, u):
+	case o.hubIsLocal() && o.running != nil && sameHost(o.running.Addresses.Local, u):
 		v.place = placeHere
-	case local(u.Hostname()) && !o.near():
+	case local(u.Hostname()) && !o.hubIsLocal():
 		v.place = placeNowhere
 		v.add("which the Hub can't reach: it is an address of one machine or network alone")
 		v.mend(api.Warn, "", o.update(v, o.rightFor(v.endpoint)))
 		if o.running != nil && sameHost(o.running.Addresses.Local, u) {
 			v.result = api.Fail
 		}
-	case kept, recorded != nil && o.running == nil: // hubhook itself sets its URL, or did so in the last run
+	case kept, recorded != nil && o.running == nil: // hubhook itself keeps the URL right while it runs
 	case slices.Contains(o.earlier, onlyURL), o.gave(w.URL):
 		return moved("which was the public URL of the hubhook here", api.Fail)
 	case o.running != nil && o.serves(v.endpoint) && slices.ContainsFunc(tunnels, func(domain string) bool { return strings.HasSuffix(u.Hostname(), domain) }):
@@ -283,7 +283,7 @@ func (o *ours) judgeState(v *verdict, w hub.Webhook, kept *api.Webhook, recorded
 		v.say("it is disabled")
 	case shared: // a process on another machine may keep it
 	case recorded != nil && o.running == nil && recorded.Borrowed == nil:
-		v.mend(api.Warn, "it is still enabled, so that the Hub posts in vain", "start hubhook again, or have it deleted: hubhook hub cleanup")
+		v.mend(api.Warn, "it is still enabled, so the Hub posts to a hubhook that does not run", "start hubhook again, or have it deleted: hubhook hub cleanup")
 	}
 }
 

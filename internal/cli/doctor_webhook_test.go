@@ -68,7 +68,7 @@ func TestWebhooksAgainstTheHubhookHere(t *testing.T) {
 		"another machine":     {`"url":"http://192.168.1.7/hook"`, nil, placeNowhere, "warn the Hub can't reach"},
 		"a Hub beside us":     {`"url":"http://localhost:7860/webhooks/train","hasSecret":true`, func(o *ours) { o.hub = "http://127.0.0.1:7870" }, placeHere, "ok posts to"},
 		"a Job":               {`"job":{"dockerImage":"python"}`, nil, placeJob, "ok starts a Job in python"},
-		"no URL":              {`"url":"::"`, nil, placeNowhere, "warn its URL is none"},
+		"no URL":              {`"url":"::"`, nil, placeNowhere, "warn it has no valid URL"},
 		"nothing runs":        {`"url":"https://old.ngrok-free.app/webhooks/train"`, stopped, placeElsewhere, "ok posts to"},
 
 		"kept":               {`"id":"kept","url":"https://new.ngrok-free.app/webhooks/train"`, keeps("active", ""), placeHere, "ok active since 2026-11-27T08:00:00Z"},

@@ -39,7 +39,7 @@ command: HF_TOKEN, or what hf auth login stored. HF_ENDPOINT names another Hub.`
 	return cmd
 }
 
-// hub returns a client of the Hub that the environment names. It says when it has to wait.
+// hub returns a client of the Hub that the environment names. The client says on standard error when it has to wait.
 func (p *program) hub() (*hub.Client, error) {
 	return hub.New(hub.Config{
 		LookupEnv: p.LookupEnv,
@@ -91,8 +91,8 @@ func (p *program) completeWebhook(most int) cobra.CompletionFunc {
 	}
 }
 
-// eachWebhook does something to webhooks one by one. One that does not exist, or that is to stay, doesn't stop it: that is printed, and the
-// error counts them.
+// eachWebhook calls do for webhooks one by one. After one that does not exist, or that the person at the terminal keeps, it goes on: it prints the
+// error, and counts it in its own.
 func (p *program) eachWebhook(ids []string, did string, do func(id string) error) error {
 	failed := 0
 	for i, id := range ids {
@@ -165,8 +165,7 @@ func (p *program) webhookState(s hub.WebhookState, words string) string {
 	return p.ink.Faint(words)
 }
 
-// configuredSecret returns the webhook secret of --secret, and without it that of HUBHOOK_SECRET or WEBHOOK_SECRET; of several the first.
-// from says where it was found.
+// configuredSecret returns the webhook secret of --secret, or else the first one in HUBHOOK_SECRET or WEBHOOK_SECRET. from says where it was found.
 func (p *program) configuredSecret(cmd *cobra.Command, flag string) (secret hub.Secret, from string, err error) {
 	from = "--secret"
 	if !cmd.Flags().Changed("secret") {

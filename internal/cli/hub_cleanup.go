@@ -86,7 +86,7 @@ func (p *program) cleanHub(cmd *cobra.Command, data, database string, secrets []
 	return leftOver(failed)
 }
 
-// leftOver is the error of so many webhooks that could not be cleaned up, nil for none.
+// leftOver returns the error for a number of webhooks that could not be cleaned up, nil for none.
 func leftOver(failed int) error {
 	if failed == 0 {
 		return nil
@@ -160,6 +160,7 @@ func cleanedView(c keep.Cleaned) cleanedJSON {
 	return view
 }
 
+// printProblem prints why a webhook could not be cleaned up.
 func printProblem(p *program, c keep.Cleaned) {
 	err := fmt.Errorf("webhook %s of %s: %w", cmp.Or(c.ID, "without a known ID"), c.Endpoint, c.Err)
 	server.PrintError(p.Stderr, text.WithHint(err, text.Hint(c.Err)))
@@ -201,7 +202,7 @@ func (p *program) webhookSecrets(given []string) []string {
 	}
 	file, err := p.fileHere()
 	if err != nil {
-		return nil // the file is not what this is about
+		return nil // the command can work without the file, so its error is left to other commands
 	}
 	secrets, _ := file.Setting("secret")
 	return secrets

@@ -19,22 +19,18 @@ func newHubEnable(p *program) *cobra.Command {
 	return p.newSwitch("enable", "enabled", "let webhooks deliver, suspended ones too",
 		`Let webhooks deliver again: those that are disabled, and those that the Hub
 suspended because their deliveries failed. The IDs are printed.`,
-		func(c *hub.Client, ctx context.Context, id string) (hub.Webhook, error) {
-			return c.Webhooks.Enable(ctx, id)
-		})
+		(*hub.Webhooks).Enable)
 }
 
 func newHubDisable(p *program) *cobra.Command {
 	return p.newSwitch("disable", "disabled", "stop the deliveries of webhooks",
 		`Stop the deliveries of webhooks. They stay as they are and can be enabled again.
 The IDs are printed.`,
-		func(c *hub.Client, ctx context.Context, id string) (hub.Webhook, error) {
-			return c.Webhooks.Disable(ctx, id)
-		})
+		(*hub.Webhooks).Disable)
 }
 
 // newSwitch makes the command that sets the state of webhooks.
-func (p *program) newSwitch(verb, did, short, long string, set func(*hub.Client, context.Context, string) (hub.Webhook, error)) *cobra.Command {
+func (p *program) newSwitch(verb, did, short, long string, set func(*hub.Webhooks, context.Context, string) (hub.Webhook, error)) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:               verb + " ID... [flags]",
 		Short:             short,
@@ -50,7 +46,7 @@ func (p *program) newSwitch(verb, did, short, long string, set func(*hub.Client,
 			return err
 		}
 		return p.eachWebhook(ids, did, func(id string) error {
-			w, err := set(client, cmd.Context(), id)
+			w, err := set(client.Webhooks, cmd.Context(), id)
 			if err != nil {
 				return err
 			}
@@ -114,7 +110,7 @@ func (p *program) mayDelete(ctx context.Context, client *hub.Client, answers *bu
 		return err
 	}
 	fmt.Fprintf(p.Stderr, "Delete webhook %s (%s, watches %s)? [y/N] ", text.Printable(w.ID, 0), target(w), dash(strings.Join(watches(w), ", ")))
-	// The reader ends with the process: a terminal's read can't be interrupted.
+	// A read from a terminal can't be interrupted, so this goroutine may run until the process ends.
 	answered := make(chan string, 1)
 	go func() {
 		line, err := answers.ReadString('\n')
@@ -146,7 +142,7 @@ hubhook has stored, hubhook deliveries replay needs no Hub.`,
 		Example: `  hubhook hub replay 654bbbc16f2ec14d77f109cc 66b1e2f0c8a9d3e4f5a6b7c8`,
 		Args: func(cmd *cobra.Command, args []string) error {
 			if len(args) == 1 {
-				return wrongUsageHint(cmd, "the webhook's page Activity shows them; see "+cmd.CommandPath()+" --help", "want the ID of a delivery of webhook %s", args[0])
+				return wrongUsageHint(cmd, "the webhook's page Activity lists the deliveries; see "+cmd.CommandPath()+" --help", "want the ID of a delivery of webhook %s", args[0])
 			}
 			return wantWebhooks(2)(cmd, args)
 		},

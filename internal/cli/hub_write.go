@@ -12,7 +12,7 @@ import (
 	"github.com/hubhook/hubhook/internal/text"
 )
 
-// webhookFlags say what a webhook is to be.
+// webhookFlags are the flags of hub create and hub update.
 type webhookFlags struct {
 	url, job, secret string
 	watch, domain    []string
@@ -32,16 +32,21 @@ func (f *webhookFlags) addTo(cmd *cobra.Command) {
 	flags.StringVar(&f.secret, "secret", "", "webhook `SECRET` that deliveries carry (WEBHOOK_SECRET too)")
 	flags.BoolVar(&f.json, "json", false, "print the webhook as a JSON object")
 	completeFlag(cmd, "watch", func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
-		var kinds []string
-		for _, kind := range hub.WatchedTypes() {
-			kinds = append(kinds, kind+":")
-		}
-		return kinds, cobra.ShellCompDirectiveNoFileComp | cobra.ShellCompDirectiveNoSpace
+		return watchedPrefixes(), cobra.ShellCompDirectiveNoFileComp | cobra.ShellCompDirectiveNoSpace
 	})
 	completeFlag(cmd, "domain", completeWords(string(hub.RepoDomain), string(hub.DiscussionDomain)))
 }
 
-// settle lets the command line outweigh the variables: where it says where events go, they don't.
+// watchedPrefixes returns how TYPE:NAME can begin, for completion.
+func watchedPrefixes() []string {
+	var prefixes []string
+	for _, kind := range hub.WatchedTypes() {
+		prefixes = append(prefixes, kind+":")
+	}
+	return prefixes
+}
+
+// settle drops the URL or the Job of a variable if the command line has the other one of the two.
 func (f *webhookFlags) settle(cmd *cobra.Command) error {
 	url, job := cmd.Flags().Changed("url"), cmd.Flags().Changed("job")
 	switch {
@@ -148,7 +153,7 @@ secret of WEBHOOK_SECRET, if that is set. The ID is printed.`,
 	return cmd
 }
 
-// fromVariables says which parts of a webhook came from variables, that may have been meant for serve.
+// fromVariables says which parts of a webhook came from variables, because these may have been set for serve.
 func (p *program) fromVariables(cmd *cobra.Command, f *webhookFlags) {
 	for _, part := range []struct {
 		name string
@@ -184,7 +189,7 @@ WEBHOOK_SECRET.`,
 	f.addTo(cmd)
 	cmd.RunE = func(cmd *cobra.Command, ids []string) error {
 		if given(cmd, ofWebhook...) {
-			f.onlyGiven(cmd) // variables that serve has too must not change more than was asked for
+			f.onlyGiven(cmd) // variables may have been set for serve, and must not change more than the flags ask for
 		}
 		if err := f.settle(cmd); err != nil {
 			return err
