@@ -452,12 +452,15 @@ func (s *soak) wantShortDowntimes() {
 	}
 }
 
-// wasSoonBack is whether the tunnel was back after a drop while half of the slow deliveries that the drop met were still running.
-func (s *soak) wasSoonBack() bool {
-	return slices.ContainsFunc(s.faults, func(f passedFault) bool {
-		back, ok := s.backSince(f.ended)
-		return f.name == "drop" && ok && back.Sub(f.began) < slowTakes/2
-	})
+// quickDrops counts the drops after which the tunnel was back while half of the slow deliveries that the drop met were still running.
+func (s *soak) quickDrops() int {
+	drops := 0
+	for _, f := range s.faults {
+		if back, ok := s.backSince(f.ended); f.name == "drop" && ok && back.Sub(f.began) < slowTakes/2 {
+			drops++
+		}
+	}
+	return drops
 }
 
 // wantEachHandledOnce compares the Hub's deliveries with those that were stored and handled.
@@ -520,8 +523,10 @@ func (s *soak) wantEachHandledOnce(h *home) {
 	for id := range stored {
 		s.t.Errorf("Webhook-Id %q is stored and was never sent", id)
 	}
-	// A repeat is a duplicate only while its delivery runs. On a busy machine the tunnel may never be back in that time.
-	if lost == 0 || repeated == 0 || duplicates == 0 && s.wasSoonBack() || len(sent) < 10*len(s.faults) {
+	// A repeat is a duplicate only while the first delivery runs. On a busy machine the tunnel may never be back in that time. A drop meets one
+	// or two slow deliveries, and none by chance, so only several drops show that repeats should have been duplicates.
+	const several = 5
+	if lost == 0 || repeated == 0 || duplicates == 0 && s.quickDrops() >= several || len(sent) < 10*len(s.faults) {
 		s.t.Errorf("%d events were sent, %d answers lost, %d accepted events repeated, %d repeats answered as a duplicate; the test has shown nothing",
 			len(sent), lost, repeated, duplicates)
 	}

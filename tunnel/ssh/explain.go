@@ -81,7 +81,7 @@ func (d *dialer) explainLogin(e *tunnel.Error, l *login) {
 		e.Fix = "register a key there and say --ssh YOU@" + d.service.host + ", or take another server"
 	case len(l.takes) > 0 && !slices.Contains(l.takes, "publickey"):
 		e.Cause = fmt.Sprintf("%s takes no keys, only: %s", d.service.title, clean(strings.Join(l.takes, ", ")))
-		e.Fix = "have it take keys; hubhook types no passwords"
+		e.Fix = "let the server accept keys; hubhook sends no passwords"
 	}
 }
 
@@ -122,7 +122,7 @@ func (d *dialer) otherName(wanted, given string, was bool) *tunnel.Error {
 		Err: errors.New("another name"),
 	}
 	if was {
-		e.Fix = "nothing; it is asked for again before another one is taken"
+		e.Fix = "nothing: hubhook asks for the old name again before it takes another"
 	}
 	return e
 }
