@@ -6,7 +6,7 @@
 // The client is tolerant where the Hub's API is not documented or has two shapes. It keeps fields that it does not know, so that an update
 // of a webhook sends back what it read. It waits for the Hub's rate limit, and repeats calls that are safe to repeat.
 //
-// Every error that the Hub or the way to it causes is an [*Error]. No text of it contains the token or a webhook's secret.
+// Every error of the Hub or of the connection to it is an [*Error]. Its text never contains the token or a webhook's secret.
 package hub
 
 import (

@@ -44,15 +44,15 @@ type Error struct {
 	Message string
 	// RequestID is the Hub's id of the request. Its staff can find the request by it.
 	RequestID string
-	// TokenSource is where the token came from that was sent, "" without one.
+	// TokenSource is where the token that was sent came from, "" if none was sent.
 	TokenSource string
 	// RetryAfter is how long the Hub asks to wait, 0 where it does not say.
 	RetryAfter time.Duration
-	// Err is the error behind it: of the connection, or one of this package's causes. It can be nil.
+	// Err is the cause: an error of the connection, or one of this package's causes. It can be nil.
 	Err error
 
 	endpoint   string
-	redirected string // the address elsewhere that answered, where the Hub redirected
+	redirected string // the address to which the Hub redirected, "" for none
 }
 
 // Error returns what failed and why, in one line.
@@ -120,7 +120,7 @@ func isRepoPath(path string) bool {
 	return false
 }
 
-// Hint returns the one thing to do about it, "" where there is none to tell.
+// Hint returns what the user can do about the error, "" where there is nothing to do.
 func (e *Error) Hint() string {
 	settings := e.endpoint + "/settings/tokens"
 	switch {
@@ -162,7 +162,7 @@ func (e *Error) Hint() string {
 		return "try again later; https://status.huggingface.co says whether the Hub has an outage"
 	case errors.Is(e.Err, errNotJSON):
 		return "is " + e.endpoint + " the Hub? A proxy or a sign-in page may answer in its place; HF_ENDPOINT sets the address"
-	case errors.Is(e.Err, context.Canceled): // by the caller, so nothing is to be mended
+	case errors.Is(e.Err, context.Canceled): // the caller ended the call, so there is nothing to do
 		return ""
 	case e.Status == 0 && e.Err != nil && e.Method != "":
 		return "check the connection to " + e.endpoint + "; HF_ENDPOINT sets another address"
@@ -241,7 +241,7 @@ func words(value json.RawMessage) []string {
 		var all []string
 		if json.Unmarshal(value, &list) == nil {
 			for _, inner := range list {
-				if len(inner) > 0 && inner[0] != '[' { // a list in a list is no message, and could be deep
+				if len(inner) > 0 && inner[0] != '[' { // a list in a list is no message, and deep nesting could use up the stack
 					all = append(all, words(inner)...)
 				}
 			}

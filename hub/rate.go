@@ -84,7 +84,7 @@ func retryAfter(status int, header http.Header, l limit, now time.Time) time.Dur
 	return 0
 }
 
-// quota knows until when the Hub's rate limit is used up, so that no call is sent in vain.
+// quota knows until when the Hub's rate limit is used up, so that no call is sent that the Hub would refuse.
 type quota struct {
 	mu    sync.Mutex
 	until time.Time

@@ -10,7 +10,7 @@ import (
 
 // User is the owner of a token, and what the token may do.
 type User struct {
-	// ID is the user's id, the one that payloads have of an author or an owner.
+	// ID is the user's id. In payloads it stands for an author or an owner.
 	ID string
 	// Name is the user's name.
 	Name string

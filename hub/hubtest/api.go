@@ -18,7 +18,7 @@ import (
 const maxBody = 4 << 20
 
 // API says how the API answers where the real Hub's behaviour is unknown, or has changed. The zero value is the behaviour that was seen
-// last, or the one that a client gets wrong more easily.
+// last, or the behaviour that clients handle wrongly more often.
 type API struct {
 	// EchoSecret puts a webhook's secret into answers, as the Hub's OpenAPI description of 2025 has it. Without it they have hasSecret, as a
 	// client of 2026 has it.
@@ -256,7 +256,7 @@ type window struct {
 	used  int
 }
 
-// take counts one more, and returns how many are left of limit, and whether this one was allowed.
+// take counts one more event. It returns how many of limit are left, and whether this event is allowed.
 func (w *window) take(now time.Time, span time.Duration, limit int) (left int, allowed bool) {
 	if w.began.IsZero() || now.Sub(w.began) >= span {
 		*w = window{began: now}

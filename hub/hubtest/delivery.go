@@ -44,7 +44,7 @@ const (
 	Delivered State = "delivered"
 	// GivenUp: the attempts were used up, the webhook was suspended, disabled or deleted, or the Hub was closed.
 	GivenUp State = "given up"
-	// OverLimit: the webhook had its deliveries of the day, so this one was never posted. See [Options].PerDay.
+	// OverLimit: the webhook already had all deliveries of its day, so the delivery was never posted. See [Options].PerDay.
 	OverLimit State = "over the limit"
 )
 

@@ -174,7 +174,7 @@ func (f *Feed) Silence() {
 	f.each(func(s *stream) { s.silent = true })
 }
 
-// Send sends an event to all streams, one that clients do not know for example. The data is written as JSON.
+// Send sends an event to all streams, for example an event that clients do not know. The data is written as JSON.
 func (f *Feed) Send(event string, data any) error {
 	if _, err := json.Marshal(data); err != nil {
 		return fmt.Errorf("send the event %s: write its data as JSON: %w", event, err)
@@ -198,7 +198,7 @@ func (f *Feed) cursorObject(number int64) any {
 	return map[string]string{"cursor": f.cursor(number)}
 }
 
-// resume returns the number of the last batch that a client has, by its request. old says that it has missed one that can't be replayed.
+// resume returns the number of the last batch that a client has, by its request. old says that the client has missed a batch that can't be replayed.
 func (f *Feed) resume(cursor, since string) (sent int64, old bool, err error) {
 	f.trim()
 	switch {

@@ -132,7 +132,7 @@ type Keeper struct {
 	lastCause string                         // of the error that Show was told last
 	accepted  map[string][][sha256.Size]byte // digests of generated secrets by endpoint
 
-	// These belong to the goroutine that runs Run, then to the one that calls Close.
+	// These belong to the goroutine that runs Run, then to the goroutine that calls Close.
 	record Record
 	loaded bool
 	asked  bool // the Hub has answered with this token
@@ -194,7 +194,7 @@ func (k *Keeper) wakeUp() {
 	}
 }
 
-// Accepts reports whether secret is one that was generated for the endpoint's webhook. The time that it takes does not depend on secret.
+// Accepts reports whether hubhook has generated secret for the endpoint's webhook. The call takes the same time for each secret.
 func (k *Keeper) Accepts(endpoint, secret string) bool {
 	k.mu.Lock()
 	digests := k.accepted[endpoint]

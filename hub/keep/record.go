@@ -35,7 +35,7 @@ type Entry struct {
 	Others []string `json:"others,omitempty"`
 	// Enabled is true from before hubhook enables the webhook until the Hub has confirmed that it is disabled.
 	Enabled bool `json:"enabled,omitempty"`
-	// Secret is one that hubhook generated. Configured secrets are never stored.
+	// Secret is a secret that hubhook generated. Configured secrets are never stored.
 	Secret string `json:"secret,omitempty"`
 	// Borrowed is what a borrowed webhook had before hubhook changed it; nil for a webhook that hubhook made.
 	Borrowed *Original `json:"borrowed,omitempty"`

@@ -35,7 +35,7 @@ func (k *Keeper) findBorrowed(ctx context.Context, w *kept) (hub.Webhook, error)
 		return hook, k.leave(ctx, w, hook)
 	case sameURL(hook.URL, w.entry.Borrowed.URL): // hubhook crashed before the change, or somebody put the URL back by hand
 	default:
-		// Another hubhook may have borrowed the webhook after this one crashed. At its end it puts back the URL in this record.
+		// After a crash of this hubhook, another one may have borrowed the webhook. At its end the other one puts back the URL in this entry.
 		if err := k.elsewhere(ctx, hook); err != nil {
 			return hook, notFree(hook, err)
 		}

@@ -95,8 +95,8 @@ func (k *Keeper) find(ctx context.Context, w *kept) (hub.Webhook, error) {
 	return hub.Webhook{}, nil
 }
 
-// leave gives up a webhook that someone else has pointed elsewhere. Changing it back could start an endless exchange with another hubhook. If it is
-// another hubhook that keeps the webhook, that one puts back the URL of this one at its end. So the entry stays in the record for the next start.
+// leave gives up a webhook that someone else has pointed elsewhere. If hubhook changed it back, two hubhooks could change it in turn for ever. A hubhook
+// that borrowed the webhook puts back the URL from before at its end. While one keeps the webhook, the entry stays in the record for the next start.
 func (k *Keeper) leave(ctx context.Context, w *kept, hook hub.Webhook) error {
 	before := w.entry.ownBefore()
 	if k.elsewhere(ctx, hook) == nil {

@@ -25,7 +25,7 @@ import (
 	"github.com/hubhook/hubhook/server"
 )
 
-// hubLook looks at the Hub: at the way to it, at the token, and at the webhooks of the token's user. Its checks are made one after the other.
+// hubLook checks the connection to the Hub, the token, and the webhooks of the token's user. Its checks run one after the other.
 type hubLook struct {
 	client      *hub.Client // nil where HF_ENDPOINT is no address
 	failed      error       // why the Hub can't be asked; what depends on it is skipped

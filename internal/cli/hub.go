@@ -91,8 +91,8 @@ func (p *program) completeWebhook(most int) cobra.CompletionFunc {
 	}
 }
 
-// eachWebhook calls do for webhooks one by one. After one that does not exist, or that the person at the terminal keeps, it goes on: it prints the
-// error, and counts it in its own.
+// eachWebhook calls do for webhooks one by one. It goes on if a webhook does not exist, or if the person at the terminal wants to keep it: it prints that
+// error, and returns the number of such webhooks in its own error.
 func (p *program) eachWebhook(ids []string, did string, do func(id string) error) error {
 	failed := 0
 	for i, id := range ids {
