@@ -110,10 +110,11 @@ RELEASEARGS ?= --skip=publish
 SNAPSHOT = $(if $(shell git describe --exact-match --tags 2>/dev/null),,--snapshot)
 
 # GoReleaser asks git for the origin, and a clone of a clone has another one, or none.
-release: ## build what a release consists of into dist/: archives, deb, rpm, wheels, SBOMs, checksums; the version is the tag's
+release: ## build what a release consists of into dist/: archives, deb, rpm, wheels, SBOMs, checksums; the version is the tag's (HERE=1 for this platform alone)
 	GOBIN='$(CURDIR)/bin' $(GO) install $(CYCLONEDX)
+	@mkdir -p bin; sed $(if $(HERE),-e "s/goos: [[].*/goos: [$$($(GO) env GOOS)]/; s/goarch: [[].*/goarch: [$$($(GO) env GOARCH)]/") -e '' .goreleaser.yaml >bin/goreleaser.yaml
 	GIT_CONFIG_COUNT=1 GIT_CONFIG_KEY_0=remote.origin.url GIT_CONFIG_VALUE_0=https://github.com/hubhook/hubhook \
-		$(GO) run $(GORELEASER) release --clean $(SNAPSHOT) $(RELEASEARGS)
+		$(GO) run $(GORELEASER) release --config bin/goreleaser.yaml --clean $(SNAPSHOT) $(RELEASEARGS)
 
 firstminute: ## install, start, try and remove each kind of package in dist/, and time it (needs root; ARGS="-cold -against")
 	$(GO) run ./internal/tools/firstminute $(ARGS)

@@ -107,7 +107,7 @@ func (c *code) constants(dir, prefix string) ([]constant, error) {
 		}
 	}
 	if list == nil {
-		return nil, fmt.Errorf("%s has no constant %s...", dir, prefix)
+		return nil, fmt.Errorf("%s has no constant that begins with %s", dir, prefix)
 	}
 	return list, nil
 }
