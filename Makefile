@@ -1,4 +1,4 @@
-# `make` prints the targets. The variables below may be given: make run ARGS="--no-tunnel my_endpoint", make test PKGS=./internal/queue/...
+# `make` prints the targets. The variables below may be given: make run ARGS="--no-tunnel my_endpoint", make test PKGS=./internal/queue/... TESTARGS=-run=Retention
 #
 # HUBHOOK_TEST_REQUIRE=strace,chromium (names separated by commas) makes a test fail that would otherwise be skipped because that
 # program is missing or may not be used; CI sets it. Without it, `make test` ends with a line for each test that was skipped.
@@ -9,6 +9,7 @@
 
 GO        ?= go
 ARGS      ?=
+TESTARGS  ?=
 # The longest package comes first, so that no core waits for it at the end.
 PKGS      ?= ./internal/e2e ./...
 FUZZTIME  ?= 30s
@@ -63,8 +64,8 @@ test: ## run all tests; those that want a program which is missing are skipped, 
 	flags="$$flags -p $(PARALLEL) -shuffle=on -timeout 10m"; \
 	dir=$$(mktemp -d '$(TESTDIR)/hubhook.XXXXXX') || exit 1; trap 'rm -rf "$$dir"' EXIT; trap 'exit 1' INT TERM; \
 	chmod 755 "$$dir"; \
-	echo "TMPDIR=$$dir $(GO) test $$flags $(PKGS)"; \
-	TMPDIR="$$dir" GOTMPDIR="$${GOTMPDIR:-$${TMPDIR:-/tmp}}" HUBHOOK_TEST_SKIPPED='$(SKIPPED)' $(GO) test $$flags $(PKGS); status=$$?; \
+	echo "TMPDIR=$$dir $(GO) test $$flags $(TESTARGS) $(PKGS)"; \
+	TMPDIR="$$dir" GOTMPDIR="$${GOTMPDIR:-$${TMPDIR:-/tmp}}" HUBHOOK_TEST_SKIPPED='$(SKIPPED)' $(GO) test $$flags $(TESTARGS) $(PKGS); status=$$?; \
 	if [ -s '$(SKIPPED)' ]; then echo 'make test: NOT TESTED on this machine:'; sort -u '$(SKIPPED)'; fi; \
 	exit $$status
 
