@@ -94,7 +94,8 @@ type swept struct {
 	began    time.Time
 }
 
-// sweepFor is how long a sweep goes on from where it has come. One that begins anew finds what others had locked.
+// sweepFor is how long a sweep goes on from where the step before has stopped. Then it begins anew, and finds the deliveries that were locked
+// or unfinished when it passed them.
 const sweepFor = time.Minute
 
 // mayTakeOver reports whether this process may take over claims whose lease has ended. It may once its own renewals have succeeded for a
