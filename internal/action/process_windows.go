@@ -1,12 +1,12 @@
 package action
 
 import (
-	"os"
-	"syscall"
 	"time"
 	"unsafe"
 
 	"golang.org/x/sys/windows"
+
+	"github.com/hubhook/hubhook/internal/jobobject"
 )
 
 // group is the job object that holds a process and all its children: they can't leave it. Closing it kills what is in it, so hubhook's
@@ -22,37 +22,9 @@ type jobAccounting struct {
 	pageFaults, processes, active, terminated              uint32
 }
 
-func (p *process) start() error {
-	job, err := windows.CreateJobObject(nil, nil)
-	if err != nil {
-		return os.NewSyscallError("CreateJobObject", err)
-	}
-	var limits windows.JOBOBJECT_EXTENDED_LIMIT_INFORMATION
-	limits.BasicLimitInformation.LimitFlags = windows.JOB_OBJECT_LIMIT_KILL_ON_JOB_CLOSE
-	if _, err := windows.SetInformationJobObject(job, windows.JobObjectExtendedLimitInformation, uintptr(unsafe.Pointer(&limits)), uint32(unsafe.Sizeof(limits))); err != nil {
-		windows.CloseHandle(job)
-		return os.NewSyscallError("SetInformationJobObject", err)
-	}
-	p.cmd.SysProcAttr = &syscall.SysProcAttr{CreationFlags: windows.CREATE_NEW_PROCESS_GROUP}
-	if err := p.cmd.Start(); err != nil {
-		windows.CloseHandle(job)
-		return err
-	}
-	var assigned error
-	err = p.cmd.Process.WithHandle(func(handle uintptr) {
-		assigned = windows.AssignProcessToJobObject(job, windows.Handle(handle))
-	})
-	if err == nil {
-		err = os.NewSyscallError("AssignProcessToJobObject", assigned)
-	}
-	if err != nil {
-		_ = p.cmd.Process.Kill()
-		_ = p.cmd.Wait()
-		windows.CloseHandle(job)
-		return err
-	}
-	p.group.job = job
-	return nil
+func (p *process) start() (err error) {
+	p.group.job, err = jobobject.Start(p.cmd)
+	return err
 }
 
 // reaped keeps the job: what the first process left may still be in it.
