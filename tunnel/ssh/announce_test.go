@@ -1,8 +1,13 @@
 package ssh
 
 import (
+	"crypto/ed25519"
+	"net"
 	"strings"
 	"testing"
+	"time"
+
+	xssh "golang.org/x/crypto/ssh"
 )
 
 func TestAnnounced(t *testing.T) {
@@ -43,4 +48,71 @@ func TestLongLines(t *testing.T) {
 	if got := strings.Join(lines, ","); got != "one,two,the end" {
 		t.Errorf("%.80q", got)
 	}
+}
+
+// TestLastWordsAreAwaited has a server that says why it ends the connection, and a reader that takes its time.
+func TestLastWordsAreAwaited(t *testing.T) {
+	t.Parallel()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	_, key, err := ed25519.GenerateKey(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	signer, err := xssh.NewSignerFromKey(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	served := make(chan error, 1)
+	go func() { served <- sayAndClose(l, signer, "Your tunnel has expired.\n") }()
+	c, err := net.Dial("tcp", l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := &wire{Conn: c}
+	client, chans, reqs, err := xssh.NewClientConn(w, l.Addr().String(), &xssh.ClientConfig{HostKeyCallback: xssh.FixedHostKey(signer.PublicKey())})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := newSession(w, client, chans, reqs, pace{})
+	if err := s.run("", func(line string) {
+		time.Sleep(50 * time.Millisecond) // long enough for Accept to see the end
+		s.words.add(line)
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Accept(); err == nil || !strings.Contains(err.Error(), "Your tunnel has expired.") {
+		t.Errorf("Accept: %v", err)
+	}
+	if err := <-served; err != nil {
+		t.Error(err)
+	}
+	s.Close()
+}
+
+// sayAndClose is a server that writes words into its client's session, and closes the connection.
+func sayAndClose(l net.Listener, signer xssh.Signer, words string) error {
+	c, err := l.Accept()
+	if err != nil {
+		return err
+	}
+	config := &xssh.ServerConfig{NoClientAuth: true}
+	config.AddHostKey(signer)
+	conn, chans, reqs, err := xssh.NewServerConn(c, config)
+	if err != nil {
+		return err
+	}
+	go xssh.DiscardRequests(reqs)
+	ch, reqs, err := (<-chans).Accept()
+	if err != nil {
+		return err
+	}
+	<-reqs // the shell
+	if _, err := ch.Write([]byte(words)); err != nil {
+		return err
+	}
+	return conn.Close()
 }

@@ -43,7 +43,8 @@ type session struct {
 	asked   forwardRequest
 	events  *latest.Chan[error]
 	running sync.WaitGroup
-	done    chan struct{} // closed by Close and Cut
+	reading sync.WaitGroup // what reads the words
+	done    chan struct{}  // closed by Close and Cut
 	ending  sync.Once
 
 	mu      sync.Mutex
@@ -80,11 +81,13 @@ func (s *session) Accept() (net.Conn, error) {
 		return s.take(ch, reqs, incoming.ExtraData()), nil
 	}
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.lost != nil {
-		return nil, s.lost
+	lost := s.lost
+	s.mu.Unlock()
+	if lost != nil {
+		return nil, lost
 	}
 	err := s.client.Wait()
+	s.reading.Wait() // the connection can end before its last words are read
 	if last := s.words.String(); last != "" {
 		err = fmt.Errorf("%w; it had said: %s", err, last)
 	}
@@ -179,6 +182,7 @@ func (s *session) Close() {
 	go func() {
 		defer close(done)
 		s.running.Wait()
+		s.reading.Wait()
 	}()
 	timer := time.NewTimer(time.Second)
 	defer timer.Stop()
@@ -236,8 +240,8 @@ func (s *session) run(command string, line func(string)) error {
 		return err
 	}
 	s.running.Go(func() { xssh.DiscardRequests(reqs) })
-	s.running.Go(func() { readLines(ch, line) })
-	s.running.Go(func() { readLines(ch.Stderr(), line) })
+	s.reading.Go(func() { readLines(ch, line) })
+	s.reading.Go(func() { readLines(ch.Stderr(), line) })
 	// Without a wish for an answer: sish never answers an exec.
 	if command == "" {
 		_, err = ch.SendRequest("shell", false, nil)
