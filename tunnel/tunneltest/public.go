@@ -13,8 +13,6 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
-
-	"golang.ngrok.com/muxado/v2"
 )
 
 // maxHead bounds the request line and headers of a public request, in bytes.
@@ -95,7 +93,7 @@ func (e *Edge) servePublic(conn net.Conn) {
 type publicWay struct {
 	edge    *Edge
 	conn    net.Conn
-	stream  muxado.Stream
+	stream  *agentStream
 	waiting atomic.Bool // a request was sent and no byte of its answer has come
 }
 

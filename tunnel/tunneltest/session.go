@@ -1,6 +1,7 @@
 package tunneltest
 
 import (
+	"bytes"
 	"crypto/tls"
 	"encoding/binary"
 	"encoding/json"
@@ -11,6 +12,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -150,15 +152,54 @@ func (e *Edge) serveAgent(transport net.Conn, config *tls.Config) {
 		if err != nil {
 			return
 		}
-		e.serving.Add(1)
-		go func() {
-			defer e.serving.Done()
-			// After a failed write the session is over, but may still be reading the stream's frame, which Close would change.
-			if s.answer(stream) == nil {
-				stream.Close()
-			}
-		}()
+		e.serving.Go(func() {
+			guarded := &agentStream{Stream: stream}
+			defer guarded.Close()
+			s.answer(guarded, stream.StreamType())
+		})
 	}
+}
+
+// agentStream is a stream of a session. When a session dies, muxado v2.0.2 lets a Write fail although the session may still be reading the
+// bytes of that Write and the stream's frame. So the bytes are a copy, and nothing touches the frame after a failed Write.
+type agentStream struct {
+	muxado.Stream
+	writing sync.Mutex
+	over    bool // a Write has failed, or the stream is closed
+}
+
+func (s *agentStream) Write(b []byte) (int, error) {
+	s.writing.Lock()
+	defer s.writing.Unlock()
+	if s.over {
+		return 0, io.ErrClosedPipe
+	}
+	n, err := s.Stream.Write(bytes.Clone(b))
+	s.over = err != nil
+	return n, err
+}
+
+// CloseWrite sends the end of the stream.
+func (s *agentStream) CloseWrite() error {
+	s.writing.Lock()
+	defer s.writing.Unlock()
+	if s.over {
+		return io.ErrClosedPipe
+	}
+	err := s.Stream.CloseWrite()
+	s.over = err != nil
+	return err
+}
+
+// Close ends both directions. A stream whose Write has failed has ended by itself.
+func (s *agentStream) Close() error {
+	s.writing.Lock()
+	defer s.writing.Unlock()
+	if s.over {
+		return nil
+	}
+	s.over = true
+	return s.Stream.Close()
 }
 
 // end forgets the session.
@@ -183,15 +224,16 @@ func (e *Edge) forgetLocked(s *session) {
 }
 
 // answer answers one request of the agent. If the agent violates the protocol, it loses its connection.
-func (s *session) answer(stream muxado.TypedStream) error {
-	if stream.StreamType() == streamHeartbeat {
-		return s.beat(stream)
+func (s *session) answer(stream *agentStream, kind muxado.StreamType) {
+	if kind == streamHeartbeat {
+		s.beat(stream)
+		return
 	}
 	if !s.edge.waitWhile(func(f faults) bool { return f.hanging }, s.gone) {
-		return nil
+		return
 	}
 	var err error
-	switch stream.StreamType() {
+	switch kind {
 	case streamAuth:
 		err = respond(stream, s.auth)
 	case streamBind:
@@ -201,12 +243,11 @@ func (s *session) answer(stream muxado.TypedStream) error {
 	case streamSrvInfo:
 		err = respond(stream, func(struct{}) srvInfoResponse { return srvInfoResponse{region} })
 	default:
-		err = fmt.Errorf("stream type %d is not known", stream.StreamType())
+		err = fmt.Errorf("stream type %d is not known", kind)
 	}
 	if err != nil {
 		s.transport.Close()
 	}
-	return err
 }
 
 // respond reads a request from the stream and writes the response that answer returns.
@@ -224,17 +265,17 @@ func respond[Q, A any](stream io.ReadWriter, answer func(Q) A) error {
 }
 
 // beat echoes heartbeats, until none comes or an echo can't be written.
-func (s *session) beat(stream io.ReadWriter) error {
+func (s *session) beat(stream io.ReadWriter) {
 	var id [4]byte
 	for {
 		if _, err := io.ReadFull(stream, id[:]); err != nil {
-			return nil
+			return
 		}
 		if !s.edge.waitWhile(func(f faults) bool { return f.frozen || f.hanging }, s.gone) {
-			return nil
+			return
 		}
 		if _, err := stream.Write(id[:]); err != nil {
-			return err
+			return
 		}
 	}
 }
@@ -377,10 +418,11 @@ func (s *session) unbind(q unbindRequest) unbindResponse {
 }
 
 func (s *session) stopEndpoint(p *endpoint, code, message string) error {
-	stream, err := s.mux.OpenTypedStream(streamStopTunnel)
+	opened, err := s.mux.OpenTypedStream(streamStopTunnel)
 	if err != nil {
 		return fmt.Errorf("stop the endpoint %s: %w", p.url, err)
 	}
+	stream := &agentStream{Stream: opened}
 	defer stream.Close()
 	if err := json.NewEncoder(stream).Encode(stopTunnel{p.id, message, code}); err != nil {
 		return fmt.Errorf("stop the endpoint %s: %w", p.url, err)
@@ -389,19 +431,18 @@ func (s *session) stopEndpoint(p *endpoint, code, message string) error {
 }
 
 // open begins a connection from client to the endpoint.
-func (p *endpoint) open(client net.Addr) (muxado.Stream, error) {
+func (p *endpoint) open(client net.Addr) (*agentStream, error) {
 	header, err := json.Marshal(proxyHeader{ID: p.id, ClientAddr: client.String(), Proto: p.scheme, EdgeType: "3"})
 	if err != nil {
 		return nil, err
 	}
-	stream, err := p.session.mux.OpenTypedStream(streamProxy)
+	opened, err := p.session.mux.OpenTypedStream(streamProxy)
 	if err != nil {
 		return nil, err
 	}
+	stream := &agentStream{Stream: opened}
 	frame := binary.LittleEndian.AppendUint64(nil, uint64(len(header)))
 	if _, err := stream.Write(append(frame, header...)); err != nil {
-		// The session or the stream has ended, so there is nothing to close. Close would reuse a frame (muxado v2.0.2, stream.go) that a
-		// dying session may still be sending.
 		return nil, err
 	}
 	return stream, nil
