@@ -1,4 +1,4 @@
-"""Answers who mentions it in a discussion or a pull request on the Hub, with the files of the repo: hubhook dev -- python app.py"""
+"""Answers whoever mentions it in a discussion or a pull request on the Hub, with the files of the repo: hubhook dev -- python app.py"""
 
 import itertools
 import re

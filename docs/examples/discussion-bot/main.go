@@ -1,4 +1,4 @@
-// Command discussion-bot answers who mentions it in a discussion or a pull request on the Hub: it lists the repo's files.
+// Command discussion-bot answers whoever mentions it in a discussion or a pull request on the Hub: it lists the repo's files.
 package main
 
 import (
