@@ -5,6 +5,7 @@
 # HUBHOOK_SOAK=60s soaks all tunnels at once for that long at least, with every fault; by default ngrok has some faults for 12 s.
 # HUBHOOK_SOAK_TUNNEL=ssh takes one provider alone, and HUBHOOK_SOAK_SEED repeats a soak. HUBHOOK_OUTAGE=30s is how long a PostgreSQL
 # server stands still in the test of that. HUBHOOK_KILLS=50 is how often hubhook is killed in the test of kept webhooks.
+# HUBHOOK_TEST_RIVALS=1 has the test of the benchmark's rivals compile and run them.
 # HUBHOOK_TEST_IMAGE=$PWD/bin/hubhook-image.tar has the tests of the container image test that one, in place of one for this machine alone.
 
 GO        ?= go
@@ -76,6 +77,7 @@ manifests: ## check the manifests for Kubernetes against its types, the image an
 soak: ## drive hubhook with kills, faults and bad input, and compare with a model (ARGS="-for 1h")
 	$(GO) run $(if $(filter-out 0,$(RACE)),$(RACEFLAGS)) ./internal/tools/soak $(ARGS)
 
+# The benchmark's rivals are a module of their own, which ./... leaves out.
 lint: ## gofmt, go vet, staticcheck, a tidy go.mod, and the walls between packages
 	@unformatted=$$("$$($(GO) env GOROOT)/bin/gofmt" -l .) || exit 1; \
 	if [ -n "$$unformatted" ]; then echo "not formatted; run gofmt -w on:" >&2; echo "$$unformatted" >&2; exit 1; fi
@@ -83,6 +85,7 @@ lint: ## gofmt, go vet, staticcheck, a tidy go.mod, and the walls between packag
 	$(GO) tool staticcheck ./...
 	$(GO) run ./internal/tools/walls
 	$(GO) mod tidy -diff
+	staticcheck=$$($(GO) tool -n staticcheck) && cd internal/tools/bench/rivals && $(GO) vet ./... && "$$staticcheck" ./... && $(GO) mod tidy -diff
 
 vulncheck: ## look the dependencies up in Go's vulnerability database (needs the internet)
 	$(GO) tool govulncheck ./...
@@ -97,7 +100,7 @@ fuzz: ## run each fuzz target for FUZZTIME
 		$(GO) test -run '^$$' -fuzz "^$${target#*,}$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 1s "$${target%,*}" || exit 1; \
 	done
 
-bench: ## measure against bare net/http and WebhooksServer, in ratios (BENCHARGS="...")
+bench: ## measure against bare net/http, WebhooksServer and other queues, in ratios (BENCHARGS="...")
 	$(GO) run ./internal/tools/bench $(BENCHARGS)
 
 docs: ## write the parts of docs/ that the code decides: commands, flags, variables, routes, events, metrics

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/hubhook/hubhook/internal/queue"
+	"github.com/hubhook/hubhook/internal/testing/pgserver"
 )
 
 func newWorkshop(t *testing.T) (*workshop, *bytes.Buffer) {
@@ -23,7 +24,7 @@ func newWorkshop(t *testing.T) (*workshop, *bytes.Buffer) {
 		t.Fatal(err)
 	}
 	said := new(bytes.Buffer)
-	return &workshop{dir: t.TempDir(), root: filepath.Join("..", ".."), payload: body, reporter: reporter{out: said, state: new(reported)}}, said
+	return &workshop{dir: t.TempDir(), root: filepath.Join("..", "..", ".."), payload: body, reporter: reporter{out: said, state: new(reported)}}, said
 }
 
 func TestTurn(t *testing.T) {
@@ -180,5 +181,47 @@ func TestWaysIn(t *testing.T) {
 		if err := by.Close(); err != nil {
 			t.Error(err)
 		}
+	}
+}
+
+// Each rival builds, handles a delivery and records that.
+func TestRivals(t *testing.T) {
+	if os.Getenv("HUBHOOK_TEST_RIVALS") == "" {
+		t.Skip("compiling the rivals takes up to a minute; HUBHOOK_TEST_RIVALS=1 does, as in .ci/run")
+	}
+	server, err := pgserver.Start(t.Context())
+	pgserver.Need(t, err)
+	defer server.Close()
+	if err := server.CreateDatabase(t.Context(), databaseName); err != nil {
+		t.Fatal(err)
+	}
+	for name, start := range map[string]func(*workshop) (*contender, error){
+		"goqite": func(w *workshop) (*contender, error) { return w.startGoqite(t.Context()) },
+		"river": func(w *workshop) (*contender, error) {
+			return w.startRival(t.Context(), "river", server.URL(databaseName))
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w, _ := newWorkshop(t)
+			c, err := start(w)
+			if err != nil {
+				t.Fatal(err)
+			}
+			senders, hangUp, err := c.load.dial(t.Context(), 1)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer hangUp()
+			if err := senders[0].deliver(); err != nil {
+				t.Error(err)
+			}
+			c.answered++
+			if _, err := c.finish(t.Context()); err != nil {
+				t.Error(err)
+			}
+			if err := c.stop(); err != nil {
+				t.Error(err)
+			}
+		})
 	}
 }

@@ -21,8 +21,10 @@ const (
 type contender struct {
 	*process
 	load      *load
-	inspector string // address of hubhook's metrics; empty for other servers, whose work ends with the answer
+	inspector string // address of hubhook's metrics; empty for other servers
 	answered  int    // 2xx, so far
+	// finished waits until every answered delivery is handled, and returns how long that took; nil if the work ends with the answer.
+	finished func(context.Context) (time.Duration, error)
 }
 
 // contend waits until a server is ready, and ends it if it never is.
@@ -79,7 +81,7 @@ func (w *workshop) startHubhook(ctx context.Context, s store) (*contender, error
 	if err != nil {
 		return nil, err
 	}
-	c.inspector = inspector
+	c.inspector, c.finished = inspector, c.recorded
 	if s.database != "" {
 		if _, err := os.Stat(filepath.Join(s.data, "hubhook.db")); !errors.Is(err, fs.ErrNotExist) {
 			return nil, errors.Join(c.broken("it was given a database, and keeps deliveries in a file of its own", err), c.stop())
@@ -95,8 +97,15 @@ func (c *contender) rate(ctx context.Context, connections int, d time.Duration) 
 		return 0, err
 	}
 	c.answered += answered
-	waited, err := c.recorded(ctx)
+	waited, err := c.finish(ctx)
 	return float64(answered) / (elapsed + waited).Seconds(), err
+}
+
+func (c *contender) finish(ctx context.Context) (time.Duration, error) {
+	if c.finished == nil {
+		return 0, nil
+	}
+	return c.finished(ctx)
 }
 
 // latencies sends deliveries at a fixed rate, and returns how long each took.
@@ -106,16 +115,13 @@ func (c *contender) latencies(ctx context.Context, rate float64, d time.Duration
 		return nil, err
 	}
 	c.answered += len(taken)
-	_, err = c.recorded(ctx)
+	_, err = c.finish(ctx)
 	return taken, err
 }
 
 // recorded waits until every accepted delivery is finished, and returns how long that took. It fails unless the handler of every answered
 // delivery has succeeded.
 func (c *contender) recorded(ctx context.Context) (time.Duration, error) {
-	if c.inspector == "" {
-		return 0, nil
-	}
 	begin := time.Now()
 	for {
 		stored, err := counted(ctx, c.inspector, "hubhook_stored_deliveries")

@@ -116,6 +116,7 @@ var measurements = []measurement{
 	{[]string{"files"}, (*workshop).measureFiles},
 	{[]string{"stored"}, (*workshop).measureStored},
 	{[]string{"postgresql"}, (*workshop).measurePostgreSQL},
+	{[]string{"rivals"}, (*workshop).measureRivals},
 	{[]string{"tunnel"}, (*workshop).measureTunnel},
 	{[]string{"providers"}, (*workshop).measureProviders},
 	{[]string{"inspector"}, (*workshop).measureInspector},
