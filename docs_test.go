@@ -139,7 +139,29 @@ func TestPath(t *testing.T) {
 	}
 }
 
+// TestPagesLeadOn checks that each page of the guide begins with a sentence that says what it is for, and ends with a link to a page to read next.
+func TestPagesLeadOn(t *testing.T) {
+	checked := 0
+	for path, text := range documents(t) {
+		if dir := filepath.ToSlash(filepath.Dir(path)); dir != "docs" && dir != "docs/fr" {
+			continue
+		}
+		checked++
+		paragraphs := strings.Split(strings.TrimSpace(text), "\n\n")
+		if !strings.HasPrefix(paragraphs[0], "# ") || len(paragraphs) < 3 || notProse.MatchString(paragraphs[1]) {
+			t.Errorf("%s: the title is not followed by a sentence", path)
+		}
+		if last := paragraphs[len(paragraphs)-1]; !link.MatchString(last) {
+			t.Errorf("%s ends without a link to the next page: %s", path, last)
+		}
+	}
+	if checked == 0 {
+		t.Error("no page was found")
+	}
+}
+
 var (
+	notProse   = regexp.MustCompile("^(#|```|\\||- |!\\[|<)")
 	linkedTest = regexp.MustCompile(`\[(Test\w+)\]\(([^)#]+)\)`)
 	used       = regexp.MustCompile(`(?m)^[ -]*uses: *(\S+)`)
 	pinned     = regexp.MustCompile(`^[\w-]+/[\w/-]+@[0-9a-f]{40}$`)

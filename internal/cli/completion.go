@@ -24,7 +24,7 @@ For the shell that you are in:
   fish         hubhook completion fish | source
   PowerShell   hubhook completion powershell | Out-String | Invoke-Expression
 
-For all to come; the directory has to exist, bash needs its package
+For all new shells. The directory has to exist, bash needs its package
 bash-completion, zsh needs "autoload -U compinit; compinit" in ~/.zshrc:
   hubhook completion bash > ~/.local/share/bash-completion/completions/hubhook
   hubhook completion zsh > "${fpath[1]}/_hubhook"

@@ -13,8 +13,8 @@ func newBackup(p *program) *cobra.Command {
 		Use:   "backup FILE [flags]",
 		Short: "copy the database to a file, whether hubhook runs or not",
 		Long: `Copy hubhook's database to a new file, as it is at one moment. hubhook may run
-and goes on meanwhile. To restore a backup, stop hubhook, and put it into the
-data directory as hubhook.db, with no other hubhook.db-... beside it.`,
+and goes on meanwhile. To restore a backup, stop hubhook, and put the file into
+the data directory as hubhook.db, with no hubhook.db-... beside it.`,
 		Example: `  hubhook deliveries backup hubhook-$(date +%F).db`,
 		Args: func(cmd *cobra.Command, args []string) error {
 			if len(args) != 1 {

@@ -15,8 +15,9 @@ func newFollow(p *program) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "follow [flags]",
 		Short: "print deliveries as they come",
-		Long: `Print each delivery that comes to match the flags, once, until Ctrl-C: without
-flags each one that arrives, with --state dead each one that dies.`,
+		Long: `Print each delivery once, when it begins to match the flags, until Ctrl-C. So
+without flags each delivery is printed when it arrives, with --state dead when
+it becomes dead.`,
 		Example: `  hubhook deliveries follow
   hubhook deliveries follow --state dead --json | jq .reason`,
 		Args:              noArguments,

@@ -17,8 +17,8 @@ func newRecover(p *program) *cobra.Command {
 		Use:   "recover [flags]",
 		Short: "save what can be read of a damaged database",
 		Long: `Save what can be read of a damaged database into a new one. The damaged file is
-kept beside it, and what was lost is said. hubhook has to be stopped. A database
-that is not damaged is left as it is.`,
+kept beside it, and what was lost is listed. hubhook has to be stopped. A
+database that is not damaged is left unchanged.`,
 		Example:           `  hubhook deliveries recover --data /var/lib/hubhook`,
 		Args:              noArguments,
 		ValidArgsFunction: cobra.NoFileCompletions,

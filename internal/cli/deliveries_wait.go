@@ -26,9 +26,9 @@ func newWait(p *program) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "wait [flags]",
 		Short: "wait for the next delivery, and print it",
-		Long: `Wait for the next delivery that the flags match, and print it as a JSON object,
-as show --json does. Deliveries that match already do not count: with
---state done it is the next one that becomes done.`,
+		Long: `Wait for the next delivery that begins to match the flags, and print it as a
+JSON object, as show --json does. Deliveries that match already do not count:
+--state done waits for the next one that becomes done.`,
 		Example: `  hubhook deliveries wait --endpoint trigger_training
   hubhook deliveries wait --state dead --timeout 10m | jq .reason`,
 		Args:              noArguments,

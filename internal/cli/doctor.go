@@ -45,12 +45,12 @@ func newDoctor(p *program) *cobra.Command {
 		Use:     "doctor [TYPE:NAME] [flags] [-- COMMAND...]",
 		GroupID: groupLook,
 		Short:   "what is wrong? check secret, data, ports, public URL, the Hub",
-		Long: `Check what hubhook needs, and how the running one stands: hubhook.yaml, the
-secret, the data directory and its disk, the ports, each step of the way to the
-tunnel's service, the public URL, the clock, the program of hubhook dev, and on
-the Hub the token's rights and the state, URL and secret of your webhooks. Each
-line begins with ok, warn, fail or skip. Below a warning or a failure stands
-the fix. A failure makes the exit status 1.
+		Long: `Check what hubhook needs, and the state of the running hubhook: hubhook.yaml,
+the secret, the data directory and its disk, the ports, each step of the
+connection to the tunnel's service, the public URL, the clock, the program of
+hubhook dev, and on the Hub the token's rights and the state, URL and secret of
+your webhooks. Each line begins with ok, warn, fail or skip. The fix is below a
+warning or a failure. A failure makes the exit status 1.
 
 With TYPE:NAME, dataset:me/data for example, doctor says why nothing comes from
 that repo, bucket, user or organization.

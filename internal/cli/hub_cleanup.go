@@ -22,12 +22,12 @@ func newHubCleanup(p *program) *cobra.Command {
 		Use:   "cleanup [flags]",
 		Short: "delete the webhooks of --watch, give back those of --webhook",
 		Long: `Delete the webhooks that hubhook has made on the Hub for --watch, and give back
-the URL and the state of those that it has borrowed for --webhook, by the record
-in the data directory. That finishes, too, what a crash has interrupted. Other
-webhooks are never touched. hubhook has to be stopped.
+the URL and the state of those that it has borrowed for --webhook. The record in
+the data directory names them, so the command also finishes what a crash has
+interrupted. Other webhooks are never touched. hubhook has to be stopped.
 
-Without --data all data directories of this working directory are cleaned up;
-with --database, what the processes that share it have left.
+Without --data the records of all data directories of this working directory
+count; with --database the record that is in the database.
 A borrowed webhook with a secret that the Hub hides needs the secret here.`,
 		Example: `  hubhook hub cleanup
   hubhook hub cleanup --data /var/lib/hubhook`,

@@ -135,10 +135,10 @@ func newHubReplay(p *program) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "replay ID DELIVERY [flags]",
 		Short: "let the Hub post a delivery of its log again",
-		Long: `Let the Hub post a delivery again, one of the log that the webhook has on the
-Hub: to its current URL, with its current secret and the same Webhook-Id. The
-log is on the page Activity, which hubhook hub show names. For a delivery that
-hubhook has stored, hubhook deliveries replay needs no Hub.`,
+		Long: `Let the Hub post a delivery of the webhook's log again: to the webhook's current
+URL, with its current secret and the same Webhook-Id. The log is on the page
+Activity, which hubhook hub show names. If hubhook has stored the delivery,
+hubhook deliveries replay can do it without the Hub.`,
 		Example: `  hubhook hub replay 654bbbc16f2ec14d77f109cc 66b1e2f0c8a9d3e4f5a6b7c8`,
 		Args: func(cmd *cobra.Command, args []string) error {
 			if len(args) == 1 {

@@ -176,10 +176,10 @@ func newHubUpdate(p *program) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "update ID [flags]",
 		Short: "change a webhook",
-		Long: `Change a webhook: what no flag names stays as it is. --watch and --domain
-replace what there was. The Hub hides a webhook's secret, and an update without
-it may remove it, so it is sent again: that of --secret, or the first of
-WEBHOOK_SECRET.`,
+		Long: `Change a webhook. What no flag names stays as it is; --watch and --domain
+replace the whole list. The Hub hides a webhook's secret, and an update without
+the secret may remove it. So the secret is sent again: that of --secret, or the
+first of WEBHOOK_SECRET.`,
 		Example: `  hubhook hub update 654bbbc16f2ec14d77f109cc --url https://me.example/hook
   hubhook hub update 654bbbc16f2ec14d77f109cc --watch user:me --watch org:my-org`,
 		Args:              wantWebhooks(1),

@@ -20,14 +20,14 @@ func newRunJob(p *program) *cobra.Command {
 		Use:     "run-job NAME [flags]",
 		GroupID: groupReceive,
 		Short:   "handle the one delivery that a Hub Job was started for",
-		Long: `Handle one delivery, that of the Hub Job which a webhook has started: with what
-hubhook.yaml says of the endpoint NAME, its command or URL, its filter, timeout
-and attempts. The Hub puts the payload into WEBHOOK_PAYLOAD; it may also be in
-the file that WEBHOOK_PAYLOAD_FILE names.
+		Long: `Handle the one delivery for which a webhook has started this Hub Job, as
+hubhook.yaml says for the endpoint NAME: with its command or URL, its filter,
+timeout and attempts. The Hub puts the payload into WEBHOOK_PAYLOAD; it may also
+be in the file that WEBHOOK_PAYLOAD_FILE names.
 
-Nothing is stored and nothing is opened. The exit status is 0 where the delivery
-was handled or skipped, 1 where that failed. A failed attempt is made again only
-where the endpoint has attempts.`,
+Nothing is stored, and no port is opened. The exit status is 0 if the delivery
+was handled or skipped, and 1 if it failed. A failed attempt is repeated only if
+the endpoint has attempts.`,
 		Example: `  hubhook run-job trigger_training
   WEBHOOK_PAYLOAD=$(hubhook trigger repo.content --print) hubhook run-job train`,
 		Args: func(cmd *cobra.Command, args []string) error {

@@ -46,10 +46,11 @@ func newServe(p *program) *cobra.Command {
 paste into the Hub's settings, store each delivery before it is answered, and
 show it. Ctrl-C stops.
 
-Each NAME is an endpoint, /webhooks/NAME, that stores and shows. --run has a
-command run for each delivery, --forward sends it on, and hubhook.yaml in this
-directory can do both and more. Without any of these there is a single endpoint,
-inbox. NAME has letters, digits, _, - and ., in segments joined by /.` + usages.String(),
+Each NAME is an endpoint, /webhooks/NAME, that stores and shows its deliveries.
+--run starts a command for each delivery, --forward sends each to a URL, and
+hubhook.yaml in this directory can do both and more. Without any of these there
+is one endpoint, inbox. NAME has letters, digits, _, - and ., in segments joined
+by /.` + usages.String(),
 		Example: `  hubhook serve trigger_training
   hubhook serve --run trigger_training=./train.sh
   hubhook serve --forward mirror=http://127.0.0.1:3000/hook

@@ -35,8 +35,8 @@ fields, a bucket with 10,000 files, null and absent fields, a hidden comment,
 the same delivery twice, two pushes in the wrong order, a wrong secret and none.
 Nothing is stored, and no tunnel is opened.
 
-A case passes with 2xx within 10 s, and with 401 or 403 where the secret is
-wrong. Each failure comes with its cause and a fix, and makes the exit status 1.`,
+A case passes with 2xx within 10 s, and with 401 or 403 if the secret is wrong.
+Each failure comes with its cause and a fix, and makes the exit status 1.`,
 		Example: `  hubhook test -- python app.py
   hubhook test --only 'bucket*' --junit report.xml -- npm start
   WEBHOOK_SECRET=... hubhook test --url http://127.0.0.1:3000 --path /hook`,

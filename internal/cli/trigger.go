@@ -48,13 +48,13 @@ func newTrigger(p *program) *cobra.Command {
 		Use:     "trigger SCOPE|NAME [ACTION] [flags]",
 		GroupID: groupLook,
 		Short:   "send a sample event, as the Hub would",
-		Long: `Send a sample event to the hubhook that runs in this directory. It takes the way
-of the Hub's own deliveries: checked, stored, answered, handled and shown.
+		Long: `Send a sample event to the hubhook that runs in this directory, which treats it
+like a delivery of the Hub: it is checked, stored, answered, handled and shown.
 
 NAME is one of triggers in hubhook.yaml: an event with fields of yours.
 
-The ID of the delivery is printed. Scopes with their actions, the first of which
-is taken if none is given:
+The ID of the delivery is printed. These are the scopes with their actions, the
+default first:
 ` + samplesText(),
 		Example: `  hubhook trigger repo.content
   hubhook trigger repo.content --wait       until it is handled

@@ -14,7 +14,7 @@ func init() {
 		Usage: `With --tunnel cloudflared Cloudflare's program of that name opens it, where
 it is installed: no account, and another name at each start.`,
 		Flags: []tunnel.Flag{
-			{Name: configFlag, Usage: "path of a configuration `FILE` of cloudflared with a tunnel of your account; --url says its name", File: true, Chooses: true},
+			{Name: configFlag, Usage: "path of a configuration `FILE` of cloudflared with a tunnel of your account; --url names its public host", File: true, Chooses: true},
 		},
 		New:   func(s tunnel.Settings) tunnel.Provider { return New(chosen(s)) },
 		Steps: func(s tunnel.Settings) []tunnel.Step { return New(chosen(s)).steps() },

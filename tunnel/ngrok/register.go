@@ -20,7 +20,7 @@ func init() {
 		Usage: `The public URL is an ngrok tunnel: set NGROK_AUTHTOKEN, or have ngrok set up on
 this machine. Without either hubhook serves locally and says what to do.`,
 		Flags: []tunnel.Flag{
-			{Name: authtokenFlag, Usage: "ngrok `TOKEN`; others can see it in the list of processes, so NGROK_AUTHTOKEN or ngrok.yml is better"},
+			{Name: authtokenFlag, Usage: "ngrok `TOKEN`; other users can see a flag, so use NGROK_AUTHTOKEN or ngrok.yml instead"},
 			{Name: configFlag, Usage: "path of ngrok's configuration `FILE`", File: true},
 		},
 		New:          func(s tunnel.Settings) tunnel.Provider { return New(chosen(s)) },

@@ -332,7 +332,7 @@ func sentence(text string) string {
 	if !strings.HasSuffix(text, "...") {
 		text = strings.TrimSuffix(text, ".")
 	}
-	if word, _, _ := strings.Cut(text, " "); len(word) > 1 && strings.ToUpper(word) != word {
+	if len(text) > 1 && strings.ToUpper(text[1:2]) != text[1:2] { // not "ID" or "IDs"
 		text = strings.ToLower(text[:1]) + text[1:]
 	}
 	return text
