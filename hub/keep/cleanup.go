@@ -22,15 +22,18 @@ type Cleaned struct {
 }
 
 // Cleanup deletes the webhooks of the record that hubhook made, and gives back those that it borrowed. It does not use Watch, Borrow and
-// Show of c. No other process may use the record meanwhile. The error is one of the record itself.
+// Show of c. No other process may use the record meanwhile. What it returns is in the order of endpoints. The error is one of the record itself.
 func Cleanup(ctx context.Context, c Config) ([]Cleaned, error) {
 	c.Watch, c.Borrow, c.Show = nil, nil, nil
 	k := New(c)
 	if err := k.load(); err != nil {
 		return nil, err
 	}
+	entries := slices.Clone(k.record.Entries) // clean takes entries out of the record
+	// The record has them as they were made, and several are made at once.
+	slices.SortStableFunc(entries, func(a, b *Entry) int { return cmp.Compare(a.Endpoint, b.Endpoint) })
 	var all []Cleaned
-	for _, e := range slices.Clone(k.record.Entries) { // clean takes entries out of the record
+	for _, e := range entries {
 		one := Cleaned{Endpoint: e.Endpoint, ID: e.ID, Borrowed: e.Borrowed != nil}
 		if e.Hub != c.Hub {
 			one.Err = text.WithHint(fmt.Errorf("it is on another Hub, %s", e.Hub), "run the command again with HF_ENDPOINT="+e.Hub)
