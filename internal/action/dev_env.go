@@ -1,8 +1,6 @@
 package action
 
 import (
-	"fmt"
-	"net"
 	"os"
 	"path/filepath"
 	"slices"
@@ -56,19 +54,6 @@ func (e programEnv) environ(base []string) []string {
 		}
 	}
 	return append(environ, set...)
-}
-
-// freePort returns a loopback port that nothing listens on. The one that is preferred is taken again if it is free.
-func freePort(preferred int) (int, error) {
-	l, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(preferred)))
-	if err != nil && preferred != 0 {
-		l, err = net.Listen("tcp", "127.0.0.1:0")
-	}
-	if err != nil {
-		return 0, fmt.Errorf("find a free port for the program: %w", err)
-	}
-	port := l.Addr().(*net.TCPAddr).Port
-	return port, l.Close()
 }
 
 // runners start a program that one of their arguments names.

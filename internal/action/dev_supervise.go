@@ -8,6 +8,8 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"github.com/hubhook/hubhook/internal/freeport"
 )
 
 // Times of a supervisor.
@@ -233,10 +235,13 @@ func (s *Supervisor) begin(ctx context.Context) *ProgramRun {
 	s.current = r
 	s.mu.Unlock()
 	s.emit(ProgramEvent{Phase: ProgramStarting, Run: r.N})
-	port, err := freePort(s.port)
+	var err error
+	if s.port == 0 || !freeport.Free(s.port) {
+		s.port, err = freeport.Find()
+	}
 	if err == nil {
-		s.port, r.port = port, port
-		env := programEnv{port: port, secret: s.cfg.Secret, noSpace: s.cfg.NoSpaceEnv, attempts: s.cfg.Attempts}
+		r.port = s.port
+		env := programEnv{port: s.port, secret: s.cfg.Secret, noSpace: s.cfg.NoSpaceEnv, attempts: s.cfg.Attempts}
 		if s.cfg.PublicHost != nil {
 			env.publicHost = s.cfg.PublicHost()
 		}

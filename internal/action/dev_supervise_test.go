@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"slices"
 	"strings"
 	"sync"
@@ -428,5 +429,34 @@ func TestProgramLines(t *testing.T) {
 	}
 	if kept := l.kept(); len(kept) != keptLines || kept[keptLines-1] != fmt.Sprint(2*keptLines-1) {
 		t.Errorf("kept %q", kept)
+	}
+}
+
+// A program keeps its port over restarts, as long as nothing else listens on it.
+func TestSupervisorPort(t *testing.T) {
+	t.Parallel()
+	ports := make(chan string, 1)
+	p := runReal(t, SupervisorConfig{
+		Args: []string{"app"},
+		start: func(spec processSpec) (program, error) {
+			i := slices.IndexFunc(spec.Env, func(v string) bool { return strings.HasPrefix(v, "PORT=") })
+			ports <- strings.TrimPrefix(spec.Env[i], "PORT=")
+			return &fakeProgram{done: make(chan struct{}), output: spec.Output}, nil
+		},
+		look: func(context.Context, *ProgramRun) {},
+	})
+	first := <-ports
+	p.Restart()
+	if again := <-ports; again != first {
+		t.Errorf("port %s after a restart, %s before", again, first)
+	}
+	other, err := net.Listen("tcp", "127.0.0.1:"+first)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer other.Close()
+	p.Restart()
+	if again := <-ports; again == first {
+		t.Errorf("port %s again, on which another program listens", again)
 	}
 }

@@ -19,6 +19,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/hubhook/hubhook/internal/freeport"
 	"github.com/hubhook/hubhook/internal/testing/needs"
 	"github.com/hubhook/hubhook/payload"
 )
@@ -312,7 +313,7 @@ func TestProbeFlask(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	port, err := freePort(0)
+	port, err := freeport.Find()
 	if err != nil {
 		t.Fatal(err)
 	}

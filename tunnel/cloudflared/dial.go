@@ -9,6 +9,7 @@ import (
 	"os"
 	"time"
 
+	"github.com/hubhook/hubhook/internal/freeport"
 	"github.com/hubhook/hubhook/tunnel"
 	"github.com/hubhook/hubhook/tunnel/internal/latest"
 )
@@ -84,7 +85,8 @@ func (d *dialer) start() (*session, error) {
 	if err != nil {
 		return nil, &tunnel.Error{Op: openOp, Cause: "listen for cloudflared: " + err.Error(), Fix: "end the program that uses this address", Temporary: true, Err: err}
 	}
-	metrics, err := freeAddress()
+	// If another program takes the port first, cloudflared ends, and the next try takes another port.
+	metrics, err := freeport.Address()
 	if err != nil {
 		ln.Close()
 		return nil, &tunnel.Error{Op: openOp, Cause: "find a free port for cloudflared: " + err.Error(), Fix: "end programs that use ports on loopback", Temporary: true, Err: err}
@@ -106,17 +108,6 @@ func (d *dialer) start() (*session, error) {
 		again:   make(chan struct{}, 1),
 		stop:    make(chan struct{}),
 	}, nil
-}
-
-// freeAddress returns an address on loopback that nothing listens on. If another program takes it first, cloudflared ends, and the next try
-// takes another address.
-func freeAddress() (string, error) {
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", err
-	}
-	defer ln.Close()
-	return ln.Addr().String(), nil
 }
 
 // failed is why a program ended before it was online.

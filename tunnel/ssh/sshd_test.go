@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/hubhook/hubhook/internal/freeport"
 	"github.com/hubhook/hubhook/internal/testing/needs"
 	"github.com/hubhook/hubhook/tunnel"
 	"github.com/hubhook/hubhook/tunnel/ssh"
@@ -119,21 +120,6 @@ func (s *sshd) configFor(u *testUser) ssh.Config {
 	return u.config(me.Username + "@" + s.addr)
 }
 
-// freePort is a port that nobody has just now.
-func freePort(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	_, port, err := net.SplitHostPort(l.Addr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	return port
-}
-
 func TestSSHD(t *testing.T) {
 	t.Parallel()
 	u := newUser(t)
@@ -177,20 +163,24 @@ func TestSSHDBehindADomain(t *testing.T) {
 	t.Parallel()
 	u := newUser(t)
 	server := newSSHD(t, u)
-	port := freePort(t)
+	address, err := freeport.Address()
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, port, _ := net.SplitHostPort(address)
 	config := server.configFor(u)
 	config.URL, config.Forward = "hooks.example.com", port
 	o := open(t, &http.Client{Transport: &http.Transport{}}, hurried(config), echo)
 	if o.URL() != "https://hooks.example.com" {
 		t.Errorf("URL %s", o.URL())
 	}
-	resp, err := o.Client.Post("http://127.0.0.1:"+port, "text/plain", strings.NewReader("x"))
+	resp, err := o.Client.Post("http://"+address, "text/plain", strings.NewReader("x"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	resp.Body.Close()
 	o.Retire(within(t, patience))
-	if conn, err := net.Dial("tcp", "127.0.0.1:"+port); err == nil {
+	if conn, err := net.Dial("tcp", address); err == nil {
 		conn.Close()
 		t.Error("the server still listens after Retire")
 	}

@@ -21,6 +21,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/hubhook/hubhook/internal/freeport"
 	"github.com/hubhook/hubhook/internal/testing/needs"
 	"github.com/jackc/pgx/v5"
 )
@@ -110,12 +111,8 @@ func prepare(settings []string) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	port, err := freeport.Find()
 	if err != nil {
-		return nil, err
-	}
-	port := l.Addr().(*net.TCPAddr).Port
-	if err := l.Close(); err != nil {
 		return nil, err
 	}
 	// Not the test's own directory: a socket's path must be short.

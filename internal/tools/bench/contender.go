@@ -9,6 +9,8 @@ import (
 	"path/filepath"
 	"strconv"
 	"time"
+
+	"github.com/hubhook/hubhook/internal/freeport"
 )
 
 const (
@@ -63,11 +65,11 @@ func (w *workshop) startHubhook(ctx context.Context, s store) (*contender, error
 		}
 		s.data = data
 	}
-	addr, err := freeAddr()
+	addr, err := freeport.Address()
 	if err != nil {
 		return nil, err
 	}
-	inspector, err := freeAddr()
+	inspector, err := freeport.Address()
 	if err != nil {
 		return nil, err
 	}

@@ -8,6 +8,8 @@ import (
 	"net/http"
 	"net/http/httputil"
 	"net/url"
+
+	"github.com/hubhook/hubhook/internal/freeport"
 )
 
 // forwardedShare is how much of a reverse proxy's rate forwarding is to reach, beyond what durable deliveries cost without forwarding.
@@ -56,7 +58,7 @@ func (w *workshop) startForwarded(ctx context.Context, f *forwardedField) error 
 		return err
 	}
 	start := func(c **contender, role string, args ...string) error {
-		addr, err := freeAddr()
+		addr, err := freeport.Address()
 		if err != nil {
 			return err
 		}
@@ -86,7 +88,7 @@ func (w *workshop) startForwarded(ctx context.Context, f *forwardedField) error 
 
 // startForwarding starts the hubhook binary, as in production, with an endpoint that forwards.
 func (w *workshop) startForwarding(ctx context.Context, target string) (*contender, error) {
-	inspector, err := freeAddr()
+	inspector, err := freeport.Address()
 	if err != nil {
 		return nil, err
 	}

@@ -16,6 +16,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/hubhook/hubhook/internal/freeport"
 	"github.com/hubhook/hubhook/internal/testing/tail"
 )
 
@@ -99,7 +100,7 @@ func (w *workshop) launchCommand(ctx context.Context, dir, command string, env [
 	if err != nil {
 		return nil, err
 	}
-	addr, err := freeAddr()
+	addr, err := freeport.Address()
 	if err != nil {
 		return nil, err
 	}
@@ -273,15 +274,6 @@ func kibibytes(text string) (int64, error) {
 		return 0, fmt.Errorf("read a process's memory: %w", err)
 	}
 	return n << 10, nil
-}
-
-// freeAddr returns a loopback address that nobody listens on now. Servers get it instead of port 0, so that bench knows where to probe them.
-func freeAddr() (string, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", fmt.Errorf("find a free port: %w", err)
-	}
-	return l.Addr().String(), l.Close()
 }
 
 // counted reads the sums of one metric of hubhook by the label state, over all endpoints.

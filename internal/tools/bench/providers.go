@@ -13,6 +13,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/hubhook/hubhook/internal/freeport"
 	"github.com/hubhook/hubhook/tunnel/tunneltest"
 )
 
@@ -112,7 +113,7 @@ func (w *workshop) cloudflaredWay() (*way, error) {
 
 // startRole starts this program in one of its roles, and waits until it serves.
 func (w *workshop) startRole(ctx context.Context, stops *stack, role string, args ...string) (*process, error) {
-	addr, err := freeAddr()
+	addr, err := freeport.Address()
 	if err != nil {
 		return nil, err
 	}

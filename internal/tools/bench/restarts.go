@@ -14,6 +14,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/hubhook/hubhook/internal/freeport"
 )
 
 // gathered is how long `hubhook dev` gathers changes before it restarts a program.
@@ -228,7 +230,7 @@ type byHand struct {
 
 func (b *byHand) begin(ctx context.Context) (err error) {
 	if b.addr == "" {
-		if b.addr, err = freeAddr(); err != nil {
+		if b.addr, err = freeport.Address(); err != nil {
 			return err
 		}
 	}
@@ -286,7 +288,7 @@ func (w *workshop) watching(ctx context.Context, dir string) (memory int64, busy
 	if err != nil {
 		return 0, 0, err
 	}
-	addr, err := freeAddr()
+	addr, err := freeport.Address()
 	if err != nil {
 		return 0, 0, err
 	}

@@ -13,6 +13,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/hubhook/hubhook/internal/freeport"
 	"github.com/hubhook/hubhook/internal/testing/pgserver"
 )
 
@@ -136,7 +137,7 @@ func (w *workshop) startRival(ctx context.Context, name string, args ...string) 
 	if out, err := build.CombinedOutput(); err != nil {
 		return nil, fmt.Errorf("build %s: %w\n%s", name, err, out)
 	}
-	addr, err := freeAddr()
+	addr, err := freeport.Address()
 	if err != nil {
 		return nil, err
 	}

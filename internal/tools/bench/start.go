@@ -8,6 +8,8 @@ import (
 	"os"
 	"path/filepath"
 	"time"
+
+	"github.com/hubhook/hubhook/internal/freeport"
 )
 
 // barePackage is the program that hubhook is compared with, below the module's root.
@@ -15,7 +17,7 @@ const barePackage = "internal/tools/bench/bare"
 
 // launchHubhook starts the binary as in production. It sets only the addresses and the data directory.
 func launchHubhook(ctx context.Context, binary, data string, env ...string) (*process, error) {
-	addr, err := freeAddr()
+	addr, err := freeport.Address()
 	if err != nil {
 		return nil, err
 	}
@@ -27,7 +29,7 @@ func launchHubhook(ctx context.Context, binary, data string, env ...string) (*pr
 }
 
 func launchBare(ctx context.Context, binary string) (*process, error) {
-	addr, err := freeAddr()
+	addr, err := freeport.Address()
 	if err != nil {
 		return nil, err
 	}

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/hubhook/hubhook/internal/freeport"
 	"github.com/hubhook/hubhook/tunnel/tunneltest"
 )
 
@@ -29,7 +30,7 @@ func (w *workshop) measureTunnel(ctx context.Context) (figures []figure, err err
 	}
 	addresses := make([]string, 2)
 	for i := range addresses {
-		if addresses[i], err = freeAddr(); err != nil {
+		if addresses[i], err = freeport.Address(); err != nil {
 			return nil, err
 		}
 	}

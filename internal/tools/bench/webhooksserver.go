@@ -9,6 +9,8 @@ import (
 	"path/filepath"
 	"runtime"
 	"strings"
+
+	"github.com/hubhook/hubhook/internal/freeport"
 )
 
 // webhooksServer is the name of huggingface_hub's server in figures.
@@ -90,7 +92,7 @@ func run(ctx context.Context, program string, args ...string) error {
 // launchWebhooksServer starts the program without the user's settings, and so that it makes no requests to the internet. The server adds
 // its endpoints after it has begun to serve, so it is ready when it answers a delivery.
 func (w *workshop) launchWebhooksServer(ctx context.Context, interpreter string) (*process, error) {
-	addr, err := freeAddr()
+	addr, err := freeport.Address()
 	if err != nil {
 		return nil, err
 	}

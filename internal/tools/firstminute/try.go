@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/hubhook/hubhook/internal/api"
+	"github.com/hubhook/hubhook/internal/freeport"
 	"github.com/hubhook/hubhook/payload"
 )
 
@@ -111,7 +112,11 @@ func gradioInstall(ctx context.Context, p *place) (*started, error) {
 
 // tryWebhooksServer starts the first example of huggingface_hub's guide without a share link, and posts to it until it answers.
 func tryWebhooksServer(ctx context.Context, s *started) (start, delivery time.Duration, err error) {
-	port, err := freePort()
+	address, err := freeport.Address()
+	if err != nil {
+		return 0, 0, err
+	}
+	_, port, err := net.SplitHostPort(address)
 	if err != nil {
 		return 0, 0, err
 	}
@@ -169,14 +174,4 @@ func postDelivery(ctx context.Context, port string) error {
 		return fmt.Errorf("post a delivery: %s: %s", answer.Status, text)
 	}
 	return nil
-}
-
-func freePort() (string, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", err
-	}
-	_, port, err := net.SplitHostPort(l.Addr().String())
-	l.Close()
-	return port, err
 }

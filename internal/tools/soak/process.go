@@ -18,6 +18,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/hubhook/hubhook/internal/freeport"
 	"github.com/hubhook/hubhook/internal/testing/tail"
 	"github.com/hubhook/hubhook/ui/inspector"
 )
@@ -49,11 +50,15 @@ type process struct {
 
 // addProcess takes free ports for a process. The process runs once keep is called.
 func (s *soak) addProcess(n int) error {
-	public, err := freePort()
+	public, err := freeport.Address()
 	if err != nil {
 		return err
 	}
-	private, err := freePort()
+	private, err := freeport.Address()
+	if err != nil {
+		return err
+	}
+	_, port, err := net.SplitHostPort(public)
 	if err != nil {
 		return err
 	}
@@ -63,22 +68,13 @@ func (s *soak) addProcess(n int) error {
 	}
 	p := &process{
 		s:         s,
-		base:      "http://127.0.0.1:" + public,
-		inspector: inspector.NewClient("http://127.0.0.1:"+private, token),
-		args: []string{"--json", "--no-tunnel", "--port", public, "--inspector", "127.0.0.1:" + private, "--data", data,
+		base:      "http://" + public,
+		inspector: inspector.NewClient("http://"+private, token),
+		args: []string{"--json", "--no-tunnel", "--port", port, "--inspector", private, "--data", data,
 			"--reply-within", "100ms", "--keep-count", fmt.Sprint(keepCount)},
 	}
 	s.processes = append(s.processes, p)
 	return nil
-}
-
-func freePort() (string, error) {
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", fmt.Errorf("find a free port: %w", err)
-	}
-	_, port, err := net.SplitHostPort(ln.Addr().String())
-	return port, errors.Join(err, ln.Close())
 }
 
 // keep runs the process again and again, until ctx ends and the process is asked to stop.
