@@ -15,9 +15,9 @@ import (
 )
 
 const (
-	lookEvery    = 10 * time.Millisecond  // while a program starts
-	lookRarely   = 100 * time.Millisecond // where it takes longer than slowStart
-	slowStart    = 5 * time.Second
+	lookOften    = 2 * time.Millisecond   // whether a program listens that was started just now
+	lookRarely   = 100 * time.Millisecond // whether one listens that takes long to start
+	lookEvery    = 10 * time.Millisecond  // whether one that listens is ready
 	askEvery     = 250 * time.Millisecond // while its endpoints are not known
 	ignoredAfter = 3 * time.Second        // listening elsewhere and not on PORT for so long: PORT was ignored
 	silentAfter  = 30 * time.Second       // not listening anywhere for so long is worth a word
@@ -301,13 +301,10 @@ func (r *ProgramRun) announce(phase ProgramPhase) {
 
 // awaitListening waits until the program accepts connections. It is false where ctx ended first.
 func (r *ProgramRun) awaitListening(ctx context.Context) bool {
-	tick := time.NewTicker(lookEvery)
-	defer tick.Stop()
 	var elsewhere []int
 	var since time.Time // of elsewhere
 	looked := time.Now()
 	said := false
-	slow := time.After(slowStart)
 	for {
 		if url := dialLoopback(ctx, r.port); url != "" {
 			r.nowListening(url, nil)
@@ -328,11 +325,15 @@ func (r *ProgramRun) awaitListening(ctx context.Context) bool {
 		select {
 		case <-ctx.Done():
 			return false
-		case <-slow:
-			tick.Reset(lookRarely)
-		case <-tick.C:
+		case <-time.After(r.untilLook()):
 		}
 	}
+}
+
+// untilLook returns the time between two looks whether the program listens: 2 % of the time that it has had to start. No program is seen
+// much too late, and one that starts slowly is not asked thousands of times.
+func (r *ProgramRun) untilLook() time.Duration {
+	return min(max(time.Since(r.started)/50, lookOften), lookRarely)
 }
 
 // adopt turns to the one port on which the program listens instead of PORT. At its first run PORT gets ignoredAfter to be taken all the same.
