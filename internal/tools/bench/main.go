@@ -47,6 +47,7 @@ func main() {
 	flag.StringVar(&s.dir, "dir", os.TempDir(), "a `directory` on the disk to measure with; the databases are made, and removed, below it")
 	flag.IntVar(&s.stored, "stored", 0, "how many deliveries to store for the measurements of stored deliveries; default 1000000, with -short 100000")
 	flag.StringVar(&s.venv, "venv", "", "a `directory` for the Python virtual environment that WebhooksServer runs in; default hubhook-bench in your cache directory")
+	flag.DurationVar(&s.load, "load", 0, "how long each hubhook is under full load in the measurement of retention; default 20s, with -short 10s")
 	flag.Parse()
 	if flag.NArg() > 0 || s.only != "" && !slices.Contains(measurementNames(), s.only) {
 		fmt.Fprintf(os.Stderr, "bench: there is no measurement %q\n", cmp.Or(s.only, flag.Arg(0)))
@@ -70,6 +71,7 @@ type settings struct {
 	dir      string
 	stored   int
 	venv     string
+	load     time.Duration
 }
 
 // lengths say how long and how often to measure.
@@ -83,14 +85,20 @@ type lengths struct {
 	openLoop time.Duration // at a fixed rate
 	rest     time.Duration // before memory is read
 	profile  time.Duration
+
+	retentionTurns int           // of each hubhook, under full load
+	retentionTurn  time.Duration // at least as long as the pause between two sweeps, 10 s, unless -load says otherwise
 }
 
 func (s settings) lengths() lengths {
 	l := lengths{starts: 15, slow: 5, stored: 1_000_000, rounds: 15, round: 700 * time.Millisecond, warmUp: time.Second,
-		openLoop: 10 * time.Second, rest: 5 * time.Second, profile: 5 * time.Second}
+		openLoop: 10 * time.Second, rest: 5 * time.Second, profile: 5 * time.Second, retentionTurns: 2, retentionTurn: 10 * time.Second}
 	if s.short {
 		l = lengths{starts: 5, slow: 2, stored: 100_000, rounds: 3, round: 400 * time.Millisecond, warmUp: 200 * time.Millisecond,
-			openLoop: 2 * time.Second, rest: time.Second, profile: 2 * time.Second}
+			openLoop: 2 * time.Second, rest: time.Second, profile: 2 * time.Second, retentionTurns: 1, retentionTurn: 10 * time.Second}
+	}
+	if s.load > 0 {
+		l.retentionTurn = s.load / time.Duration(l.retentionTurns)
 	}
 	if s.stored > 0 {
 		l.stored = s.stored
@@ -117,6 +125,7 @@ var measurements = []measurement{
 	{[]string{"stored"}, (*workshop).measureStored},
 	{[]string{"postgresql"}, (*workshop).measurePostgreSQL},
 	{[]string{"rivals"}, (*workshop).measureRivals},
+	{[]string{"retention"}, (*workshop).measureRetention},
 	{[]string{"tunnel"}, (*workshop).measureTunnel},
 	{[]string{"providers"}, (*workshop).measureProviders},
 	{[]string{"inspector"}, (*workshop).measureInspector},
