@@ -51,6 +51,7 @@ func (s *Supervisor) deliver(ctx context.Context, name string, secret func() str
 	}
 	leave := run.enter(ctx)
 	defer leave()
+	printed := run.lines.count()
 	result, header, err := forward.send(ctx, p)
 	// What the program printed before it answered belongs to the attempt, which ends with this call. On a busy machine it may not be read yet.
 	run.program.ReadOutput()
@@ -66,7 +67,7 @@ func (s *Supervisor) deliver(ctx context.Context, name string, secret func() str
 		run.awaitTrace(ctx)
 	}
 	verdict := run.Judge(status, cutOf(err, refused))
-	seen := Seen{Status: status, Path: path, Posts: s.posts(run), RepoType: p.Repo.Type, Event: p.Event, Secret: secret != nil && secret() != "", Lines: run.LastLines()}
+	seen := Seen{Status: status, Path: path, Posts: s.posts(run), RepoType: p.Repo.Type, Event: p.Event, Secret: secret != nil && secret() != "", Lines: run.lines.since(printed)}
 	switch {
 	case verdict == Handled:
 		body, _ := result.(json.RawMessage)
@@ -88,7 +89,7 @@ func (s *Supervisor) deliver(ctx context.Context, name string, secret func() str
 	}
 	seen.Header, seen.Body = refused.Header, refused.Body
 	if advice, ok := Explain(seen); ok {
-		return nil, &AdvisedError{err, advice}
+		return nil, &AdvisedError{Advice: advice} // which says what the answer says
 	}
 	return nil, err
 }

@@ -141,7 +141,7 @@ class Reading(Handler):
         if self.name == "me/1":
             print("KeyError: 'x'", flush=True)
             os._exit(3)
-        self.answer({"me/2": 404, "me/3": 500, "me/4": 422}.get(self.name, 200))
+        self.answer({"me/2": 404, "me/3": 500, "me/4": 422, "me/6": 500}.get(self.name, 200))
     def answer(self, status):
         text = b'[{"error": "no"}, 400]' if self.command == "POST" and self.name == "me/5" else b'{"ok": true}'
         self.send_response(status)
@@ -149,7 +149,7 @@ class Reading(Handler):
         self.send_header("Content-Length", str(len(text)))
         self.end_headers()
         self.wfile.write(text)
-        if status == 500: # uvicorn, too, answers before it prints the trace
+        if self.command == "POST" and self.name == "me/3": # uvicorn, too, answers before it prints the trace
             print("KeyError: 'late'", flush=True)
 Handler = Reading
 serve()
@@ -180,6 +180,10 @@ serve()
 				t.Error(err)
 			}
 		}
+	}
+	// This one has printed nothing: the trace before it is not its own.
+	if _, err := p.deliverUntilTaken(pushOf(t, 6, nil)); err == nil || err.Error() != `the handler failed (500): {"ok": true}` {
+		t.Errorf("delivery 6: %v", err)
 	}
 	if _, err := p.deliverUntilTaken(pushOf(t, 5, nil)); err != nil {
 		t.Error(err)

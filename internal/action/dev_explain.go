@@ -197,10 +197,14 @@ func explainSecret(s Seen) (Advice, bool) {
 	if s.Status != http.StatusUnauthorized && s.Status != http.StatusForbidden {
 		return Advice{}, false
 	}
-	if !s.Secret {
-		return advise("set WEBHOOK_SECRET for hubhook: the program gets the same", "the program wants a secret (%d), and hubhook has none to send", s.Status)
+	answer := strconv.Itoa(s.Status)
+	if len(s.Body) > 0 {
+		answer += ": " + excerpt(s.Body) // it may refuse for another reason
 	}
-	return advise("compare the header X-Webhook-Secret with the environment variable WEBHOOK_SECRET", "the program refuses the configured secret (%d): it expects another", s.Status)
+	if !s.Secret {
+		return advise("set WEBHOOK_SECRET for hubhook: the program gets the same", "the program wants a secret (%s), and hubhook has none to send", answer)
+	}
+	return advise("compare the header X-Webhook-Secret with the environment variable WEBHOOK_SECRET", "the program refuses the configured secret (%s): it expects another", answer)
 }
 
 // explainTuple knows what becomes of Flask's `return body, status` in FastAPI: 200 with a list.

@@ -71,6 +71,13 @@ func (l *programLines) kept() []string {
 	return slices.Clone(l.last)
 }
 
+// since returns the last lines of those printed after the first n.
+func (l *programLines) since(n int) []string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return slices.Clone(l.last[len(l.last)-min(len(l.last), l.ended-n):])
+}
+
 // count returns how many lines were printed in all.
 func (l *programLines) count() int {
 	l.mu.Lock()

@@ -86,11 +86,17 @@ func (r *ProbeReport) count(v ProbeVerdict) int {
 
 // AdvisedError is an error that comes with what to do about it.
 type AdvisedError struct {
-	Err    error
+	Err    error // nil where the advice says it all
 	Advice Advice
 }
 
-func (e *AdvisedError) Error() string { return e.Err.Error() + ": " + e.Advice.Cause }
+func (e *AdvisedError) Error() string {
+	if e.Err == nil {
+		return e.Advice.Cause
+	}
+	return e.Err.Error() + ": " + e.Advice.Cause
+}
+
 func (e *AdvisedError) Unwrap() error { return e.Err }
 
 // Hint returns what to do about it.
