@@ -5,6 +5,7 @@ package e2e_test
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"log"
@@ -19,6 +20,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/modelcontextprotocol/go-sdk/mcp"
 
@@ -328,6 +330,54 @@ func TestAnAgentOutlivesHubhook(t *testing.T) {
 		}
 		if failure := a.call("get_status", nil, nil); !strings.Contains(failure, "no hubhook is running") || !strings.Contains(failure, start) {
 			t.Errorf("after %v an agent reads %q", end.signal, failure)
+		}
+	}
+}
+
+// When the agent goes, or hubhook mcp is told to stop, it ends at once, even while a tool waits. It leaves neither a process nor a file.
+func TestMCPEnds(t *testing.T) {
+	t.Parallel()
+	p := newHome(t).serve(t, bot, "--port", "0", "--inspector", "127.0.0.1:0", "--no-tunnel")
+	id := p.post("failing", push(t)).delivery() // it is to be retried in an hour
+	for name, end := range map[string]func(cmd *exec.Cmd, input io.Closer) error{
+		"SIGTERM":          func(cmd *exec.Cmd, _ io.Closer) error { return cmd.Process.Signal(syscall.SIGTERM) },
+		"the end of input": func(_ *exec.Cmd, input io.Closer) error { return input.Close() },
+	} {
+		h := newHome(t)
+		address, waits := watchWait(t, p)
+		cmd := exec.Command(hubhook, "mcp", "--server", address)
+		said := newOutput()
+		cmd.Dir, cmd.Env, cmd.Stderr, cmd.SysProcAttr = filepath.Join(h.dir, "work"), h.env, said, &syscall.SysProcAttr{Setpgid: true}
+		input, err := cmd.StdinPipe()
+		must(t, err)
+		must(t, cmd.Start())
+		ended := make(chan error, 1)
+		go func() { ended <- cmd.Wait() }()
+		t.Cleanup(func() { cmd.Process.Kill() })
+		_, err = fmt.Fprintf(input, `{"jsonrpc":"2.0","id":1,"method":"initialize","params":{"protocolVersion":"2025-06-18","capabilities":{},"clientInfo":{"name":"test","version":"1"}}}
+{"jsonrpc":"2.0","method":"notifications/initialized"}
+{"jsonrpc":"2.0","id":2,"method":"tools/call","params":{"name":"wait_for_delivery","arguments":{"id":%q,"timeout_seconds":300}}}
+`, id)
+		must(t, err)
+		select {
+		case <-waits:
+		case err := <-ended:
+			t.Fatalf("%s: it ended (%v) before it waited:\n%s", name, err, said)
+		}
+		must(t, end(cmd, input))
+		select {
+		case err := <-ended: // the wait would take longer than patience
+			if err != nil || said.String() != "" {
+				t.Errorf("after %s it ended with %v and printed %q", name, err, said)
+			}
+		case <-time.After(patience):
+			t.Fatalf("after %s it does not end", name)
+		}
+		if err := syscall.Kill(-cmd.Process.Pid, 0); !errors.Is(err, syscall.ESRCH) {
+			t.Errorf("after %s a process that it started lives on (%v)", name, err)
+		}
+		if left := files(t, h.dir); len(left) > 0 {
+			t.Errorf("after %s there are the files %q", name, left)
 		}
 	}
 }
