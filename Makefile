@@ -78,10 +78,10 @@ soak: ## drive hubhook with kills, faults and bad input, and compare with a mode
 	$(GO) run $(if $(filter-out 0,$(RACE)),$(RACEFLAGS)) ./internal/tools/soak $(ARGS)
 
 # The benchmark's rivals are a module of their own, which ./... leaves out.
-lint: ## gofmt, go vet, staticcheck, a tidy go.mod, and the walls between packages
+lint: ## gofmt, go vet for each system, staticcheck, a tidy go.mod, and the walls between packages
 	@unformatted=$$("$$($(GO) env GOROOT)/bin/gofmt" -l .) || exit 1; \
 	if [ -n "$$unformatted" ]; then echo "not formatted; run gofmt -w on:" >&2; echo "$$unformatted" >&2; exit 1; fi
-	$(GO) vet ./...
+	for os in linux darwin windows; do GOOS=$$os $(GO) vet ./... || exit 1; done
 	$(GO) tool staticcheck ./...
 	$(GO) run ./internal/tools/walls
 	$(GO) mod tidy -diff

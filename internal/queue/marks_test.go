@@ -54,31 +54,6 @@ func TestMarksAndTheirDeliveries(t *testing.T) {
 	})
 }
 
-// A killed process leaves as many deliveries as its mark says, neither more nor fewer.
-func TestKilledBetweenMarks(t *testing.T) {
-	t.Parallel()
-	dir := t.TempDir()
-	for range 4 {
-		if lines, _ := runChild(t, dir, "marks", 25); len(lines) < 25 {
-			t.Fatalf("the process died by itself after %d deliveries", len(lines))
-		}
-	}
-	f := open(t, dir, Config{})
-	defer f.close()
-	marks := marksOf(t, f.Queue)
-	counts, err := f.Counts(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	total := int64(0)
-	for _, n := range counts["inbox"] {
-		total += n
-	}
-	if len(marks) != 1 || total < 100 || marks[0].Version != total {
-		t.Errorf("there are %d deliveries, and the marks are %+v", total, marks)
-	}
-}
-
 func TestFailedSyncPutsMarksBack(t *testing.T) {
 	d := newDisk(t)
 	q := openOn(t, d, t.TempDir(), sqlite.Config{Warn: func(error) {}})
