@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -184,7 +185,7 @@ func TestWaysIn(t *testing.T) {
 	}
 }
 
-// Each rival builds, handles a delivery and records that.
+// Each rival builds, handles deliveries and records that.
 func TestRivals(t *testing.T) {
 	if os.Getenv("HUBHOOK_TEST_RIVALS") == "" {
 		t.Skip("compiling the rivals takes up to a minute; HUBHOOK_TEST_RIVALS=1 does, as in .ci/run")
@@ -192,36 +193,47 @@ func TestRivals(t *testing.T) {
 	server, err := pgserver.Start(t.Context())
 	pgserver.Need(t, err)
 	defer server.Close()
-	if err := server.CreateDatabase(t.Context(), databaseName); err != nil {
+	for _, b := range []batched{false, true} {
+		database := "river_" + b.String()
+		if err := server.CreateDatabase(t.Context(), database); err != nil {
+			t.Fatal(err)
+		}
+		for name, start := range map[string]func(*workshop) (*contender, error){
+			"goqite": func(w *workshop) (*contender, error) { return w.startGoqite(t.Context(), b) },
+			"river": func(w *workshop) (*contender, error) {
+				return w.startRival(t.Context(), "river", b, server.URL(database))
+			},
+		} {
+			t.Run(name+"/"+b.String(), func(t *testing.T) { deliverToRival(t, start) })
+		}
+	}
+}
+
+func deliverToRival(t *testing.T, start func(*workshop) (*contender, error)) {
+	w, _ := newWorkshop(t)
+	c, err := start(w)
+	if err != nil {
 		t.Fatal(err)
 	}
-	for name, start := range map[string]func(*workshop) (*contender, error){
-		"goqite": func(w *workshop) (*contender, error) { return w.startGoqite(t.Context()) },
-		"river": func(w *workshop) (*contender, error) {
-			return w.startRival(t.Context(), "river", server.URL(databaseName))
-		},
-	} {
-		t.Run(name, func(t *testing.T) {
-			w, _ := newWorkshop(t)
-			c, err := start(w)
-			if err != nil {
-				t.Fatal(err)
-			}
-			senders, hangUp, err := c.load.dial(t.Context(), 1)
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer hangUp()
-			if err := senders[0].deliver(); err != nil {
-				t.Error(err)
-			}
-			c.answered++
-			if _, err := c.finish(t.Context()); err != nil {
-				t.Error(err)
-			}
-			if err := c.stop(); err != nil {
+	senders, hangUp, err := c.load.dial(t.Context(), 8)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer hangUp()
+	var sending sync.WaitGroup
+	for _, s := range senders {
+		c.answered++
+		sending.Go(func() {
+			if err := s.deliver(); err != nil {
 				t.Error(err)
 			}
 		})
+	}
+	sending.Wait()
+	if _, err := c.finish(t.Context()); err != nil {
+		t.Error(err)
+	}
+	if err := c.stop(); err != nil {
+		t.Error(err)
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -20,16 +21,20 @@ import (
 // rivalsDir is the module of the programs with other job queues, below the module's root.
 const rivalsDir = "internal/tools/bench/rivals"
 
-// rivalTargets are the least ratios to River on PostgreSQL and to goqite on SQLite, by connections.
+// rivalTargets are the least ratios to River on PostgreSQL, each request with an insert of its own, by connections.
 var rivalTargets = []struct {
-	connections   int
-	river, goqite float64
-}{
-	{1, 1.1, 1},
-	{2, 1.1, 1},
-	{4, 1.3, 1},
-	{16, 3, 1},
-	{mostConnections, 4, 1},
+	connections int
+	river       float64
+}{{1, 1.1}, {2, 1.1}, {4, 1.3}, {16, 3}, {mostConnections, 4}}
+
+// batched is how a rival stores the deliveries of requests that wait at the same time: together, or each by itself.
+type batched bool
+
+func (b batched) String() string {
+	if b {
+		return "batched"
+	}
+	return "alone"
 }
 
 // measureRivals compares hubhook with other durable job queues on the same engine, which do the same work.
@@ -54,31 +59,23 @@ func (w *workshop) compareWithGoqite(ctx context.Context) (_ []figure, err error
 		return nil, err
 	}
 	stops.push(hubhook.stop)
-	goqite, err := w.startGoqite(ctx)
-	if err != nil {
-		return nil, err
-	}
-	stops.push(goqite.stop)
-	var figures []figure
-	for _, t := range rivalTargets {
-		f, err := w.compareRival(ctx, "SQLite", hubhook, goqite, t.connections, t.goqite)
+	var rivals []*contender
+	for _, b := range []batched{false, true} {
+		goqite, err := w.startGoqite(ctx, b)
 		if err != nil {
 			return nil, err
 		}
-		figures = append(figures, f)
+		stops.push(goqite.stop)
+		rivals = append(rivals, goqite)
 	}
-	return figures, nil
+	return w.compareRivals(ctx, "SQLite", hubhook, rivals, false)
 }
 
-// compareWithRiver gives each of the two a server of its own.
+// compareWithRiver gives each side a server of its own.
 func (w *workshop) compareWithRiver(ctx context.Context) (_ []figure, err error) {
 	var stops stack
 	defer func() { err = errors.Join(err, stops.unwind()) }()
 	ours, err := w.startPrimary(ctx, &stops)
-	if err != nil {
-		return nil, err
-	}
-	theirs, err := w.startPrimary(ctx, &stops)
 	if err != nil {
 		return nil, err
 	}
@@ -87,33 +84,52 @@ func (w *workshop) compareWithRiver(ctx context.Context) (_ []figure, err error)
 		return nil, err
 	}
 	stops.push(hubhook.stop)
-	river, err := w.startRival(ctx, "river", theirs.URL(databaseName))
-	if err != nil {
-		return nil, err
-	}
-	stops.push(river.stop)
-	var figures []figure
-	for _, t := range rivalTargets {
-		f, err := w.compareRival(ctx, "PostgreSQL", hubhook, river, t.connections, t.river)
+	var rivals []*contender
+	for _, b := range []batched{false, true} {
+		theirs, err := w.startPrimary(ctx, &stops)
 		if err != nil {
 			return nil, err
 		}
-		figures = append(figures, f)
+		river, err := w.startRival(ctx, "river", b, theirs.URL(databaseName))
+		if err != nil {
+			return nil, err
+		}
+		stops.push(river.stop)
+		rivals = append(rivals, river)
 	}
-	return figures, nil
+	return w.compareRivals(ctx, "PostgreSQL", hubhook, rivals, true)
 }
 
-func (w *workshop) compareRival(ctx context.Context, engine string, hubhook, rival *contender, connections int, least float64) (figure, error) {
-	what := fmt.Sprintf("%s, %s", engine, counting(connections, "connection"))
-	measured, err := w.takeTurns("beside "+rival.name+", "+what, hubhook.gauge(ctx, connections), rival.gauge(ctx, connections))
-	if err != nil {
-		return figure{}, err
+// compareRivals returns the figures for the first rival at each number of connections, then those for the next one. If targets is true, the
+// first one's ratios have the rivalTargets. All others have to be at least 1.
+func (w *workshop) compareRivals(ctx context.Context, engine string, hubhook *contender, rivals []*contender, targets bool) ([]figure, error) {
+	gauges := func(connections int) []gauge {
+		all := []gauge{hubhook.gauge(ctx, connections)}
+		for _, r := range rivals {
+			all = append(all, r.gauge(ctx, connections))
+		}
+		return all
 	}
-	return rounds{measured[0], measured[1]}.figure(what, rival.name, atLeast(least), perSecond), nil
+	byRival := make([][]figure, len(rivals))
+	for _, t := range rivalTargets {
+		what := fmt.Sprintf("%s, %s", engine, counting(t.connections, "connection"))
+		measured, err := w.takeTurns("beside other queues, "+what, gauges(t.connections)...)
+		if err != nil {
+			return nil, err
+		}
+		for i, r := range rivals {
+			least := 1.0
+			if targets && i == 0 {
+				least = t.river
+			}
+			byRival[i] = append(byRival[i], rounds{measured[0], measured[i+1]}.figure(what, r.name, atLeast(least), perSecond))
+		}
+	}
+	return slices.Concat(byRival...), nil
 }
 
 // startGoqite makes an empty file for goqite, with the schema from goqite's own source.
-func (w *workshop) startGoqite(ctx context.Context) (*contender, error) {
+func (w *workshop) startGoqite(ctx context.Context, b batched) (*contender, error) {
 	dir, err := w.data("goqite")
 	if err != nil {
 		return nil, err
@@ -124,11 +140,11 @@ func (w *workshop) startGoqite(ctx context.Context) (*contender, error) {
 	if err != nil {
 		return nil, fmt.Errorf("find goqite's source: %w", err)
 	}
-	return w.startRival(ctx, "goqite", filepath.Join(dir, "goqite.db"), filepath.Join(strings.TrimSpace(string(source)), "schema_sqlite.sql"))
+	return w.startRival(ctx, "goqite", b, filepath.Join(dir, "goqite.db"), filepath.Join(strings.TrimSpace(string(source)), "schema_sqlite.sql"))
 }
 
 // startRival builds a program of the rivals' module and starts it.
-func (w *workshop) startRival(ctx context.Context, name string, args ...string) (*contender, error) {
+func (w *workshop) startRival(ctx context.Context, name string, b batched, args ...string) (*contender, error) {
 	binary := filepath.Join(w.dir, name+".exe") // Windows wants the suffix, others don't mind
 	build := exec.CommandContext(ctx, "go", "build", "-trimpath", "-o", binary, "./"+name)
 	build.Dir = filepath.Join(w.root, rivalsDir)
@@ -141,7 +157,10 @@ func (w *workshop) startRival(ctx context.Context, name string, args ...string) 
 	if err != nil {
 		return nil, err
 	}
-	p, err := launch(ctx, name, addr, nil, binary, append([]string{addr}, args...)...)
+	if b {
+		name += ", batched"
+	}
+	p, err := launch(ctx, name, addr, nil, binary, append([]string{addr, b.String()}, args...)...)
 	c, err := w.contend(ctx, p, err)
 	if err != nil {
 		return nil, err

@@ -17,8 +17,8 @@ import (
 
 // A Queue is a job queue under measurement.
 type Queue interface {
-	// Store returns once body is stored durably.
-	Store(ctx context.Context, body []byte) error
+	// Store returns once the bodies are stored durably, all in one transaction.
+	Store(ctx context.Context, bodies ...[]byte) error
 	// Recorded returns how many deliveries are handled and recorded so.
 	Recorded(ctx context.Context) (int64, error)
 	// Close ends the queue's work.
@@ -49,35 +49,45 @@ func (t *Tally) Handle(body []byte) error {
 	return nil
 }
 
-// Main serves until SIGTERM: deliveries, and how many of them are handled and recorded. The arguments of the program are the host:port to
-// serve on and where the queue stores.
-func Main(open func(ctx context.Context, args []string, t *Tally) (Queue, error)) {
-	if err := run(open); err != nil {
+// An Opener opens a queue whose deliveries t handles. The args are those of the program without the first two.
+type Opener func(ctx context.Context, args []string, t *Tally) (Queue, error)
+
+// Main serves until SIGTERM: deliveries, and how many of them are handled and recorded. The first two arguments of the program are the
+// host:port to serve on, and "alone" or "batched": each request stores its own delivery, or those that wait at the same time are stored
+// together, by that many writers at most.
+func Main(open Opener, writers int) {
+	if err := run(open, writers); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
 }
 
-func run(open func(ctx context.Context, args []string, t *Tally) (Queue, error)) error {
-	if len(os.Args) < 2 {
-		return fmt.Errorf("usage: %s HOST:PORT ARGUMENTS", os.Args[0])
+func run(open Opener, writers int) error {
+	if len(os.Args) < 3 || os.Args[2] != "alone" && os.Args[2] != "batched" {
+		return fmt.Errorf("usage: %s HOST:PORT alone|batched ARGUMENTS", os.Args[0])
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	var t Tally
-	q, err := open(ctx, os.Args[2:], &t)
+	q, err := open(ctx, os.Args[3:], &t)
 	if err != nil {
 		return fmt.Errorf("open the queue: %w", err)
 	}
-	s := &http.Server{Addr: os.Args[1], Handler: routes(q, &t)}
+	store, end := func(ctx context.Context, body []byte) error { return q.Store(ctx, body) }, func() {}
+	if os.Args[2] == "batched" {
+		b := newBatcher(q, writers)
+		store, end = b.store, b.close
+	}
+	s := &http.Server{Addr: os.Args[1], Handler: routes(q, &t, store)}
 	ended := make(chan error, 1)
 	go func() { ended <- s.ListenAndServe() }()
 	select {
 	case err = <-ended:
 	case <-ctx.Done():
-		err = s.Close()
+		err = s.Shutdown(context.WithoutCancel(ctx))
 		<-ended
 	}
+	end()
 	return errors.Join(err, q.Close(context.WithoutCancel(ctx)))
 }
 
@@ -87,7 +97,7 @@ type Counts struct {
 	Recorded int64 `json:"recorded"`
 }
 
-func routes(q Queue, t *Tally) http.Handler {
+func routes(q Queue, t *Tally, store func(ctx context.Context, body []byte) error) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { answer(w, `{"status":"ok"}`) })
 	mux.HandleFunc("GET /counts", func(w http.ResponseWriter, r *http.Request) {
@@ -113,7 +123,7 @@ func routes(q Queue, t *Tally) http.Handler {
 			http.Error(w, err.Error(), http.StatusBadRequest)
 			return
 		}
-		if err := q.Store(r.Context(), body); err != nil {
+		if err := store(r.Context(), body); err != nil {
 			http.Error(w, err.Error(), http.StatusServiceUnavailable)
 			return
 		}

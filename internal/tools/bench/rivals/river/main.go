@@ -19,7 +19,7 @@ import (
 	"github.com/hubhook/hubhook/internal/tools/bench/rivals"
 )
 
-func main() { rivals.Main(open) }
+func main() { rivals.Main(open, 2) }
 
 // delivery has the arguments of a job.
 type delivery struct {
@@ -55,7 +55,7 @@ func open(ctx context.Context, args []string, t *rivals.Tally) (_ rivals.Queue, 
 	if err != nil {
 		return nil, err
 	}
-	config.MaxConns = 32
+	config.MaxConns = 8
 	q := new(queue)
 	if q.pool, err = pgxpool.NewWithConfig(ctx, config); err != nil {
 		return nil, err
@@ -78,7 +78,7 @@ func open(ctx context.Context, args []string, t *rivals.Tally) (_ rivals.Queue, 
 	q.client, err = river.NewClient(driver, &river.Config{
 		Queues:            map[string]river.QueueConfig{river.QueueDefault: {MaxWorkers: 1000}},
 		Workers:           workers,
-		FetchCooldown:     river.FetchCooldownMin,
+		FetchCooldown:     10 * time.Millisecond,
 		FetchPollInterval: 20 * time.Millisecond,
 	})
 	if err != nil {
@@ -100,8 +100,16 @@ func open(ctx context.Context, args []string, t *rivals.Tally) (_ rivals.Queue, 
 	return q, nil
 }
 
-func (q *queue) Store(ctx context.Context, body []byte) error {
-	_, err := q.client.Insert(ctx, delivery{Payload: body}, nil)
+func (q *queue) Store(ctx context.Context, bodies ...[]byte) error {
+	if len(bodies) == 1 {
+		_, err := q.client.Insert(ctx, delivery{Payload: bodies[0]}, nil)
+		return err
+	}
+	jobs := make([]river.InsertManyParams, len(bodies))
+	for i, body := range bodies {
+		jobs[i].Args = delivery{Payload: body}
+	}
+	_, err := q.client.InsertManyFast(ctx, jobs)
 	return err
 }
 
