@@ -9,7 +9,9 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"regexp"
 	"runtime/debug"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -288,6 +290,13 @@ func (s *Server) askKeys(a *queue.Arrival, e *endpoint, mayBeHeld bool) {
 // credentials are headers that may carry a secret of the sender or of a proxy between.
 var credentials = map[string]bool{secretHeader: true, "Authorization": true, "Proxy-Authorization": true, "Cookie": true}
 
+// plainTypes are the Content-Types of webhooks. They stay where a secret is a part of them, such as "json": programs to which deliveries are
+// forwarded read the body by them.
+var plainTypes = []string{"application/json", "application/json; charset=utf-8", "application/json;charset=utf-8"}
+
+// secretInURL is a webhook secret in the URL of a header, the right one or another.
+var secretInURL = regexp.MustCompile(`([?&]secret=)[^&#\s",]*`)
+
 // withoutSecrets copies h with every secret in it replaced, in whatever header it stands: a proxy may add one with the whole URL.
 func (s *Server) withoutSecrets(h http.Header) http.Header {
 	clean := make(http.Header, len(h))
@@ -297,7 +306,14 @@ func (s *Server) withoutSecrets(h http.Header) http.Header {
 			continue
 		}
 		for i, v := range values {
-			if hidden := s.secrets.hide.Redact(v); hidden != v {
+			if name == "Content-Type" && slices.Contains(plainTypes, strings.ToLower(v)) {
+				continue
+			}
+			hidden := s.secrets.hide.Redact(v)
+			if strings.Contains(hidden, "secret=") {
+				hidden = secretInURL.ReplaceAllString(hidden, "${1}"+masked)
+			}
+			if hidden != v {
 				values = append(append(append([]string(nil), values[:i]...), hidden), values[i+1:]...)
 			}
 		}

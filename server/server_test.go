@@ -365,6 +365,23 @@ func TestSecretsAreStoredNowhere(t *testing.T) {
 	}
 }
 
+// A secret that is part of ordinary words leaves the Content-Type, by which programs read a forwarded body, and texts as they are.
+func TestSecretsThatAreWords(t *testing.T) {
+	for _, secret := range []string{"a", "json"} {
+		s := newServer(t, Config{Secrets: []string{secret}})
+		s.Handle("x", func(context.Context, *payload.Payload) (any, error) { return nil, errors.New("a banana") })
+		got := post(t, serve(t, s).URL+"/webhooks/x", push,
+			"Content-Type", "application/json", "X-Webhook-Secret", secret, "X-Original-Url", "/webhooks/x?secret="+secret)
+		r := record(t, s, got.header.Get("Hubhook-Delivery"))
+		if kind := r.Header.Get("Content-Type"); kind != "application/json" || !strings.Contains(got.body, `"error":"a banana"`) {
+			t.Errorf("secret %s: Content-Type %s, answer %s", secret, kind, got.body)
+		}
+		if sent, url := r.Header.Get("X-Webhook-Secret"), r.Header.Get("X-Original-Url"); sent != "[secret]" || strings.Contains(url, "secret="+secret) {
+			t.Errorf("secret %s is in the record: %s, %s", secret, sent, url)
+		}
+	}
+}
+
 func TestDuplicates(t *testing.T) {
 	s := newServer(t, Config{}) // under Handler the defaults are those of production
 	runs := make(chan string, 10)

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/hubhook/hubhook/internal/text"
 	"github.com/hubhook/hubhook/payload"
 )
 
@@ -131,8 +132,8 @@ func Probe(ctx context.Context, cfg ProbeConfig) (*ProbeReport, error) {
 	}
 	report := &ProbeReport{}
 	tell := func(r ProbeResult) {
-		if r.Advice != nil && p.secret != "" { // with text of the program, which may print its environment
-			r.Advice = &Advice{strings.ReplaceAll(r.Advice.Cause, p.secret, "[secret]"), strings.ReplaceAll(r.Advice.Fix, p.secret, "[secret]")}
+		if r.Advice != nil {
+			r.Advice = &Advice{p.withoutSecret(r.Advice.Cause), p.withoutSecret(r.Advice.Fix)}
 		}
 		report.Results = append(report.Results, r)
 		if cfg.Result != nil {
@@ -163,6 +164,11 @@ type prober struct {
 	events  chan ProgramEvent
 	routes  []Route
 	found   Found
+}
+
+// withoutSecret returns words, which may be the program's own, without the secret: a program may print its environment.
+func (p *prober) withoutSecret(words string) string {
+	return text.NewRedactor("[secret]", p.secret).Redact(words)
 }
 
 // start starts the program. The returned function ends it.
@@ -293,7 +299,7 @@ func (p *prober) awaitReady(ctx context.Context) (*ProgramRun, error) {
 				if line := event.Exit.lastLine(); line != "" && !strings.Contains(advice.Cause, line) {
 					advice.Cause += ", and printed last: " + line // nothing else shows what it prints
 				}
-				advice.Cause = strings.ReplaceAll(advice.Cause, p.secret, "[secret]") // a program may print its environment
+				advice.Cause = p.withoutSecret(advice.Cause)
 				return nil, &AdvisedError{errNotReady, advice}
 			case event.Phase == ProgramReady || event.Phase == ProgramListening && flagged:
 				if run := p.program.Current(); run != nil && (event.Phase == ProgramReady || !p.describesLater(ctx, run)) {

@@ -17,11 +17,15 @@ type Redactor struct {
 	starts [256]bool
 }
 
-// NewRedactor returns a redactor that puts mask in the place of each of secrets. Empty secrets are left out.
+// shortest is the fewest bytes of a secret that is replaced. A shorter one is a part of many words. With all those words changed, nobody
+// could read a text, and everybody could tell what the secret is.
+const shortest = 4
+
+// NewRedactor returns a redactor that puts mask in the place of each of secrets. Secrets of fewer than 4 bytes are left out.
 func NewRedactor(mask string, secrets ...string) *Redactor {
 	r := &Redactor{mask: mask}
 	for _, secret := range secrets {
-		if secret == "" {
+		if len(secret) < shortest {
 			continue
 		}
 		inGo := strconv.Quote(secret)
