@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/hubhook/hubhook/internal/testing/pgserver"
@@ -72,6 +73,9 @@ func (w *workshop) compareKeepers(ctx context.Context, engine string, least floa
 				return nil, err
 			}
 		}
+	}
+	if err := w.profiledRate(ctx, few.contender, "retention-"+strings.ToLower(engine), mostConnections); err != nil {
+		return nil, err
 	}
 	var figures []figure
 	for _, k := range []*keeper{usual, few} {

@@ -124,6 +124,9 @@ func (w *workshop) compareRivals(ctx context.Context, engine string, hubhook *co
 			}
 			byRival[i] = append(byRival[i], rounds{measured[0], measured[i+1]}.figure(what, r.name, atLeast(least), perSecond))
 		}
+		if err := w.profiledRate(ctx, hubhook, "rivals-"+strings.ToLower(engine), t.connections); err != nil {
+			return nil, err
+		}
 	}
 	return slices.Concat(byRival...), nil
 }
