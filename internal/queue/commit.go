@@ -20,6 +20,7 @@ const (
 	sweepPause  = 5 * time.Millisecond // after that: without it, removing leaves the disk little time for what arrives
 	batchRows   = 512                  // changes in one commit
 	batchBytes  = 8 << 20              // headers and bodies in one commit
+	companyMost = 4                    // arrivals of a commit that another may begin beside: with more, it pays to wait and to be many
 )
 
 // commit is the changes of one commit, and who waits for it.
@@ -31,6 +32,7 @@ type commit struct {
 	marks    []*pendingMark
 	barriers []chan struct{} // closed when the commit is through, well or not
 	bytes    int
+	linked   bool // an arrival depends on others, or others on it
 }
 
 // pendingArrival is an arrival whose Accept waits.
@@ -80,9 +82,16 @@ func (c *commit) urgent() bool {
 
 func (c *commit) empty() bool { return !c.urgent() && len(c.ends) == 0 }
 
+// alone reports whether no other commit may be under way beside this one. Arrivals that have nothing to do with each other, and ends of
+// attempts, go beside anything of their kind.
+func (c *commit) alone() bool {
+	return c.linked || len(c.starts)+len(c.discards)+len(c.marks)+len(c.barriers) > 0
+}
+
 func (c *commit) add(a *pendingArrival) {
 	c.arrivals = append(c.arrivals, a)
 	c.bytes += len(a.Header) + len(a.Body)
+	c.linked = c.linked || a.Burst != nil || a.Mark != nil || a.ReplayOf != ulid.ULID{} || a.task.Serial != 0
 }
 
 // wake lets all go on that wait for the commit.
@@ -101,21 +110,29 @@ func (c *commit) wake() {
 	}
 }
 
-// committer is the group commit. Who has something to store adds it to next. If no commit is under way, the caller takes the
-// right to commit and commits all of next at once, in its own goroutine: a lone delivery waits for no one and is handed to no
-// one. If a commit is under way, its owner hands the right to the committer's goroutine when it is through, and that goes on
-// until no one waits. Only the owner of the right may call the engine's Commit and Sweep.
+// committer is the group commit. Who has something to store adds it to next. If no commit is under way, the caller takes a
+// right to commit and commits next at once, in its own goroutine: a lone delivery waits for no one and is handed to no
+// one. If a commit is under way, its owner hands the right to one of the committer's goroutines when it is through, and that goes on
+// until no one waits. Only the owner of a right may call the engine's Commit and Sweep.
+//
+// There are as many rights as the engine has writers. With one, a commit takes all that waits. With more, an arrival need not wait
+// for a commit that began just before it: the second right is for what comes meanwhile, unless that commit is large, since then it pays
+// to wait and to be many. And ends have commits of their own, so that no sender waits for them.
 type committer struct {
-	q      *Queue
-	quit   chan struct{} // closed by Close: run returns
-	handed chan struct{} // hands the right to commit to run
-	linger *time.Timer   // outcomes have waited long enough
-	alarm  *time.Timer   // something is due to start, or there is another reason to look
+	q       *Queue
+	writers int
+	quit    chan struct{} // closed by Close: run returns
+	handed  chan struct{} // hands a right to commit to run
+	linger  *time.Timer   // outcomes have waited long enough
+	alarm   *time.Timer   // something is due to start, or there is another reason to look
 
 	next       *commit    // the changes that the next commit stores
-	busy       bool       // someone has the right to commit
-	free       *sync.Cond // busy has become false
+	busy       int        // how many rights are taken
+	alone      bool       // the commit under way must have no other beside it
+	carried    int        // arrivals of the commits under way
+	idle       *sync.Cond // busy has become 0
 	lingering  bool       // linger runs
+	endsDue    bool       // linger has ended, and the ends are not stored yet
 	alarmAt    time.Time  // zero when alarm does not run
 	outage     bool       // nothing can be stored, and nothing starts
 	outageSaid bool
@@ -125,22 +142,35 @@ type committer struct {
 
 func (c *committer) init(q *Queue) {
 	*c = committer{
-		q:      q,
-		quit:   make(chan struct{}),
-		handed: make(chan struct{}, 1),
-		linger: time.NewTimer(time.Hour),
-		alarm:  time.NewTimer(time.Hour),
-		next:   &commit{},
-		free:   sync.NewCond(&q.mu),
+		q:       q,
+		writers: 1,
+		quit:    make(chan struct{}),
+		linger:  time.NewTimer(time.Hour),
+		alarm:   time.NewTimer(time.Hour),
+		next:    &commit{},
+		idle:    sync.NewCond(&q.mu),
 	}
+	if s, ok := q.eng.(store.Sharing); ok {
+		c.writers = s.Writers()
+	}
+	c.handed = make(chan struct{}, c.writers)
 	c.linger.Stop()
 	c.alarm.Stop()
 }
 
-// take returns what the next commit stores, within the bounds of a batch, and leaves the rest to the one after it.
-func (c *committer) take() *commit {
-	now := c.next
-	c.next = &commit{}
+// take returns what the next commit stores, within the bounds of a batch, and leaves the rest to the one after it. A commit of ends
+// leaves arrivals, and where there are several writers, others leave the ends.
+func (c *committer) take(ends bool) *commit {
+	now, rest := c.next, &commit{}
+	c.next = rest
+	switch {
+	case ends:
+		rest.arrivals, rest.bytes = now.arrivals, now.bytes
+		now.arrivals, now.bytes = nil, 0
+	case c.writers > 1 && !now.alone():
+		now.ends, rest.ends = nil, now.ends
+	}
+	c.endsDue = c.endsDue && len(rest.ends) > 0
 	if len(now.arrivals) <= batchRows && now.bytes <= batchBytes {
 		return now
 	}
@@ -153,28 +183,53 @@ func (c *committer) take() *commit {
 		n, bytes = n+1, bytes+size
 	}
 	for _, a := range now.arrivals[n:] {
-		c.next.add(a)
+		rest.add(a)
 	}
 	now.arrivals, now.bytes = now.arrivals[:n:n], bytes
 	return now
 }
 
-// lead commits what waits. It is called with Queue.mu held, while nobody has the right to commit, and unlocks Queue.mu.
+// isFree reports whether there is a right to commit next, when so many are taken.
+func (c *committer) isFree(taken int) bool {
+	return taken == 0 || taken < c.writers && !c.alone && !c.next.alone()
+}
+
+// mayLead reports whether who adds to next should commit it.
+func (c *committer) mayLead() bool {
+	return c.isFree(c.busy) && (c.busy == 0 || c.carried <= companyMost)
+}
+
+// isDue reports whether a commit should begin, when so many rights are taken, and whether one of ends.
+func (c *committer) isDue(taken int) (due, ends bool) {
+	if !c.isFree(taken) {
+		return false, false
+	}
+	if c.endsDue {
+		return true, c.writers > 1 && !c.next.alone()
+	}
+	return c.next.urgent() && (taken == 0 || c.carried <= companyMost), false
+}
+
+// lead commits what waits. It is called with Queue.mu held, while mayLead, and unlocks Queue.mu.
 func (c *committer) lead() {
-	c.busy = true
-	done := c.commitOnce()
+	c.busy++
+	done := c.commitOnce(false)
 	c.passOn() // now: those who go on next find the right free, and need not wait for the committer's goroutine
 	c.q.mu.Unlock()
 	c.through(done)
 }
 
-// commitOnce makes one commit. Its caller has the right to, and has locked Queue.mu, which is unlocked while the engine works.
+// commitOnce makes one commit. Its caller has a right to, and has locked Queue.mu, which is unlocked while the engine works.
 // The caller then unlocks it and calls through.
-func (c *committer) commitOnce() *commit {
-	all := c.take()
+func (c *committer) commitOnce(ends bool) *commit {
+	all := c.take(ends)
+	c.alone = all.alone()
+	c.carried += len(all.arrivals)
 	c.q.mu.Unlock()
 	c.write(all)
 	c.q.mu.Lock()
+	c.alone = false
+	c.carried -= len(all.arrivals)
 	c.settle(all)
 	return all
 }
@@ -186,35 +241,48 @@ func (c *committer) through(done *commit) {
 	done.wake()
 }
 
-// passOn gives the right to commit to the committer's goroutine if there is more to do at once, or else to no one.
+// passOn gives a right to commit to a goroutine of the committer if there is more to do at once, or else to no one.
 func (c *committer) passOn() {
-	if c.next.urgent() || c.sweeping {
-		c.handed <- struct{}{} // has room: only the one who has the right sends
+	if due, _ := c.isDue(c.busy - 1); due || c.sweeping {
+		c.handed <- struct{}{} // has room: it has one place for each right
 		return
 	}
 	c.rest()
 }
 
-// rest gives the right to commit to no one.
+// rest gives a right to commit to no one.
 func (c *committer) rest() {
-	c.busy = false
-	c.free.Broadcast()
+	if c.busy--; c.busy == 0 {
+		c.idle.Broadcast()
+	}
 	c.setLinger()
 }
 
-// awaitFree returns once nobody has the right to commit. It is called with Queue.mu held.
-func (c *committer) awaitFree() {
-	for c.busy {
-		c.free.Wait()
+// awaitIdle returns once nobody has a right to commit. It is called with Queue.mu held.
+func (c *committer) awaitIdle() {
+	for c.busy > 0 {
+		c.idle.Wait()
 	}
 }
 
-// kick has the committer's goroutine commit what is urgent, unless someone is about to. It is for callers who must not wait.
+// kick has a goroutine of the committer commit what is due, unless someone is about to. It is for callers who must not wait.
 func (c *committer) kick() {
-	if !c.busy && (c.next.urgent() || c.sweeping) {
-		c.busy = true
+	if due, _ := c.isDue(c.busy); due || c.sweeping && c.busy == 0 {
+		c.busy++
 		c.handed <- struct{}{}
 	}
+}
+
+// ended commits what the end of an attempt makes urgent, or sees that the end is stored soon. It is called with Queue.mu held, and unlocks it.
+func (c *committer) ended() {
+	if c.next.urgent() && c.mayLead() {
+		c.lead()
+		return
+	}
+	if c.busy == 0 || c.writers > 1 { // else who commits takes the end along
+		c.setLinger()
+	}
+	c.q.mu.Unlock()
 }
 
 // setLinger makes sure that outcomes are stored soon which no other commit takes along. The first outcome of a commit sets the
@@ -249,7 +317,15 @@ func (c *committer) setAlarm() {
 	}
 }
 
-// run commits what no one else does, starts what has become due, and removes what need not be kept.
+// start has a goroutine for each right to commit.
+func (c *committer) start() {
+	for range c.writers {
+		c.q.tasks.Go(c.run)
+	}
+}
+
+// run commits what no one else does, starts what has become due, and removes what need not be kept. One goroutine runs it for each
+// right to commit.
 func (c *committer) run() {
 	defer c.linger.Stop()
 	defer c.alarm.Stop()
@@ -263,26 +339,24 @@ func (c *committer) run() {
 		case <-c.linger.C:
 			q.mu.Lock()
 			c.lingering = false
-			if c.busy {
+			c.endsDue = len(c.next.ends) > 0
+			if !c.isFree(c.busy) {
 				q.mu.Unlock()
 				continue
 			}
-			c.busy = true
-			if len(c.next.ends) > 0 {
-				c.commitHere()
-			}
+			c.busy++
 		case <-c.alarm.C:
 			q.mu.Lock()
 			c.wakeUp()
-			if c.busy {
+			if c.busy > 0 {
 				q.mu.Unlock()
 				continue
 			}
-			c.busy = true
+			c.busy++
 		}
 		for {
-			if c.next.urgent() {
-				c.commitHere()
+			if due, ends := c.isDue(c.busy - 1); due {
+				c.commitHere(ends)
 			} else if !c.sweeping {
 				break
 			}
@@ -296,8 +370,8 @@ func (c *committer) run() {
 }
 
 // commitHere makes one commit and keeps the right to the next. It is called with Queue.mu held, and unlocks it meanwhile.
-func (c *committer) commitHere() {
-	done := c.commitOnce()
+func (c *committer) commitHere(ends bool) {
+	done := c.commitOnce(ends)
 	c.q.mu.Unlock()
 	c.through(done)
 	c.q.mu.Lock()
@@ -429,7 +503,7 @@ func (c *committer) flush(ctx context.Context) error {
 	case c.q.closed:
 		mu.Unlock()
 		return store.ErrClosed
-	case c.next.empty() && !c.busy:
+	case c.next.empty() && c.busy == 0:
 		mu.Unlock()
 		c.q.feed.tell()
 		return nil
@@ -442,11 +516,16 @@ func (c *committer) flush(ctx context.Context) error {
 // await returns once what its caller added to next is through. It is called with Queue.mu held, and unlocks it. After an error,
 // which is ctx's, it may still be stored.
 func (c *committer) await(ctx context.Context, through <-chan struct{}) error {
-	if !c.busy {
+	if c.mayLead() {
 		c.lead()
-		return nil
+	} else {
+		c.q.mu.Unlock()
 	}
-	c.q.mu.Unlock()
+	select {
+	case <-through:
+		return nil
+	default:
+	}
 	select {
 	case <-through:
 		return nil

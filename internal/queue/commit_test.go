@@ -1,6 +1,7 @@
 package queue
 
 import (
+	"fmt"
 	"net/http"
 	"slices"
 	"strings"
@@ -8,6 +9,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/oklog/ulid/v2"
 
 	"github.com/hubhook/hubhook/internal/queue/sqlite"
 	"github.com/hubhook/hubhook/internal/queue/store"
@@ -65,7 +68,7 @@ func TestBadDeliveryAlone(t *testing.T) {
 	f := begin(t, Config{}, Endpoint{})
 	first := f.accept(Arrival{})
 	f.mu.Lock()
-	f.commits.busy = true // so that the next ones meet in one batch
+	f.commits.busy = 1 // so that the next ones meet in one batch
 	f.mu.Unlock()
 	errs := make(chan error, 3)
 	accept := func() {
@@ -112,4 +115,112 @@ func TestCommittedCountsWhatACommitStored(t *testing.T) {
 	if want := []commit{{1, 1}, {0, 1}}; !slices.Equal(commits, want) {
 		t.Errorf("the commits of a delivery and its duplicate are %v; want %v", commits, want)
 	}
+}
+
+// heldEngine has two writers. Commit tells what is in a batch, and waits.
+type heldEngine struct {
+	store.Engine
+	store.Sharing
+	batches chan string
+	goOn    chan struct{}
+}
+
+func (e *heldEngine) Writers() int        { return 2 }
+func (e *heldEngine) Skew() time.Duration { return 0 }
+func (e *heldEngine) Last() ulid.ULID     { return ulid.ULID{} }
+func (e *heldEngine) Outage(error) bool   { return false }
+
+func (e *heldEngine) Tell([]ulid.ULID, bool) {}
+
+func (e *heldEngine) Commit(b *store.Batch) error {
+	e.batches <- fmt.Sprintf("%d arrivals, %d ends", len(b.Arrivals), len(b.Ends))
+	<-e.goOn
+	return nil
+}
+
+// TestCommitsBesideEachOther has an engine with two writers: what comes while a small commit is under way is committed beside it, ends by
+// themselves. More than that waits, and so does what depends on other deliveries.
+func TestCommitsBesideEachOther(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e := &heldEngine{batches: make(chan string), goOn: make(chan struct{})}
+		q := newQueue(Config{}.withDefaults(), e, nil)
+		q.started = true
+		g := newGate()
+		q.runner.endpoints = map[string]*handlers{"inbox": {Endpoint: Endpoint{Name: "inbox", Handle: g.handle}.withDefaults()}}
+		finish := func(n int) {
+			for range n {
+				g.pass <- Outcome{}
+			}
+			synctest.Wait()
+		}
+		var accepting sync.WaitGroup
+		accept := func(a Arrival) {
+			a.Endpoint = "inbox"
+			accepting.Go(func() {
+				if _, err := q.Accept(t.Context(), a); err != nil {
+					t.Error(err)
+				}
+			})
+			synctest.Wait()
+		}
+		expect := func(want string) {
+			t.Helper()
+			synctest.Wait()
+			select {
+			case got := <-e.batches:
+				if got != want {
+					t.Errorf("a commit of %s, want %s", got, want)
+				}
+			default:
+				t.Errorf("no commit, want one of %s", want)
+			}
+		}
+		nothing := func(what string) {
+			t.Helper()
+			synctest.Wait()
+			select {
+			case got := <-e.batches:
+				t.Errorf("a commit of %s %s", got, what)
+			default:
+			}
+		}
+		accept(Arrival{})
+		expect("1 arrivals, 0 ends")
+		accept(Arrival{})
+		expect("1 arrivals, 0 ends")
+		for range companyMost + 1 {
+			accept(Arrival{})
+		}
+		nothing("beside two others")
+		e.goOn <- struct{}{}
+		expect(fmt.Sprintf("%d arrivals, 0 ends", companyMost+1))
+		e.goOn <- struct{}{}
+		e.goOn <- struct{}{}
+		synctest.Wait()
+		finish(companyMost + 2) // one more runs
+		time.Sleep(2 * lingerFor)
+		expect(fmt.Sprintf("0 arrivals, %d ends", companyMost+2))
+		accept(Arrival{})
+		expect("1 arrivals, 0 ends")
+		accept(Arrival{SerialKey: "k"})
+		finish(1)
+		e.goOn <- struct{}{}
+		nothing("of an arrival with a key, beside another")
+		e.goOn <- struct{}{}
+		expect("1 arrivals, 1 ends")
+		accept(Arrival{})
+		nothing("beside that of an arrival with a key")
+		e.goOn <- struct{}{}
+		expect("1 arrivals, 0 ends")
+		e.goOn <- struct{}{}
+		accepting.Wait()
+		finish(2)
+		time.Sleep(2 * lingerFor)
+		expect("0 arrivals, 2 ends")
+		e.goOn <- struct{}{}
+		synctest.Wait()
+		close(q.commits.quit)
+		q.endLife(nil)
+		q.tasks.Wait()
+	})
 }

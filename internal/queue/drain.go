@@ -81,7 +81,7 @@ func (q *Queue) Close() error {
 		return err
 	}
 	q.closed = true
-	q.commits.awaitFree()
+	q.commits.awaitIdle()
 	q.mu.Unlock()
 	q.feed.tell()
 	q.feed.close()

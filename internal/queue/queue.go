@@ -202,7 +202,7 @@ func newQueue(c Config, eng store.Engine, lock *flock.Flock) *Queue {
 		q.source = newBacklog(q)
 	}
 	q.life, q.endLife = context.WithCancelCause(context.Background())
-	q.tasks.Go(q.commits.run)
+	q.commits.start()
 	return q
 }
 

@@ -154,7 +154,7 @@ func listAll(t *testing.T, q *Queue) []Delivery {
 func exclusive(q *Queue, do func()) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	q.commits.awaitFree()
+	q.commits.awaitIdle()
 	do()
 }
 

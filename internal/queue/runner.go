@@ -308,14 +308,7 @@ func (r *runner) finish(ctx context.Context, t *task, out Outcome) {
 		e := r.judge(t, out, now, errors.Is(context.Cause(ctx), ErrStopping))
 		r.conclude(t, e, Report{State: t.State, Reason: t.Reason, Result: out.Result})
 	}
-	if !q.commits.busy && q.commits.next.urgent() {
-		q.commits.lead()
-		return
-	}
-	if !q.commits.busy {
-		q.commits.setLinger()
-	}
-	q.mu.Unlock()
+	q.commits.ended()
 }
 
 // judge moves a task to the state that follows from the outcome of its attempt.

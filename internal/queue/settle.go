@@ -141,6 +141,10 @@ func (a *pendingArrival) settle(q *Queue) {
 		if a.Merged != nil {
 			q.withdraw(a.Merged, Waiting, Report{State: Merged, Reason: "merged into " + t.ID})
 		}
+		if w := q.waits[t.ULID]; w != nil { // a duplicate in another commit was settled first
+			w.sender, w.passing = t.wait.sender, false
+			t.wait, a.receipt.wait = w, w
+		}
 		q.waits[t.ULID] = t.wait
 		a.receipt.Postponed = q.source.add(a) || t.handlers.rests()
 	default:

@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -39,6 +40,9 @@ type database struct {
 	newest  ulid.ULID // the newest delivery when the database was opened
 	clock   clock
 	names   names
+	// sessions is whether connections keep their sessions: a notification has come back over this way to the server.
+	sessions atomic.Bool
+	asked    bool // the URL says how to call statements
 
 	life  context.Context // ends the background work
 	end   context.CancelFunc
@@ -75,7 +79,7 @@ func (d *database) configure(given string) error {
 	if d.conf.RuntimeParams["application_name"] == "" {
 		d.conf.RuntimeParams["application_name"] = "hubhook"
 	}
-	if !asked("default_query_exec_mode") {
+	if d.asked = asked("default_query_exec_mode"); !d.asked {
 		d.conf.DefaultQueryExecMode = pgx.QueryExecModeCacheDescribe
 	}
 	if !asked("connect_timeout") {

@@ -233,11 +233,13 @@ func (h *hints) tryWay(ctx context.Context, conn *pgx.Conn) error {
 		n, err := conn.WaitForNotification(wait)
 		if err != nil {
 			if wait.Err() != nil && ctx.Err() == nil {
+				h.db.sessions.Store(false)
 				return errNoNotifications
 			}
 			return err
 		}
 		if n.Payload == line {
+			h.db.sessions.Store(true)
 			return nil
 		}
 	}

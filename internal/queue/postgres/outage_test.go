@@ -228,17 +228,42 @@ func TestKeepsWhatOthersAreDuplicatesOf(t *testing.T) {
 	if second := named("first"); second.First == nil || second.First.ID != first.Stored.ID {
 		t.Fatalf("the second one is a duplicate of %+v", second.First)
 	}
-	e.commits.mu.Lock()
+	e.first.mu.Lock()
 	for _, a := range []*store.Arrival{alone, first} {
-		e.forgotten[a.Stored.ULID] = a.Stored.Token
+		e.first.forgotten[a.Stored.ULID] = a.Stored.Token
 	}
-	e.commits.mu.Unlock()
+	e.first.mu.Unlock()
 	b.Store(nil)
 	if _, err := b.Get(t.Context(), alone.Stored.ULID); !errors.Is(err, store.ErrNotFound) {
 		t.Errorf("what was refused is still there: %v", err)
 	}
 	if _, err := b.Get(t.Context(), first.Stored.ULID); err != nil {
 		t.Errorf("the one that another was answered as a duplicate of is gone: %v", err)
+	}
+}
+
+// TestForgetsBeforeAnythingIsStored checks that what one connection stored and its sender was refused is gone before the other one stores.
+func TestForgetsBeforeAnythingIsStored(t *testing.T) {
+	b, e := openBench(t, pgserver.Database(t), Config{})
+	storetest.Eventually(t, func() bool { w, _ := e.second.takeWriter(); return w != nil })
+	refused := b.Store(func(a *store.Arrival) {
+		a.Stored.State, a.Stored.Token, a.Stored.WebhookID, a.Dedupe = store.Running, 77, "w", true
+	})
+	<-e.first.turn // a commit on the first connection
+	e.first.mu.Lock()
+	e.first.forgotten[refused.Stored.ULID] = refused.Stored.Token
+	e.first.mu.Unlock()
+	again := b.Arrive(func(a *store.Arrival) { a.Stored.WebhookID, a.Dedupe = "w", true })
+	stored := make(chan error, 1)
+	go func() { stored <- b.Commit(&store.Batch{Arrivals: []*store.Arrival{again}}) }()
+	storetest.Eventually(t, func() bool { return len(e.second.turn) == 0 })
+	e.first.giveBack()
+	b.Must(<-stored)
+	if e.second.batch != 1 {
+		t.Fatal("the second connection has not stored it")
+	}
+	if again.First != nil {
+		t.Errorf("what was sent again is a duplicate of %s, which was refused", again.First.ID)
 	}
 }
 
@@ -351,7 +376,7 @@ func TestKeepsNoSession(t *testing.T) {
 	b.Listed(store.Filter{})
 	var prepared, locks int
 	var level string
-	conn := e.writer.conn
+	conn := e.first.writer.conn
 	b.Must(conn.QueryRow(t.Context(), "SELECT count(*) FROM pg_prepared_statements").Scan(&prepared))
 	b.Must(conn.QueryRow(t.Context(), "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'").Scan(&locks))
 	b.Must(conn.QueryRow(t.Context(), "SHOW synchronous_commit").Scan(&level))
@@ -510,6 +535,33 @@ func TestPoll(t *testing.T) {
 	one.ClaimUpTo(1)
 	if got := look(); len(got) != 1 || got[0] != waits.Stored.ULID {
 		t.Errorf("after a start, %v has changed", got)
+	}
+}
+
+// TestNamesStatements checks that commits call a named statement once a trial has shown that sessions last, and that they do without where
+// it is lost.
+func TestNamesStatements(t *testing.T) {
+	b, e := openBench(t, pgserver.Database(t), Config{})
+	var following sync.WaitGroup
+	ctx, end := context.WithCancel(t.Context())
+	following.Go(func() { e.Follow(ctx, func([]ulid.ULID, bool) {}) })
+	storetest.Eventually(t, e.sessions.Load)
+	end()
+	following.Wait()
+	conn := e.first.writer.conn
+	for range 2 {
+		b.Store(storetest.In(store.Running))
+		var prepared int
+		b.Must(conn.QueryRow(t.Context(), "SELECT count(*) FROM pg_prepared_statements").Scan(&prepared))
+		if prepared != 1 {
+			t.Errorf("there are %d prepared statements, want that of the commit", prepared)
+		}
+	}
+	_, err := conn.PgConn().Exec(t.Context(), "DEALLOCATE ALL").ReadAll() // which pgx does not see
+	b.Must(err)
+	b.Store(storetest.In(store.Running))
+	if e.sessions.Load() {
+		t.Error("named statements are not given up when one is lost")
 	}
 }
 

@@ -47,7 +47,7 @@ var (
 // that listens has state beyond a transaction. So everything else works through a pooler that gives each transaction another connection.
 type Engine struct {
 	*database
-	*commits
+	*writers
 	*claims
 	*hints
 	*reads
@@ -65,7 +65,7 @@ func Open(ctx context.Context, url string, cfg Config) (_ *Engine, err error) {
 		cfg.Now = time.Now
 	}
 	db := newDatabase(cfg)
-	e := &Engine{database: db, commits: newCommits(db), reads: &reads{db: db}}
+	e := &Engine{database: db, writers: newWriters(db), reads: &reads{db: db}}
 	e.hints = newHints(db, e.reads)
 	e.claims = &claims{db: db, hints: e.hints}
 	defer func() {
@@ -84,12 +84,15 @@ func Open(ctx context.Context, url string, cfg Config) (_ *Engine, err error) {
 	if err = errors.Join(err, db.closeConn(conn)); err != nil {
 		return nil, err
 	}
-	if e.writer, err = e.connectWriter(ctx); err != nil {
+	e.first.process, e.second.process = db.process, -db.process
+	if e.first.writer, err = e.first.connectWriter(ctx); err != nil {
 		return nil, db.failed("connect to the database", err)
 	}
+	e.second.seek <- struct{}{} // not now: a start does not wait for it
 	e.good.Store(time.Now().UnixNano())
 	e.renewed.Store(time.Now().UnixNano())
-	db.tasks.Go(e.keepWriter)
+	db.tasks.Go(e.first.keepWriter)
+	db.tasks.Go(e.second.keepWriter)
 	db.tasks.Go(e.teller)
 	return e, nil
 }
@@ -153,16 +156,8 @@ func (e *Engine) Close() error {
 	defer func() { close(closed); patience.Wait() }()
 	e.tasks.Wait()
 	var err error
-	e.commits.mu.Lock()
-	w := e.writer
-	e.writer, e.down = nil, store.ErrClosed
-	e.commits.mu.Unlock()
-	if w != nil {
-		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
-		// Other processes then no longer count this one. Should this fail, they stop counting it after 30 s.
-		_, _ = w.conn.Exec(ctx, query("deregister"), pgx.NamedArgs{"process": e.process})
-		cancel()
-		err = e.closeConn(w.conn)
+	for _, cs := range []*commits{e.second, e.first} {
+		err = errors.Join(err, cs.close(cs == e.first))
 	}
 	if e.readers != nil {
 		e.readers.Close()

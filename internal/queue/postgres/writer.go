@@ -34,24 +34,29 @@ type writer struct {
 	warned bool
 }
 
-// commits stores batches, and keeps a connection for that.
+// commits stores batches one after the other, and keeps a connection for that.
 type commits struct {
-	db *database
+	db      *database
+	process int32         // the number of this process, negative for its second connection: each has rows of its own on the server
+	turn    chan struct{} // has an item while nobody uses the connection
 
 	mu        sync.Mutex
 	writer    *writer             // nil while there is no connection
 	down      error               // why there is none
 	found     chan struct{}       // closed when there is one again
 	seek      chan struct{}       // asks keepWriter for one
-	batch     int64               // number of the last batch
+	batch     int64               // number of the last batch; not guarded, since only commit uses it
 	unsure    map[ulid.ULID]int64 // tokens of arrivals that may be stored: their commit had no answer
 	forgotten map[ulid.ULID]int64 // those of them that fence has to remove
 }
 
 func newCommits(db *database) *commits {
-	return &commits{
-		db: db, found: make(chan struct{}), seek: make(chan struct{}, 1), unsure: map[ulid.ULID]int64{}, forgotten: map[ulid.ULID]int64{},
+	cs := &commits{
+		db: db, turn: make(chan struct{}, 1), found: make(chan struct{}), seek: make(chan struct{}, 1),
+		unsure: map[ulid.ULID]int64{}, forgotten: map[ulid.ULID]int64{},
 	}
+	cs.turn <- struct{}{}
+	return cs
 }
 
 // connectWriter opens a connection that stores. The server waits for a commit of an earlier connection, or refuses it. From then on its
@@ -89,7 +94,7 @@ func (cs *commits) fence(ctx context.Context, w *writer) error {
 	for w.warned = true; w.warned; {
 		w.warned = false
 		var stored int64
-		err := w.conn.QueryRow(ctx, connectQuery, pgx.NamedArgs{"sync": cs.db.sync, "process": cs.db.process, "ids": ids, "tokens": tokens}).Scan(&w.epoch, &stored)
+		err := w.conn.QueryRow(ctx, connectQuery, pgx.NamedArgs{"sync": cs.db.sync, "process": cs.process, "ids": ids, "tokens": tokens}).Scan(&w.epoch, &stored)
 		if err != nil {
 			return err
 		}
@@ -176,33 +181,39 @@ func (cs *commits) awaitWriter(ctx context.Context) (*writer, error) {
 	}
 }
 
-// Commit implements store.Engine. If the answer of a commit is lost, Commit asks the next connection for the number of the last batch. It
-// commits again if that is an earlier batch.
-func (cs *commits) Commit(b *store.Batch) error {
-	if b.Empty() {
+// settle removes the arrivals that are forgotten. Its caller has the turn.
+func (cs *commits) settle(ctx context.Context) error {
+	if !cs.isLate() {
 		return nil
 	}
-	if len(b.Starts) > 0 {
-		return errors.New("start deliveries: where they are shared, claim does that")
-	}
-	ctx, cancel := context.WithTimeout(cs.db.life, cs.db.cfg.tries)
-	defer cancel()
 	w, err := cs.takeWriter()
 	if err != nil {
 		return err
 	}
+	if err := cs.fence(ctx, w); err != nil {
+		err = cs.db.failed("store deliveries in the database", err)
+		cs.giveUp(w, err)
+		return err
+	}
+	return nil
+}
+
+// isLate reports whether there are forgotten arrivals to remove.
+func (cs *commits) isLate() bool {
 	cs.mu.Lock()
-	late := len(cs.forgotten) > 0
+	defer cs.mu.Unlock()
+	return len(cs.forgotten) > 0
+}
+
+// commit stores a batch. If the answer is lost, it asks the next connection for the number of the last batch, and commits again if that is
+// an earlier one. Its caller has the turn.
+func (cs *commits) commit(ctx context.Context, b *store.Batch) error {
+	w, err := cs.takeWriter()
+	if err != nil {
+		return err
+	}
 	cs.batch++
 	c := cs.encode(b, cs.batch)
-	cs.mu.Unlock()
-	if late {
-		if err := cs.fence(ctx, w); err != nil {
-			err = cs.db.failed("store deliveries in the database", err)
-			cs.giveUp(w, err)
-			return err
-		}
-	}
 	for tries := 1; ; tries++ {
 		rows, err := cs.try(ctx, w, c)
 		if err == nil {
@@ -212,6 +223,11 @@ func (cs *commits) Commit(b *store.Batch) error {
 		}
 		var pg *pgconn.PgError
 		isSQL := errors.As(err, &pg) && !w.conn.IsClosed()
+		if isSQL && c.named && isForgotten(pg.Code) {
+			cs.db.sessions.Store(false) // until the next trial
+			c.named = false
+			continue
+		}
 		if isSQL && isCollision(pg.Code) && cs.pauseAfter(ctx, tries) {
 			continue
 		}
@@ -248,6 +264,10 @@ func (cs *commits) Commit(b *store.Batch) error {
 // for the lock), 40P01 (deadlock) and 40001 (serialization failure).
 func isCollision(code string) bool { return code == "55P03" || code == "40P01" || code == "40001" }
 
+// isForgotten reports whether a commit failed because its connection has lost a named statement, as behind a pooler that has changed. The
+// codes are 26000 (no such statement), 42P05 (another one has its name) and 0A000 (its result has another type).
+func isForgotten(code string) bool { return code == "26000" || code == "42P05" || code == "0A000" }
+
 // pauseAfter waits, so that the other process's commit can end first. It returns false if ctx ended before.
 func (cs *commits) pauseAfter(ctx context.Context, tries int) bool {
 	most := min(time.Millisecond<<min(tries, 6), collisionPause)
@@ -277,7 +297,11 @@ func (cs *commits) try(ctx context.Context, w *writer, c *commitCall) ([]row, er
 }
 
 func (w *writer) call(ctx context.Context, c *commitCall) ([]row, error) {
-	return queryRows(ctx, w.conn, commitQuery, c.args()...)
+	args := c.args()
+	if c.named {
+		args = append([]any{pgx.QueryExecModeCacheStatement}, args...)
+	}
+	return queryRows(ctx, w.conn, commitQuery, args...)
 }
 
 // findEnds looks for outcomes that an earlier commit of this process has stored, though it had no answer: a stalled server runs such a commit
@@ -313,17 +337,35 @@ func (cs *commits) findEnds(ctx context.Context, w *writer, ends []*store.End) {
 
 // results returns the results of this process's last commit, which the server keeps.
 func (cs *commits) results(ctx context.Context, w *writer) ([]row, error) {
-	return queryRows(ctx, w.conn, resultsQuery, pgx.NamedArgs{"process": cs.db.process})
+	return queryRows(ctx, w.conn, resultsQuery, pgx.NamedArgs{"process": cs.process})
 }
 
-// Forget implements store.Engine. Only arrivals of a commit without an answer may be stored although it failed.
-func (cs *commits) Forget(ids []ulid.ULID) {
+// forget has settle remove those arrivals that are unsure.
+func (cs *commits) forget(ids []ulid.ULID) {
 	cs.mu.Lock()
 	defer cs.mu.Unlock()
 	for _, id := range ids {
 		if token, ok := cs.unsure[id]; ok {
 			cs.forgotten[id] = token
+			delete(cs.unsure, id)
 		}
 	}
-	clear(cs.unsure)
+}
+
+// close ends the connection. The last one tells that this process is gone.
+func (cs *commits) close(last bool) error {
+	cs.mu.Lock()
+	w := cs.writer
+	cs.writer, cs.down = nil, store.ErrClosed
+	cs.mu.Unlock()
+	if w == nil {
+		return nil
+	}
+	if last {
+		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+		defer cancel()
+		// Other processes then no longer count this one. Should this fail, they stop counting it after 30 s.
+		_, _ = w.conn.Exec(ctx, query("deregister"), pgx.NamedArgs{"process": cs.process})
+	}
+	return cs.db.closeConn(w.conn)
 }

@@ -15,7 +15,7 @@ import (
 // (states, attempts, retries, handlers, who waits for what) is done by the queue.
 //
 // Commit, Sweep and Close are called by one goroutine at a time; the others may be called at any time. Where deliveries are
-// shared, Sweep may be called beside Commit.
+// shared, Sweep may be called beside Commit, and Commit by as many goroutines as there are Writers.
 type Engine interface {
 	// Commit stores all changes of b or none, in this order: ends, discards, starts, arrivals. When it returns nil, the
 	// arrivals and marks are on disk and survive a power cut. The rest survives at least the death of the process. It fills in
@@ -73,6 +73,8 @@ type Owning interface {
 // The engine keeps track of serial keys. A delivery with a key is stored as waiting. Claim starts it when no other delivery with
 // its key runs. The key is free again when the claim ends, in whatever way.
 type Sharing interface {
+	// Writers is how many commits may be under way at once.
+	Writers() int
 	// Skew is how far the store's clock is ahead of this machine's.
 	Skew() time.Duration
 	// Claim starts deliveries that are due, oldest due first for each endpoint, and returns them with their content,

@@ -26,6 +26,7 @@ var sharedCases = map[string]func(t *testing.T, p *processes){
 	"suspects are claimed only when asked for":     shareSuspects,
 	"a claim says what is left":                    sharePending,
 	"one leads, and the next fences it off":        shareLead,
+	"commits of one process go beside each other":  shareWriters,
 }
 
 // RunShared runs the cases for engines whose deliveries several processes share. open opens one more engine on the same database
@@ -352,6 +353,62 @@ func shareDedupe(t *testing.T, p *processes) {
 		if len(stored) != 1 || len(first) != 2 || first[0] != stored[0] || first[1] != stored[0] {
 			t.Fatalf("stored are %v, the others are duplicates of %v", stored, first)
 		}
+	}
+}
+
+// shareWriters has one process store the same Webhook-Ids in all commits that may be under way at once, with the ends of what it stored before.
+func shareWriters(t *testing.T, p *processes) {
+	b := p.open(0)
+	writers := b.Engine.(store.Sharing).Writers()
+	const rounds = 30
+	arrivals := make([][]*store.Arrival, writers)
+	for round := range rounds {
+		for w := range writers {
+			arrivals[w] = append(arrivals[w], b.Arrive(func(a *store.Arrival) {
+				a.Stored.State, a.Stored.Token, a.Stored.WebhookID, a.Dedupe = store.Running, int64(100*round+w), fmt.Sprint("same", round), true
+			}))
+		}
+	}
+	var done sync.WaitGroup
+	for w := range writers {
+		done.Go(func() {
+			var ends []*store.End
+			for round, a := range arrivals[w] {
+				if err := b.Commit(&store.Batch{Arrivals: []*store.Arrival{a}, Ends: ends}); err != nil {
+					t.Error(err)
+				}
+				ends = nil
+				if a.First == nil {
+					end := b.End(a, store.Done, "")
+					end.Token = int64(100*round + w)
+					ends = append(ends, end)
+				}
+			}
+			if err := b.Commit(&store.Batch{Ends: ends}); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	done.Wait()
+	for round := range rounds {
+		stored := ""
+		for w := range writers {
+			switch a := arrivals[w][round]; {
+			case a.First != nil:
+			case stored != "":
+				t.Errorf("both %s and %s of round %d are stored", stored, a.Stored.ID, round)
+			default:
+				stored = a.Stored.ID
+			}
+		}
+		for w := range writers {
+			if first := arrivals[w][round].First; first != nil && first.ID != stored {
+				t.Errorf("round %d has a duplicate of %s, and %s is stored", round, first.ID, stored)
+			}
+		}
+	}
+	if counts, err := b.Counts(t.Context()); err != nil || counts["inbox"][store.Done] != rounds || counts["inbox"][store.Running] != 0 {
+		t.Errorf("counts are %v, %v; want %d done", counts, err, rounds)
 	}
 }
 

@@ -69,14 +69,14 @@ BEGIN
 	DELETE FROM hubhook.burst WHERE (endpoint, key) IN (
 		SELECT endpoint, key FROM hubhook.burst b WHERE NOT EXISTS (SELECT FROM hubhook.unfinished u WHERE u.id = b.last)
 		LIMIT 5000 FOR UPDATE SKIP LOCKED);
-	-- A process that was away for so long begins anew when it is back.
+	-- A process that was away for so long begins anew when it is back. Its second connection has its number with a minus sign.
 	IF EXISTS (SELECT FROM hubhook.process WHERE seen < now_ns - 86400000000000 AND id <> my_process) THEN
 		WITH away AS (
 			DELETE FROM hubhook.process WHERE seen < now_ns - 86400000000000 AND id <> my_process RETURNING id
 		), writers AS (
-			DELETE FROM hubhook.writer w USING away WHERE w.process = away.id
+			DELETE FROM hubhook.writer w USING away WHERE abs(w.process) = away.id
 		), slots AS (
-			DELETE FROM hubhook.tally t USING away WHERE t.slot / 2 = away.id RETURNING t.endpoint, t.state, t.n
+			DELETE FROM hubhook.tally t USING away WHERE abs(t.slot) / 2 = away.id RETURNING t.endpoint, t.state, t.n
 		)
 		INSERT INTO hubhook.tally AS t (endpoint, state, slot, n) SELECT endpoint, state, 0, sum(n) FROM slots GROUP BY 1, 2
 		ON CONFLICT (endpoint, state, slot) DO UPDATE SET n = t.n + excluded.n;
