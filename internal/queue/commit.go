@@ -15,12 +15,11 @@ const (
 	lingerFor   = 2 * time.Millisecond   // how long outcomes may wait for the company of a commit
 	outageRetry = 250 * time.Millisecond // between tries to write while nothing can be stored
 	sweepEvery  = 10 * time.Second
-	sweepRows   = 64                   // removed between two commits
-	peerRows    = 256                  // removed beside the commits, which don't wait for it: a larger step takes less for each row
+	sweepRows   = 256                  // removed at a time: a small step takes more for each row, and commits wait for a large one
 	sweepPause  = 5 * time.Millisecond // after that: without it, removing leaves the disk little time for what arrives
 	batchRows   = 512                  // changes in one commit
 	batchBytes  = 8 << 20              // headers and bodies in one commit
-	companyMost = 4                    // arrivals of a commit that another may begin beside: with more, it pays to wait and to be many
+	smallCommit = 4                    // arrivals of a commit that another may go beside: with more, it pays to wait and to be many
 )
 
 // commit is the changes of one commit, and who waits for it.
@@ -117,7 +116,7 @@ func (c *commit) wake() {
 //
 // There are as many rights as the engine has writers. With one, a commit takes all that waits. With more, an arrival need not wait
 // for a commit that began just before it: the second right is for what comes meanwhile, unless that commit is large, since then it pays
-// to wait and to be many. And ends have commits of their own, so that no sender waits for them.
+// to wait and to be many. And where commits are small, ends have some of their own, so that no sender waits for them.
 type committer struct {
 	q       *Queue
 	writers int
@@ -159,7 +158,7 @@ func (c *committer) init(q *Queue) {
 }
 
 // take returns what the next commit stores, within the bounds of a batch, and leaves the rest to the one after it. A commit of ends
-// leaves arrivals, and where there are several writers, others leave the ends.
+// leaves the arrivals. Where there are several writers, a small one of arrivals leaves the ends.
 func (c *committer) take(ends bool) *commit {
 	now, rest := c.next, &commit{}
 	c.next = rest
@@ -167,7 +166,7 @@ func (c *committer) take(ends bool) *commit {
 	case ends:
 		rest.arrivals, rest.bytes = now.arrivals, now.bytes
 		now.arrivals, now.bytes = nil, 0
-	case c.writers > 1 && !now.alone():
+	case c.writers > 1 && !now.alone() && len(now.arrivals) <= smallCommit:
 		now.ends, rest.ends = nil, now.ends
 	}
 	c.endsDue = c.endsDue && len(rest.ends) > 0
@@ -196,7 +195,7 @@ func (c *committer) isFree(taken int) bool {
 
 // mayLead reports whether who adds to next should commit it.
 func (c *committer) mayLead() bool {
-	return c.isFree(c.busy) && (c.busy == 0 || c.carried <= companyMost)
+	return c.isFree(c.busy) && (c.busy == 0 || c.carried <= smallCommit)
 }
 
 // isDue reports whether a commit should begin, when so many rights are taken, and whether one of ends.
@@ -207,7 +206,7 @@ func (c *committer) isDue(taken int) (due, ends bool) {
 	if c.endsDue {
 		return true, c.writers > 1 && !c.next.alone()
 	}
-	return c.next.urgent() && (taken == 0 || c.carried <= companyMost), false
+	return c.next.urgent() && (taken == 0 || c.carried <= smallCommit), false
 }
 
 // lead commits what waits. It is called with Queue.mu held, while mayLead, and unlocks Queue.mu.

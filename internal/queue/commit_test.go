@@ -188,18 +188,18 @@ func TestCommitsBesideEachOther(t *testing.T) {
 		expect("1 arrivals, 0 ends")
 		accept(Arrival{})
 		expect("1 arrivals, 0 ends")
-		for range companyMost + 1 {
+		for range smallCommit + 1 {
 			accept(Arrival{})
 		}
 		nothing("beside two others")
 		e.goOn <- struct{}{}
-		expect(fmt.Sprintf("%d arrivals, 0 ends", companyMost+1))
+		expect(fmt.Sprintf("%d arrivals, 0 ends", smallCommit+1))
 		e.goOn <- struct{}{}
 		e.goOn <- struct{}{}
 		synctest.Wait()
-		finish(companyMost + 2) // one more runs
+		finish(smallCommit + 2) // one more runs
 		time.Sleep(2 * lingerFor)
-		expect(fmt.Sprintf("0 arrivals, %d ends", companyMost+2))
+		expect(fmt.Sprintf("0 arrivals, %d ends", smallCommit+2))
 		accept(Arrival{})
 		expect("1 arrivals, 0 ends")
 		accept(Arrival{SerialKey: "k"})

@@ -112,7 +112,7 @@ func (p *peers) sweep() {
 	pause := time.NewTimer(sweepPause)
 	defer pause.Stop()
 	for {
-		more, err := q.eng.Sweep(q.life, q.cfg.retention(q.now(), peerRows))
+		more, err := q.eng.Sweep(q.life, q.cfg.retention(q.now(), sweepRows))
 		if err != nil {
 			q.mu.Lock()
 			p.sayFailing(fmt.Errorf("remove deliveries that need not be kept: %w", err))

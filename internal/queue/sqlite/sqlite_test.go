@@ -2,6 +2,7 @@ package sqlite
 
 import (
 	"bytes"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -131,5 +132,52 @@ func TestTimeSeriesInParts(t *testing.T) {
 				t.Errorf("in parts of %d, %d wait for endpoint %q, want %d", rows, n, endpoint, want)
 			}
 		}
+	}
+}
+
+// BenchmarkSweep measures the removal of deliveries, in steps.
+func BenchmarkSweep(b *testing.B) {
+	const stored = 40_000
+	for _, rows := range []int{64, 256} {
+		b.Run(fmt.Sprintf("rows=%d", rows), func(b *testing.B) {
+			e, err := Open(b.Context(), filepath.Join(b.TempDir(), DatabaseName), Config{Warn: func(err error) { b.Error(err) }})
+			if err != nil {
+				b.Fatal(err)
+			}
+			ids := store.IDSource{}
+			body := bytes.Repeat([]byte(`{"event":{"action":"update"}} `), 50)
+			fill := func() {
+				for range stored / 500 {
+					batch := &store.Batch{}
+					for range 500 {
+						now := time.Now()
+						a := &store.Arrival{Body: body}
+						a.Stored.ULID = ids.Next(now)
+						a.Stored.Delivery = store.Delivery{Endpoint: "inbox", State: store.Done, Received: now, Scope: "repo.content", Action: "update", RepoType: "dataset", RepoName: "me/data"}
+						batch.Arrivals = append(batch.Arrivals, a)
+					}
+					if err := e.Commit(batch); err != nil {
+						b.Fatal(err)
+					}
+				}
+			}
+			removed := 0
+			for b.Loop() {
+				if removed%stored == 0 {
+					b.StopTimer()
+					fill()
+					b.StartTimer()
+				}
+				was := keptCount(e)
+				if _, err := e.Sweep(b.Context(), store.Retention{Count: 0, Rows: rows}); err != nil {
+					b.Fatal(err)
+				}
+				removed += int(was - keptCount(e))
+			}
+			b.ReportMetric(float64(removed)/b.Elapsed().Seconds(), "rows/s")
+			if err := e.Close(); err != nil {
+				b.Fatal(err)
+			}
+		})
 	}
 }
