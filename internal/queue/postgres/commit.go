@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgtype"
 	"github.com/oklog/ulid/v2"
 
@@ -19,12 +20,13 @@ import (
 // keepWebhookFor is how long a Webhook-Id is kept at least, even if the endpoint's dedupe window is shorter.
 const keepWebhookFor = time.Hour
 
-// commitCall is a batch in the form that commit_1 takes.
+// commitCall is a batch in the form that commit_3 takes, and arrive_3.
 type commitCall struct {
 	number, epoch, lease int64
 	process              int32
 	sync                 string
 	named                bool // call a named statement, which the server parses once for a connection
+	lone                 bool // arrive_3 may do
 	ends                 []*store.End
 	discards             []*store.Discard
 	arrivals             []*store.Arrival
@@ -35,7 +37,7 @@ type commitCall struct {
 	names                map[int64]string // the names of fresh endpoints
 	webhooks             []webhook
 	bursts               []burstKey
-	marks                []*store.Mark // not of commit_1
+	marks                []*store.Mark // not of commit_3
 }
 
 // webhook is a Webhook-Id to store, for the first arrival of a batch that has it.
@@ -44,7 +46,7 @@ type webhook struct {
 	until          int64
 }
 
-// commitParams are the parameters of commit_1, each with its name and value, in the order of the signature in 1_commit.sql. Only this list
+// commitParams are the parameters of commit_3, each with its name and value, in the order of the signature in 3_commit.sql. Only this list
 // and that signature name them. A test compares the two.
 var commitParams = []struct {
 	name  string
@@ -121,8 +123,43 @@ var commitQuery = func() string {
 	for i := range places {
 		places[i] = fmt.Sprintf("$%d", i+1)
 	}
-	return "SELECT * FROM hubhook.commit_1(" + strings.Join(places, ", ") + ")"
+	return "SELECT * FROM hubhook.commit_3(" + strings.Join(places, ", ") + ")"
 }()
+
+const arriveQuery = "SELECT hubhook.arrive_3($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24)"
+
+// arrival returns the parameters of arrive_3, in the order of 3_arrive.sql.
+func (c *commitCall) arrival() []any {
+	a := c.arrivals[0]
+	var keep int64
+	if a.Dedupe {
+		keep = c.webhooks[0].until
+	}
+	return []any{
+		c.sync, c.process, c.epoch, c.number, c.lease, c.hash[0], keep,
+		uuidOf(a.Stored.ULID), store.Hash(a.Stored.Endpoint), store.StateNumber(a.Stored.State), a.Stored.Received.UnixNano(), nanos(a.Stored.Started),
+		int64(a.Stored.Attempts), a.Stored.Token, a.Stored.Synthetic,
+		escapeText(a.Stored.Scope), escapeText(a.Stored.Action), escapeText(a.Stored.RepoType), escapeText(a.Stored.RepoName),
+		escapeText(a.Stored.WebhookID), escapeText(a.Stored.Reason), a.Header, a.Body, a.Encoding,
+	}
+}
+
+// isLone reports whether a call is one that arrive_3 may do.
+func (c *commitCall) isLone() bool {
+	if len(c.arrivals) != 1 || len(c.ends)+len(c.discards)+len(c.marks)+len(c.fresh) > 0 {
+		return false
+	}
+	a := c.arrivals[0]
+	return a.Burst == nil && a.Stored.Serial == 0 && a.ReplayOf == ulid.ULID{} && a.Stack == ""
+}
+
+// mode returns args with how to call the statement before them.
+func (c *commitCall) mode(args []any) []any {
+	if c.named {
+		return append([]any{pgx.QueryExecModeCacheStatement}, args...)
+	}
+	return args
+}
 
 // args returns the values of commitParams.
 func (c *commitCall) args() []any {
@@ -175,7 +212,7 @@ func webhookKey(endpoint, webhookID string) ulid.ULID {
 // burstKey identifies a burst among those of all endpoints.
 type burstKey struct{ endpoint, key int64 }
 
-// encode makes a call of commit_1 with the changes of a batch.
+// encode makes a call of commit_3 with the changes of a batch.
 func (cs *commits) encode(b *store.Batch, number int64) *commitCall {
 	c := &commitCall{
 		number: number, lease: int64(cs.db.cfg.lease), process: cs.process, sync: cs.db.sync, named: cs.db.sessions.Load() && !cs.db.asked, names: map[int64]string{},
@@ -227,6 +264,7 @@ func (cs *commits) encode(b *store.Batch, number int64) *commitCall {
 	slices.SortFunc(c.bursts, func(a, b burstKey) int { return cmp.Or(cmp.Compare(a.endpoint, b.endpoint), cmp.Compare(a.key, b.key)) })
 
 	c.fresh = slices.Sorted(maps.Keys(c.names))
+	c.lone = c.isLone()
 	return c
 }
 

@@ -2,11 +2,15 @@ package postgres
 
 import (
 	"fmt"
+	"slices"
 	"sync"
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5"
+
 	"github.com/hubhook/hubhook/internal/queue/store/storetest"
+	"github.com/hubhook/hubhook/internal/testing/pgserver"
 
 	"github.com/hubhook/hubhook/internal/queue/store"
 )
@@ -66,6 +70,62 @@ func TestCommitsDoNotBlockEachOther(t *testing.T) {
 			t.Errorf("delivery %s is %s with %d duplicates; want done, with %d", id, r.State, r.Duplicates, want)
 		}
 	}
+}
+
+// TestLoneArrival stores the same by arrive_3 and by commit_3: as the only arrival of a batch, and beside another.
+func TestLoneArrival(t *testing.T) {
+	b, e := openBench(t, pgserver.Database(t), Config{})
+	b.Store(nil) // the first one of an endpoint stores its name, too
+	rows := func(a *store.Arrival) (all []string) {
+		for _, query := range []string{
+			"SELECT to_jsonb(d) - 'id' - 'received' - 'started' - 'webhook_id' FROM hubhook.delivery d WHERE id = $1",
+			"SELECT to_jsonb(c) - 'id' FROM hubhook.content c WHERE id = $1",
+			"SELECT to_jsonb(u) - 'id' - 'run_at' || jsonb_build_object('lease', u.lease > 0) FROM hubhook.unfinished u WHERE id = $1",
+			"SELECT jsonb_build_object('webhook', w.keep - d.received) FROM hubhook.webhook w JOIN hubhook.delivery d ON d.id = w.delivery WHERE w.delivery = $1",
+		} {
+			found, err := e.workers.Query(t.Context(), query, uuidOf(a.Stored.ULID))
+			b.Must(err)
+			some, err := pgx.CollectRows(found, pgx.RowTo[string])
+			b.Must(err)
+			all = append(all, some...)
+		}
+		return all
+	}
+	for _, test := range []struct {
+		what   string
+		tables int // that have a row of it
+		change func(*store.Arrival)
+	}{
+		{"waits", 3, func(a *store.Arrival) {}},
+		{"runs", 4, func(a *store.Arrival) {
+			a.Stored.State, a.Stored.Token, a.Stored.WebhookID, a.Dedupe = store.Running, 77, a.Stored.ID, true
+			a.Since = a.Stored.Received.Add(-2 * time.Hour).Truncate(time.Microsecond)
+			a.Stored.Scope, a.Stored.Action, a.Stored.RepoType, a.Stored.RepoName = "repo.content", "update", "dataset", "me/da\x00ta"
+			a.Header, a.Body, a.Encoding = []byte("header"), []byte("body"), 1
+		}},
+		{"is done", 2, func(a *store.Arrival) { a.Stored.State, a.Stored.Synthetic = store.Done, true }},
+		{"is dead", 2, func(a *store.Arrival) { a.Stored.State, a.Stored.Reason = store.Dead, "no" }},
+	} {
+		alone, beside := b.Arrive(test.change), b.Arrive(test.change)
+		before := tallies(b, e)
+		b.Must(b.Commit(&store.Batch{Arrivals: []*store.Arrival{alone}}))
+		between := tallies(b, e)
+		b.Must(b.Commit(&store.Batch{Arrivals: []*store.Arrival{beside, b.Arrive(test.change)}}))
+		got, want := rows(alone), rows(beside)
+		if !slices.Equal(got, want) || len(want) != test.tables {
+			t.Errorf("one that %s is stored as %s alone, and beside another as %s", test.what, got, want)
+		}
+		if after := tallies(b, e); between-before != 1 || after-between != 2 {
+			t.Errorf("with one that %s, %d, %d and %d are counted", test.what, before, between, after)
+		}
+	}
+}
+
+// tallies returns how many deliveries are counted.
+func tallies(b *storetest.Bench, e *Engine) (n int) {
+	b.Helper()
+	b.Must(e.workers.QueryRow(b.Context(), "SELECT coalesce(sum(n), 0) FROM hubhook.tally").Scan(&n))
+	return n
 }
 
 func TestTheClockThatIsKnownStaysUntilItIsWrong(t *testing.T) {

@@ -14,7 +14,7 @@ import (
 
 // Kinds of rows that the functions of the schema return. Databases have these numbers in their functions, so they never change.
 const (
-	// Of commit_1.
+	// Of commit_3.
 	rowLost      = 1
 	rowDiscarded = 2
 	rowFirst     = 3
@@ -28,7 +28,7 @@ const (
 	rowTaken     = 13
 	rowSuspects  = 14
 	rowOldest    = 15
-	// Of renew_1.
+	// Of renew_3.
 	rowGone    = 20
 	rowProcess = 21
 )

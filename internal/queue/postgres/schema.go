@@ -27,7 +27,7 @@ var migrations = []migration{{
 	files:  []string{"2_mark"},
 	reader: 1,
 }, {
-	files:  []string{"3_sweep"},
+	files:  []string{"3_sweep", "3_commit", "3_arrive", "3_renew"},
 	reader: 1,
 }}
 

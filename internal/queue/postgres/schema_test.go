@@ -16,7 +16,7 @@ func TestCommitPassesTheParametersThatItsFunctionHas(t *testing.T) {
 		}
 	}()
 	var has []string
-	if err := e.readers.QueryRow(t.Context(), "SELECT proargnames[:pronargs] FROM pg_proc WHERE proname = 'commit_1'").Scan(&has); err != nil {
+	if err := e.readers.QueryRow(t.Context(), "SELECT proargnames[:pronargs] FROM pg_proc WHERE proname = 'commit_3'").Scan(&has); err != nil {
 		t.Fatal(err)
 	}
 	var passes []string
@@ -24,7 +24,7 @@ func TestCommitPassesTheParametersThatItsFunctionHas(t *testing.T) {
 		passes = append(passes, p.name)
 	}
 	if !slices.Equal(has, passes) {
-		t.Errorf("commit_1 has the parameters\n%v\nand is called with\n%v", has, passes)
+		t.Errorf("commit_3 has the parameters\n%v\nand is called with\n%v", has, passes)
 	}
 }
 

@@ -228,6 +228,10 @@ func (cs *commits) commit(ctx context.Context, b *store.Batch) error {
 			c.named = false
 			continue
 		}
+		if isSQL && pg.Code == "HH003" {
+			c.lone = false
+			continue
+		}
 		if isSQL && isCollision(pg.Code) && cs.pauseAfter(ctx, tries) {
 			continue
 		}
@@ -286,7 +290,10 @@ func (cs *commits) try(ctx context.Context, w *writer, c *commitCall) ([]row, er
 	w.warned = false
 	c.epoch = w.epoch
 	call := w.call
-	if len(c.marks) > 0 {
+	switch {
+	case c.lone:
+		call = w.arrive
+	case len(c.marks) > 0:
 		call = w.callWithMarks
 	}
 	rows, err := call(ctx, c)
@@ -297,11 +304,13 @@ func (cs *commits) try(ctx context.Context, w *writer, c *commitCall) ([]row, er
 }
 
 func (w *writer) call(ctx context.Context, c *commitCall) ([]row, error) {
-	args := c.args()
-	if c.named {
-		args = append([]any{pgx.QueryExecModeCacheStatement}, args...)
-	}
-	return queryRows(ctx, w.conn, commitQuery, args...)
+	return queryRows(ctx, w.conn, commitQuery, c.mode(c.args())...)
+}
+
+// arrive stores the only arrival of a commit.
+func (w *writer) arrive(ctx context.Context, c *commitCall) ([]row, error) {
+	_, err := w.conn.Exec(ctx, arriveQuery, c.mode(c.arrival())...)
+	return nil, err
 }
 
 // findEnds looks for outcomes that an earlier commit of this process has stored, though it had no answer: a stalled server runs such a commit
