@@ -12,6 +12,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"golang.org/x/net/netutil"
+
 	"github.com/hubhook/hubhook/internal/api"
 	"github.com/hubhook/hubhook/internal/companion"
 	"github.com/hubhook/hubhook/internal/queue"
@@ -160,7 +162,17 @@ func (r *run) servePublic() {
 	r.publicServer = r.httpServer(r.public)
 	// Where a handler may take its time, so may the answer; a stuck client is cut off after that.
 	r.publicServer.WriteTimeout = r.settings.longestAnswer() + time.Minute
-	r.listen(r.publicServer, r.localListener)
+	r.listen(r.publicServer, netutil.LimitListener(r.localListener, mostConnections()))
+}
+
+// mostConnections returns how many connections the local listener may have. Further ones wait until one is closed. Each takes about 20 KiB of
+// memory while nothing comes, and a file. Half of the files are left for handlers, the database and the tunnel.
+func mostConnections() int {
+	const most = 4096
+	if files, ok := openFiles(); ok {
+		return min(most, max(1, files/2))
+	}
+	return most
 }
 
 // addressRetry is how long to wait before the inspector's address is written again.

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/hubhook/hubhook/tunnel/tunneltest"
 )
@@ -180,4 +181,57 @@ func TestRebinding(t *testing.T) {
 	if n := len(p.list("")); n != 1 {
 		t.Errorf("there are %d deliveries; want the one that was posted", n)
 	}
+}
+
+// Strangers hold more connections than hubhook may have files. The rest of hubhook has files all the same: a command still runs. Once they
+// leave, whoever waited is served.
+func TestMoreConnectionsThanFiles(t *testing.T) {
+	t.Parallel()
+	h := newHome(t)
+	h.work(t, "hubhook.yaml", "endpoints: {inbox: {run: 'true', attempts: 1}}\n")
+	const files = 80
+	p := h.run(t, "sh", "-c", fmt.Sprintf(`ulimit -n %d && exec "$0" --json --port 0 --inspector 127.0.0.1:0 --no-tunnel --reply-within 25s`, files), hubhook)
+	p.awaitReady()
+	dial := func() *rawConn {
+		c := dialRaw(t, strings.TrimPrefix(p.base, "http://"), "localhost")
+		must(t, c.SetDeadline(time.Now().Add(patience)))
+		return c
+	}
+	first := dial()
+	body := push(t)
+	deliver := func(c *rawConn) answer {
+		c.send(t, "POST /webhooks/inbox", body, fmt.Sprintf("Content-Length: %d", len(body)))
+		return c.answer(t)
+	}
+	if a := deliver(first); a.status != 200 {
+		t.Fatalf("the first connection: %d %s", a.status, a.body)
+	}
+	var strangers []*rawConn
+	for range files {
+		c := dial()
+		c.send(t, "GET /healthz", "")
+		strangers = append(strangers, c)
+	}
+	served := strangers[:files/2-1] // and the first one
+	for _, c := range served {
+		if a := c.answer(t); a.status != 200 {
+			t.Fatalf("a stranger is answered %d %s", a.status, a.body)
+		}
+	}
+	if a := deliver(first); a.status != 200 {
+		t.Errorf("beside the strangers a delivery is answered %d %s; want its command to run", a.status, a.body)
+	}
+	for _, c := range served {
+		c.Close()
+	}
+	for _, c := range strangers[len(served):] {
+		if a := c.answer(t); a.status != 200 {
+			t.Fatalf("who waited is answered %d %s", a.status, a.body)
+		}
+		c.Close()
+	}
+	if a := deliver(first); a.status != 200 || strings.Contains(p.errs.String(), "too many open files") {
+		t.Errorf("after the strangers a delivery is answered %d %s, and hubhook has said\n%s", a.status, a.body, p.errs)
+	}
+	p.stop()
 }
