@@ -94,20 +94,33 @@ func (k *keeper) String() string {
 	return fmt.Sprintf("keeps %d", k.keep)
 }
 
-// loadKeeper measures one turn of k under full load. Its clock starts once removal is at work, which it is at first only every 10
-// seconds.
+// untilRemoval loads k until it removes old deliveries, which it looks for every 10 seconds. One that keeps all is loaded until it has as
+// many as the others keep.
+func (k *keeper) untilRemoval(ctx context.Context, load func() error) error {
+	stored, err := k.stored(ctx)
+	if err != nil {
+		return err
+	}
+	for removed := k.answered - stored; ; {
+		if err := load(); err != nil {
+			return err
+		}
+		if stored, err = k.stored(ctx); err != nil {
+			return err
+		}
+		if k.keep == 0 && stored >= defaultKeepCount || k.answered-stored > removed {
+			return nil
+		}
+	}
+}
+
+// loadKeeper measures one turn of k under full load, with removal at work.
 func (w *workshop) loadKeeper(ctx context.Context, k *keeper) error {
-	for {
-		if _, err := k.rate(ctx, mostConnections, time.Second); err != nil {
-			return err
-		}
-		stored, err := k.stored(ctx)
-		if err != nil {
-			return err
-		}
-		if k.keep == 0 && stored >= defaultKeepCount || stored < k.answered {
-			break
-		}
+	if err := k.untilRemoval(ctx, func() error {
+		_, err := k.rate(ctx, mostConnections, time.Second)
+		return err
+	}); err != nil {
+		return err
 	}
 	answered, elapsed, err := k.load.closedLoop(ctx, mostConnections, w.retentionTurn)
 	if err != nil {
@@ -148,6 +161,9 @@ func (w *workshop) awaitRemoval(ctx context.Context, k *keeper) error {
 
 // stored returns how many deliveries are in k's store.
 func (k *keeper) stored(ctx context.Context) (int, error) {
+	if k.answered == 0 {
+		return 0, nil // and the metric does not exist yet
+	}
 	byState, err := counted(ctx, k.inspector, "hubhook_stored_deliveries")
 	sum := 0
 	for _, n := range byState {
@@ -163,6 +179,12 @@ func (w *workshop) compareLatencyOfKeepers(ctx context.Context, engine string, r
 	var of [2]measured
 	for i, k := range []*keeper{few, all} {
 		w.progress("latency, %s: %s", engine, k)
+		if err := k.untilRemoval(ctx, func() error {
+			_, err := k.latencies(ctx, rate, time.Second)
+			return err
+		}); err != nil {
+			return nil, err
+		}
 		probe, err := w.startProbe()
 		if err != nil {
 			return nil, err
