@@ -195,3 +195,26 @@ serve()
 		t.Errorf("discarded: %v", err)
 	}
 }
+
+// A program that is ready and names no endpoints may take deliveries at any path, unless it has answered one already.
+func TestReadyWithoutEndpoints(t *testing.T) {
+	t.Parallel()
+	for answered, want := range map[bool]bool{false: true, true: false} {
+		p := runReal(t, SupervisorConfig{
+			Args: []string{"app"},
+			start: func(spec processSpec) (program, error) {
+				return &fakeProgram{done: make(chan struct{}), output: spec.Output}, nil
+			},
+			look: func(_ context.Context, r *ProgramRun) {
+				r.nowListening("http://127.0.0.1:1", nil)
+				if answered {
+					r.Judge(http.StatusOK, nil)
+				}
+				r.becomeReady()
+			},
+		})
+		if advice := p.await(ProgramReady).Advice; (advice != nil) != want || want && !strings.Contains(advice.Fix, "--path") {
+			t.Errorf("answered %v: advice %+v", answered, advice)
+		}
+	}
+}

@@ -289,12 +289,17 @@ func (r *ProgramRun) announce(phase ProgramPhase) {
 	r.mu.Lock()
 	routes := mergeRoutes(r.printed, r.found.Routes)
 	event := ProgramEvent{Phase: phase, Run: r.N, Open: true, URL: r.url}
-	posts := r.found.Posts
+	posts, answered := r.found.Posts, r.answered
 	r.mu.Unlock()
 	r.supervisor.learn(routes)
 	event.Routes = r.supervisor.Routes()
 	if advice, ok := explainRoutes(event.Routes, posts); ok {
 		event.Advice = &advice
+	} else if len(event.Routes) == 0 && !answered {
+		event.Advice = &Advice{
+			Cause: "the program does not say which endpoints it has: deliveries to /webhooks/NAME go to its path /webhooks/NAME",
+			Fix:   "if it takes deliveries at another path, name that path: --path /hook",
+		}
 	}
 	r.supervisor.emit(event)
 }

@@ -390,9 +390,6 @@ func (d *dev) show(shown api.ProgramEvent, event action.ProgramEvent) {
 	case advice == nil:
 		d.server.Show(shown)
 	case shown.Trouble:
-		if event.Exit.Started {
-			shown.Text += ": " + advice.Cause
-		}
 		shown.Hint = advice.Fix
 		d.server.Show(shown)
 	case shown.Text == "":
@@ -425,7 +422,11 @@ func words(event action.ProgramEvent) string {
 		if !event.Exit.Started {
 			return fmt.Sprintf("could not be started (%s); it is tried again after an edit, or in %v", event.Exit.How, event.Wait)
 		}
-		return fmt.Sprintf("ended by itself (%s); it is started again after an edit, or in %v", event.Exit.How, event.Wait)
+		why := ""
+		if event.Advice != nil {
+			why = ": " + event.Advice.Cause
+		}
+		return fmt.Sprintf("ended by itself (%s)%s; it is started again after an edit, or in %v", event.Exit.How, why, event.Wait)
 	case action.ProgramPaused:
 		return "is not restarted from now on; press p to go on"
 	case action.ProgramResumed:
