@@ -298,7 +298,7 @@ func TestChangedFilesOfRefs(t *testing.T) {
 	}
 }
 
-// An error that asking again may mend is an error, not a list that was cut.
+// An error that asking again may fix is an error, not a list that was cut.
 func TestChangedFilesUnreachable(t *testing.T) {
 	t.Parallel()
 	s := newStub(t, func(_ int, w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNotFound) })

@@ -57,7 +57,7 @@ func FindToken(lookup func(string) (string, bool)) (Token, error) {
 	case errors.Is(err, fs.ErrNotExist):
 		return Token{}, nil
 	case err != nil:
-		return Token{}, text.WithHint(fmt.Errorf("read the token in %s: %w", file, text.FileCause(err)), "mend the file, or set HF_TOKEN")
+		return Token{}, text.WithHint(fmt.Errorf("read the token in %s: %w", file, text.FileCause(err)), "correct the file, or set HF_TOKEN")
 	}
 	return checkToken(Token{Secret(clean(content)), file})
 }

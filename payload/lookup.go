@@ -16,7 +16,7 @@ import (
 //	p.Lookup(`updatedConfig.a\.b`) // the name a.b; \\ is a backslash
 //
 // ok is false when there is no such field. For a field that is null, ok is true. The
-// value is a part of Raw: do not change it. Lookup reads Raw anew each time, which
+// value is a part of Raw: do not change it. Lookup reads Raw again each time, which
 // takes a few microseconds for a payload of usual size.
 func (p *Payload) Lookup(path string) (value json.RawMessage, ok bool) {
 	value = p.Raw()

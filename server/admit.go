@@ -64,7 +64,7 @@ type arrival struct {
 type refusal struct {
 	status int
 	text   string // the answer
-	fix    string // what to mend, for the screen
+	fix    string // what to fix, for the screen
 	unread bool   // the body was not read, so the connection can't be used again
 	cause  string // for metrics
 }
@@ -329,7 +329,7 @@ func (s *Server) storeRefusal(err error) *refusal {
 		no.status, no.text, no.cause, no.fix = http.StatusNotFound, "the endpoint is not served any more", "unknown_endpoint", "endpoints here: "+strings.Join(s.names(), ", ")
 	case errors.Is(err, queue.ErrFull):
 		no.text, no.cause = "too many deliveries wait already; try again later", "full"
-		no.fix = fmt.Sprintf("%d deliveries wait; look why they aren't handled, or raise --max-waiting", s.settings.MaxWaiting)
+		no.fix = fmt.Sprintf("%d deliveries wait; find out why they aren't handled, or raise --max-waiting", s.settings.MaxWaiting)
 	case errors.Is(err, queue.ErrStopping):
 		no.text, no.cause, no.fix = "shutting down; try again later", "stopping", "the Hub tries again"
 	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):

@@ -156,7 +156,7 @@ func (s *Server) unhandled(ctx context.Context, id string, report queue.Report, 
 		if s.secrets.defined() {
 			no.text += ": " + report.Reason
 		}
-		no.fix = "mend the handler; the Hub tries again"
+		no.fix = "fix the handler; the Hub tries again"
 	default:
 		no.text, no.cause = fmt.Sprintf("delivery %s was %s", id, report.State), "failed"
 		no.fix = "the Hub tries again"

@@ -19,7 +19,7 @@ import (
 )
 
 // Checkup returns the checks of `hubhook doctor` that look at what the server needs: its secret, data directory, ports, tunnel and public URL.
-// running is how one stands that runs already with the same data directory, nil where none does. The server itself must not be running.
+// running is the status of a server that already runs with the same data directory, nil if none does. s itself must not be running.
 func (s *Server) Checkup(running *api.Status) [][]checkup.Check {
 	look := &look{Server: s, running: running}
 	return [][]checkup.Check{
@@ -320,7 +320,7 @@ func tunnelState(t *api.Tunnel, online bool) api.Finding {
 	}
 	fix := "see the checks below for the step that fails"
 	if t.Phase == tunnel.Stopped.String() || t.Phase == "failed" {
-		fix += "; mend it, and start hubhook again"
+		fix += "; correct it, and start hubhook again"
 	}
 	return checkup.Fail(text.WithHint(errors.New(what), fix))
 }

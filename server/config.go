@@ -13,7 +13,7 @@ import (
 // inspector, and everything stored under $XDG_STATE_HOME/hubhook.
 //
 // A field that is zero takes its value from the first variable that its comment names and that is set. The flags of [Config.Flags] set
-// fields, so they outweigh variables too.
+// fields, so they override variables too.
 type Config struct {
 	// Addr is the local address, host:port. Without a host, ":8080", it means all addresses of this machine, as in package net. Without a
 	// port it means the first free one from 7860 to 7959; port 0 is any free port. An empty Addr means 127.0.0.1 and the first free port,
@@ -29,7 +29,7 @@ type Config struct {
 	// directory beside the default one. It is an error together with Fresh. HUBHOOK_DATABASE.
 	Database string
 
-	// Secrets are the webhook secrets to accept: several while one replaces another. Without any, everyone can post to the endpoints. An
+	// Secrets are the webhook secrets to accept: several while you change the secret. Without any, everyone can post to the endpoints. An
 	// empty secret is an error. HUBHOOK_SECRET, then WEBHOOK_SECRET, both separated by commas.
 	Secrets []string
 
@@ -38,7 +38,7 @@ type Config struct {
 	NoTunnel bool
 	// Tunnel names the provider of the public URL: "ngrok", the default, "ssh", which SSH chooses too, or "cloudflared". Where neither a provider
 	// nor a credential is set, Run asks once on the terminal of Keys, if Output is a terminal as well, and the data directory keeps the answer.
-	// "ask" has it asked anew. HUBHOOK_TUNNEL.
+	// "ask" makes Run ask again. HUBHOOK_TUNNEL.
 	Tunnel string
 	// Provider opens the tunnel in place of the one that Tunnel names. It has no variable.
 	Provider tunnel.Provider
@@ -63,12 +63,12 @@ type Config struct {
 	// FollowEvery is how often followed repos are looked at. 0 means a minute; 10 s is the least. Buckets have a live feed.
 	// HUBHOOK_FOLLOW_EVERY.
 	FollowEvery time.Duration
-	// CatchUp has Run compare the repos that kept webhooks watch with what was last seen of them: at the start, when the way from the Hub is open
-	// again, when a suspension has ended, once an hour, and buckets every 10 minutes. What no delivery has brought is delivered with the source
-	// "catch-up". It needs Watch or Webhooks, or those options of an endpoint. HUBHOOK_CATCH_UP.
+	// CatchUp has Run compare the repos that kept webhooks watch with what was last seen of them: at the start, when the Hub can reach the public
+	// URL again, when a suspension has ended, once an hour, and buckets every 10 minutes. Run delivers what the Hub has not delivered, with the
+	// source "catch-up". It needs Watch or Webhooks, or those options of an endpoint. HUBHOOK_CATCH_UP.
 	CatchUp bool
 	// ExitOnDown ends Run with an error once the tunnel has been down for so long, at the start too, so that a supervisor can start the
-	// program anew. 0 means never. HUBHOOK_EXIT_ON_DOWN.
+	// program again. 0 means never. HUBHOOK_EXIT_ON_DOWN.
 	ExitOnDown time.Duration
 	// NgrokAuthtoken is ngrok's credential. Without it ngrok's own configuration file counts. HUBHOOK_NGROK_AUTHTOKEN, then NGROK_AUTHTOKEN.
 	NgrokAuthtoken string
@@ -131,7 +131,7 @@ type Config struct {
 	Getenv func(string) (string, bool)
 	// File looks a setting up in a configuration file of the program's own. name is the setting's flag without dashes. The values are written
 	// as that flag takes them, several where it may be repeated, and none where the file does not set it. place says where they stand, for
-	// messages. Flags, fields and variables outweigh the file. nil means no file.
+	// messages. Flags, fields and variables override the file. nil means no file.
 	File func(name string) (values []string, place string)
 
 	host, port string            // of the flags --host and --port, which outweigh Addr
@@ -153,5 +153,5 @@ type ConfigError struct {
 
 func (e *ConfigError) Error() string { return e.text }
 
-// Hint says how to mend the setting. It may be empty.
+// Hint says how to fix the setting. It may be empty.
 func (e *ConfigError) Hint() string { return e.hint }

@@ -145,9 +145,9 @@ func (s *Server) Replace(name string, h Handler, opts ...Option) error {
 	return nil
 }
 
-// Remove ends an endpoint at any time. Deliveries to it are answered 404 from now on. Attempts that run go on to their end. What waits, or
-// is to be tried again, stays as it is: it is handled once the endpoint is there again, in this run or a later one. The error is that there
-// is no such endpoint, or that the server shuts down.
+// Remove ends an endpoint at any time. New deliveries to it are answered 404. Attempts that run go on to their end. Deliveries that wait, for
+// a first or another attempt, stay: they are handled once the endpoint is there again, in this run or a later one. Remove returns an error if
+// there is no such endpoint, or if the server shuts down.
 func (s *Server) Remove(name string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -178,7 +178,7 @@ func (r *run) proveWay(ctx context.Context, tries int, onlyNews bool) {
 			renew = nil
 		}
 		if renew != nil {
-			view.Hint = "the tunnel is opened anew; if that does not help, look whether another program has taken this URL"
+			view.Hint = "the tunnel is opened again; if that does not help, look whether another program has taken this URL"
 		}
 	case err != nil:
 		view.Phase, view.Error = unchecked, err.Error()

@@ -84,7 +84,7 @@ func TestDeliveriesWaitForAProgram(t *testing.T) {
 	p.answers <- notYet{} // it was asked a moment too early
 	p.answers <- notYet{time.Millisecond}
 	p.answers <- nil
-	p.answers <- text.WithHint(errors.New("it is broken"), "mend it")
+	p.answers <- text.WithHint(errors.New("it is broken"), "correct it")
 	p.Resume()
 	<-p.handled
 	r.waitUntil(t, func() bool {
@@ -99,7 +99,7 @@ func TestDeliveriesWaitForAProgram(t *testing.T) {
 		}
 	}
 	failed := r.wait(t, "attempt", func(l line) bool { return l.text("state") == "retrying" })
-	if failed.text("error") != "it is broken; mend it" || failed["n"] != 1.0 {
+	if failed.text("error") != "it is broken; correct it" || failed["n"] != 1.0 {
 		t.Errorf("the failure is shown as %v", failed)
 	}
 	p.answers <- nil

@@ -216,7 +216,7 @@ func (s *settings) decideTunnel() error {
 	if _, ok := tunnel.Lookup(s.Tunnel); !ok {
 		return &ConfigError{
 			text: fmt.Sprintf("tunnel %q: no such provider", s.Tunnel),
-			hint: "known: " + strings.Join(providerNames(), ", ") + ", and " + askTunnel + " to be asked; where something else forwards to hubhook, name its URL with --public-url",
+			hint: "known: " + strings.Join(providerNames(), ", ") + ", and " + askTunnel + " to be asked; if something else forwards to hubhook, name its URL with --public-url",
 		}
 	}
 	return nil
@@ -289,7 +289,7 @@ const databaseHint = "write it as postgres://USER:PASSWORD@HOST:5432/NAME, best 
 
 func (s *settings) checkAnswer() error {
 	if s.Answer != answerStored && s.Answer != answerHandled {
-		return &ConfigError{text: fmt.Sprintf("answer %q: no such moment to answer at", s.Answer), hint: "known: stored, the default, and handled"}
+		return &ConfigError{text: fmt.Sprintf("answer %q: there is no such value", s.Answer), hint: "known: stored, the default, and handled"}
 	}
 	return nil
 }

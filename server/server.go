@@ -104,8 +104,8 @@ func (s *Server) configure(config Config) error {
 	return nil
 }
 
-// Secret returns the first webhook secret that the server accepts, "" where it accepts everyone: what a handler has to send where it
-// passes deliveries on to a program that checks the secret, too.
+// Secret returns the first webhook secret that the server accepts, "" if it accepts everyone. A handler that forwards deliveries to another
+// program can send it, so that the program can check it, too.
 func (s *Server) Secret() string {
 	if len(s.secrets.texts) == 0 {
 		return ""
@@ -119,9 +119,8 @@ func (s *Server) Public() bool {
 	return !s.settings.NoTunnel && !s.onlyFollows() || s.settings.PublicURL != "" || s.settings.inSpace
 }
 
-// Handler returns the public face as a plain http.Handler for an HTTP server of one's own, with the defaults of production. The first call
-// opens the data directory and starts the handlers; its error is what kept it from that, and a later call tries again. Call Shutdown at the
-// end.
+// Handler returns the public routes as a plain http.Handler for your own HTTP server, with the defaults of production. The first call opens
+// the data directory and starts the handlers. If that fails, Handler returns the error, and a later call tries again. Call Shutdown at the end.
 func (s *Server) Handler() (http.Handler, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -187,7 +187,7 @@ func (r *run) hasCredential(provider string) bool {
 func (r *run) askWay(ctx context.Context) (choice, error) {
 	all := offers()
 	r.screen.Info(ui.Notice{Text: r.where.get().local + " works. How shall the Hub reach it?"})
-	r.screen.Info(ui.Notice{Text: "Nothing is sent through anybody whom you don't choose."})
+	r.screen.Info(ui.Notice{Text: "Nothing is sent through a service that you have not chosen."})
 	for i, o := range all {
 		r.screen.Info(ui.Notice{Text: fmt.Sprintf("  %d  %-13s  %s", i+1, o.Name, o.Offer)})
 	}
@@ -235,7 +235,7 @@ func (r *run) askValue(ctx context.Context, way tunnel.Way) (string, error) {
 
 // listWays says how to get a public URL where nobody can be asked.
 func (r *run) listWays() {
-	r.screen.Info(ui.Notice{Text: "Other ways, each by your choice alone; start again with one of:"})
+	r.screen.Info(ui.Notice{Text: "To choose another way, start again with one of:"})
 	for _, o := range offers() {
 		if command := o.command(); command != "" {
 			r.screen.Info(ui.Notice{Text: fmt.Sprintf("  %-25s  %s", command, o.Offer)})

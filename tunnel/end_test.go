@@ -46,7 +46,7 @@ func TestRenewer(t *testing.T) {
 				time.AfterFunc(test.lasts, func() { c.Close() })
 				Renewer(tun)(errors.New("somebody with a secret answers"))
 				var e *Error
-				if state := tun.next(t, Reconnecting); !errors.As(state.Err, &e) || e.Cause != "it is opened anew: somebody with a ... answers" || e.Fix != "look there" {
+				if state := tun.next(t, Reconnecting); !errors.As(state.Err, &e) || e.Cause != "it is opened again: somebody with a ... answers" || e.Fix != "look there" {
 					t.Errorf("state: %v", state)
 				}
 				if state := tun.next(t, URLChanged); state.URL != another || tun.URL() != another {

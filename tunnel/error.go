@@ -13,7 +13,7 @@ type Error struct {
 	// Op is what was tried, as in "open the ngrok tunnel".
 	Op string
 	// Code is the provider's own code, "ERR_NGROK_107" for example, or empty. Where the provider gave several, it is the first that
-	// waiting does not mend; Cause names the others.
+	// waiting does not fix; Cause names the others.
 	Code string
 	// Cause is what went wrong, in a sentence without a full stop.
 	Cause string
@@ -25,7 +25,7 @@ type Error struct {
 	// Temporary says that the same call may succeed later with nothing changed here: a network that was down, say.
 	Temporary bool
 	// Refused says that the service was reached and said no. A refusal that is also Temporary can be due to this program's own last
-	// session, which the service still takes for alive. A tunnel that is refused asks again for a minute and then stops.
+	// session, which the service still considers alive. A tunnel that is refused asks again for a minute and then stops.
 	Refused bool
 	// Final says that asking again does not help: a tunnel that meets it while it is open stops.
 	Final bool

@@ -53,7 +53,7 @@ func newLife(d Dialer, o Options) *life {
 }
 
 // Open opens a tunnel with the sessions of d, for a [Provider.Open]. It tries for 12 s at most, and ends sooner where a try fails
-// with an error that trying again does not mend. From then on the tunnel
+// with an error that trying again does not fix. From then on the tunnel
 //
 //   - replaces a session that is lost: at once, then after waits that grow to a second, and after five minutes to 15 s. Sessions that are
 //     lost soon, one after the other, wait as well

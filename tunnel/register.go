@@ -31,7 +31,7 @@ type Registration struct {
 	Ways []Way
 	// Header is sent with the request of a [Proof], so that the provider's public side passes it on as it passes on those of the Hub.
 	Header http.Header
-	// Steps are the steps of the way to the provider's service, in order: a step that fails makes those after it pointless. Nil: there is
+	// Steps are the steps of a connection to the provider's service, in order: a step that fails makes those after it pointless. Nil: there is
 	// nothing to check before a tunnel is opened.
 	Steps func(Settings) []Step
 	// Code finds the provider's own error code in what its public side answers, or returns an empty string. Nil: there are no codes.
@@ -55,7 +55,7 @@ type Way struct {
 	Ready func() bool
 }
 
-// Step is one step of the way to a provider's service, for a program that looks for what is wrong with it.
+// Step is one step of a connection to a provider's service, for a program that looks for what is wrong with it.
 type Step struct {
 	// Name is what is checked, in a word or two: "tls".
 	Name string

@@ -1,16 +1,15 @@
 // Package tunnel opens a public URL and hands over what arrives there as a [net.Listener].
 //
-// A [Provider] is one way to get such a URL; the packages below this one, tunnel/ngrok for example, have one each. What a provider
-// opens, a [Tunnel], outlives the connection behind it: when that is lost the tunnel comes back by itself, and says so on
+// A [Provider] is one way to get such a URL; the packages below this one, tunnel/ngrok for example, have one each. A provider opens a
+// [Tunnel], which outlives its connection to the service: when the connection is lost, the tunnel reconnects by itself, and says so on
 // [Tunnel.States]. A [Proof] tells whether the public URL leads to this process.
 //
 // # Writing a provider
 //
-// All tunnels live the same life: they open within a limit, reconnect with growing waits, prove their URL, tell their state, retire
-// and close. [Open] leads that life. A provider brings a [Dialer], which makes one [Session] after the other: it dials the service,
-// says the public URL, accepts connections and ends. With [Register] a provider becomes one that users choose by its name and
-// set up by its own flags. These parts may still grow with the providers below this package; [Provider], [Tunnel], [State] and
-// [Error] keep their form.
+// All tunnels open within a limit, reconnect with growing waits, prove their URL, report their state, retire and close. [Open] does
+// that for every provider. A provider brings a [Dialer], which makes one [Session] after the other. A session is one connection to the
+// service: it has a public URL, accepts connections, and ends. [Register] gives a provider a name by which users choose it, and its own
+// flags. These parts may still grow with the providers below this package; [Provider], [Tunnel], [State] and [Error] keep their form.
 package tunnel
 
 import (

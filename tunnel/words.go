@@ -54,7 +54,7 @@ func (w words) lossOf(err error) *Error {
 func (w words) moved(cause error) *Error {
 	return &Error{
 		Op:        w.keepOp(),
-		Cause:     "it is opened anew: " + w.line(cause.Error()),
+		Cause:     "it is opened again: " + w.line(cause.Error()),
 		Fix:       w.options.Elsewhere,
 		Temporary: true,
 		Err:       errMoved,

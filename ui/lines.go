@@ -344,7 +344,7 @@ func roundWait(d time.Duration) time.Duration {
 	return d.Round(time.Second / 10)
 }
 
-// Rejected prints that a request was refused, and what to mend.
+// Rejected prints that a request was refused, and what to fix.
 func (s *Screen) Rejected(r api.Rejected) {
 	if s.out == nil || s.out.full() {
 		return

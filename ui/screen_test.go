@@ -213,7 +213,7 @@ func TestTunnelLines(t *testing.T) {
 		s.Tunnel(api.TunnelChange{Provider: "ngrok", Phase: "unreachable", URL: "https://a.example", Error: "no such host", Hint: "the Hub may reach it all the same"})
 		s.Tunnel(api.TunnelChange{Provider: "ngrok", Phase: "reconnecting", Error: "EOF"})
 		s.Tunnel(api.TunnelChange{Provider: "ngrok", Phase: "url changed", URL: "https://b.example", Endpoints: []api.Endpoint{{Name: "inbox", URL: "https://b.example/webhooks/inbox"}}})
-		s.Tunnel(api.TunnelChange{Provider: "ngrok", Phase: "failed", Error: "ERR_NGROK_107", Hint: "mend the token"})
+		s.Tunnel(api.TunnelChange{Provider: "ngrok", Phase: "failed", Error: "ERR_NGROK_107", Hint: "correct the token"})
 		s.Tunnel(api.TunnelChange{Provider: "ngrok", Phase: "stopped"})
 	})
 	equal(t, out, `Tunnel (ngrok) connecting
@@ -230,7 +230,7 @@ Tunnel (ngrok) stopped
   hint: the Hub may reach it all the same
 hubhook: the ngrok tunnel is down, reconnecting: EOF
 hubhook: opening the ngrok tunnel: ERR_NGROK_107
-  hint: mend the token
+  hint: correct the token
 `)
 }
 
@@ -370,7 +370,7 @@ func TestJSONLines(t *testing.T) {
 		ended(api.AttemptEvent{State: "skipped", Reason: "not main"}, 0)
 		ended(api.AttemptEvent{State: "merged", MergedInto: secondID}, 0)
 		s.Rejected(api.Rejected{Time: now, Endpoint: "inbox", Status: 401, Reason: "no_secret", Error: "no secret was sent", Fix: "paste it <there>", UserAgent: "Hub", Times: 1})
-		s.Tunnel(api.TunnelChange{Time: now, Provider: "ngrok", Phase: "failed", Error: "ERR_NGROK_107", Hint: "mend the token"})
+		s.Tunnel(api.TunnelChange{Time: now, Provider: "ngrok", Phase: "failed", Error: "ERR_NGROK_107", Hint: "correct the token"})
 		s.Webhook(api.WebhookChange{Webhook: api.Webhook{Endpoint: "inbox", ID: "1", State: "active", Since: now, URL: "https://a", Watched: []string{"user:me"},
 			Changes: []api.WebhookNote{{Time: now, Text: "enabled"}}, Deliveries: 3, DeliveryLimit: 1000}, Text: "enabled"})
 		s.Info(Notice{Text: "2 deliveries are unfinished"})
@@ -385,12 +385,12 @@ func TestJSONLines(t *testing.T) {
 {"type":"attempt",`+at+`,"delivery":"`+firstID+`","endpoint":"inbox","n":0,"state":"skipped","duration_ms":0,"error":"","reason":"not main"}
 {"type":"attempt",`+at+`,"delivery":"`+firstID+`","endpoint":"inbox","n":0,"state":"merged","duration_ms":0,"error":"","merged_into":"`+secondID+`"}
 {"type":"rejected",`+at+`,"endpoint":"inbox","status":401,"reason":"no_secret","error":"no secret was sent","fix":"paste it <there>","user_agent":"Hub","times":1}
-{"type":"tunnel",`+at+`,"provider":"ngrok","phase":"failed","url":"","error":"ERR_NGROK_107","hint":"mend the token"}
+{"type":"tunnel",`+at+`,"provider":"ngrok","phase":"failed","url":"","error":"ERR_NGROK_107","hint":"correct the token"}
 {"type":"webhook",`+at+`,"endpoint":"inbox","id":"1","borrowed":false,"state":"active","since":"2026-11-23T12:00:00.123Z","url":"https://a","watched":["user:me"],"error":"","hint":"","changes":[{"time":"2026-11-23T12:00:00.123Z","text":"enabled"}],"deliveries":3,"delivery_limit":1000,"text":"enabled"}
 {"type":"stopped",`+at+`,"reason":"interrupt","unfinished":2}
 `)
 	equal(t, errs, `hubhook: opening the ngrok tunnel: ERR_NGROK_107
-  hint: mend the token
+  hint: correct the token
 2 deliveries are unfinished
 `)
 }

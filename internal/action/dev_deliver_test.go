@@ -188,7 +188,7 @@ serve()
 	if _, err := p.deliverUntilTaken(pushOf(t, 5, nil)); err != nil {
 		t.Error(err)
 	}
-	p.await(ProgramAdvice).wantAdvice(t, "is no status", "HTTPException(400)")
+	p.await(ProgramAdvice).wantAdvice(t, "does not set the status", "HTTPException(400)")
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
 	if _, err := p.Handler("x", nil)(ctx, pushOf(t, 0, nil)); !errors.Is(err, context.Canceled) {

@@ -56,7 +56,7 @@ func explainPort(s Seen) (Advice, bool) {
 	const fix = `take the port from the environment: PORT (in Python, int(os.environ.get("PORT", 8000)))`
 	switch {
 	case len(s.Listens) == 1 && !s.Silent:
-		return advise(fix, "the program listens on port %d instead of %d, which PORT names: deliveries go there, but two of it cannot run at once", s.Listens[0], s.Port)
+		return advise(fix, "the program listens on port %d instead of %d, which PORT names: deliveries go there, but two copies of it cannot run at once", s.Listens[0], s.Port)
 	case len(s.Listens) == 1:
 		return advise(fix, "the program listens on port %d, where this machine cannot reach it by 127.0.0.1, and not on %d, which PORT names", s.Listens[0], s.Port)
 	case len(s.Listens) > 1:
@@ -89,7 +89,7 @@ var printedCauses = []struct {
 		"another program has the port",
 		`end the other one, or take the port from the environment: PORT`,
 	},
-	{regexp.MustCompile(`(?m)^\s*(SyntaxError|IndentationError|TabError): (.+)$`), "the program's code cannot be read: $2", "mend the line above it: the program starts again when the file is saved"},
+	{regexp.MustCompile(`(?m)^\s*(SyntaxError|IndentationError|TabError): (.+)$`), "the program's code cannot be read: $2", "correct the line above it: the program starts again when the file is saved"},
 }
 
 // explainLines knows what runtimes print.
@@ -221,7 +221,7 @@ func explainTuple(s Seen) (Advice, bool) {
 		return Advice{}, false
 	}
 	return advise(fmt.Sprintf("raise HTTPException(%d), or return JSONResponse(body, status_code=%d)", status, status),
-		"the program answers %d with a list that ends in %d: in FastAPI, return body, %d is no status", s.Status, status, status)
+		"the program answers %d with a list that ends in %d: in FastAPI, return body, %d does not set the status", s.Status, status, status)
 }
 
 // explainTooLarge knows limits that are below what a bucket's events need: 10,000 files are 1.5 MB.
@@ -246,7 +246,7 @@ func explainKept(s Seen) (Advice, bool) {
 	if json.Unmarshal(s.Body, &kept) != nil || kept.Delivery == "" || kept.State != "dead" && kept.State != "retrying" {
 		return Advice{}, false
 	}
-	return advise("see the program's own lines for it, and mend the handler",
+	return advise("see the program's own lines for it, and fix the handler",
 		"the program has taken the delivery, and its handler failed: %s (its own delivery %s is %s)", kept.Error, kept.Delivery, kept.State)
 }
 
@@ -283,7 +283,7 @@ func explainError(s Seen) (Advice, bool) {
 		return Advice{}, false
 	}
 	if line := lastError(s.Lines); line != "" {
-		return advise("mend the line that the trace names: what the program printed stands with the delivery", "the handler failed (%d): %s", s.Status, line)
+		return advise("correct the line that the trace names: what the program printed stands with the delivery", "the handler failed (%d): %s", s.Status, line)
 	}
 	return advise("see what the program printed", "the handler failed (%d): %s", s.Status, excerpt(s.Body))
 }
@@ -298,7 +298,7 @@ func explainExit(s Seen) (Advice, bool) {
 			"the command could not be started: %s", s.NotStarted)
 	}
 	if line := lastError(s.Lines); line != "" {
-		return advise("mend it: the program starts again when the file is saved", "the program ended: %s", line)
+		return advise("correct it: the program starts again when the file is saved", "the program ended: %s", line)
 	}
 	if !s.Ready {
 		return advise("does it start a server, and wait for it?", "the program ended before it took deliveries")
@@ -325,7 +325,7 @@ func explainRoutes(routes []Route, posts []string) (Advice, bool) {
 				"the endpoint %s is at %s: WebhooksServer puts /webhooks/ before every path", route.Name, route.Path)
 		}
 		if !strings.HasPrefix(route.Path, webhooksPrefix) && route.By != ByFlag {
-			return advise(fmt.Sprintf("it is right as it is; --path %s says so without the search", route.Path),
+			return advise(fmt.Sprintf("nothing is wrong; --path %s leaves the search out", route.Path),
 				"the program takes POST at %s alone, by %s: deliveries to /webhooks/%s go there", route.Path, route.By, route.Name)
 		}
 	}

@@ -34,7 +34,7 @@ func TestExplain(t *testing.T) {
 		"no secret":           {Seen{Status: 401}, "wants a secret (401), and hubhook has none", "WEBHOOK_SECRET"},
 		"another secret":      {Seen{Status: 403, Secret: true}, "refuses the configured secret (403)", "X-Webhook-Secret"},
 		"a refusal's reason":  {Seen{Status: 403, Secret: true, Body: []byte("CSRF token missing")}, "(403: CSRF token missing)", "X-Webhook-Secret"},
-		"a list":              {Seen{Status: 200, Body: []byte(`[{"error":"no such dataset"},400]`)}, "in FastAPI, return body, 400 is no status", "HTTPException(400)"},
+		"a list":              {Seen{Status: 200, Body: []byte(`[{"error":"no such dataset"},400]`)}, "in FastAPI, return body, 400 does not set the status", "HTTPException(400)"},
 		"too large":           {Seen{Status: 413}, "events of a bucket", "16mb"},
 		"kept and failed":     {Seen{Status: 202, Body: []byte(`{"delivery":"01J9","state":"retrying","error":"no disk"}`)}, "its handler failed: no disk", "handler"},
 		"kept":                {Seen{Status: 202, Body: []byte(`{"delivery":"01J9","state":"running"}`)}, "", ""},

@@ -77,7 +77,7 @@ const (
 	ProgramLooping    ProgramPhase = "crash loop" // it has ended soon after its start again and again
 	ProgramPaused     ProgramPhase = "paused"     // edits do not restart it until Resume
 	ProgramResumed    ProgramPhase = "resumed"
-	ProgramAdvice     ProgramPhase = "advice" // nothing changed, but there is something to mend
+	ProgramAdvice     ProgramPhase = "advice" // nothing changed, but there is something to fix
 	ProgramStopped    ProgramPhase = "stopped"
 )
 
@@ -421,7 +421,7 @@ func (s *Supervisor) exited(r *ProgramRun) time.Duration {
 	if s.failures == loopAfter {
 		s.emit(ProgramEvent{Phase: ProgramLooping, Run: r.N, Exit: exit, Wait: wait, Advice: &Advice{
 			Cause: fmt.Sprintf("it has ended %d times in a row, the last time with %s", s.failures, exit.How),
-			Fix:   "mend what its last lines say: it is started again at once after an edit, and deliveries wait until then",
+			Fix:   "correct what its last lines say: it is started again at once after an edit, and deliveries wait until then",
 		}})
 	}
 	return wait

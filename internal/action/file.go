@@ -67,13 +67,13 @@ type FileError struct {
 	Path         string
 	Line, Column int // from 1, 0 where they are unknown
 	Text         string
-	Advice       string // how to mend it; may be empty
+	Advice       string // how to fix it; may be empty
 }
 
 // Error implements error.
 func (e *FileError) Error() string { return e.place() + ": " + e.Text }
 
-// Hint returns how to mend it, or "".
+// Hint returns how to fix it, or "".
 func (e *FileError) Hint() string { return e.Advice }
 
 func (e *FileError) place() string {

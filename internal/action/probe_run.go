@@ -245,7 +245,7 @@ func (p *prober) prepare(ctx context.Context) error {
 		return &AdvisedError{errors.New("no endpoint is known"), advice}
 	}
 	return &AdvisedError{errors.New("no endpoint is known"), Advice{
-		"the program prints none, and has neither /openapi.json nor a router that tells", "say where it takes deliveries: --path /hook, or --endpoint NAME for /webhooks/NAME",
+		"the program prints none, and has neither /openapi.json nor a router that lists its paths", "say where it takes deliveries: --path /hook, or --endpoint NAME for /webhooks/NAME",
 	}}
 }
 
@@ -294,7 +294,7 @@ func (p *prober) awaitReady(ctx context.Context) (*ProgramRun, error) {
 			switch {
 			case event.Phase == ProgramExited:
 				if event.Advice == nil {
-					advice = Advice{"it ended with " + event.Exit.How, "run the command by itself, and mend what it says"}
+					advice = Advice{"it ended with " + event.Exit.How, "run the command by itself, and correct what it reports"}
 				}
 				if line := event.Exit.lastLine(); line != "" && !strings.Contains(advice.Cause, line) {
 					advice.Cause += ", and printed last: " + line // nothing else shows what it prints

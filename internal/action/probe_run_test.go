@@ -159,7 +159,7 @@ func TestProbeFails(t *testing.T) {
 	report := probe(t, cfg, "")
 	report.of(t, "a bucket with 10,000 files").want(t, ProbeFailed, "refuses a bucket")
 	report.of(t, "an unknown repo type").want(t, ProbeFailed, "no answer")
-	report.of(t, "repo/move").want(t, ProbeWarned, "is no status")
+	report.of(t, "repo/move").want(t, ProbeWarned, "does not set the status")
 	report.of(t, "repo.config/update").want(t, ProbeFailed, "answers 418")
 	report.of(t, "a wrong secret").want(t, ProbeFailed, "takes a delivery with a wrong secret (200)")
 	report.of(t, "no secret").want(t, ProbeFailed, "takes a delivery without a secret (200)")

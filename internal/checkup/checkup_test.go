@@ -28,12 +28,12 @@ func TestRun(t *testing.T) {
 		var told []string
 		began := time.Now()
 		Run(t.Context(), [][]Check{
-			{{Name: "slow", Doing: "waiting", Run: wait(3*time.Second, OK("well"))}, {Name: "after it", Run: wait(time.Second, Warn("so so", "mend it"))}},
+			{{Name: "slow", Doing: "waiting", Run: wait(3*time.Second, OK("well"))}, {Name: "after it", Run: wait(time.Second, Warn("so so", "correct it"))}},
 			{Known("known", Skip("nothing")), {Name: "at once", Doing: "never said", Run: wait(0, OK("well"))}},
 			{{Name: "too slow", Doing: "hanging", Run: wait(time.Hour, OK("well"))}},
 			{},
 		}, func(c Check) { told = append(told, c.Doing) }, func(f api.Finding) { told = append(told, f.Name+" "+string(f.Result)+" "+f.Fix) })
-		want := []string{"waiting", "slow ok ", "after it warn mend it", "known skip ", "at once ok ", "hanging", "too slow fail be quicker"}
+		want := []string{"waiting", "slow ok ", "after it warn correct it", "known skip ", "at once ok ", "hanging", "too slow fail be quicker"}
 		if !slices.Equal(told, want) {
 			t.Errorf("told %q; want %q", told, want)
 		}
@@ -45,7 +45,7 @@ func TestRun(t *testing.T) {
 
 func TestFailHasTheHintAsItsFix(t *testing.T) {
 	t.Parallel()
-	if f := Fail(text.WithHint(errors.New("broken"), "mend it")); f.Result != api.Fail || f.Text != "broken" || f.Fix != "mend it" {
+	if f := Fail(text.WithHint(errors.New("broken"), "correct it")); f.Result != api.Fail || f.Text != "broken" || f.Fix != "correct it" {
 		t.Errorf("it is %+v", f)
 	}
 }

@@ -94,7 +94,7 @@ inspector's page instead.`,
 	l.pick.addTo(p, cmd, l.where)
 	flags.IntVar(&l.limit, "limit", defaultListed, "at most `N`; 0 lists all")
 	flags.BoolVar(&l.json, "json", false, "print one JSON object a line")
-	flags.BoolVar(&l.web, "web", false, "list them on the inspector's page, in your browser; for time and action that has no filter")
+	flags.BoolVar(&l.web, "web", false, "list them on the inspector's page, in your browser; that page has no filter for time and action")
 	l.where.addTo(cmd)
 	return cmd
 }
@@ -120,7 +120,7 @@ func (l *listing) run(cmd *cobra.Command) (err error) {
 	}
 	switch {
 	case len(deliveries) == 0 && f != (queue.Filter{}):
-		l.note("No delivery is like that.\n  hint: leave out some of the flags, or see all with: hubhook deliveries list")
+		l.note("No delivery matches.\n  hint: leave out some of the flags, or see all with: hubhook deliveries list")
 	case len(deliveries) == 0:
 		l.note("No deliveries yet.\n  hint: send a sample event with: hubhook trigger repo.content")
 	}
@@ -134,7 +134,7 @@ func (l *listing) run(cmd *cobra.Command) (err error) {
 	}
 	l.table(deliveries)
 	if more {
-		l.note("There are more; --limit N lists as many, --limit 0 all.")
+		l.note("There are more: --limit N lists N, --limit 0 lists all.")
 	}
 	return nil
 }

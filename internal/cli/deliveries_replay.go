@@ -76,7 +76,7 @@ func (r *replay) run(cmd *cobra.Command, ids []string) error {
 			ids = append(ids, d.ID)
 		}
 		if len(ids) == 0 {
-			r.note("No dead delivery is without a replay.")
+			r.note("There is no dead delivery without a replay.")
 		}
 	}
 	return r.eachDelivery(cmd, ids, "replayed", func(id string) error {

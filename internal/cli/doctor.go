@@ -93,13 +93,13 @@ func itemAndCommand(cmd *cobra.Command, args []string) (item *hub.Watched, comma
 	case len(before) == 0:
 		return nil, command, nil
 	case len(before) > 1:
-		return nil, nil, wrongUsageHint(cmd, "a command to look for stands after --: hubhook doctor -- python app.py", "unexpected argument %q", before[1])
+		return nil, nil, wrongUsageHint(cmd, "put the command after --: hubhook doctor -- python app.py", "unexpected argument %q", before[1])
 	case len(command) > 0:
 		return nil, nil, wrongUsage(cmd, "%s and a command after -- don't go together", before[0])
 	}
 	watched, err := hub.ParseWatched(before[0])
 	if err != nil {
-		return nil, nil, wrongUsageHint(cmd, "a command to look for stands after --: hubhook doctor -- python app.py", "%w", err)
+		return nil, nil, wrongUsageHint(cmd, "put the command after --: hubhook doctor -- python app.py", "%w", err)
 	}
 	return &watched, nil, nil
 }
@@ -307,7 +307,7 @@ func (d *doctor) running(cmd *cobra.Command) (*api.Status, api.Finding) {
 	}
 	switch {
 	case errors.Is(err, inspector.ErrNotRunning) && d.where.server == "":
-		return nil, checkup.Skip("none runs here whose inspector can be asked; the checks look at whether one could")
+		return nil, checkup.Skip("no hubhook runs here that could be asked; the checks look at whether one could run")
 	case errors.As(err, &unreadable) && d.where.server == "": // the check of the data directory says why
 		return nil, checkup.Skip("it can't be seen whether one runs: " + err.Error())
 	case err != nil:
@@ -363,13 +363,13 @@ func (d *doctor) programOf(running *api.Status, command []string) api.Finding {
 		return checkup.OK("hubhook dev can start " + text.Printable(path, 0))
 	}
 	if running == nil || running.Program == nil {
-		return checkup.Skip("no hubhook dev runs here; hubhook doctor -- COMMAND looks for a command")
+		return checkup.Skip("no hubhook dev runs here; hubhook doctor -- COMMAND checks whether a command can be started")
 	}
 	p := running.Program
 	what := strings.TrimSpace(p.Name + " " + cmp.Or(p.Text, "is "+p.Phase))
 	switch {
 	case slices.Contains([]string{"exited", "crash loop", "stopped"}, p.Phase):
-		return checkup.Fail(text.WithHint(errors.New(what), cmp.Or(p.Hint, "mend it; hubhook dev shows what it printed, and starts it again after an edit")))
+		return checkup.Fail(text.WithHint(errors.New(what), cmp.Or(p.Hint, "correct it; hubhook dev shows what it printed, and starts it again after an edit")))
 	case p.Phase == "ready" || p.Phase == "listening":
 		return checkup.OK(what)
 	}

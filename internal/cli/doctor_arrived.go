@@ -133,7 +133,7 @@ func became(came []api.Delivery, more bool) api.Finding {
 	case string(queue.Skipped):
 		return checkup.Warn(said+": "+text.OneLine(cmp.Or(mostOf(reasons), latest.Reason), 500), "the endpoint's filter (if) says no; "+fix)
 	case string(queue.Dead):
-		return checkup.Warn(said+": "+text.OneLine(latest.Reason, 500), "mend the handler, then: hubhook deliveries replay "+latest.ID+"\n"+fix+" has what it printed")
+		return checkup.Warn(said+": "+text.OneLine(latest.Reason, 500), "fix the handler, then: hubhook deliveries replay "+latest.ID+"\n"+fix+" has what it printed")
 	case string(queue.Retrying):
 		return checkup.Warn(said+": "+text.OneLine(latest.Reason, 500), fix+" has what it printed")
 	case string(queue.Discarded):

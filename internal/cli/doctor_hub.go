@@ -125,7 +125,7 @@ func (l *hubLook) unreachable(err error) {
 	}
 }
 
-const notAsked = "not checked, as the look at the Hub before it failed"
+const notAsked = "not checked, because the check of the Hub before it failed"
 
 // reach asks for the Hub's front page. If that fails, it says at which step of the connection.
 func (l *hubLook) reach(ctx context.Context) api.Finding {
@@ -211,14 +211,14 @@ func (w *way) trace() *httptrace.ClientTrace {
 
 // stuck returns the step that failed, and what to do about it.
 func (w *way) stuck() (step, fix string) {
-	const network = "check the network and the firewall; where only a proxy leads out, set HTTPS_PROXY"
+	const network = "check the network and the firewall; if this network needs a proxy, set HTTPS_PROXY"
 	switch {
 	case w.lookingUp.Load() && !w.lookedUp.Load():
-		return "look-up", "check the network and its name servers; where only a proxy leads out, set HTTPS_PROXY"
+		return "look-up", "check the network and its name servers; if this network needs a proxy, set HTTPS_PROXY"
 	case w.connecting.Load() && !w.connected.Load():
 		return "tcp", network
 	case w.handshaking.Load() && !w.handshaken.Load():
-		return "tls", "where a proxy looks into connections, have its certificate trusted here, with SSL_CERT_FILE say; check the clock, too"
+		return "tls", "if a proxy here reads TLS connections, trust its certificate, with SSL_CERT_FILE for example; check the clock, too"
 	case w.sent.Load():
 		return "http", "try again later; https://status.huggingface.co says whether the Hub has an outage"
 	}

@@ -67,7 +67,7 @@ func (l *itemLook) wayIn(hooks *server.Server) (lists [][]checkup.Check) {
 				check.Run = func(ctx context.Context) api.Finding {
 					f := run(ctx)
 					if f.Result == api.Fail {
-						f.Fix = "hubhook doctor goes the way to the tunnel's service step by step"
+						f.Fix = "hubhook doctor tries each step of the connection to the tunnel's service"
 					}
 					return f
 				}
@@ -237,7 +237,7 @@ func (l *itemLook) watched(ctx context.Context) api.Finding {
 		return checkup.Skip("no webhook watches it; hubhook follows it without one")
 	case len(l.watchers) == 0 && len(old) > 0:
 		return checkup.Fail(text.WithHint(fmt.Errorf("webhook %s watches the old name, %s, of what is %s now", strings.Join(old, ", "), l.item, now),
-			"hubhook hub update "+old[0]+" --watch "+now.String()+"   with all else that it is to watch"))
+			"hubhook hub update "+old[0]+" --watch "+now.String()+"   and everything else that it should watch"))
 	case len(l.watchers) == 0:
 		fix := "have hubhook keep one: hubhook serve --watch " + now.String() + "\nor make one: hubhook hub create --url " + l.here.address() + " --watch " + now.String()
 		err := fmt.Errorf("none of the %d webhooks of %s watches %s, nor its owner", len(l.webhooks), whose, now)
@@ -303,13 +303,13 @@ func (l *itemLook) each(ctx context.Context) []api.Finding {
 		if w := l.watchers[i]; !here && l.here.running != nil && l.followed() == nil {
 			switch v.place {
 			case placeJob:
-				v.mend(api.Fail, "", "a webhook has a Job or a URL; make another one for hubhook: hubhook hub create --url "+l.here.address()+" --watch "+l.item.String())
+				v.problem(api.Fail, "", "a webhook has a Job or a URL; make another one for hubhook: hubhook hub create --url "+l.here.address()+" --watch "+l.item.String())
 			case placeElsewhere:
 				v.add("which is not this hubhook")
 				if others++; others <= mostOthers {
 					v.add(answers(ctx, w.URL))
 				}
-				v.mend(api.Fail, "", "if it is to post here: "+l.here.update(v, l.here.rightFor(v.endpoint))+"\nif not, make another one: hubhook hub create --url "+l.here.address()+" --watch "+l.item.String())
+				v.problem(api.Fail, "", "if it is to post here: "+l.here.update(v, l.here.rightFor(v.endpoint))+"\nif not, make another one: hubhook hub create --url "+l.here.address()+" --watch "+l.item.String())
 			}
 		}
 		if good && v.result == api.Fail {
@@ -327,7 +327,7 @@ const otherTimeout = 3 * time.Second
 func answers(ctx context.Context, address string) string {
 	u, err := url.Parse(address)
 	if err != nil {
-		return "it is no URL"
+		return "it is not a URL"
 	}
 	ctx, cancel := context.WithTimeout(ctx, otherTimeout)
 	defer cancel()
@@ -396,9 +396,9 @@ func (l *itemLook) why(findings []api.Finding) api.Finding {
 	case arrived:
 		return api.Finding{Name: "why", Result: api.OK, Text: fmt.Sprintf("it comes: the latest at %s; the next one comes %s", at(l.came[0].Received), l.next())}
 	case blind != nil:
-		return api.Finding{Name: "why", Result: api.Skip, Text: "it can't be told without the Hub: " + blind.Text}
+		return api.Finding{Name: "why", Result: api.Skip, Text: "it can't be known without the Hub: " + blind.Text}
 	case !l.listed && l.followed() == nil:
-		return api.Finding{Name: "why", Result: api.Skip, Text: "it can't be told without the list of your webhooks; HF_TOKEN sets a token"}
+		return api.Finding{Name: "why", Result: api.Skip, Text: "it can't be known without the list of your webhooks; HF_TOKEN sets a token"}
 	}
 	return api.Finding{Name: "why", Result: api.OK, Text: "nothing is in the way, and nothing has happened since: the first one comes " + l.next()}
 }

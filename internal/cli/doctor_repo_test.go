@@ -14,7 +14,7 @@ func TestWhyNothingComes(t *testing.T) {
 	t.Parallel()
 	ok, warn, fail, skip := api.OK, api.Warn, api.Fail, api.Skip
 	f := func(name string, result api.Result) api.Finding {
-		return api.Finding{Name: name, Result: result, Text: name + " is " + string(result), Fix: "mend " + name}
+		return api.Finding{Name: name, Result: result, Text: name + " is " + string(result), Fix: "correct " + name}
 	}
 	for name, test := range map[string]struct {
 		findings  []api.Finding
@@ -24,7 +24,7 @@ func TestWhyNothingComes(t *testing.T) {
 		want      string
 	}{
 		"the first failure":             {[]api.Finding{f("watched", warn), f("webhook 1", fail), f("refused", fail)}, 0, false, false, "fail webhook 1: webhook 1 is fail (see also refused)"},
-		"no failure but of the look":    {[]api.Finding{f("token", fail), f("watched", skip)}, 0, true, true, "skip can't be told without the Hub: token is fail"},
+		"no failure but of the look":    {[]api.Finding{f("token", fail), f("watched", skip)}, 0, true, true, "skip can't be known without the Hub: token is fail"},
 		"a failure here all the same":   {[]api.Finding{f("token", fail), f("refused", fail)}, 0, true, true, "fail refused is fail"},
 		"a limit that is near":          {[]api.Finding{f("rate limit", warn), f("deliveries", skip)}, 0, false, false, "ok nothing is in the way"},
 		"a warning, and nothing came":   {[]api.Finding{f("watched", warn), f("deliveries", skip)}, 0, false, false, "warn watched is warn"},

@@ -46,7 +46,7 @@ type verdict struct {
 	result   api.Result
 }
 
-// bad reports whether there is something to mend.
+// bad reports whether there is something to fix.
 func (v *verdict) bad() bool { return v.result == api.Warn || v.result == api.Fail }
 
 // say begins another sentence.
@@ -55,8 +55,8 @@ func (v *verdict) say(words string) { v.said = append(v.said, words) }
 // add appends to the last sentence, after a comma.
 func (v *verdict) add(words string) { v.said[len(v.said)-1] += ", " + words }
 
-// mend adds something that is wrong, and its fix. words is "" if another call has said it already.
-func (v *verdict) mend(result api.Result, words, fix string) {
+// problem adds something that is wrong, and its fix. words is "" if another call has said it already.
+func (v *verdict) problem(result api.Result, words, fix string) {
 	if words != "" {
 		v.say(words)
 	}
@@ -136,7 +136,7 @@ func (o *ours) judge(w hub.Webhook) *verdict {
 		o.judgeSecret(v, w, u)
 	}
 	if u.Scheme == "http" && !o.hubIsLocal() && (v.place == placeHere || v.place == placeEarlier) {
-		v.mend(api.Warn, "it posts over http, so that others on the network can read the secret", o.update(v, "https://"+u.Host+u.EscapedPath()))
+		v.problem(api.Warn, "it posts over http, so that others on the network can read the secret", o.update(v, "https://"+u.Host+u.EscapedPath()))
 	}
 	return v
 }
@@ -171,7 +171,7 @@ func (o *ours) placeOf(v *verdict, w hub.Webhook, kept bool, recorded *keep.Entr
 	u, err := url.Parse(w.URL)
 	if err != nil || u.Host == "" {
 		v.place = placeNowhere
-		v.mend(api.Warn, "it has no valid URL", o.update(v, o.address()))
+		v.problem(api.Warn, "it has no valid URL", o.update(v, o.address()))
 		return nil
 	}
 	v.endpoint = endpointIn(u)
@@ -184,7 +184,7 @@ func (o *ours) placeOf(v *verdict, w hub.Webhook, kept bool, recorded *keep.Entr
 			to = "hubhook is at " + o.base() + " now"
 		}
 		v.add(why + "; " + to)
-		v.mend(result, "", o.update(v, o.rightFor(v.endpoint))+"\nor have hubhook keep it right: hubhook serve --webhook "+w.ID)
+		v.problem(result, "", o.update(v, o.rightFor(v.endpoint))+"\nor have hubhook keep it right: hubhook serve --webhook "+w.ID)
 		return u
 	}
 	onlyURL := u.Scheme + "://" + u.Host
@@ -196,7 +196,7 @@ func (o *ours) placeOf(v *verdict, w hub.Webhook, kept bool, recorded *keep.Entr
 	case local(u.Hostname()) && !o.hubIsLocal():
 		v.place = placeNowhere
 		v.add("which the Hub can't reach: it is an address of one machine or network alone")
-		v.mend(api.Warn, "", o.update(v, o.rightFor(v.endpoint)))
+		v.problem(api.Warn, "", o.update(v, o.rightFor(v.endpoint)))
 		if o.running != nil && sameHost(o.running.Addresses.Local, u) {
 			v.result = api.Fail
 		}
@@ -255,11 +255,11 @@ func (o *ours) judgeKept(v *verdict, k *api.Webhook) {
 			v.say(words)
 			return
 		}
-		v.mend(api.Warn, words, cmp.Or(k.Hint, "look at what hubhook prints"))
+		v.problem(api.Warn, words, cmp.Or(k.Hint, "look at what hubhook prints"))
 	case keep.Waiting:
-		v.mend(api.Warn, words, cmp.Or(k.Hint, "it waits for a public URL that is proven; see the checks of the tunnel"))
+		v.problem(api.Warn, words, cmp.Or(k.Hint, "it waits for a public URL that is proven; see the checks of the tunnel"))
 	case keep.Failed, keep.Taken:
-		v.mend(api.Fail, words, cmp.Or(k.Hint, "look at what hubhook prints"))
+		v.problem(api.Fail, words, cmp.Or(k.Hint, "look at what hubhook prints"))
 	default: // the state on the Hub says the rest
 		v.say(words)
 	}
@@ -270,20 +270,20 @@ func (o *ours) judgeState(v *verdict, w hub.Webhook, kept *api.Webhook, recorded
 	enable := "hubhook hub enable " + w.ID
 	switch {
 	case w.State == hub.Suspended && kept != nil:
-		v.mend(api.Fail, "the Hub has suspended it, since its deliveries failed", "hubhook enables it once the way is proven; see the checks of the tunnel")
+		v.problem(api.Fail, "the Hub has suspended it, since its deliveries failed", "hubhook enables it once the public URL is proven; see the checks of the tunnel")
 	case w.State == hub.Suspended && v.place == placeHere, w.State == hub.Suspended && v.place == placeEarlier:
-		v.mend(api.Fail, "the Hub has suspended it, since its deliveries failed", "once the way is open again: "+enable)
+		v.problem(api.Fail, "the Hub has suspended it, since its deliveries failed", "once hubhook can be reached again: "+enable)
 	case w.State == hub.Suspended:
-		v.mend(api.Warn, "the Hub has suspended it, since its deliveries failed", "mend what it posts to, then: "+enable)
+		v.problem(api.Warn, "the Hub has suspended it, since its deliveries failed", "correct what it posts to, then: "+enable)
 	case w.State == hub.Disabled && recorded != nil && o.running == nil:
 		v.say("it is disabled meanwhile")
 	case w.State == hub.Disabled && v.place == placeHere:
-		v.mend(api.Fail, "it is disabled", enable)
+		v.problem(api.Fail, "it is disabled", enable)
 	case w.State == hub.Disabled:
 		v.say("it is disabled")
 	case shared: // a process on another machine may keep it
 	case recorded != nil && o.running == nil && recorded.Borrowed == nil:
-		v.mend(api.Warn, "it is still enabled, so the Hub posts to a hubhook that does not run", "start hubhook again, or have it deleted: hubhook hub cleanup")
+		v.problem(api.Warn, "it is still enabled, so the Hub posts to a hubhook that does not run", "start hubhook again, or have it deleted: hubhook hub cleanup")
 	}
 }
 
@@ -295,9 +295,9 @@ func (o *ours) judgePath(v *verdict, u *url.URL) {
 	}
 	switch {
 	case v.endpoint == "":
-		v.mend(api.Fail, fmt.Sprintf("no endpoint is at %s: want /webhooks/NAME", text.OneLine(cmp.Or(u.Path, "/"), 200)), o.update(v, o.address()))
+		v.problem(api.Fail, fmt.Sprintf("no endpoint is at %s: want /webhooks/NAME", text.OneLine(cmp.Or(u.Path, "/"), 200)), o.update(v, o.address()))
 	case !o.serves(v.endpoint) && o.running.Program == nil: // a program under dev makes endpoints known late
-		v.mend(api.Fail, fmt.Sprintf("no endpoint is called %q; there are %s", text.OneLine(v.endpoint, 200), strings.Join(names, ", ")), o.update(v, o.address()))
+		v.problem(api.Fail, fmt.Sprintf("no endpoint is called %q; there are %s", text.OneLine(v.endpoint, 200), strings.Join(names, ", ")), o.update(v, o.address()))
 	}
 }
 
@@ -309,10 +309,10 @@ func (o *ours) judgeSecret(v *verdict, w hub.Webhook, u *url.URL) {
 	inURL := u.Query().Get("secret")
 	switch shown := string(w.Secret); {
 	case !w.HasSecret && inURL == "":
-		v.mend(api.Fail, "it sends no secret, and is refused with 401", o.giveSecret(w.ID))
+		v.problem(api.Fail, "it sends no secret, and is refused with 401", o.giveSecret(w.ID))
 	case !o.configured || shown == "" && inURL == "": // not known here, or not shown by the Hub
 	case !o.accepts(shown) && !o.accepts(inURL):
-		v.mend(api.Warn, "its secret is another than the one that is configured in this shell", o.giveSecret(w.ID))
+		v.problem(api.Warn, "its secret is not the one that is configured in this shell", o.giveSecret(w.ID))
 	}
 }
 

@@ -22,7 +22,7 @@ import (
 // agentInstructions tell an agent how the tools go together, and what their results must not be taken for.
 const agentInstructions = `hubhook receives webhooks of the Hugging Face Hub, stores each one as a delivery, and runs a handler for it.
 
-To mend a handler: list_deliveries with state "dead" or "retrying" finds what failed, get_delivery shows the error and what the handler printed,
+To fix a handler: list_deliveries with state "dead" or "retrying" finds what failed, get_delivery shows the error and what the handler printed,
 replay_delivery runs the handler again after the code is changed, and wait_for_delivery with the new ID waits for the outcome.
 If nothing arrives, get_status shows the tunnel, the webhooks on the Hub, and the requests that were refused.
 

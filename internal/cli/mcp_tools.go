@@ -130,7 +130,7 @@ type created struct {
 // standing is how hubhook stands, with the newest requests that it refused.
 type standing struct {
 	api.Status
-	Rejected []api.Rejected `json:"rejected" jsonschema:"the newest requests that were refused and not stored, with what to mend"`
+	Rejected []api.Rejected `json:"rejected" jsonschema:"the newest requests that were refused and not stored, with what to fix"`
 }
 
 // looking is for tools that change nothing. What they show comes from hubhook on this machine.

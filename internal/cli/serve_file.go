@@ -90,7 +90,7 @@ func fileError(err error) error {
 	case text.Hint(err) != "":
 		return err
 	case errors.As(err, &broken):
-		return text.WithHint(err, "mend the file at that place; docs/actions.md has every key")
+		return text.WithHint(err, "correct the file at that place; docs/actions.md has every key")
 	case errors.Is(err, fs.ErrNotExist):
 		return text.WithHint(err, "put the file back, or restart hubhook to go without it")
 	}
@@ -146,7 +146,7 @@ func (p *program) sayBroken(err error) {
 // sayLater says which settings of an edit wait for the next start.
 func (p *program) sayLater(path string, settings []string) {
 	if len(settings) > 0 {
-		server.PrintError(p.Stderr, text.WithHint(fmt.Errorf("%s: what has changed of %s takes effect at the next start", path, strings.Join(settings, ", ")), "restart hubhook"))
+		server.PrintError(p.Stderr, text.WithHint(fmt.Errorf("%s: the change of %s takes effect at the next start", path, strings.Join(settings, ", ")), "restart hubhook"))
 	}
 }
 

@@ -44,7 +44,7 @@ type Server interface {
 	// Show puts what the program does on the screen, Print a line of its output.
 	Show(event api.ProgramEvent)
 	Print(line api.ProgramOutput)
-	// Warn shows what is to be mended.
+	// Warn shows what has to be fixed.
 	Warn(text, hint string)
 }
 

@@ -37,7 +37,7 @@ type realProgram struct {
 	prints    string    // for a delivery of REPO
 	edit      [2]string // text of it and what comes in its place
 	reprints  string    // for a delivery of REPO, after the edit
-	hint      string    // what it is told to mend
+	hint      string    // what it is told to fix
 	strict    bool      // its model refuses buckets
 	ours      bool      // it is written with hubhook
 	space     bool      // it prints its endpoints as those of the Space that it seems to run in
@@ -144,7 +144,7 @@ func (r realProgram) try(t *testing.T) {
 		t.Fatalf("no public URL: %+v", p.ready)
 	}
 	if r.hint != "" {
-		p.await("what to mend", patience, func(e event) bool { return e.Type == "program" && strings.Contains(e.Hint, r.hint) })
+		p.await("what to fix", patience, func(e event) bool { return e.Type == "program" && strings.Contains(e.Hint, r.hint) })
 	}
 	listed := p.await("its endpoints", patience, func(e event) bool { return e.Type == "program" && len(e.Endpoints) > 0 })
 	var want []endpointURL

@@ -93,7 +93,7 @@ func newPatient(t *testing.T) (*home, *tunneltest.Edge) {
 	return h, edge
 }
 
-// notBad checks that no check but those named found anything to mend. Of the disk of this machine nothing is known.
+// notBad checks that no check but those named found anything to fix. Of the disk of this machine nothing is known.
 func notBad(t *testing.T, found map[string]api.Finding, but ...string) {
 	t.Helper()
 	expected := map[string]bool{"disk": true}

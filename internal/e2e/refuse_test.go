@@ -97,7 +97,7 @@ func TestRefusals(t *testing.T) {
 	for status, fix := range map[int]string{401: "paste it", 403: "secret", 404: "inbox", 413: "MaxBody", 422: "JSON"} {
 		e := p.await(fmt.Sprintf("rejected %d", status), patience, func(e event) bool { return e.Type == "rejected" && e.Status == status })
 		if e.Error == "" || !strings.Contains(e.Fix, fix) {
-			t.Errorf("the screen says of %d: %q, %q; want what to mend", status, e.Error, e.Fix)
+			t.Errorf("the screen says of %d: %q, %q; want what to fix", status, e.Error, e.Fix)
 		}
 	}
 	// While one secret replaces another, both work, in the header or in the URL. A slash too many causes no redirect.
@@ -223,7 +223,7 @@ func TestAFullQueue(t *testing.T) {
 	}
 	p.wantUnavailable(p.post("single", body), "wait")
 	if e := p.await("rejected", patience, func(e event) bool { return e.Type == "rejected" }); e.Status != 503 || !strings.Contains(e.Fix, "--max-waiting") {
-		t.Errorf("the screen says %+v; want how to mend it", e)
+		t.Errorf("the screen says %+v; want how to fix it", e)
 	}
 	if a := p.post("trigger_training", body); !a.ok() {
 		t.Errorf("a delivery that need not wait is answered %d %s", a.status, a.body)

@@ -116,7 +116,7 @@ func (s *settings) read() error {
 			place = fmt.Sprintf(", line %d", at.Mark.Line)
 		}
 		// The parser's error repeats lines of the file, which may have secrets in them.
-		return settingError(op, s.file+place+" can't be read as cloudflared's configuration", "mend the file; cloudflared tunnel --config "+s.file+" ingress validate says more")
+		return settingError(op, s.file+place+" can't be read as cloudflared's configuration", "correct the file; cloudflared tunnel --config "+s.file+" ingress validate says more")
 	}
 	if file.Tunnel == "" {
 		return settingError(op, s.file+" names no tunnel", `write "tunnel: NAME" into it, see cloudflared tunnel list`)

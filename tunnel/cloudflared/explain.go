@@ -35,7 +35,7 @@ var troubles = []struct {
 	{says: regexp.MustCompile(`(?i)unauthorized|tunnel not found|not a valid tunnel`), cause: "Cloudflare does not know the tunnel, or not with these credentials",
 		fix: "check tunnel and credentials-file in the file of --cloudflared-config; cloudflared tunnel list names what there is", final: true},
 	{says: regexp.MustCompile(`(?i)parsing YAML|unable to parse config|validat.*ingress|ingress.*rule`), cause: "cloudflared can't use its configuration",
-		fix: "mend the file of --cloudflared-config; cloudflared tunnel --config FILE ingress validate says more", final: true},
+		fix: "correct the file of --cloudflared-config; cloudflared tunnel --config FILE ingress validate says more", final: true},
 	{says: regexp.MustCompile(`(?i)no such host|dial tcp|dial udp|i/o timeout|connection refused|network is unreachable|failed to dial|no recent network activity|context deadline exceeded`),
 		cause: "cloudflared does not reach Cloudflare", fix: "check the network; a firewall has to let ports 443 and 7844 out"},
 }

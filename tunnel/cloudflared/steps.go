@@ -83,5 +83,5 @@ func version(ctx context.Context, path string) (string, error) {
 		return path + " is there, and does not say its version", nil
 	}
 	return "", &tunnel.Error{Op: "start cloudflared", Cause: path + " --version does not work: " + strings.TrimSpace(err.Error()),
-		Fix: "install it anew, see https://developers.cloudflare.com/tunnel/downloads", Final: true, Err: err}
+		Fix: "install it again, see https://developers.cloudflare.com/tunnel/downloads", Final: true, Err: err}
 }

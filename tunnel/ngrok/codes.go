@@ -78,7 +78,7 @@ func isKnown(code string) bool {
 	return known
 }
 
-// isFinal reports whether the code is one that trying again does not mend.
+// isFinal reports whether the code is one that trying again does not fix.
 func isFinal(code string) bool {
 	known, ok := meanings[code]
 	return ok && !known.passes

@@ -136,7 +136,7 @@ func (c Config) readFile(getenv func(string) string) (fileAgent, string, error) 
 	var file file
 	if err := yaml.Unmarshal(text, &file); err != nil {
 		// The parser's message can quote a value, and the value can be a token: only its line numbers are passed on.
-		return fileAgent{}, path, configError("read ngrok's configuration", path+" is not the YAML that ngrok writes"+yamlLines(err), "mend it, run `ngrok config check`, or name another file with --ngrok-config")
+		return fileAgent{}, path, configError("read ngrok's configuration", path+" is not the YAML that ngrok writes"+yamlLines(err), "correct it, run `ngrok config check`, or name another file with --ngrok-config")
 	}
 	agent := file.Agent
 	agent.Authtoken = orDefault(agent.Authtoken, file.Authtoken)
@@ -218,7 +218,7 @@ func connectPool(given *x509.CertPool, setting, path string) (*x509.CertPool, st
 	if !filepath.IsAbs(file) {
 		file = filepath.Join(filepath.Dir(path), file)
 	}
-	fix := "mend connect_cas in " + path + ", or remove it to trust ngrok's own"
+	fix := "correct connect_cas in " + path + ", or remove it to trust ngrok's own"
 	pem, err := os.ReadFile(file)
 	if err != nil {
 		return nil, "", configError("read connect_cas", err.Error(), fix)

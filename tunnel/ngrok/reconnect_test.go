@@ -203,7 +203,7 @@ func TestStoppedEndpoint(t *testing.T) {
 	o.flows()
 }
 
-// TestUsedUp has a refusal while the tunnel is online that no retry can mend.
+// TestUsedUp has a refusal while the tunnel is online that no retry can fix.
 func TestUsedUp(t *testing.T) {
 	t.Parallel()
 	edge := tunneltest.NewEdge(t, tunneltest.Options{})

@@ -275,7 +275,7 @@ func TestRenew(t *testing.T) {
 	tunnel.Renewer(s.Tunnel)(errors.New("something else answers there"))
 	state := s.wait(tunnel.Reconnecting)
 	var e *tunnel.Error
-	if !errors.As(state.Err, &e) || !strings.Contains(e.Cause, "opened anew: something else answers there") || e.Hint() == "" {
+	if !errors.As(state.Err, &e) || !strings.Contains(e.Cause, "opened again: something else answers there") || e.Hint() == "" {
 		t.Errorf("state: %v", state)
 	}
 	if state := s.wait(tunnel.URLChanged); state.URL != "https://another.example.com" || s.URL() != state.URL {

@@ -91,7 +91,7 @@ func (w *way) lookUp(ctx context.Context) (string, error) {
 	if err != nil {
 		e := w.dialer.failure(err)
 		e.Cause = fmt.Sprintf("the name %s cannot be looked up: %s", host, w.dialer.hide.line(err.Error()))
-		e.Fix = "check the network and its name servers; where only a proxy leads out, set HTTPS_PROXY or proxy_url in ngrok.yml"
+		e.Fix = "check the network and its name servers; if this network needs a proxy, set HTTPS_PROXY or proxy_url in ngrok.yml"
 		if proxy != "" {
 			e.Fix = "check the name of " + words
 		}

@@ -144,7 +144,7 @@ func (h *hostKeys) check(say func(string)) xssh.HostKeyCallback {
 	return func(addr string, remote net.Addr, key xssh.PublicKey) error {
 		known, err := h.known()
 		if err != nil {
-			return &hostKeyError{cause: clean(err.Error()), fix: "mend that file, or its permissions"}
+			return &hostKeyError{cause: clean(err.Error()), fix: "correct that file, or its permissions"}
 		}
 		err = known(addr, remote, key)
 		if err == nil {

@@ -40,7 +40,7 @@ func KeptToken(dir string) (token string, err error) {
 	var trouble error
 	if !errors.Is(err, fs.ErrNotExist) {
 		trouble = text.WithHint(fmt.Errorf("%w; the inspector has a new one", err),
-			"pages that are open ask for it: open the inspector's URL anew")
+			"pages that are open ask for it: open the inspector's URL again")
 	}
 	if err := replaceFile(path, []byte(token+"\n")); err != nil {
 		err = fmt.Errorf("keeping the inspector's token in %s: %w", path, text.FileCause(err))
