@@ -54,7 +54,7 @@ func (s secretSet) has(given string) bool {
 	return found == 1
 }
 
-// arrival goes with a delivery from admission to its first attempt.
+// arrival is what the server keeps of a delivery from admission to its first attempt.
 type arrival struct {
 	payload *payload.Payload
 	sender  *sender // nil where nobody is answered
@@ -69,7 +69,7 @@ type refusal struct {
 	cause  string // for metrics
 }
 
-// admit is the front door: it checks a delivery, stores it and answers.
+// admit checks a delivery, stores it and answers.
 func (s *Server) admit(w http.ResponseWriter, r *http.Request) {
 	name := strings.TrimPrefix(r.URL.Path, "/webhooks/")
 	e, known := s.endpoints.named(name), true
@@ -263,8 +263,8 @@ func newArrival(endpoint string, header http.Header, body []byte, p *payload.Pay
 	return a
 }
 
-// askKeys asks e's key functions with what a delivery is not to run at the same time, and, where it may be held back, with what it
-// belongs together. Without its keys it can't be run as it should be, so a panic leaves it dead.
+// askKeys calls e's key functions: for the serial key, and, if the delivery may be held back, for the key of its burst. Without its keys it
+// can't be run as it should be, so a panic leaves it dead.
 func (s *Server) askKeys(a *queue.Arrival, e *endpoint, mayBeHeld bool) {
 	if a.Dead != "" {
 		return
@@ -395,8 +395,8 @@ const (
 	maxShownAgent = 200
 )
 
-// shown is what a stranger sent as it may be shown: without our secrets, which a sender may have put in the wrong place, and cut
-// after most bytes. The cut comes second, or it could leave the beginning of a secret.
+// shown returns words of a stranger in a form that may be shown: without our secrets, which a sender may have put in the wrong place, and
+// cut after most bytes. The cut comes second, or it could leave the beginning of a secret.
 func (s *Server) shown(words string, most int) string {
 	words = s.secrets.hide.Redact(words)
 	if len(words) > most {

@@ -55,14 +55,15 @@ func (r *run) keepAndCatchUp(ctx context.Context) {
 	catching.Wait()
 }
 
-// wayIs takes up whether the Hub can reach the endpoints. If it can again, hubhook catches up, because what the Hub sent before may be lost.
+// wayIs notes whether the Hub can reach the endpoints. If it can again, hubhook catches up, because deliveries that the Hub sent before may
+// be lost.
 func (s *Server) wayIs(p keep.Proof) {
 	if was := s.wayOpen.Swap(p.Open()); p.Open() && !was {
 		s.catchUpNow()
 	}
 }
 
-// catchUpNow has catching up look at everything now, if it is on.
+// catchUpNow starts a look at everything, if catching up is on.
 func (s *Server) catchUpNow() {
 	if c := s.catchUp.Load(); c != nil {
 		c.Wake()

@@ -239,7 +239,7 @@ func (l *look) inspector(context.Context) api.Finding {
 	return checkup.OK(ln.Addr().String() + " is free")
 }
 
-// tunnel checks how the running tunnel stands, and the way to the provider's service.
+// tunnel checks the state of the running tunnel, and the connection to the provider's service.
 func (l *look) tunnel() []checkup.Check {
 	const name = "tunnel"
 	online := false

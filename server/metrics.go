@@ -114,8 +114,8 @@ func (m *metrics) committed(stored, _ int, took time.Duration) {
 	}
 }
 
-// handler answers with what there is. While the store does not answer that is all but what it would say of itself, and the refusals
-// among it tell why.
+// handler answers with the metrics that there are. While the store does not answer, those that come from the store are missing, and
+// hubhook_refused_total shows why.
 func (m *metrics) handler() http.Handler {
 	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{ErrorHandling: promhttp.ContinueOnError})
 }

@@ -11,8 +11,8 @@ import (
 
 var segment = regexp.MustCompile(`^[A-Za-z0-9_.-]+$`)
 
-// EndpointName returns the name under which Handle registers an endpoint, which is name without a leading or trailing '/', or an error that
-// says what is wrong with name. It is for names that come from outside of the program, since Handle panics.
+// EndpointName returns the name under which [Handle] registers an endpoint: name without a leading or trailing '/'. It returns an error
+// that says what is wrong with a bad name. Use it for names from outside of the program, because Handle panics.
 func EndpointName(name string) (string, error) {
 	trimmed := strings.Trim(name, "/")
 	if trimmed == "" {

@@ -272,7 +272,7 @@ func (o *output) Next(most int) (piece api.OutputEvent, ok bool) {
 	return piece, true
 }
 
-// outputs finds those of running attempts, and of some that have ended and may not be stored yet.
+// outputs finds the outputs of running attempts, and of some that have ended and may not be stored yet.
 type outputs struct {
 	mu    sync.Mutex
 	byKey map[outputKey]*output

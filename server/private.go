@@ -45,7 +45,7 @@ func (s *Server) replay(ctx context.Context, id string, body []byte) (string, er
 	}
 	p, unusable := payload.Parse(body)
 	a := newArrival(e.name, record.Header, body, p, unusable)
-	s.askKeys(&a, e, false) // whoever asks for a replay means this one, not what else may come
+	s.askKeys(&a, e, false) // a replay is not held back: the user wants this delivery handled, and no later one in its place
 	a.WebhookID, a.ReplayOf, a.Synthetic = record.WebhookID, record.ID, record.Synthetic
 	receipt, err := q.Accept(ctx, a)
 	if err != nil {
@@ -103,7 +103,7 @@ func (s *Server) trigger(ctx context.Context, t api.Trigger) (string, error) {
 	return "", err
 }
 
-// kept is the answer to a request that never left the process.
+// kept is an answer that is kept in memory, for a request of this process itself.
 type kept struct {
 	header http.Header
 	status int
@@ -114,7 +114,8 @@ func (k *kept) Header() http.Header         { return k.header }
 func (k *kept) WriteHeader(status int)      { k.status = status }
 func (k *kept) Write(b []byte) (int, error) { return k.body.Write(b) }
 
-// sampleBody returns what t asks to be sent. One that starts from a stored delivery goes to the same endpoint if t names none.
+// sampleBody returns the body that t asks for. If t starts from a stored delivery and names no endpoint, it goes to that delivery's
+// endpoint.
 func (s *Server) sampleBody(ctx context.Context, t *api.Trigger) ([]byte, error) {
 	if t.From == "" {
 		p, err := payload.Sample(payload.Scope(t.Scope), payload.Action(t.Action), t.Set)

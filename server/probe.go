@@ -23,11 +23,11 @@ const (
 	silenceAfter  = 5 // deliveries that must have come for a usual distance
 )
 
-// tunnelRechecks is how often the way through a tunnel is checked again where it could not be asked from here.
+// tunnelRechecks is how often a tunnel's URL is checked again if it could not be asked from here.
 const tunnelRechecks = 3
 
-// recheckAfter is how long to wait before the public URL is checked again. Where somebody else forwards, what forwards may come up after
-// hubhook does, and the last wait is repeated. A Proof makes 12 checks an hour.
+// recheckAfter is how long to wait before the public URL is checked again. If somebody else forwards, the forwarding program may start
+// after hubhook, so the last wait is repeated. A [tunnel.Proof] makes 12 checks an hour.
 var recheckAfter = []time.Duration{5 * time.Second, 30 * time.Second, 2 * time.Minute, 10 * time.Minute}
 
 // The ways a probe can end.
@@ -37,12 +37,12 @@ const (
 	unchecked   = "unchecked"   // nothing is proven: the public URL could not be asked from here
 )
 
-// prober has the public URL proven to lead to this process when there is a reason to. Nothing waits for it.
+// prober checks that the public URL leads to this process when there is a reason to. Nothing waits for it.
 type prober struct {
 	*tunnel.Proof
 	ask chan struct{} // holds one, which serves all who ask meanwhile
 
-	renewed bool // the tunnel was opened anew since the way was last proven; of the goroutine that runs probe
+	renewed bool // the tunnel was opened again since the URL was last proven; of the goroutine that runs probe
 
 	came     atomic.Int64 // deliveries so far
 	lastCame atomic.Int64 // in Unix nanoseconds
@@ -100,8 +100,8 @@ func (r *run) probe(ctx context.Context) {
 	}
 }
 
-// wantsRecheck reports whether the way is to be checked once more, after n rechecks. Of a tunnel only what could not be asked from here is,
-// a few times: name servers may not know a new name yet.
+// wantsRecheck reports whether the URL is to be checked once more, after n rechecks. A tunnel's URL is, a few times, if it could not be
+// asked from here: name servers may not know a new name yet.
 func (r *run) wantsRecheck(n int) bool {
 	p := r.where.get()
 	switch {
@@ -139,10 +139,10 @@ func (p *prober) silent(now, since time.Time) bool {
 	return true
 }
 
-// proveWay checks the public URL and says what it found. Where something else answers it tries again, since the far end may need a moment,
-// and then has the tunnel opened anew.
+// proveWay checks the public URL and says what it found. If something else answers, it tries again, because the tunnel's service may need a
+// moment, and then opens the tunnel again.
 //
-// With onlyNews it says nothing where it finds what the check before has found.
+// With onlyNews it says nothing if the result is that of the check before.
 func (r *run) proveWay(ctx context.Context, tries int, onlyNews bool) {
 	url := r.where.get().public
 	if url == "" {
@@ -207,7 +207,7 @@ func (r *run) tell(t api.TunnelChange) {
 	r.screen.Tunnel(t)
 }
 
-// watchDown ends the run once there has been no way in for as long as --exit-on-down says.
+// watchDown ends the run once the tunnel has been down for as long as --exit-on-down says.
 func (r *run) watchDown(ctx context.Context) {
 	tick := time.NewTicker(min(time.Second, r.settings.ExitOnDown/4+1))
 	defer tick.Stop()

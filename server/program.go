@@ -57,8 +57,8 @@ func (s *Server) listed() []*endpoint {
 	return append(slices.Clip(s.endpoints.all()), s.joined.named...)
 }
 
-// candidate returns the endpoint that a delivery to an unknown name may go to, which takes none before admit, nil for none. Until the
-// program has named its endpoints any name may be one.
+// candidate returns the endpoint that a delivery to an unknown name may go to, nil for none. Until the program has named its endpoints any
+// name may be one. The endpoint takes deliveries after admit.
 func (j *joined) candidate(name string) *endpoint {
 	j.mu.Lock()
 	defer j.mu.Unlock()
@@ -91,7 +91,7 @@ func (j *joined) admit(candidate *endpoint) (*endpoint, *refusal) {
 	return e, nil
 }
 
-// serve has the queue take deliveries for an endpoint, unless it does. The caller holds j.mu.
+// serve makes the queue take deliveries for an endpoint, unless it does already. The caller holds j.mu.
 func (j *joined) serve(e *endpoint) (*endpoint, error) {
 	if known := j.byName[e.name]; known != nil {
 		return known, nil
@@ -229,7 +229,7 @@ func (j *joined) Show(event api.ProgramEvent) {
 	j.server.screen.Program(event)
 }
 
-// note keeps how the program stands. Some events say nothing of that.
+// note keeps the program's state. Some events say nothing of it.
 func (j *joined) note(event api.ProgramEvent) {
 	switch event.Phase {
 	case "endpoints", "advice", "paused", "resumed":
@@ -240,7 +240,7 @@ func (j *joined) note(event api.ProgramEvent) {
 	j.now = api.Program{Name: event.Program, Phase: event.Phase, Since: api.Time{Time: time.Now()}, Text: event.Text, Hint: event.Hint}
 }
 
-// state returns how the program stands, nil before it was started.
+// state returns the program's state, nil before it was started.
 func (j *joined) state() *api.Program {
 	j.mu.Lock()
 	defer j.mu.Unlock()

@@ -66,7 +66,7 @@ func (s *settings) providerSetting(flag string) (value, place string) {
 	return s.provider[flag], s.places[flag]
 }
 
-// getenv is Getenv for those who take an unset variable for an empty one.
+// getenv is Getenv for callers that treat an unset variable as an empty one.
 func (s *settings) getenv(name string) string {
 	value, _ := s.Getenv(name)
 	return value

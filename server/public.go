@@ -44,7 +44,7 @@ func (r *run) ask(ctx context.Context, question string) (string, error) {
 	return ui.ReadSecret(ctx, r.settings.Keys)
 }
 
-// cause is err without the act that a tunnel's error names, which its line on the screen names already.
+// cause returns the text of err without what was tried, which the tunnel's line on the screen says already.
 func cause(err error) string {
 	var e *tunnel.Error
 	if !errors.As(err, &e) {
@@ -59,7 +59,8 @@ func cause(err error) string {
 // publicURLProvider stands for a provider where something else forwards to hubhook, from Config.PublicURL.
 const publicURLProvider = "public-url"
 
-// notePublicURL notes Config.PublicURL as the way in. It counts as online, since there is nothing to open; the checks tell whether it leads here.
+// notePublicURL notes Config.PublicURL as the public URL. It counts as online, because there is nothing to open; the checks say whether it
+// leads here.
 func (r *run) notePublicURL() {
 	url := r.settings.PublicURL
 	r.setWay(url, keep.Pending)
@@ -104,7 +105,7 @@ func (r *run) showFailure(p tunnel.Provider, err error) (again bool) {
 	return again
 }
 
-// firstTunnel is openTunnel at the start, where the banner waits for it.
+// firstTunnel calls openTunnel at the start, where the banner waits for it.
 func (r *run) firstTunnel(ctx context.Context, p tunnel.Provider) (again bool) {
 	r.where.set(func(w *places) { w.tunnel.Provider = p.Name() })
 	slow := time.AfterFunc(time.Second, func() {
@@ -169,7 +170,7 @@ func (r *run) watchTunnel() {
 	}
 }
 
-// showTunnel puts a state that the tunnel has from now on on the screen and into the inspector.
+// showTunnel shows a new state of the tunnel on the screen and in the inspector.
 func (r *run) showTunnel(t api.TunnelChange) {
 	t.Time = api.Time{Time: time.Now()}
 	r.noteTunnel(t)
@@ -182,14 +183,14 @@ func (r *run) noteTunnel(t api.TunnelChange) {
 	r.publishTunnel(t)
 }
 
-// publishTunnel adds what there is to tell of the tunnel to the inspector's history of it.
+// publishTunnel adds a change to the inspector's history of the tunnel.
 func (r *run) publishTunnel(t api.TunnelChange) {
 	if private := r.private.Load(); private != nil {
 		private.Tunnel(t)
 	}
 }
 
-// retireTunnel stops new requests at the far end and lets those under way come through.
+// retireTunnel stops new requests at the tunnel's service and lets running ones finish.
 func (r *run) retireTunnel(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
 	defer cancel()

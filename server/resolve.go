@@ -52,7 +52,8 @@ type settings struct {
 	followed  []forEndpoint[hub.RepoID]
 }
 
-// devSpace is the SPACE_ID of programs under `hubhook dev`, which has a WebhooksServer open no share link. They run in no Space.
+// devSpace is the SPACE_ID of programs under `hubhook dev`. It keeps a WebhooksServer from opening a share link. Such programs run in no
+// Space.
 const devSpace = "hubhook/dev"
 
 // resolve decides every setting: by the flag or the field of c, by hubhook's own variable, by a customary one, by the configuration file, or

@@ -169,7 +169,8 @@ func writePayload(body []byte) (path string, err error) {
 	return f.Name(), nil
 }
 
-// release lets what the command has left in the background live on, and removes the file. A file that can't be removed is left to whoever cleans the temporary directory.
+// release leaves alone what the command has started in the background, and removes the file. If it can't remove the file, it leaves that to
+// whoever cleans the temporary directory.
 func (c *command) release() {
 	if c.process != nil {
 		c.guard.release()

@@ -16,9 +16,9 @@ import (
 // A NotTakenError says that no attempt was made of a delivery, so none has failed: it has to wait, and to be sent again.
 type NotTakenError struct {
 	Why string
-	// Interrupted is where hubhook ended the program while it had the delivery, of which it may have handled a part.
+	// Interrupted says that hubhook ended the program while it had the delivery. The program may have handled a part of it.
 	Interrupted bool
-	// Again is the soonest that it is worth trying. Where it is 0, an event with Open says when.
+	// Again is how long to wait before another try is worth it. If it is 0, an event with Open says when to try.
 	Again time.Duration
 }
 
@@ -135,7 +135,8 @@ func (r *ProgramRun) awaitTrace(ctx context.Context) {
 	}
 }
 
-// explainCut says why there was no answer. A crash shows its last lines where the delivery is shown that met it.
+// explainCut says why there was no answer. After a crash it writes the program's last lines to the attempt, unless lines were printed to
+// the attempt already.
 func (r *ProgramRun) explainCut(ctx context.Context, err error) error {
 	exit := r.Exit()
 	if exit == nil {
@@ -154,7 +155,7 @@ func (r *ProgramRun) explainCut(ctx context.Context, err error) error {
 	return met
 }
 
-// path returns where the program takes the deliveries of an endpoint. One that is not known may be there all the same.
+// path returns where the program takes the deliveries of an endpoint. The program may have an endpoint that is not known yet.
 func (s *Supervisor) path(name string) string {
 	for _, route := range s.Routes() {
 		if route.Name == name {
@@ -196,7 +197,7 @@ func (r *ProgramRun) forward(path string, secret func() string) (*Forward, error
 	return f, nil
 }
 
-// closeForwards lets go of the connections of a run that has ended.
+// closeForwards closes the connections of a run that has ended.
 func (r *ProgramRun) closeForwards() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -227,7 +228,8 @@ func (r *ProgramRun) printedTo(ctx context.Context) bool {
 	return r.having[ctx]
 }
 
-// attribute prints a line to the attempt that it belongs to. With several deliveries at a time nobody can tell.
+// attribute prints a line to the attempt that it belongs to. With several deliveries at a time that is not known, and the line belongs to
+// none.
 func (r *ProgramRun) attribute(line string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()

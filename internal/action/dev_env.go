@@ -10,7 +10,7 @@ import (
 	"github.com/hubhook/hubhook/internal/env"
 )
 
-// programEnv says what a program under dev is told by its environment.
+// programEnv is what a program under dev learns from its environment.
 type programEnv struct {
 	port       int
 	secret     string // "" for none; several are separated by commas, and the first is the one in use
@@ -19,7 +19,8 @@ type programEnv struct {
 	publicHost string // with its port, if any; what the program prints its endpoints with
 }
 
-// environ returns base with what the program needs to listen where hubhook looks for it, and without what is meant for hubhook alone.
+// environ returns base with the variables by which the program listens where hubhook looks for it, and without those that are meant for
+// hubhook alone.
 func (e programEnv) environ(base []string) []string {
 	port := strconv.Itoa(e.port)
 	set := []string{
@@ -39,7 +40,8 @@ func (e programEnv) environ(base []string) []string {
 	}
 	environ := slices.DeleteFunc(slices.Clone(base), func(variable string) bool {
 		name, _, _ := strings.Cut(variable, "=")
-		// HUBHOOK_DATA, HUBHOOK_DATABASE or HUBHOOK_PORT would make a program that is written with hubhook meet the hubhook that runs it.
+		// HUBHOOK_DATA, HUBHOOK_DATABASE or HUBHOOK_PORT would make a program that is written with hubhook use the directory, database or
+		// port of the hubhook that runs it.
 		return strings.HasPrefix(name, "HUBHOOK_") && name != markVariable || name == env.WebhookSecret || slices.ContainsFunc(set, func(s string) bool { return strings.HasPrefix(s, name+"=") })
 	})
 	has := func(name string) bool {

@@ -35,7 +35,7 @@ type Seen struct {
 	Silent     bool     // it does not listen where deliveries can reach it
 }
 
-// Explain returns why it went wrong and what to do about it, and false where nobody can tell.
+// Explain returns why it went wrong and what to do about it, and false if the cause is not known.
 func Explain(s Seen) (Advice, bool) {
 	for _, explain := range []func(Seen) (Advice, bool){
 		explainPort, explainLines, explainNotFound, explainRefused, explainSecret, explainTooLarge, explainTuple, explainKept, explainRedirect, explainError, explainExit,

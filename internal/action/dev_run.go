@@ -99,7 +99,7 @@ const (
 	Replaced                // hubhook ended the program meanwhile: the delivery was interrupted, and no attempt has failed
 )
 
-// Judge says what came of a delivery that was sent to this run: its answer's status, or err where there was no answer.
+// Judge says what the answer means for a delivery that was sent to this run. status is the answer's; err is why there was no answer.
 func (r *ProgramRun) Judge(status int, err error) Verdict {
 	if err != nil {
 		return r.judgeCut(err)
@@ -129,7 +129,8 @@ func (r *ProgramRun) judgeCut(err error) Verdict {
 	if errors.Is(err, syscall.ECONNREFUSED) {
 		return NotYet // it never got there
 	}
-	// Who is ended by hubhook cuts its connections too. Whether it is that is known a moment later where it ended by itself.
+	// A program that hubhook ends cuts its connections, too, and so does one that ends by itself. Which of the two it was is known a moment
+	// later.
 	for wait, waited := endsSoon, time.Duration(0); waited < endsLater && !r.endsWithin(wait) && !r.accepts(); waited += wait {
 	}
 	r.mu.Lock()
@@ -221,7 +222,7 @@ func (r *ProgramRun) heard(line string) {
 	}
 }
 
-// look waits until the program listens, and until its endpoints are known.
+// look waits until the program listens and its endpoints are known.
 func (r *ProgramRun) look(ctx context.Context) {
 	if !r.awaitListening(ctx) {
 		return
@@ -231,7 +232,7 @@ func (r *ProgramRun) look(ctx context.Context) {
 	defer tick.Stop()
 	for first := true; !r.Ready(); {
 		if !time.Now().Before(next) {
-			// Each question may stand in the program's own log, so they become rare.
+			// The program may log each question, so they become rare.
 			next, wait = next.Add(wait), 2*wait
 			r.ask(ctx, first)
 			first = false
@@ -248,7 +249,8 @@ func (r *ProgramRun) look(ctx context.Context) {
 	}
 }
 
-// ask asks the program for its endpoints. First is the first time in a run: routes do not come later where a router tells which paths it has.
+// ask asks the program for its endpoints. The first call in a run asks the program's router too. A router has all its paths from the start,
+// so later calls need not ask it.
 func (r *ProgramRun) ask(ctx context.Context, first bool) {
 	found, err := r.supervisor.asker.ask(ctx, r.URL(), r.supervisor.Routes(), first)
 	if err != nil {
@@ -341,7 +343,8 @@ func (r *ProgramRun) untilLook() time.Duration {
 	return min(max(time.Since(r.started)/50, lookOften), lookRarely)
 }
 
-// adopt turns to the one port on which the program listens instead of PORT. At its first run PORT gets ignoredAfter to be taken all the same.
+// adopt takes the one port on which the program listens instead of PORT. In its first run the program has ignoredAfter to listen on PORT
+// after all.
 func (r *ProgramRun) adopt(ctx context.Context, ports []int, since time.Time) bool {
 	if len(ports) != 1 {
 		return false

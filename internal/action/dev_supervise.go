@@ -17,7 +17,7 @@ const (
 	notYetFor    = 10 * time.Second // after a program has begun to listen, 404 and 405 mean that its routes are still to come
 	firstBackoff = 1 * time.Second  // after a program has ended by itself; doubles
 	mostBackoff  = 30 * time.Second
-	healthyFor   = 10 * time.Second // a run that lived for so long starts the backoff anew
+	healthyFor   = 10 * time.Second // after a run this long the backoff begins again
 	loopAfter    = 3                // runs in a row that ended before that are a crash loop
 	selfEdits    = 3                // restarts in a row for one file, each so soon after the start, mean that the program writes it itself
 	selfEditFor  = 30 * time.Second
@@ -72,7 +72,7 @@ const (
 	ProgramListening  ProgramPhase = "listening"  // deliveries are sent to it from now on, as a trial until it is ready
 	ProgramReady      ProgramPhase = "ready"      // its endpoints answer
 	ProgramEndpoints  ProgramPhase = "endpoints"  // others became known
-	ProgramRestarting ProgramPhase = "restarting" // it is ended, if it runs, to be started anew at once
+	ProgramRestarting ProgramPhase = "restarting" // it is ended, if it runs, and started again at once
 	ProgramExited     ProgramPhase = "exited"     // by itself
 	ProgramLooping    ProgramPhase = "crash loop" // it has ended soon after its start again and again
 	ProgramPaused     ProgramPhase = "paused"     // edits do not restart it until Resume
@@ -105,7 +105,8 @@ type Exit struct {
 	Ready   bool // before it ended
 }
 
-// A Supervisor keeps one program running: it starts it, says when it takes deliveries, and starts it anew after edits and when it has ended.
+// A Supervisor keeps one program running: it starts it, says when it takes deliveries, and starts it again after edits and when it has
+// ended.
 type Supervisor struct {
 	cfg    SupervisorConfig
 	name   string
@@ -174,7 +175,7 @@ func (s *Supervisor) Wake() {
 	}
 }
 
-// Restart ends the program, if it runs, and starts it anew, paused or not.
+// Restart ends the program, if it runs, and starts it again, paused or not.
 func (s *Supervisor) Restart() { s.ask(wantRestart) }
 
 // Pause keeps edits from restarting the program, and one that ends from being started, until Resume.
@@ -183,7 +184,7 @@ func (s *Supervisor) Pause() { s.ask(wantPause) }
 // Resume ends Pause. Where something was edited meanwhile, the program is restarted.
 func (s *Supervisor) Resume() { s.ask(wantResume) }
 
-// ask tells Run what is wanted. What no longer fits is dropped: as much is wanted already.
+// ask tells Run what is wanted. A want that does not fit into the channel is dropped: there are enough in it already.
 func (s *Supervisor) ask(w want) {
 	select {
 	case s.asked <- w:
@@ -267,7 +268,7 @@ func (s *Supervisor) begin(ctx context.Context) *ProgramRun {
 	return r
 }
 
-// attend stays with a run until it has ended, and returns how long to wait before the next.
+// attend follows a run until it has ended, and returns how long to wait before the next.
 func (s *Supervisor) attend(ctx context.Context, r *ProgramRun) time.Duration {
 	var held []string
 	var due <-chan time.Time
@@ -314,7 +315,7 @@ func (s *Supervisor) attend(ctx context.Context, r *ProgramRun) time.Duration {
 	}
 }
 
-// rest waits for the time of the next start, or what makes it sooner. It is false once ctx has ended.
+// rest waits until the next start is due, or until something makes it start sooner. It is false once ctx has ended.
 func (s *Supervisor) rest(ctx context.Context, wait time.Duration) bool {
 	began := time.Now()
 	timer := time.NewTimer(wait)
@@ -359,7 +360,7 @@ func (s *Supervisor) rest(ctx context.Context, wait time.Duration) bool {
 	}
 }
 
-// startNow tells that a program which has ended is not waited for any longer.
+// startNow reports that a program which has ended is started again at once.
 func (s *Supervisor) startNow(files []string) {
 	s.failures = 0
 	if s.runs > 0 {
@@ -374,7 +375,7 @@ func (s *Supervisor) latest() *ProgramRun {
 	return s.current
 }
 
-// obey does what is wanted, and reports whether the program is to be started anew, and for which edits.
+// obey does what is wanted, and reports whether the program has to be started again, and for which edits.
 func (s *Supervisor) obey(w want) (restart bool, files []string) {
 	switch w {
 	case wantRestart:
@@ -475,7 +476,7 @@ func (s *Supervisor) holds(r *ProgramRun, files []string) bool {
 	return s.quick >= heldAfter && len(files) == 1 && files[0] == s.edited && time.Since(r.started) <= heldWithin
 }
 
-// emit tells of an event. It never waits: the oldest event makes room.
+// emit sends an event. It never waits: if the channel is full, the oldest event is dropped.
 func (s *Supervisor) emit(event ProgramEvent) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -495,7 +496,7 @@ func (s *Supervisor) emit(event ProgramEvent) {
 	}
 }
 
-// close ends the events. A delivery that was answered last may come too late to be told of.
+// close ends the events. An event of the delivery that was answered last may come too late to be sent.
 func (s *Supervisor) close() {
 	s.mu.Lock()
 	defer s.mu.Unlock()

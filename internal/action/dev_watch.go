@@ -28,11 +28,11 @@ const (
 	hashFile  = 1 << 20
 	hashTotal = 64 << 20
 
-	// pollShare is how much longer than a look at everything the time to the next one is: at most a tenth of one core's time.
+	// pollShare is how much longer than one look at everything the pause after it is. So looks take at most a tenth of one core's time.
 	pollShare = 10
 
-	// More directories than manyDirs are worth a word, and no more than mostDirs are watched: there is hardly a program of that size, but
-	// there are home directories.
+	// From manyDirs directories on, hubhook warns; no more than mostDirs are watched. Hardly any program has so many, but home directories
+	// do.
 	manyDirs = 5_000
 	mostDirs = 20_000
 
@@ -140,7 +140,7 @@ func ownPaths(own []string) (paths []string, err error) {
 	return paths, nil
 }
 
-// Changes has what was edited, one Change until it is received: later ones are added to it.
+// Changes has what was edited. Later edits are added to a Change until it is received.
 func (w *Watcher) Changes() <-chan Change { return w.changes }
 
 // Watched counts the files whose changes are told.
@@ -384,7 +384,7 @@ func (w *Watcher) changed(ctx context.Context, files []string) []string {
 	return changed
 }
 
-// applyIgnoreFile takes up the rules of dir anew. Files that they no longer ignore are remembered as they are.
+// applyIgnoreFile reads the rules of dir again. Files that they no longer ignore are remembered as they are.
 func (w *Watcher) applyIgnoreFile(ctx context.Context, dir string) {
 	if w.rules.enter(dir) != nil {
 		return // half written, or gone with its directory: the old rules hold
@@ -410,7 +410,7 @@ func (w *Watcher) applyIgnoreFile(ctx context.Context, dir string) {
 	})
 }
 
-// tell hands changes over without waiting for who receives them.
+// tell hands changes over without waiting for the receiver.
 func (w *Watcher) tell(files []string) {
 	if len(files) == 0 {
 		return

@@ -11,11 +11,11 @@ import (
 	"syscall"
 )
 
-// Notices says, each once, why files are looked at again and again from now on instead of waiting for the system to tell, and that very many
-// directories are watched.
+// Notices says, each once, that hubhook reads the files at intervals because the system can't watch them, and that it watches very many
+// directories.
 func (w *Watcher) Notices() <-chan Advice { return w.notices }
 
-// poll turns to looking at every file again and again, because the system refused to watch.
+// poll begins to read every file at intervals, because the system refused to watch.
 func (w *Watcher) poll(err error) {
 	fix := "leave out large directories that hold no code: --ignore DIR/"
 	if runtime.GOOS == "linux" {

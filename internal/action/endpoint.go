@@ -15,7 +15,7 @@ import (
 	"github.com/hubhook/hubhook/server"
 )
 
-// Endpoint is one whose handler is no Go function: of hubhook.yaml, --run or --forward.
+// Endpoint is an endpoint whose handler is not a Go function: one of hubhook.yaml, --run or --forward.
 type Endpoint struct {
 	Name        string
 	If          string // the filter's expression, "" for none
@@ -34,7 +34,7 @@ type Endpoint struct {
 	upstream *Forward       // nil for one that does not forward
 }
 
-// attemptTime is how long an attempt may take where nothing else is said: as long as the server's default.
+// attemptTime is how long an attempt may take if nothing else is set: as long as the server's default.
 const attemptTime = time.Hour
 
 // FromFlags returns the endpoints of `--run NAME=COMMAND` and `--forward NAME=URL`. Commands run in the working directory.
@@ -101,7 +101,7 @@ func (e *Endpoint) Close() {
 	}
 }
 
-// Health returns that of what the endpoint forwards to. ok is false for one that does not.
+// Health returns the health of the upstream that the endpoint forwards to. ok is false if it does not forward.
 func (e *Endpoint) Health() (h Health, ok bool) {
 	if e.upstream == nil {
 		return Health{}, false
@@ -163,8 +163,8 @@ func newKey(source string) (*key, error) {
 	return &key{program, fields}, nil
 }
 
-// of returns p's key: text as it is, another value as JSON, "" for nil. An expression that fails panics, which has the delivery stored as
-// dead, with the reason.
+// of returns p's key: text as it is, another value as JSON, "" for nil. If the expression fails, of panics, and the delivery is stored as
+// dead with the reason.
 func (k *key) of(p *payload.Payload) string {
 	env, err := environment(&words{p: p}, k.fields)
 	var value any

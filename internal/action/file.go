@@ -336,8 +336,8 @@ func (r *reader) filter(key field, what string) (string, *Filter, error) {
 	return key.value.Value, filter, nil
 }
 
-// inExpression returns an error with the place in the file, as near as it can be told: the lines of a block are those of the file, and
-// only in plain text on one line is every character one of the file.
+// inExpression returns an error with its place in the file. The place is exact only in plain text on one line, because there each character
+// of the expression is one of the file. In a block only the lines are those of the file.
 func (r *reader) inExpression(n *yaml.Node, what string, err error) error {
 	wrong, ok := errors.AsType[*FilterError](err)
 	if !ok {

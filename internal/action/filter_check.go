@@ -158,7 +158,7 @@ func truth(value any) (any, error) {
 	return nil, fmt.Errorf("want true or false, have %s", shown(value))
 }
 
-// lenient has an expression take missing fields as a Filter promises.
+// lenient makes an expression take missing fields as a Filter promises.
 type lenient struct{ variables int }
 
 // comparing are the operators that fail with nil in the language itself.

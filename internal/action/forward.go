@@ -44,8 +44,7 @@ type Forward struct {
 	transport *http.Transport
 	user      string // the Authorization header that the target's user makes, "" for none
 
-	// changed is told of an upstream that does not answer any more, and of one that answers again, in this order; nil for nobody. It must be
-	// quick.
+	// changed is called when an upstream stops answering and when it answers again, in this order; nil for nobody. It must be quick.
 	changed func(Health)
 
 	mu     sync.Mutex
@@ -106,7 +105,7 @@ func NewForward(target string, secret func() string) (*Forward, error) {
 	return f, nil
 }
 
-// Close lets go of idle connections. Attempts that run go on; nobody is told of the upstream any more.
+// Close closes idle connections. Attempts that run go on; nobody is told of the upstream any more.
 func (f *Forward) Close() {
 	f.mu.Lock()
 	f.closed = true

@@ -61,8 +61,8 @@ func (l *Live) wanted(f *File) []*Endpoint {
 	return all
 }
 
-// Replace has the server work as f says from now on. Endpoints come and go, and attempts that start from now on have f's settings.
-// Those that run go on as they began. It returns what takes effect at the next start alone: settings of the server.
+// Replace makes the server work as f says. Endpoints come and go, and attempts that start from now on have f's settings. Those that run go
+// on as they began. It returns the settings whose change waits for the next start.
 func (l *Live) Replace(f *File) (later []string, err error) {
 	if err := l.take(f); err != nil {
 		return nil, err
@@ -106,7 +106,7 @@ func (l *Live) take(f *File) error {
 	return nil
 }
 
-// Upstreams returns how what deliveries are forwarded to stands.
+// Upstreams returns the state of each URL that deliveries are forwarded to.
 func (l *Live) Upstreams() []api.Upstream {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -154,7 +154,7 @@ func (e *Endpoint) settings() string {
 	return fmt.Sprintf("%q %d %d %d %d", []string{e.Name, e.If, e.Run, target, e.SerialBy}, e.Timeout, e.Attempts, e.Debounce, e.Concurrency)
 }
 
-// keepUpstream has e forward with what old has, where both go to the same URL: its connections, and what is known of its health.
+// keepUpstream gives e the forward of old, with its connections and its health, if both go to the same URL.
 func (e *Endpoint) keepUpstream(old *Endpoint) {
 	if e.upstream == nil || old.upstream == nil || e.upstream.user != old.upstream.user || e.upstream.target.String() != old.upstream.target.String() {
 		return

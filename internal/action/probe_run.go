@@ -106,7 +106,7 @@ func (e *AdvisedError) Hint() string { return e.Advice.Fix }
 // errNotReady is why a program could not be tested at all.
 var errNotReady = errors.New("the program takes no deliveries")
 
-// Probe sends the cases to a program, one after the other, and reports how it stood them. The error is about what kept it from testing.
+// Probe sends the cases to a program, one after the other, and reports the results. It returns an error if it could not test.
 func Probe(ctx context.Context, cfg ProbeConfig) (*ProbeReport, error) {
 	start := time.Now()
 	if cfg.answerWithin == 0 {

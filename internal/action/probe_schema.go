@@ -28,8 +28,8 @@ type schema struct {
 	AllOf      []*schema          `json:"allOf"`
 }
 
-// readSchema compares the model of a path's body with what the Hub documents. A program's handler is not seen from outside, but its model
-// is, where it has an OpenAPI description: a field that is misnamed there is always empty for the handler, though every answer is 200.
+// readSchema compares the model of a path's body with what the Hub documents. No answer shows how a handler reads the payload, but an
+// OpenAPI description shows its model: a field that is misnamed there is always empty for the handler, though every answer is 200.
 func readSchema(description []byte, path string) (schemaFinding, error) {
 	var d struct {
 		Paths map[string]struct {
@@ -62,7 +62,7 @@ type comparison struct {
 	found schemaFinding
 }
 
-// compare looks at one object of the model and what is in it. Depth ends a model that has itself in it.
+// compare looks at one object of the model and what is in it. depth bounds a model that contains itself.
 func (c *comparison) compare(at string, s *schema, fields map[string]any, depth int) {
 	properties := c.properties(s, map[string]bool{})
 	if len(properties) == 0 || depth > 8 {
@@ -102,8 +102,8 @@ func (c *comparison) compare(at string, s *schema, fields map[string]any, depth 
 	}
 }
 
-// properties returns the fields of an object, or of what an optional one or a list's elements may be. tried has the names of the schemas that
-// were looked at: a second look finds nothing new, and schemas that name each other would be looked at without end.
+// properties returns the fields of an object, also of an optional object and of a list's elements. tried has the names of the schemas that
+// were looked at: a second look finds nothing new, and schemas that name each other would never end.
 func (c *comparison) properties(s *schema, tried map[string]bool) map[string]*schema {
 	if s == nil {
 		return nil
@@ -140,7 +140,7 @@ func sameWords(name string, fields map[string]any) string {
 	return ""
 }
 
-// advice says of each misnamed field what the handler misses by it.
+// advice says what the handler misses because of the misnamed field.
 func (m misnamedField) advice() Advice {
 	steps := strings.Split(m.sent, ".")
 	for i, step := range steps {

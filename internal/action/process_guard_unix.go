@@ -24,7 +24,7 @@ type guard struct {
 	once sync.Once
 }
 
-// newGuard starts a guard of a group, and returns nil where that fails: it is a help, no need.
+// newGuard starts a guard of a group. It returns nil if that fails, because hubhook works without one.
 func newGuard(group int) *guard {
 	cmd := exec.Command("sh", "-c", guardScript, "hubhook-guard", strconv.Itoa(group))
 	cmd.Dir, cmd.Env = "/", []string{"PATH=" + os.Getenv(env.Path)}

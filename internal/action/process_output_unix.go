@@ -27,7 +27,7 @@ func (o *output) copy() {
 	}
 }
 
-// readNow writes what stands in the pipe. What is printed meanwhile may be left: a process that prints without end keeps nobody here.
+// readNow writes what is in the pipe. It may leave what is printed meanwhile, so that a process that prints without end does not block it.
 func (o *output) readNow() {
 	pipe, err := o.read.SyscallConn()
 	if err != nil {
@@ -46,7 +46,7 @@ func (o *output) readNow() {
 // mostInPipe is more than a pipe holds unless its program has made it larger: 64 KiB on Linux.
 const mostInPipe = 256 << 10
 
-// part reads once and writes what it got. Empty is where nothing stands in the pipe at the moment, more where there may be something later.
+// part reads once and writes what it got. empty says that the pipe has nothing at the moment, more that something may come later.
 func (o *output) part(fd uintptr, buffer []byte) (more, empty bool) {
 	o.mu.Lock()
 	defer o.mu.Unlock()

@@ -76,7 +76,7 @@ type hunt struct {
 	refused map[int]bool      // pids of another user's, that can't be signalled
 }
 
-// goneWithin calls again for what lives, until that is nothing, or d is over.
+// goneWithin calls again with the processes that live, until none lives or d is over.
 func (h *hunt) goneWithin(d time.Duration, again func(alive []row)) bool {
 	wait := 5 * time.Millisecond
 	for deadline := time.Now().Add(d); ; {

@@ -45,10 +45,10 @@ func (r *Receipt) Report() Report {
 	return report
 }
 
-// Accept stores a delivery and returns when it is on disk, or, for a duplicate, when the first delivery is. A handler starts at
-// once if one is free. The errors are ErrStopping, ErrFull, ErrNotServed, ErrMarkMoved, ctx's, and what kept the delivery from being
-// stored. Only after ctx's error it may still be stored. One with a mark may be so after any error: accepted again, it is then refused as
-// ErrMarkMoved.
+// Accept stores a delivery and returns when it is on disk, or, for a duplicate, when the first delivery is. A handler starts at once if one
+// is free. The errors are [ErrStopping], [ErrFull], [ErrNotServed], [ErrMarkMoved], ctx's, and what kept the delivery from being stored.
+// After ctx's error the delivery may still be stored; after another error it is not. A delivery with a mark may be stored after any error.
+// Accepting it again then returns [ErrMarkMoved].
 func (q *Queue) Accept(ctx context.Context, a Arrival) (*Receipt, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err

@@ -13,8 +13,8 @@ import (
 // maxKept bounds the bytes of content that the backlog keeps in memory.
 const maxKept = 8 << 20
 
-// backlog is the source where this process alone has the deliveries. All that wait are in memory with the time when they are
-// due. Their content is too, up to maxKept; the rest is read back when it starts.
+// backlog is the source for a process that alone has the deliveries. All that wait are in memory with the time when they are due. Their
+// content is too, up to maxKept; the rest is read back when it starts.
 type backlog struct {
 	q        *Queue
 	lines    map[string]*line // by endpoint
@@ -69,7 +69,7 @@ func (b *backlog) read(own store.Owning, h *handlers) error {
 	return nil
 }
 
-// serve leaves it to the first arrival to read what it may be a duplicate of.
+// serve does not read the earlier deliveries that an arrival may repeat. The first arrival reads them.
 func (b *backlog) serve(h *handlers) error { return b.read(b.q.eng.(store.Owning), h) } // start has checked that it is one
 
 // resumed has nothing to do: what is due is looked for next.
@@ -292,7 +292,7 @@ func (b *backlog) keep(t *task) bool {
 	return true
 }
 
-// letGo no longer counts the content of a task, nil for none, as kept.
+// letGo stops counting the content of a task as kept. The task may be nil.
 func (b *backlog) letGo(t *task) {
 	if t != nil {
 		b.kept -= t.kept

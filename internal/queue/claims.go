@@ -14,8 +14,8 @@ import (
 
 const (
 	lookEvery  = 2 * time.Second        // between looks for work that nobody told of
-	claimGrace = 2 * time.Second        // the time that a claim may take that is under way when the work ends
-	askAgain   = 500 * time.Millisecond // between questions for the end of a delivery that Outcome waits for
+	claimGrace = 2 * time.Second        // how long a claim may still take that is under way when the work ends
+	askAgain   = 500 * time.Millisecond // how often the store is asked whether a delivery has ended that Outcome waits for
 )
 
 // claims is the source where several processes share the deliveries. Any process may start what is due, so nothing of it is

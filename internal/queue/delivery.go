@@ -39,8 +39,8 @@ type Arrival struct {
 
 	// Value is given to the handler if the delivery runs without having been read back from disk. It saves parsing the body again.
 	Value any
-	// Sender stands for the one who waits for the end of the first attempt. Change.Sender has it with that end, in this process,
-	// however long the delivery waits. It should be small: it stays in memory for each delivery that waits.
+	// Sender stands for the caller that waits for the end of the first attempt. The [Change] for that end has it, in this process, however
+	// long the delivery waits. It should be small: it stays in memory for each delivery that waits.
 	Sender any
 }
 
@@ -77,7 +77,7 @@ type Outcome struct {
 
 // PutBack says how long a delivery waits that was not attempted.
 type PutBack struct {
-	After time.Duration // 0: until Resume of its endpoint, which counts if it came while the handler ran
+	After time.Duration // 0: until Resume of its endpoint; a Resume while the handler ran counts
 }
 
 // Report is what is known of a delivery when its first attempt has ended, or when it has ended without an attempt.

@@ -5,9 +5,9 @@ import (
 	"sync/atomic"
 )
 
-// feed tells Config.Changed, Config.Warn and the watchers what happened. Who changes something notes it while Queue.mu is
-// held, and calls tell once Queue.mu is unlocked. Nothing is noted twice or lost, and all is told in the order in which it was
-// noted. The feed can't fill up, because whoever noted something waits until it is told.
+// feed tells Config.Changed, Config.Warn and the watchers what happened. Whoever changes something notes it while Queue.mu is held, and
+// calls tell once Queue.mu is unlocked. Each change is told once, in the order in which it was noted. The feed can't fill up, because
+// whoever noted something waits until it is told.
 type feed struct {
 	changed func(Change) // nil for none
 	warn    func(error)

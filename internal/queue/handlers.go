@@ -16,7 +16,7 @@ type handlers struct {
 	resumes     int       // calls of Resume
 }
 
-// rests reports whether nothing of the endpoint may start. Without a handler nothing does: what waits was accepted for one.
+// rests reports whether nothing of the endpoint may start. Without a handler nothing may: a delivery that waits was accepted for one.
 func (h *handlers) rests() bool {
 	return h.Handle == nil || h.gone || h.paused || !h.pausedUntil.IsZero()
 }
@@ -32,8 +32,9 @@ func (h *handlers) room() int {
 	return h.Concurrency
 }
 
-// refill is up to how many of them the backlog may start. While a handler is free, all of room: with quick handlers, a start for
-// each handler that ends would be a commit for each, and a backlog of more than Concurrency would never get shorter.
+// refill is how many deliveries may be stored as running when the backlog starts more. While a handler is free it is all of room. Otherwise
+// it is Concurrency, so nothing more starts. So one commit starts many deliveries for quick handlers. If each handler that ends started the
+// next delivery, each start would take a commit of its own, and a backlog of more than Concurrency would never get shorter.
 func (h *handlers) refill() int {
 	if h.started < h.Concurrency || h.rests() {
 		return h.room()

@@ -297,8 +297,8 @@ func (q *Queue) Serve(e Endpoint, paused bool) error {
 	return nil
 }
 
-// Change has a served endpoint work as e says. Attempts that run end with the handler that they have; what becomes of a failed one is
-// decided by the new settings.
+// Change gives a served endpoint the settings of e. Attempts that run end with the handler that they have. The new settings decide what
+// becomes of a failed attempt.
 func (q *Queue) Change(e Endpoint) error {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -315,7 +315,8 @@ func (q *Queue) Change(e Endpoint) error {
 	return nil
 }
 
-// Unserve ends Serve. Handlers that run go on. What waits or is to be tried again stays as it is until the endpoint is served again.
+// Unserve ends [Queue.Serve]. Handlers that run go on. Deliveries that wait, for a first or another attempt, stay as they are until the
+// endpoint is served again.
 func (q *Queue) Unserve(endpoint string) error {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -326,15 +327,15 @@ func (q *Queue) Unserve(endpoint string) error {
 	case h == nil || h.gone:
 		return fmt.Errorf("end endpoint %s: %w", endpoint, ErrNotServed)
 	}
-	// Its line stays in memory: what of it is being stored right now could not be read back yet.
+	// Its line stays in memory, because its deliveries that are being stored right now can't be read back yet.
 	h.gone = true
 	q.runner.handBackReady(h, q.now())
 	q.commits.setLinger()
 	return nil
 }
 
-// Pause has no delivery of an endpoint start in this process until Resume. They are accepted and stored meanwhile. Handlers that run
-// go on.
+// Pause stops the start of deliveries of an endpoint in this process until Resume. They are accepted and stored meanwhile. Handlers that
+// run go on.
 func (q *Queue) Pause(endpoint string) {
 	q.mu.Lock()
 	defer q.mu.Unlock()

@@ -40,7 +40,7 @@ type task struct {
 	resumes    int       // those of its endpoint when it began
 }
 
-// abandon cancels the handler of a delivery that is no longer its to end, and tells those who wait for it.
+// abandon cancels the handler of a delivery that was discarded, or that another process has taken over, and tells those who wait for it.
 func (t *task) abandon(report Report, cause error) {
 	if t.gone { // taken over by another process before it was discarded here
 		return
@@ -64,9 +64,9 @@ type runner struct {
 	solo      solo
 }
 
-// mayStart reports whether a delivery that arrives now can run at once, or so soon that storing it as waiting and then its
-// start, in a commit of its own, would take longer than the wait. If the process dies in between, a delivery that has not
-// begun counts as interrupted, but only once: after that the backlog starts it only when a handler is free.
+// mayStart reports whether a delivery that arrives now is stored as running. It is if a handler is free, or will be free so soon that
+// storing the start in a second commit would take longer. If the process dies before the delivery has begun, that counts as an
+// interruption, but only once: after that the backlog starts it only when a handler is free.
 func (r *runner) mayStart(h *handlers, now time.Time) bool {
 	return h.started < h.room() && !r.blocked(now) && !r.q.source.hasDue(h.Name, now)
 }
@@ -101,7 +101,7 @@ func (r *runner) take(t *task) {
 	r.running[t.ULID] = t
 }
 
-// begin runs a delivery whose start is stored, or has it wait for the next free handler.
+// begin runs a delivery whose start is stored, or makes it wait for the next free handler.
 func (r *runner) begin(t *task) {
 	h := t.handlers
 	if h.running < h.Concurrency && !h.rests() {
@@ -151,8 +151,8 @@ func (r *runner) release(t *task) {
 	}
 }
 
-// handBackReady has those deliveries wait that are stored as running, but have been ready since the given time without a
-// handler. They were not attempted. The endpoint's handlers count as quick only when they have shown it again.
+// handBackReady hands back the deliveries that are stored as running but have been ready without a handler since the given time or longer.
+// They were not attempted. From then on the endpoint's handlers count as quick only after they have shown it again.
 func (r *runner) handBackReady(h *handlers, since time.Time) {
 	for len(h.ready) > 0 && !h.ready[0].readySince.After(since) {
 		h.pace = pace{}
@@ -160,7 +160,7 @@ func (r *runner) handBackReady(h *handlers, since time.Time) {
 	}
 }
 
-// handBack has a delivery wait that is stored as running and was not attempted. It comes to where it was among those that wait.
+// handBack makes a delivery wait that is stored as running and was not attempted. It gets back its place among the waiting ones.
 func (r *runner) handBack(t *task) {
 	q := r.q
 	t.ended = true
@@ -181,8 +181,8 @@ func (r *runner) handBack(t *task) {
 	r.release(t)
 }
 
-// putBack has a delivery wait whose handler made no attempt, and has its endpoint rest for as long as it is to wait: others of the
-// endpoint must not overtake it.
+// putBack makes a delivery wait whose handler made no attempt. Its endpoint rests for as long, because later deliveries of the endpoint
+// must not overtake it.
 func (r *runner) putBack(t *task, back *PutBack, now time.Time) {
 	h := t.handlers
 	switch {
@@ -371,7 +371,7 @@ func (r *runner) conclude(t *task, e *pendingEnd, report Report) {
 	q.commits.setAlarm()
 }
 
-// drain hands back what is ready, and returns what is closed when nothing runs any more.
+// drain hands back the deliveries that are ready, and returns a channel that is closed when nothing runs any more.
 func (r *runner) drain() <-chan struct{} {
 	for _, h := range r.endpoints {
 		r.handBackReady(h, r.q.now())

@@ -7,7 +7,7 @@ import (
 	"github.com/hubhook/hubhook/internal/queue/store"
 )
 
-// settle draws the consequences of a commit, for each change by what became of it.
+// settle applies a commit to each of its changes, by what became of the change.
 func (c *committer) settle(done *commit) {
 	q := c.q
 	var outage error
@@ -60,7 +60,7 @@ func (c *committer) settle(done *commit) {
 	c.setAlarm()
 }
 
-// settle reports whether the end is settled. If not, it is to be stored once more, without its output.
+// settle reports whether the end needs no other commit. If it does, it is to be stored once more, without its output.
 func (e *pendingEnd) settle(q *Queue) bool {
 	t := e.task
 	failed := fmt.Sprintf("store how attempt %d of delivery %s ended", e.Attempt.N, t.ID)
@@ -204,7 +204,7 @@ func (d *pendingDiscard) settle(q *Queue) {
 	}
 }
 
-// withdraw draws the consequences where a delivery, in state from until then, was ended by something other than an attempt.
+// withdraw settles a delivery, in state from until then, that was ended by something other than an attempt.
 func (q *Queue) withdraw(s *store.Stored, from State, report Report) {
 	// An attempt that ended while this was being stored is stored next, and does not change the state any more.
 	for _, e := range q.commits.next.ends {

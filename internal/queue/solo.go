@@ -5,7 +5,7 @@ import "time"
 const (
 	// aloneFor is how long a suspect must live before others start beside it.
 	aloneFor = 5 * time.Second
-	// giveWayFor is how long a suspect waits that found others running for too long.
+	// giveWayFor is how long a suspect waits after the others have run for too long.
 	giveWayFor = time.Minute
 )
 

@@ -4,7 +4,7 @@ import (
 	"github.com/oklog/ulid/v2"
 )
 
-// wait is the end of an attempt, as those see it who wait for it.
+// wait lets callers wait for the end of an attempt.
 type wait struct {
 	done      chan struct{}
 	report    Report // set before done is closed
@@ -59,8 +59,8 @@ func (ws waits) ask(id ulid.ULID) *wait {
 	return w
 }
 
-// leave ends what ask began. It removes a wait that ask made and nobody needs any more: where the delivery does not end here,
-// nothing else would remove it.
+// leave ends what ask began. It removes a wait that ask made and nobody needs any more. If the delivery does not end here, nothing else
+// would remove it.
 func (ws waits) leave(id ulid.ULID, w *wait) {
 	if w.asking--; w.passing && w.asking == 0 && ws[id] == w {
 		delete(ws, id)
