@@ -72,8 +72,8 @@ func (s *Server) attempt(ctx context.Context, e *endpoint, c *queue.Claim) (outc
 
 var errTimeout = errors.New("the endpoint's timeout has passed")
 
-// runHandler calls e's handler and turns whatever happens, a panic included, into an outcome. Of a handler that ends its goroutine the
-// queue says so.
+// runHandler calls e's handler and turns whatever happens, a panic included, into an outcome. If the handler ends its goroutine, the queue
+// makes the outcome.
 func runHandler(ctx context.Context, e *endpoint, p *payload.Payload) (outcome queue.Outcome) {
 	defer func() {
 		if v := recover(); v != nil {
@@ -110,7 +110,7 @@ func callHandler(ctx context.Context, e *endpoint, p *payload.Payload) queue.Out
 	return queue.Outcome{Result: b}
 }
 
-// failure is the outcome of a handler's error. One with a method PutBack says that no attempt was made, and when another one may be.
+// failure is the outcome of a handler's error. An error with the method PutBack says that no attempt was made, and when to try again.
 func failure(err error) queue.Outcome {
 	var notYet interface{ PutBack() (after time.Duration) }
 	if errors.As(err, &notYet) {

@@ -8,8 +8,8 @@ import (
 	"github.com/hubhook/hubhook/internal/queue"
 )
 
-// face is what Handler returns. Its methods are for package servertest, which finds them by an interface: it needs more of a server than
-// users are promised.
+// face is what Handler returns. Package servertest finds its methods by an interface. They are not exported otherwise, because it needs
+// more of a server than users are promised.
 type face struct {
 	http.Handler
 	server *Server

@@ -28,8 +28,8 @@ const (
 	budgetWithoutToken = 500
 )
 
-// Follow has hubhook follow these items on the Hub for the endpoint, beside those of [Config].Follow: TYPE:NAME, dataset:me/data for example. See
-// Config.Follow for what that means.
+// Follow makes hubhook follow these items on the Hub for the endpoint, beside those of [Config].Follow: TYPE:NAME, dataset:me/data for
+// example. See Config.Follow for what that means.
 func Follow(items ...string) Option {
 	return func(e *endpoint) error {
 		for _, item := range items {

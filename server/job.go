@@ -134,7 +134,8 @@ func (j *job) read() error {
 	return nil
 }
 
-// usableWith reports whether p, which Parse found unusable, only lacked what the Hub says of the repo beside it. p has it then.
+// usableWith reports whether p, which Parse found unusable, lacked only what the Hub says about the repo in variables. If so, p has it
+// then.
 func usableWith(p *payload.Payload, err error, repoType, repo string) bool {
 	if _, ok := errors.AsType[*payload.UnusableError](err); !ok {
 		return false
@@ -190,7 +191,7 @@ const mostJobWait = 5 * time.Minute
 
 var errJobEnded = errors.New("the Job was asked to end")
 
-// attempt runs the handler once. Its error is about a handler that does not return although it was asked to.
+// attempt runs the handler once. Its error says that the handler did not return although it was asked to.
 func (j *job) attempt(ctx context.Context, n int) (queue.Outcome, error) {
 	within, end := context.WithCancelCause(context.WithoutCancel(ctx))
 	defer end(nil)
@@ -292,8 +293,8 @@ func inJob(getenv func(string) (string, bool)) bool {
 	return body != "" || file != ""
 }
 
-// secretOfJob is the layer of WEBHOOK_SECRET in a Job, where the Hub has set it: to one secret, whatever is in it, or to nothing for a
-// webhook without one. Everywhere else people set it, and an empty one is a mistake.
+// secretOfJob is the layer of WEBHOOK_SECRET in a Job. There the Hub has set it: to one secret, which may hold any character, or to nothing
+// for a webhook without a secret. Outside of Jobs people set it, and an empty one is a mistake.
 func secretOfJob(getenv func(string) (string, bool), inJob bool) layer {
 	return func(of *setting) ([]string, string) {
 		if !inJob || of.name != "secret" {

@@ -38,8 +38,9 @@ const (
 	anotherTimeout = 5 * time.Second // for asking another hubhook whether it keeps a webhook
 )
 
-// Watch has hubhook keep a webhook on the Hub for the endpoint, which watches these items beside those of [Config].Watch: TYPE:NAME, dataset:me/data
-// for example. See Config.Watch for what that means. Once [Server.Run] has begun, [Server.Replace] refuses items that the endpoint did not have then.
+// Watch makes hubhook keep a webhook on the Hub for the endpoint, which watches these items beside those of [Config].Watch: TYPE:NAME,
+// dataset:me/data for example. See Config.Watch for what that means. Once [Server.Run] has begun, [Server.Replace] refuses items that the
+// endpoint did not have then.
 func Watch(items ...string) Option {
 	return func(e *endpoint) error {
 		for _, item := range items {
@@ -53,8 +54,8 @@ func Watch(items ...string) Option {
 	}
 }
 
-// Webhook has hubhook borrow the webhook with that ID for the endpoint while [Server.Run] runs, as [Config].Webhooks does. Once Run has begun,
-// [Server.Replace] refuses an ID that the endpoint did not have then.
+// Webhook makes hubhook borrow the webhook with that ID for the endpoint while [Server.Run] runs, as [Config].Webhooks does. Once Run has
+// begun, [Server.Replace] refuses an ID that the endpoint did not have then.
 func Webhook(id string) Option {
 	return func(e *endpoint) error {
 		if id == "" {

@@ -44,7 +44,7 @@ type row struct {
 
 type seen struct{ id, webhookID string }
 
-// byHand reports whether a person made the delivery here. Such deliveries take no part.
+// byHand reports whether a person made the delivery here. Such deliveries don't count.
 func byHand(d *queue.Delivery) bool { return d.Source() == string(api.Sample) || d.ReplayOf != "" }
 
 // repeats reports whether d is an earlier delivery once more: the Hub's Replay button was pressed.
@@ -99,8 +99,8 @@ func (l *loops) handled(d *queue.Delivery, at time.Time) {
 	l.newest.MoveToFront(l.rows[r.rowKey])
 }
 
-// arrived notes that d has come, and returns the loop that it completes, nil for none. One handler is followed by one delivery: of several
-// that come after it, the others neither lengthen the row nor end it.
+// arrived notes that d has come, and returns the loop that it completes, nil for none. One delivery counts after each handler. Others that
+// come after the same handler neither lengthen the row nor end it.
 func (l *loops) arrived(d *queue.Delivery) *api.Loop {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -169,7 +169,7 @@ func (r *row) view() api.Loop {
 	}
 }
 
-// watchLoops has s.loops see a change, and says what it finds.
+// watchLoops passes a change to s.loops, and says what it finds.
 func (s *Server) watchLoops(c *queue.Change) {
 	d := &c.Delivery
 	switch {

@@ -75,7 +75,7 @@ func UntilSignal(parent context.Context) (ctx context.Context, stop func()) {
 func untilSignal(parent context.Context, same time.Duration) (ctx context.Context, stop func()) {
 	ctx, cancel := context.WithCancel(parent)
 	stopped, giveBack := context.WithCancel(context.Background())
-	// A channel for each, since one can't be given back without the other otherwise.
+	// Each signal has a channel of its own, because otherwise one can't be given back without the other.
 	interrupts, terminations := make(chan os.Signal, 1), make(chan os.Signal, 1)
 	signal.Notify(interrupts, os.Interrupt)
 	signal.Notify(terminations, syscall.SIGTERM)
@@ -83,7 +83,7 @@ func untilSignal(parent context.Context, same time.Duration) (ctx context.Contex
 	wait.Go(func() {
 		defer signal.Stop(interrupts)
 		defer signal.Stop(terminations)
-		// Before the context ends, so that whoever has seen that it did can count on the usual effect of the other kind.
+		// This comes before the context ends. So whoever has seen that it ended can rely on the usual effect of the other signal.
 		select {
 		case <-interrupts:
 			signal.Stop(terminations)

@@ -84,9 +84,9 @@ type health struct {
 	Keeps     bool   `json:"keeps,omitempty"`  // the webhook that was asked about is kept by this process
 }
 
-// healthz says that the process is alive. A nonce is signed with a key that only this process has, which proves to whoever made it that
-// its way ends here. Another hubhook asks whether this one keeps a webhook, so that the two do not fight over it; only who knows the webhook's
-// ID can ask.
+// healthz says that the process is alive. It signs a nonce with a key that only this process has. That proves to the caller that the URL
+// leads to this process. Another hubhook asks here whether this one keeps a webhook, so that the two do not fight over it; the question
+// needs the webhook's ID.
 func (s *Server) healthz(w http.ResponseWriter, r *http.Request) {
 	h := health{Status: "ok"}
 	if nonce := r.URL.Query().Get("nonce"); nonce != "" && len(nonce) <= maxNonce {

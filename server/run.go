@@ -87,7 +87,7 @@ type run struct {
 	opening         sync.WaitGroup // the goroutine that may still set tunnel
 }
 
-// open opens what serving can't do without. The queue comes first: its lock is what keeps a second process out, before it opens a port.
+// open opens everything that serving needs. The queue comes first, because its lock keeps a second process out before that opens a port.
 func (r *run) open(ctx context.Context) (err error) {
 	r.failed = make(chan error, 3) // one for each listener, and --exit-on-down
 	if r.store, err = r.openQueue(ctx); errors.Is(err, queue.ErrDiskFull) {

@@ -5,13 +5,13 @@
 //	server.Add(triggerTraining) // POST /webhooks/trigger_training
 //	server.Main()
 //
-// [Main] has the flags of `hubhook serve`, opens a public URL, serves until Ctrl-C, and ends the process. A program that wants more say
-// makes a [Server] with [New], registers handlers with [Server.Handle] and [Server.Add], and calls [Server.Run]. One with an HTTP server of
-// its own mounts [Server.Handler] there, and calls [Server.Shutdown] at the end.
+// [Main] has the flags of `hubhook serve`, opens a public URL, serves until Ctrl-C, and ends the process. A program that needs more control
+// makes a [Server] with [New], registers handlers with [Server.Handle] and [Server.Add], and calls [Server.Run]. A program with its own HTTP
+// server mounts [Server.Handler] there, and calls [Server.Shutdown] at the end.
 //
 // A [Handler] runs at least once for each delivery. The options [When], [WhenBecause], [WhenChecked], [Retry], [Timeout], [Concurrency],
-// [SerialBy] and [Debounce] say for which, how often and in what order. [DeliveryFrom] tells a handler more about its delivery, and what it prints to
-// [Output] is kept.
+// [SerialBy] and [Debounce] say for which deliveries it runs, how often and in what order. [DeliveryFrom] tells a handler more about its
+// delivery, and what it prints to [Output] is kept.
 //
 // [Config] has the settings. Each can come from a flag or a field, from a variable named HUBHOOK_ and the flag, or from a variable that
 // other programs have as well, such as WEBHOOK_SECRET; the first of these that is set counts.
@@ -159,7 +159,7 @@ func (s *Server) openScreen() {
 	s.screen = ui.New(ui.Config{Output: s.settings.Output, Errors: s.settings.Errors, JSON: s.settings.JSON})
 }
 
-// flushScreen has the last lines printed. A terminal that is stuck holds nothing up for long.
+// flushScreen prints the last lines. It waits only briefly for a terminal that is stuck.
 func (s *Server) flushScreen() error {
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
 	defer cancel()
@@ -276,7 +276,7 @@ func (s *Server) start(ctx context.Context, q *queue.Queue) error {
 	return nil
 }
 
-// warnOfAnswers says where the moment of the answer doesn't fit the rest.
+// warnOfAnswers warns of settings that don't fit the moment of the answer.
 func (s *Server) warnOfAnswers() {
 	if s.settings.Answer != answerHandled {
 		if s.settings.inSpace && s.settings.Database == "" {

@@ -12,7 +12,7 @@ import (
 	"github.com/hubhook/hubhook/internal/env"
 )
 
-// A setting can be set in several places: a flag, a field of Config, variables, a configuration file. This is all that they know of it.
+// A setting is described once, for all places where it can be set: a flag, a field of Config, variables, a configuration file.
 type setting struct {
 	name      string   // of the flag, and the key in a file; env.Variable makes the variable's of it
 	field     string   // of Config, for messages
@@ -24,7 +24,7 @@ type setting struct {
 	in        func(*Config) value
 }
 
-// everySetting describes them, those of the registered providers last. What only a program can set is a field of Config alone.
+// everySetting returns all settings, those of the registered providers last. What only a program can set is a field of Config alone.
 func everySetting() []*setting {
 	providers := providerNames()
 	return append([]*setting{

@@ -19,7 +19,7 @@ import (
 	"github.com/hubhook/hubhook/ui"
 )
 
-// askTunnel is the value of --tunnel that has the question asked anew.
+// askTunnel is the value of --tunnel that makes hubhook ask again.
 const askTunnel = "ask"
 
 // The names of the ways without a public URL.
@@ -28,7 +28,8 @@ const (
 	wayFollow = "follow"
 )
 
-// choiceFile holds the answer in the data directory: a way's name, and behind a space what its question was answered. It holds no secret.
+// choiceFile holds the answer in the data directory: the name of a way, and, after a space, the answer to the way's own question. It holds
+// no secret.
 const choiceFile = "tunnel-choice"
 
 // longestChoice is more than an answer needs, in bytes.
@@ -183,7 +184,7 @@ func (r *run) hasCredential(provider string) bool {
 	return known.HasCredential == nil || known.HasCredential(r.providerSettings(choice{}))
 }
 
-// askWay asks until there is an answer. Enter alone is the one that is safe.
+// askWay asks until there is an answer. Enter alone means no public URL, which is the safe answer.
 func (r *run) askWay(ctx context.Context) (choice, error) {
 	all := offers()
 	r.screen.Info(ui.Notice{Text: r.where.get().local + " works. How shall the Hub reach it?"})

@@ -1,11 +1,11 @@
-// Package cloudflared is the [tunnel.Provider] that opens public URLs with Cloudflare's program cloudflared, where that is installed.
+// Package cloudflared is the [tunnel.Provider] that opens public URLs with Cloudflare's program cloudflared, if that is installed.
 //
-// Without settings it opens a quick tunnel: no account, a random name below trycloudflare.com for each run of the program, and no promise
-// of Cloudflare's. With [Config].ConfigFile it runs a named tunnel of one's own account.
+// Without settings it opens a quick tunnel. That needs no account, has a random name below trycloudflare.com for each run of the program,
+// and comes without any guarantee. With [Config].ConfigFile it runs a named tunnel of your account.
 //
-// The program runs as a child process. It is told the address of a listener on loopback that is the tunnel's alone, and it is asked for its
-// public name and its state over HTTP (/quicktunnel and /ready of its metrics address). No process of it outlives the tunnel; on Linux and
-// Windows none outlives this program either, however that ends.
+// The program runs as a child process. It gets the address of a loopback listener that is the tunnel's alone. The package asks it for its
+// public name and its state over HTTP (/quicktunnel and /ready of its metrics address). The program ends with the tunnel; on Linux and
+// Windows it also ends with the process that opened the tunnel, however that ends.
 package cloudflared
 
 import (

@@ -50,9 +50,9 @@ type Config struct {
 	// Connecting, where set, is told of each failed try while Open is still waiting: its number, from 1, and why it failed.
 	// It is called on the goroutine of Open and must not block.
 	Connecting func(try int, err error)
-	// Prove, where set, checks through the public side that url still leads here. It is asked after a lost connection came
-	// back, where the URL was assigned rather than wanted: the service may then have moved on to another one without
-	// saying so. With an error, or without a Prove, the tunnel is bound anew, at the same URL where the service grants it. The context ends after 5 s.
+	// Prove, where set, checks through the public side that url still leads here. It is asked after a lost connection came back, if the URL
+	// was assigned rather than wanted: the service may then have moved on to another one without saying so. After an error, or without a
+	// Prove, the tunnel is opened again, at the same URL if the service grants it. The context ends after 5 s.
 	Prove func(ctx context.Context, url string) error
 }
 
