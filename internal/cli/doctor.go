@@ -307,7 +307,7 @@ func (d *doctor) running(cmd *cobra.Command) (*api.Status, api.Finding) {
 	}
 	switch {
 	case errors.Is(err, inspector.ErrNotRunning) && d.where.server == "":
-		return nil, checkup.Skip("no hubhook runs here that could be asked; the checks look at whether one could run")
+		return nil, checkup.Skip(notHere + "; the checks look at whether one could run")
 	case errors.As(err, &unreadable) && d.where.server == "": // the check of the data directory says why
 		return nil, checkup.Skip("it can't be seen whether one runs: " + err.Error())
 	case err != nil:
