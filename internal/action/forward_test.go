@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/hubhook/hubhook/internal/freeport"
 	"github.com/hubhook/hubhook/payload"
 	"github.com/hubhook/hubhook/server"
 )
@@ -288,12 +289,10 @@ func TestForwardToLocalhost(t *testing.T) {
 }
 
 func TestForwardHealth(t *testing.T) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	address, err := freeport.Address()
 	if err != nil {
 		t.Fatal(err)
 	}
-	address := l.Addr().String()
-	l.Close()
 	f := newForward(t, "http://"+address+"/hook", "")
 	if h := f.Health(); h != (Health{URL: "http://" + address + "/hook"}) {
 		t.Errorf("before the first request: %+v", h)

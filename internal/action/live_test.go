@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"path/filepath"
@@ -15,6 +14,7 @@ import (
 	"time"
 
 	"github.com/hubhook/hubhook/internal/api"
+	"github.com/hubhook/hubhook/internal/freeport"
 	"github.com/hubhook/hubhook/server"
 )
 
@@ -232,12 +232,11 @@ func TestLiveUpstreams(t *testing.T) {
 	t.Parallel()
 	web := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
 	defer web.Close()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	address, err := freeport.Address()
 	if err != nil {
 		t.Fatal(err)
 	}
-	nobody := "http://" + l.Addr().String() + "/hook"
-	l.Close()
+	nobody := "http://" + address + "/hook"
 	text := func(more string) string {
 		return fmt.Sprintf("endpoints: {up: {forward: '%s/?token=hidden', attempts: 1%s}, down: {forward: '%s', attempts: 1%s}, other: {run: 'true'}, later: {forward: 'http://me:hidden@localhost:1/'}}", web.URL, more, nobody, more)
 	}

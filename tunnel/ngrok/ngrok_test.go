@@ -16,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/hubhook/hubhook/internal/freeport"
 	"github.com/hubhook/hubhook/tunnel"
 	"github.com/hubhook/hubhook/tunnel/internal/opentest"
 	"github.com/hubhook/hubhook/tunnel/ngrok"
@@ -183,14 +184,6 @@ func TestWantedURL(t *testing.T) {
 func TestRefused(t *testing.T) {
 	t.Parallel()
 	const wrong = "2nobodyKnowsThisToken_0123456789"
-	closedPort := func(t *testing.T) string {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer l.Close()
-		return l.Addr().String()
-	}
 	tests := []struct {
 		name      string
 		token     string
@@ -252,7 +245,7 @@ func TestRefused(t *testing.T) {
 		{
 			name: "nothing listens", token: tunneltest.DefaultToken,
 			change: func(t *testing.T, e *tunneltest.Edge, c *ngrok.Config) {
-				rewrite(t, c.ConfigFile, e.Addr(), closedPort(t))
+				rewrite(t, c.ConfigFile, e.Addr(), nobody(t))
 			},
 			cause: "cannot be reached: dial tcp 127.0.0.1:", fix: "check your network", temporary: true,
 		},
@@ -322,6 +315,16 @@ func TestRefused(t *testing.T) {
 			}
 		})
 	}
+}
+
+// nobody is an address on loopback where nothing listens.
+func nobody(t *testing.T) string {
+	t.Helper()
+	address, err := freeport.Address()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return address
 }
 
 func rewrite(t *testing.T, path, old, new string) {

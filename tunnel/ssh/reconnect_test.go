@@ -17,34 +17,33 @@ import (
 func TestComesBackUnderItsName(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {
-		name   string
-		broken func(*tunneltest.SSH)
+		name    string
+		silence time.Duration
+		broken  func(*tunneltest.SSH)
+		noticed func(*tunneltest.SSH) // once the tunnel has noticed; nil for nothing
 	}{
-		{"dropped", func(s *tunneltest.SSH) { s.Drop() }},
-		{"refused for 3 s", func(s *tunneltest.SSH) { s.Refuse(3 * time.Second) }},
-		{"frozen", func(s *tunneltest.SSH) {
-			s.FreezeHeartbeats(true)
-			time.AfterFunc(2500*time.Millisecond, func() { s.FreezeHeartbeats(false) })
-		}},
-		{"in a black hole, and kept by the server", func(s *tunneltest.SSH) {
-			s.BlackHole(true)
-			time.AfterFunc(2500*time.Millisecond, func() { s.BlackHole(false) })
-		}},
-		{"one forward refused", func(s *tunneltest.SSH) {
+		{"dropped", patience, func(s *tunneltest.SSH) { s.Drop() }, nil},
+		{"refused for 3 s", patience, func(s *tunneltest.SSH) { s.Refuse(3 * time.Second) }, nil},
+		{"frozen", 5 * time.Second, func(s *tunneltest.SSH) { s.FreezeHeartbeats(true) }, func(s *tunneltest.SSH) { s.FreezeHeartbeats(false) }},
+		{"in a black hole, and kept by the server", 5 * time.Second, func(s *tunneltest.SSH) { s.BlackHole(true) }, func(s *tunneltest.SSH) { s.BlackHole(false) }},
+		{"one forward refused", patience, func(s *tunneltest.SSH) {
 			s.FailForward(2)
 			s.Drop()
-		}},
+		}, nil},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
 			server := tunneltest.NewSSH(t, tunneltest.SSHOptions{Stale: 500 * time.Millisecond})
-			o := open(t, server.Client(), hurried(newUser(t).config(server.Addr())), echo)
+			o := open(t, server.Client(), lasting(newUser(t).config(server.Addr()), test.silence, patience), echo)
 			o.Wait(tunnel.Online)
 			o.flows()
 			before := o.URL()
 			test.broken(server)
 			if s := o.Wait(tunnel.Reconnecting); s.URL != before || s.Err == nil {
 				t.Errorf("state: %v", s)
+			}
+			if test.noticed != nil {
+				test.noticed(server)
 			}
 			if s := o.Wait(tunnel.Online); s.URL != before || o.URL() != before {
 				t.Errorf("URL %s before, %v after; states:\n%s", before, s, o.Seen)
@@ -58,7 +57,7 @@ func TestComesBackUnderItsName(t *testing.T) {
 func TestOtherName(t *testing.T) {
 	t.Parallel()
 	server := tunneltest.NewSSH(t, tunneltest.SSHOptions{})
-	o := open(t, server.Client(), hurried(newUser(t).config(server.Addr())), echo)
+	o := open(t, server.Client(), lasting(newUser(t).config(server.Addr()), patience, time.Second), echo)
 	o.Wait(tunnel.Online)
 	server.AssignName("another")
 	server.Drop()

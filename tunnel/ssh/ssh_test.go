@@ -120,18 +120,31 @@ var echo = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 	w.Write(body)
 })
 
-// hurried is a provider with the waits of a test.
-func hurried(config ssh.Config) *ssh.Provider {
+// hurried is a provider that does not wait between its steps, and is patient with a busy machine.
+func hurried(config ssh.Config) *ssh.Provider { return lasting(config, patience, patience) }
+
+// lasting is a hurried provider. It takes a server that has not answered for silence to be gone, and asks oldName for its old name.
+func lasting(config ssh.Config, silence, oldName time.Duration) *ssh.Provider {
 	t := terms.Default()
-	t.Refused, t.Try = time.Second, 3*time.Second
-	return ssh.Hurried(config, 100*time.Millisecond, 2*time.Second, time.Second, &t)
+	t.Open, t.Refused, t.Try = patience, patience, silence // a try can hang as long as a connection can
+	return ssh.Hurried(config, 100*time.Millisecond, silence, oldName, &t)
 }
 
-// soon is a hurried provider that gives up soon.
-func soon(config ssh.Config) *ssh.Provider {
-	t := terms.Default()
-	t.Open = 2 * time.Second
-	return ssh.Hurried(config, 100*time.Millisecond, 2*time.Second, time.Second, &t)
+// failure is the error of a tunnel that can't be opened. On a busy machine the first tries may end before they get to that error, so it opens
+// the tunnel again with more time, until the error says these words.
+func failure(t *testing.T, config ssh.Config, says string) error {
+	t.Helper()
+	limits := terms.Default()
+	for limits.Open = 2 * time.Second; ; limits.Open *= 2 {
+		tun, err := ssh.Hurried(config, 100*time.Millisecond, patience, patience, &limits).Open(t.Context())
+		if err == nil {
+			tun.Close()
+			t.Fatal("the tunnel opened")
+		}
+		if strings.Contains(err.Error(), says) || limits.Open > patience {
+			return err
+		}
+	}
 }
 
 // TestServices has the words and habits of each service.

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -13,6 +12,7 @@ import (
 	"time"
 
 	"github.com/hubhook/hubhook/internal/api"
+	"github.com/hubhook/hubhook/internal/freeport"
 	"github.com/hubhook/hubhook/internal/queue"
 )
 
@@ -62,12 +62,11 @@ func TestClientErrors(t *testing.T) {
 }
 
 func TestClientWithoutAServer(t *testing.T) {
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	free, err := freeport.Address()
 	if err != nil {
 		t.Fatal(err)
 	}
-	address := "http://" + listener.Addr().String()
-	listener.Close()
+	address := "http://" + free
 	_, err = NewClient(address, "hush").Status(t.Context())
 	if !errors.Is(err, ErrNotRunning) || !strings.Contains(err.Error(), address) || strings.Contains(err.Error(), "hush") {
 		t.Errorf("%v, want ErrNotRunning and the address, not the token", err)
