@@ -14,7 +14,6 @@ import (
 	"time"
 
 	"github.com/hubhook/hubhook/tunnel"
-	"github.com/hubhook/hubhook/tunnel/internal/terms"
 	"github.com/hubhook/hubhook/tunnel/tunneltest"
 )
 
@@ -31,10 +30,8 @@ func TestGivesUpAfterAWhile(t *testing.T) {
 			if !online {
 				refuse()
 			}
-			provider := New(Config{Authtoken: tunneltest.DefaultToken, ConnectURL: edge.Addr(), ConnectCAs: edge.CAs(), Getenv: noEnv})
-			limits := terms.Default()
-			limits.Refused = 500 * time.Millisecond
-			provider.terms, provider.resume = &limits, 200*time.Millisecond
+			provider := Patient(Config{Authtoken: tunneltest.DefaultToken, ConnectURL: edge.Addr(), ConnectCAs: edge.CAs(), Getenv: noEnv})
+			provider.terms.Refused, provider.resume = 500*time.Millisecond, 200*time.Millisecond
 			tun, err := provider.Open(context.Background())
 			if err != nil {
 				t.Fatal(err)

@@ -63,7 +63,7 @@ type opened struct {
 // open opens a tunnel and serves h on it until the test ends.
 func open(t *testing.T, edge *tunneltest.Edge, config ngrok.Config, h http.Handler) *opened {
 	t.Helper()
-	return &opened{opentest.Open(t, edge.Client(), ngrok.New(config), h), t}
+	return &opened{opentest.Open(t, edge.Client(), ngrok.Patient(config), h), t}
 }
 
 // post sends body to the public URL and returns the answer's status and body.
@@ -193,7 +193,7 @@ func TestRefused(t *testing.T) {
 		cause     string
 		fix       string
 		temporary bool
-		soon      bool // at once rather than after the tries of 12 s
+		soon      bool // after the first try rather than after those of 12 s
 	}{
 		{
 			name: "wrong token in the file", token: wrong,
@@ -265,7 +265,10 @@ func TestRefused(t *testing.T) {
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
+			began := time.Now()
 			edge := tunneltest.NewEdge(t, tunneltest.Options{})
+			// To make an edge takes a few milliseconds on an idle machine. A busy one is late with all that the tries do, too.
+			busy := 10 * max(0, time.Since(began)-20*time.Millisecond)
 			config := configFor(t, edge, test.token)
 			var logged lockedBuffer
 			config.Logger = slog.New(slog.NewTextHandler(&logged, &slog.HandlerOptions{Level: slog.LevelDebug}))
@@ -274,15 +277,15 @@ func TestRefused(t *testing.T) {
 			if test.change != nil {
 				test.change(t, edge, &config)
 			}
-			began := time.Now()
+			began = time.Now()
 			tun, err := ngrok.New(config).Open(within(t, secondsOfATest))
 			took := time.Since(began)
 			if err == nil {
 				tun.Close()
 				t.Fatal("the tunnel opened")
 			}
-			if took > 15*time.Second || test.soon && took > 5*time.Second {
-				t.Errorf("said after %v", took)
+			if took > 15*time.Second+busy {
+				t.Errorf("said after %v; want 15 s, and %v for the busy machine", took, busy)
 			}
 			var e *tunnel.Error
 			if !errors.As(err, &e) {
@@ -298,8 +301,8 @@ func TestRefused(t *testing.T) {
 			if want := "open the ngrok tunnel: "; !strings.HasPrefix(err.Error(), want) || !strings.Contains(err.Error(), test.code) || strings.Contains(err.Error()+e.Hint(), "\n") {
 				t.Errorf("not a line that begins with %q and has the code: %q", want, err)
 			}
-			if test.temporary && !test.soon && len(tries) < 1 {
-				t.Errorf("tries: %q", tries)
+			if test.soon != (len(tries) == 0) {
+				t.Errorf("tries before the last: %q; want none: %v", tries, test.soon)
 			}
 			all := fmt.Sprintf("%v %s %#v %+v %q %s", err, e.Hint(), e, e.Err, tries, logged.String())
 			if strings.Contains(all, wrong) || strings.Contains(all, tunneltest.DefaultToken) {
@@ -408,7 +411,7 @@ func TestOpenContextEnds(t *testing.T) {
 	t.Parallel()
 	edge := tunneltest.NewEdge(t, tunneltest.Options{})
 	ctx, cancel := context.WithCancel(context.Background())
-	tun, err := ngrok.New(configFor(t, edge, tunneltest.DefaultToken)).Open(ctx)
+	tun, err := ngrok.Patient(configFor(t, edge, tunneltest.DefaultToken)).Open(ctx)
 	if err != nil {
 		t.Fatal(err)
 	}

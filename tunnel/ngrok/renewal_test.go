@@ -13,7 +13,6 @@ import (
 
 	"github.com/hubhook/hubhook/tunnel"
 	"github.com/hubhook/hubhook/tunnel/internal/machine/machinetest"
-	"github.com/hubhook/hubhook/tunnel/internal/terms"
 	"github.com/hubhook/hubhook/tunnel/tunneltest"
 )
 
@@ -35,10 +34,8 @@ func serveOnLaptop(t *testing.T, edge *tunneltest.Edge, l *machinetest.Laptop, c
 	if config.Getenv == nil {
 		config.Getenv = noEnv
 	}
-	provider := New(config)
-	limits := terms.Default()
-	limits.Machine = l.Machine()
-	provider.terms = &limits
+	provider := Patient(config)
+	provider.terms.Machine = l.Machine()
 	for _, change := range tune {
 		change(provider)
 	}
