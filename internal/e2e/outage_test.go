@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"os"
+	"slices"
 	"strconv"
 	"sync"
 	"syscall"
@@ -179,14 +180,16 @@ func outageTime(t *testing.T) time.Duration {
 // refusal is an answer and how long it took.
 type refusal struct {
 	answer
-	took time.Duration
-	err  error
+	took    time.Duration
+	machine time.Duration // the longest machineTime of as many requests that were sent at the same time
+	err     error
 }
 
 func (p *program) postAll(t *testing.T, n int, webhookID string) []refusal {
 	t.Helper()
 	body := push(t)
 	all := make([]refusal, n)
+	machine := make([]time.Duration, n)
 	var posts sync.WaitGroup
 	for i := range all {
 		posts.Go(func() {
@@ -194,25 +197,31 @@ func (p *program) postAll(t *testing.T, n int, webhookID string) []refusal {
 			all[i].answer, all[i].err = tryPost(t, p.client, p.base+"/webhooks/nothing", body, "Webhook-Id", webhookID+"-"+strconv.Itoa(i))
 			all[i].took = time.Since(began)
 		})
+		posts.Go(func() { machine[i] = machineTime(t) })
 	}
 	posts.Wait()
+	for i := range all {
+		all[i].machine = slices.Max(machine)
+	}
 	return all
 }
 
-// wantRefused checks that all answers are 503, come within that time, and say when to try again.
+// wantRefused checks that all answers are 503, come within that time, and say when to try again. A busy machine may take as long again as it
+// takes for five requests.
 func wantRefused(t *testing.T, what string, all []refusal, within time.Duration) {
 	t.Helper()
-	var longest time.Duration
+	var longest, late time.Duration
 	for _, r := range all {
 		if r.err != nil || r.status != http.StatusServiceUnavailable || r.header.Get("Retry-After") == "" {
 			t.Errorf("%s: answer %d %s, %v; want 503 with Retry-After", what, r.status, r.body, r.err)
 			return
 		}
 		longest = max(longest, r.took)
+		late = max(late, r.took-within-5*r.machine)
 	}
 	t.Logf("%s: %d answers, the last after %v", what, len(all), longest)
-	if longest > within {
-		t.Errorf("%s: answered after %v; want %v", what, longest, within)
+	if late > 0 {
+		t.Errorf("%s: answered after up to %v, %v later than in %v and what the busy machine may add", what, longest, late, within)
 	}
 }
 

@@ -208,7 +208,7 @@ type soak struct {
 	probes []probe
 }
 
-// A stall is a time in which the whole machine stalled: a small write and its sync took that long.
+// A stall is a time in which the whole machine stalled: a small write, its sync, and a request within this process took that long.
 type stall struct {
 	ended  time.Time
 	lasted time.Duration
@@ -221,6 +221,7 @@ func (s *soak) watchMachine() {
 	if err := errors.Join(err, s.disk.Sync()); err != nil {
 		s.t.Errorf("watch the machine: %v", err)
 	}
+	machineTime(s.t)
 	if lasted := time.Since(began); lasted > 50*time.Millisecond {
 		s.stalls = append(s.stalls, stall{time.Now(), lasted})
 	}
