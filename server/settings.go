@@ -44,7 +44,7 @@ func everySetting() []*setting {
 		{name: "reply-within", field: "ReplyWithin", initial: "3s", in: func(c *Config) value { return waitIn(&c.ReplyWithin) },
 			help: "wait this `DURATION` for the handler before answering 202; 0 never waits"},
 		{name: "answer", field: "Answer", initial: answerStored, in: func(c *Config) value { return textIn(&c.Answer) },
-			help: "`WHEN` to answer 2xx: once a delivery is stored, or once it is handled, for disks that don't outlive a restart"},
+			help: "`WHEN` to answer 2xx: stored, once a delivery is stored; or handled, once it is handled, for disks that don't outlive a restart"},
 		{name: "no-tunnel", field: "NoTunnel", toggle: true, in: func(c *Config) value { return toggleIn(&c.NoTunnel) },
 			help: "open no public URL, and use the defaults of production"},
 		{name: "tunnel", field: "Tunnel", initial: providers[0], in: func(c *Config) value { return textIn(&c.Tunnel) },

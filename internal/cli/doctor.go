@@ -99,7 +99,7 @@ func itemAndCommand(cmd *cobra.Command, args []string) (item *hub.Watched, comma
 	}
 	watched, err := hub.ParseWatched(before[0])
 	if err != nil {
-		return nil, nil, wrongUsageHint(cmd, "put the command after --: hubhook doctor -- python app.py", "%w", err)
+		return nil, nil, wrongUsageHint(cmd, "write a repo as dataset:me/data; put a command to check after --: hubhook doctor -- python app.py", "%w", err)
 	}
 	return &watched, nil, nil
 }

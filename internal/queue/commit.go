@@ -15,11 +15,11 @@ const (
 	lingerFor   = 2 * time.Millisecond   // how long outcomes may wait for the company of a commit
 	outageRetry = 250 * time.Millisecond // between tries to write while nothing can be stored
 	sweepEvery  = 10 * time.Second
-	sweepRows   = 256                  // removed at a time: a small step takes more for each row, and commits wait for a large one
+	sweepRows   = 256                  // removed at a time: a smaller step takes longer for each row, and commits wait for a larger one
 	sweepPause  = 5 * time.Millisecond // after that: without it, removing leaves the disk little time for what arrives
 	batchRows   = 512                  // changes in one commit
 	batchBytes  = 8 << 20              // headers and bodies in one commit
-	smallCommit = 4                    // arrivals of a commit that another may go beside: with more, it pays to wait and to be many
+	smallCommit = 4                    // beside a commit of up to so many arrivals another may begin; beside a larger one, arrivals wait, and share the next commit
 )
 
 // commit is the changes of one commit, and who waits for it.
@@ -81,8 +81,8 @@ func (c *commit) urgent() bool {
 
 func (c *commit) empty() bool { return !c.urgent() && len(c.ends) == 0 }
 
-// alone reports whether no other commit may be under way beside this one. Arrivals that have nothing to do with each other, and ends of
-// attempts, go beside anything of their kind.
+// alone reports whether no other commit may be under way beside this one. Independent arrivals, and ends of attempts, may be in two commits
+// at once.
 func (c *commit) alone() bool {
 	return c.linked || len(c.starts)+len(c.discards)+len(c.marks)+len(c.barriers) > 0
 }
@@ -109,14 +109,15 @@ func (c *commit) wake() {
 	}
 }
 
-// committer is the group commit. Who has something to store adds it to next. If no commit is under way, the caller takes a
-// right to commit and commits next at once, in its own goroutine: a lone delivery waits for no one and is handed to no
-// one. If a commit is under way, its owner hands the right to one of the committer's goroutines when it is through, and that goes on
-// until no one waits. Only the owner of a right may call the engine's Commit and Sweep.
+// committer is the group commit. Whoever has something to store adds it to next. If no commit is under way, the caller takes a right to
+// commit and commits next at once, in its own goroutine. So a lone delivery waits for no one and is handed to no one. If a commit is under
+// way, its owner hands the right to one of the committer's goroutines at the end, and that goroutine commits until no one waits. Only the
+// owner of a right may call the engine's Commit and Sweep.
 //
-// There are as many rights as the engine has writers. With one, a commit takes all that waits. With more, an arrival need not wait
-// for a commit that began just before it: the second right is for what comes meanwhile, unless that commit is large, since then it pays
-// to wait and to be many. And where commits are small, ends have some of their own, so that no sender waits for them.
+// There are as many rights as the engine has writers. With one, a commit takes all that waits. With two, an arrival need not wait for a
+// commit that began just before it: it takes the second right. If the commit under way is large, arrivals wait for its end all the same,
+// because one large commit costs less than two small ones. If commits are small, ends of attempts get commits of their own, so that no
+// sender waits for them.
 type committer struct {
 	q       *Queue
 	writers int
@@ -157,8 +158,8 @@ func (c *committer) init(q *Queue) {
 	c.alarm.Stop()
 }
 
-// take returns what the next commit stores, within the bounds of a batch, and leaves the rest to the one after it. A commit of ends
-// leaves the arrivals. Where there are several writers, a small one of arrivals leaves the ends.
+// take returns what the next commit stores, within the bounds of a batch, and leaves the rest to the one after it. A commit of ends leaves
+// the arrivals. With several writers, a small commit of arrivals leaves the ends.
 func (c *committer) take(ends bool) *commit {
 	now, rest := c.next, &commit{}
 	c.next = rest
@@ -188,17 +189,17 @@ func (c *committer) take(ends bool) *commit {
 	return now
 }
 
-// isFree reports whether there is a right to commit next, when so many are taken.
+// isFree reports whether next may be committed now, when so many rights are taken.
 func (c *committer) isFree(taken int) bool {
 	return taken == 0 || taken < c.writers && !c.alone && !c.next.alone()
 }
 
-// mayLead reports whether who adds to next should commit it.
+// mayLead reports whether the caller that adds to next should commit it.
 func (c *committer) mayLead() bool {
 	return c.isFree(c.busy) && (c.busy == 0 || c.carried <= smallCommit)
 }
 
-// isDue reports whether a commit should begin, when so many rights are taken, and whether one of ends.
+// isDue reports whether a commit should begin, when so many rights are taken, and whether it should have ends alone.
 func (c *committer) isDue(taken int) (due, ends bool) {
 	if !c.isFree(taken) {
 		return false, false
@@ -213,7 +214,7 @@ func (c *committer) isDue(taken int) (due, ends bool) {
 func (c *committer) lead() {
 	c.busy++
 	done := c.commitOnce(false)
-	c.passOn() // now: those who go on next find the right free, and need not wait for the committer's goroutine
+	c.passOn() // before through: the senders that it wakes find the right free, and need not wait for the committer's goroutine
 	c.q.mu.Unlock()
 	c.through(done)
 }
@@ -233,8 +234,8 @@ func (c *committer) commitOnce(ends bool) *commit {
 	return all
 }
 
-// through tells what a commit changed, and lets those go on who wait for it. So nobody hears of a delivery from them before
-// Config.Changed was told. Queue.mu must not be held.
+// through reports what a commit changed, and then wakes those who wait for it. So Config.Changed hears of a delivery before anyone who
+// waits for it does. Queue.mu must not be held.
 func (c *committer) through(done *commit) {
 	c.q.feed.tell()
 	done.wake()
@@ -264,7 +265,7 @@ func (c *committer) awaitIdle() {
 	}
 }
 
-// kick has a goroutine of the committer commit what is due, unless someone is about to. It is for callers who must not wait.
+// kick makes a goroutine of the committer commit what is due, unless someone is about to. It is for callers who must not wait.
 func (c *committer) kick() {
 	if due, _ := c.isDue(c.busy); due || c.sweeping && c.busy == 0 {
 		c.busy++
@@ -284,8 +285,9 @@ func (c *committer) ended() {
 	c.q.mu.Unlock()
 }
 
-// setLinger makes sure that outcomes are stored soon which no other commit takes along. The first outcome of a commit sets the
-// time anew: a time that was set for outcomes which are stored by now would come too soon, and cost a commit that nobody needs.
+// setLinger makes sure that outcomes are stored soon even if no other commit takes them along. The first outcome after a commit sets the
+// time. The time that an earlier outcome has set does not count: that outcome is stored by now, and the commit would come too soon and for
+// nothing.
 func (c *committer) setLinger() {
 	if len(c.next.ends) == 0 || c.lingering && len(c.next.ends) > 1 {
 		return
@@ -385,7 +387,7 @@ func (c *committer) wakeUp() {
 		c.sweeping = !q.stopping
 	}
 	if c.outage && len(c.next.ends) == 0 {
-		c.outage = false // nothing waits to be stored that would show it, so see whether a start can be
+		c.outage = false // no outcome waits whose commit would show that the outage is over, so try to store a start
 	}
 	q.runner.dispatch()
 	c.setAlarm()
@@ -493,7 +495,7 @@ func (c *Config) retention(now time.Time, rows int) store.Retention {
 	return store.Retention{Before: now.Add(-c.Keep), Count: c.KeepCount, Rows: rows}
 }
 
-// flush returns once all that has happened so far is stored, or could not be, and is told. Reads begin with it, so that they
+// flush returns once everything that has happened so far is stored and reported, or could not be stored. Reads begin with it, so that they
 // show what an answer has said already.
 func (c *committer) flush(ctx context.Context) error {
 	mu := &c.q.mu
