@@ -78,7 +78,7 @@ type hunt struct {
 
 // goneWithin calls again with the processes that live, until none lives or d is over.
 func (h *hunt) goneWithin(d time.Duration, again func(alive []row)) bool {
-	wait := 5 * time.Millisecond
+	wait := time.Millisecond
 	for deadline := time.Now().Add(d); ; {
 		alive := h.find()
 		if len(alive) == 0 {
