@@ -67,6 +67,7 @@ func TestBackoff(t *testing.T) {
 			})
 			f.accept(Arrival{})
 			time.Sleep(time.Hour)
+			synctest.Wait()                             // a sleep alone orders nothing for the race detector
 			want := []time.Duration{0, 1, 3, 7, 12, 17} // minutes, at the most
 			for i := range want {
 				want[i] = time.Duration(float64(want[i]*time.Minute) * (1 + random) / 2)
