@@ -5,6 +5,7 @@ import (
 	"slices"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -147,4 +148,26 @@ func TestTheClockThatIsKnownStaysUntilItIsWrong(t *testing.T) {
 			t.Errorf("%s: the server's clock is %v ahead; want %v", a.what, c.skew(), a.want)
 		}
 	}
+}
+
+// While the first connection is lost, no commit tries the second one: each fails at once, as the first one's do.
+func TestNobodyTakesTheSecondConnectionAlone(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		ws := newWriters(nil)
+		ws.second.writer = &writer{}
+		<-ws.first.turn
+		taken := make(chan *commits, 1)
+		go func() { taken <- ws.take() }()
+		synctest.Wait()
+		select {
+		case <-taken:
+			t.Fatal("a commit has taken the second connection")
+		default:
+		}
+		ws.first.giveBack()
+		if cs := <-taken; cs != ws.first {
+			t.Error("a commit has not taken the first connection")
+		}
+	})
 }

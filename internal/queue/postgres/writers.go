@@ -52,7 +52,8 @@ func (ws *writers) Commit(b *store.Batch) error {
 	return cs.commit(ctx, b)
 }
 
-// take waits for a connection that nobody uses. It is the first one where both are free.
+// take waits for a connection that nobody uses. It is the first one where both are free. While the first one is lost, its commits fail at
+// once. The server may be away then, and a commit over the second one would take its whole limit to notice that.
 func (ws *writers) take() *commits {
 	select {
 	case <-ws.first.turn:
@@ -60,8 +61,10 @@ func (ws *writers) take() *commits {
 	default:
 	}
 	second := ws.second.turn
-	if w, _ := ws.second.takeWriter(); w == nil {
-		second = nil
+	for _, cs := range []*commits{ws.first, ws.second} {
+		if w, _ := cs.takeWriter(); w == nil {
+			second = nil
+		}
 	}
 	select {
 	case <-ws.first.turn:
