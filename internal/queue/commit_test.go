@@ -224,3 +224,60 @@ func TestCommitsBesideEachOther(t *testing.T) {
 		q.tasks.Wait()
 	})
 }
+
+// crossedEngine has two commits of one arrival each. The second is a duplicate of the first, and is through before it.
+type crossedEngine struct {
+	heldEngine
+	first *store.Arrival // nil before the first commit
+}
+
+func (e *crossedEngine) Commit(b *store.Batch) error {
+	if e.first == nil {
+		e.first = b.Arrivals[0]
+		<-e.goOn
+		return nil
+	}
+	b.Arrivals[0].First = &e.first.Stored.Delivery
+	return nil
+}
+
+// TestADuplicateIsThroughFirst checks that both senders hear of the end, if the repeat's commit is through before that of the delivery.
+func TestADuplicateIsThroughFirst(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e := &crossedEngine{heldEngine: heldEngine{goOn: make(chan struct{})}}
+		q := newQueue(Config{}.withDefaults(), e, nil)
+		q.started = true
+		q.runner.endpoints = map[string]*handlers{"inbox": {Endpoint: Endpoint{Name: "inbox", Handle: newGate().handle}.withDefaults(), paused: true}}
+		accept := func(got chan<- *Receipt) {
+			r, err := q.Accept(t.Context(), Arrival{Endpoint: "inbox", WebhookID: "w"})
+			if err != nil {
+				t.Error(err)
+			}
+			got <- r
+		}
+		first, again := make(chan *Receipt, 1), make(chan *Receipt, 1)
+		go accept(first)
+		synctest.Wait()
+		accept(again)
+		close(e.goOn)
+		receipts := []*Receipt{<-first, <-again}
+		for _, r := range receipts {
+			select {
+			case <-r.Done():
+				t.Error("a delivery that waits is at its end")
+			default:
+			}
+		}
+		q.mu.Lock()
+		q.waits.end(e.first.Stored.ULID, Report{State: Discarded, Reason: "by hand"})
+		q.mu.Unlock()
+		for _, r := range receipts {
+			if report := r.Report(); report.State != Discarded || report.Reason != "by hand" {
+				t.Errorf("the end is %+v", report)
+			}
+		}
+		close(q.commits.quit)
+		q.endLife(nil)
+		q.tasks.Wait()
+	})
+}
