@@ -46,7 +46,7 @@ type webhook struct {
 	until          int64
 }
 
-// commitParams are the parameters of commit_3, each with its name and value, in the order of the signature in 3_commit.sql. Only this list
+// commitParams are the parameters of commit_3, each with its name and value, in the order of the signature in 1_commit.sql. Only this list
 // and that signature name them. A test compares the two.
 var commitParams = []struct {
 	name  string

@@ -7,11 +7,14 @@ import (
 	"strings"
 
 	"github.com/jackc/pgx/v5"
+
+	"github.com/hubhook/hubhook/internal/queue/store"
 )
 
 // migration takes the schema from one version to the next.
 type migration struct {
 	files []string // in sql/schema, in this order
+	again []string // files of an earlier step, whose functions this step makes once more by findByID
 	// reader is the least version that a process must know to use the schema after this step. Processes of the previous version go on
 	// beside the one that migrates. So a step keeps what they use, and only adds to it. The name of a function ends in the version that
 	// made it. The step that raises reader beyond the last version that calls a function drops it.
@@ -27,7 +30,8 @@ var migrations = []migration{{
 	files:  []string{"2_mark"},
 	reader: 1,
 }, {
-	files:  []string{"3_sweep", "3_commit", "3_arrive", "3_renew"},
+	files:  []string{"3_sweep", "3_arrive"},
+	again:  []string{"1_commit", "1_renew"},
 	reader: 1,
 }}
 
@@ -36,8 +40,21 @@ func (m migration) sql() string {
 	for _, name := range m.files {
 		all.WriteString(query("schema/" + name))
 	}
+	for _, name := range m.again {
+		all.WriteString(findByID.Replace(query("schema/" + name)))
+	}
 	return all.String()
 }
+
+// findByID makes version 3 of functions of version 1. They look rows of unfinished up by their ids. The plans of version 1, made while few
+// deliveries were unfinished, used the index of those that run instead, and went through the entries of all that had run since the last
+// vacuum. "state + 0" matches no such index.
+var findByID = strings.NewReplacer(
+	"commit_1", "commit_3", "renew_1", "renew_3",
+	"u.token = e.token AND u.state = ", "u.token = e.token AND u.state + 0 = ",
+	"u.token = c.token AND u.state = ", "u.token = c.token AND u.state + 0 = ",
+	"u.state = "+store.NumberStates("{waiting}")+" AND NOT u.started", "u.state + 0 = "+store.NumberStates("{waiting}")+" AND NOT u.started",
+)
 
 // migrate applies the missing migrations. If several processes do so at the same time, one goes first and the others find it done.
 func (d *database) migrate(ctx context.Context, conn *pgx.Conn) error {

@@ -4,6 +4,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/hubhook/hubhook/internal/testing/pgserver"
 )
 
 // The call goes by position. PostgreSQL would not notice two parameters of one type that changed places.
@@ -25,6 +27,20 @@ func TestCommitPassesTheParametersThatItsFunctionHas(t *testing.T) {
 	}
 	if !slices.Equal(has, passes) {
 		t.Errorf("commit_3 has the parameters\n%v\nand is called with\n%v", has, passes)
+	}
+}
+
+// Version 1 stays as it is, for processes of that version.
+func TestVersionThreeFindsRowsByID(t *testing.T) {
+	_, e := openBench(t, pgserver.Database(t), Config{})
+	for name, want := range map[string]int{"commit_1": 0, "commit_3": 3, "renew_1": 0, "renew_3": 1} {
+		var has int
+		if err := e.readers.QueryRow(t.Context(), "SELECT (length(prosrc) - length(replace(prosrc, 'u.state + 0 =', ''))) / 13 FROM pg_proc WHERE proname = $1", name).Scan(&has); err != nil {
+			t.Fatal(name, err)
+		}
+		if has != want {
+			t.Errorf("%s looks %d times for a state without an index, want %d", name, has, want)
+		}
 	}
 }
 
