@@ -59,8 +59,8 @@ func startIn(t *testing.T, ctx context.Context, s *Server) *running {
 		select {
 		case err := <-done:
 			return err
-		case <-time.After(20 * time.Second):
-			t.Error("Run did not return within 20 s")
+		case <-time.After(time.Minute):
+			t.Error("Run did not return within a minute")
 			return nil
 		}
 	}
@@ -75,7 +75,7 @@ func startIn(t *testing.T, ctx context.Context, s *Server) *running {
 // wait returns the next line of the given type for which keep, unless it is nil, says yes.
 func (r *running) wait(t *testing.T, kind string, keep func(line) bool) line {
 	t.Helper()
-	deadline := time.After(20 * time.Second)
+	deadline := time.After(time.Minute)
 	for {
 		select {
 		case l := <-r.lines:
@@ -83,7 +83,7 @@ func (r *running) wait(t *testing.T, kind string, keep func(line) bool) line {
 				return l
 			}
 		case <-deadline:
-			t.Fatalf("no line of type %s within 20 s", kind)
+			t.Fatalf("no line of type %s within a minute", kind)
 		}
 	}
 }
@@ -375,7 +375,7 @@ func TestAnAddressThatCannotBeWrittenIsWrittenLater(t *testing.T) {
 	if err := os.RemoveAll(inTheWay); err != nil {
 		t.Fatal(err)
 	}
-	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); ; time.Sleep(10 * time.Millisecond) {
 		if address, err := inspector.ReadAddress(c.Data); err == nil && strings.HasPrefix(ready.text("inspector_url"), address.URL) {
 			break
 		} else if time.Now().After(deadline) {

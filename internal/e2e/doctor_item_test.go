@@ -121,7 +121,7 @@ endpoints:
 		}, why: "warn 500", want: map[string]string{"token": "warn 500", "dataset": "warn 500", "watched": "warn 500"}},
 		{name: "a Hub that hangs", calm: true, webhook: &hubtest.Webhook{URL: "/webhooks/train"}, prepare: func(_ *testing.T, c *consulted, _ string) {
 			c.Faults.Inject(hubtest.Fault{Path: "/api/*", Answer: hubtest.Hang})
-		}, why: "skip can't be told without the Hub", want: map[string]string{"hub": "ok", "token": "warn no answer", "dataset": "skip", "watched": "skip"}},
+		}, why: "skip it can't be known without the Hub", want: map[string]string{"hub": "ok", "token": "warn no answer", "dataset": "skip", "watched": "skip"}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()

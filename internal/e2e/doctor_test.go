@@ -121,7 +121,7 @@ func TestDoctorBeforeTheStart(t *testing.T) {
 		want   map[string]string
 	}{
 		"all well": {want: map[string]string{
-			"hubhook": "skip none runs here", "hubhook.yaml": "skip", "secret": "ok from WEBHOOK_SECRET", "data": "ok is not there yet", "port": "ok", "inspector": "ok",
+			"hubhook": "skip no hubhook runs here", "hubhook.yaml": "skip", "secret": "ok from WEBHOOK_SECRET", "data": "ok is not there yet", "port": "ok", "inspector": "ok",
 			"ngrok credential": "ok ngrok.yml", "ngrok look-up": "ok 127.0.0.1", "ngrok tcp": "ok", "ngrok tls": "ok", "ngrok service": "ok", "ngrok session": "ok",
 			"public URL": "skip", "clock": "ok", "program": "skip"}},
 		"wrong token": {
