@@ -75,17 +75,21 @@ func (w *workshop) fill(ctx context.Context, dir string, n int) (err error) {
 					Header: http.Header{"Content-Type": {"application/json"}, "X-Webhook-Secret": {"[secret]"}, "Webhook-Id": {id}},
 					Scope:  string(p.Event.Scope), Action: string(p.Event.Action), RepoType: string(p.Repo.Type), RepoName: p.Repo.Name,
 				}
-				_, err := q.Accept(ctx, arrival)
+				r, err := q.Accept(ctx, arrival)
 				for errors.Is(err, queue.ErrFull) { // on a busy machine the handlers may lag behind
 					select {
 					case <-ctx.Done():
 					case <-time.After(time.Millisecond):
 					}
-					_, err = q.Accept(ctx, arrival)
+					r, err = q.Accept(ctx, arrival)
 				}
 				if err != nil {
 					cancel(err)
 					return
+				}
+				select { // what still waits at the end would not be started
+				case <-r.Done():
+				case <-ctx.Done():
 				}
 			}
 		})
