@@ -21,6 +21,12 @@ import (
 // join opens and starts one of several queues on a database.
 func join(t *testing.T, url string, c Config, es ...Endpoint) *fixture {
 	t.Helper()
+	return joinAt(t, nil, url, c, es...)
+}
+
+// joinAt is join with the clock of another queue. Each queue estimates the database's clock, on a busy machine with an error of milliseconds.
+func joinAt(t *testing.T, clock func() time.Time, url string, c Config, es ...Endpoint) *fixture {
+	t.Helper()
 	c.Database = url
 	if c.Warn == nil {
 		c.Warn = func(err error) { t.Errorf("warning: %v", err) }
@@ -28,6 +34,9 @@ func join(t *testing.T, url string, c Config, es ...Endpoint) *fixture {
 	q, err := Open(t.Context(), c)
 	if err != nil {
 		t.Fatal(err)
+	}
+	if clock != nil {
+		q.now = clock
 	}
 	f := &fixture{T: t, Queue: q}
 	for i := range es {
@@ -119,7 +128,7 @@ func TestSharedSeries(t *testing.T) {
 		return Outcome{}
 	}
 	here := join(t, url, Config{}, Endpoint{Handle: handle})
-	there := join(t, url, Config{}, Endpoint{Handle: handle})
+	there := joinAt(t, here.now, url, Config{}, Endpoint{Handle: handle})
 	const each = 12
 	for i := range each {
 		for _, key := range []string{"a", "b", "c"} {
