@@ -85,7 +85,9 @@ func (s *claims) startDue(time.Time) {}
 
 func (s *claims) nextDue(time.Time) time.Time { return time.Time{} }
 
-func (s *claims) hasDue(endpoint string, _ time.Time) bool { return s.left.Due[endpoint] }
+func (s *claims) hasDue(endpoint string, _ time.Time) bool {
+	return s.left.Due[endpoint] || s.q.runner.endpoints[endpoint].returning > 0
+}
 
 func (s *claims) suspectDue(now time.Time) bool {
 	return !now.Before(s.suspectsAt) && s.suspect() != ""
@@ -241,7 +243,8 @@ func (s *claims) wants(now time.Time) (wants []store.Want) {
 		return nil
 	}
 	for _, h := range q.runner.endpoints {
-		if n := h.room() - h.started; n > 0 {
+		// Later deliveries must not overtake one that is handed back, so it has to be stored first. Then committed looks again.
+		if n := h.room() - h.started; n > 0 && h.returning == 0 {
 			wants = append(wants, store.Want{Endpoint: h.Name, N: n})
 		}
 	}

@@ -48,6 +48,7 @@ type pendingEnd struct {
 	store.End
 	task     *task
 	stripped bool // its error, output and result are left out, because they could not be stored
+	returns  bool // the delivery was handed back
 	err      error
 }
 

@@ -281,3 +281,48 @@ func TestADuplicateIsThroughFirst(t *testing.T) {
 		q.tasks.Wait()
 	})
 }
+
+// TestWhatIsHandedBackIsNotOvertaken checks that nothing of its endpoint is claimed before a delivery that was handed back is stored as waiting,
+// however long that takes.
+func TestWhatIsHandedBackIsNotOvertaken(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e := &heldEngine{batches: make(chan string, 1), goOn: make(chan struct{}, 1)}
+		q := newQueue(Config{}.withDefaults(), e, nil)
+		q.started = true
+		g := newGate()
+		q.runner.endpoints = map[string]*handlers{"inbox": {Endpoint: Endpoint{Name: "inbox", Handle: g.handle}.withDefaults()}}
+		s := q.source.(*claims)
+		wanted := func() int {
+			q.mu.Lock()
+			defer q.mu.Unlock()
+			if s.hasDue("inbox", q.now()) != (len(s.wants(q.now())) == 0) {
+				t.Error("an arrival may overtake it, or wait for nothing")
+			}
+			return len(s.wants(q.now()))
+		}
+		e.goOn <- struct{}{}
+		if _, err := q.Accept(t.Context(), Arrival{Endpoint: "inbox"}); err != nil {
+			t.Fatal(err)
+		}
+		if wanted() != 1 {
+			t.Error("while a delivery runs, no other is wanted")
+		}
+		g.pass <- Outcome{PutBack: &PutBack{After: time.Second}}
+		<-e.batches
+		if got := <-e.batches; got != "0 arrivals, 1 ends" {
+			t.Errorf("a commit of %s", got)
+		}
+		time.Sleep(time.Minute)
+		if wanted() != 0 {
+			t.Error("others are wanted before it is stored as waiting")
+		}
+		e.goOn <- struct{}{}
+		synctest.Wait()
+		if wanted() != 1 {
+			t.Error("once it is stored as waiting, nothing is wanted")
+		}
+		close(q.commits.quit)
+		q.endLife(nil)
+		q.tasks.Wait()
+	})
+}

@@ -10,6 +10,7 @@ type handlers struct {
 	ready   []*task // stored as running, without a handler: the next free handler takes the first
 	pace    pace
 
+	returning   int       // deliveries that were handed back, and are not stored as waiting yet
 	gone        bool      // no longer served: nothing is accepted or starts until Serve
 	paused      bool      // nothing starts until Resume
 	pausedUntil time.Time // nothing starts until then, after a delivery was put back; zero for no such time

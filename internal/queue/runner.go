@@ -171,6 +171,8 @@ func (r *runner) handBack(t *task) {
 	if !t.gone {
 		t.State, t.Reason, t.RunAt = Waiting, "", t.Received
 		e.From, e.To, e.Reason, e.RunAt = Running, Waiting, "", t.RunAt
+		e.returns = true
+		t.handlers.returning++
 		q.waiting++
 		if q.waits[t.ULID] == nil { // a claim may be quicker than the commit that registers the sender's wait
 			q.waits[t.ULID] = t.wait

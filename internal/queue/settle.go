@@ -82,6 +82,9 @@ func (e *pendingEnd) settle(q *Queue) bool {
 	if q.runner.running[e.ID] == t {
 		delete(q.runner.running, e.ID)
 	}
+	if e.returns {
+		t.handlers.returning--
+	}
 	return true
 }
 
