@@ -12,6 +12,7 @@ import (
 	"github.com/hubhook/hubhook/internal/testing/pgserver"
 
 	"github.com/hubhook/hubhook/internal/queue/store"
+	"github.com/hubhook/hubhook/internal/queue/store/storetest"
 )
 
 // BenchmarkCommit measures commits of deliveries that run at once. Each commit also has the ends of the previous one.
@@ -67,21 +68,7 @@ func BenchmarkSweep(b *testing.B) {
 				if err != nil {
 					b.Fatal(err)
 				}
-				ids := store.IDSource{Random: ulid.Monotonic(ulid.DefaultEntropy(), 0)}
-				body := bytes.Repeat([]byte(`{"event":{"action":"update"}} `), 50)
-				for range stored / 500 {
-					batch := &store.Batch{}
-					for range 500 {
-						now := time.Now()
-						a := &store.Arrival{Body: body}
-						a.Stored.ULID = ids.Next(now)
-						a.Stored.Delivery = store.Delivery{Endpoint: "inbox", State: store.Done, Received: now, Scope: "repo.content", Action: "update", RepoType: "dataset", RepoName: "me/data"}
-						batch.Arrivals = append(batch.Arrivals, a)
-					}
-					if err := e.Commit(batch); err != nil {
-						b.Fatal(err)
-					}
-				}
+				storetest.StoreDone(b, e, stored)
 				removed := 0
 				for b.Loop() {
 					if !goesOn {

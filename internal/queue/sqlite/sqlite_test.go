@@ -144,28 +144,11 @@ func BenchmarkSweep(b *testing.B) {
 			if err != nil {
 				b.Fatal(err)
 			}
-			ids := store.IDSource{}
-			body := bytes.Repeat([]byte(`{"event":{"action":"update"}} `), 50)
-			fill := func() {
-				for range stored / 500 {
-					batch := &store.Batch{}
-					for range 500 {
-						now := time.Now()
-						a := &store.Arrival{Body: body}
-						a.Stored.ULID = ids.Next(now)
-						a.Stored.Delivery = store.Delivery{Endpoint: "inbox", State: store.Done, Received: now, Scope: "repo.content", Action: "update", RepoType: "dataset", RepoName: "me/data"}
-						batch.Arrivals = append(batch.Arrivals, a)
-					}
-					if err := e.Commit(batch); err != nil {
-						b.Fatal(err)
-					}
-				}
-			}
 			removed := 0
 			for b.Loop() {
 				if removed%stored == 0 {
 					b.StopTimer()
-					fill()
+					storetest.StoreDone(b, e, stored)
 					b.StartTimer()
 				}
 				was := keptCount(e)

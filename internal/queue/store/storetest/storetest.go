@@ -153,6 +153,28 @@ func (b *Bench) Store(change func(*store.Arrival)) *store.Arrival {
 	return a
 }
 
+// StoreDone stores n deliveries that are done, 500 in a commit.
+func StoreDone(tb testing.TB, e store.Engine, n int) {
+	tb.Helper()
+	ids := store.IDSource{}
+	body := bytes.Repeat([]byte(`{"event":{"action":"update"}} `), 50)
+	for left := n; left > 0; {
+		batch := &store.Batch{}
+		for ; left > 0 && len(batch.Arrivals) < 500; left-- {
+			now := time.Now()
+			a := &store.Arrival{Body: body}
+			a.Stored.ULID = ids.Next(now)
+			a.Stored.Delivery = store.Delivery{
+				Endpoint: "inbox", State: store.Done, Received: now, Scope: "repo.content", Action: "update", RepoType: "dataset", RepoName: "me/data",
+			}
+			batch.Arrivals = append(batch.Arrivals, a)
+		}
+		if err := e.Commit(batch); err != nil {
+			tb.Fatal(err)
+		}
+	}
+}
+
 func In(s store.State) func(*store.Arrival) { return func(a *store.Arrival) { a.Stored.State = s } }
 
 // End is the end of a running delivery's first attempt.
