@@ -85,6 +85,7 @@ func (s *claims) startDue(time.Time) {}
 
 func (s *claims) nextDue(time.Time) time.Time { return time.Time{} }
 
+// hasDue also reports true while a delivery that was handed back is not stored yet: an arrival must not overtake it.
 func (s *claims) hasDue(endpoint string, _ time.Time) bool {
 	return s.left.Due[endpoint] || s.q.runner.endpoints[endpoint].returning > 0
 }

@@ -20,13 +20,13 @@ import (
 // keepWebhookFor is how long a Webhook-Id is kept at least, even if the endpoint's dedupe window is shorter.
 const keepWebhookFor = time.Hour
 
-// commitCall is a batch in the form that commit_3 takes, and arrive_3.
+// commitCall is a batch in the form that commit_3 takes. arrive_3 takes a part of it.
 type commitCall struct {
 	number, epoch, lease int64
 	process              int32
 	sync                 string
 	named                bool // call a named statement, which the server parses once for a connection
-	lone                 bool // arrive_3 may do
+	lone                 bool // arrive_3 can store it
 	ends                 []*store.End
 	discards             []*store.Discard
 	arrivals             []*store.Arrival
@@ -144,7 +144,7 @@ func (c *commitCall) arrival() []any {
 	}
 }
 
-// isLone reports whether a call is one that arrive_3 may do.
+// isLone reports whether arrive_3 can store the call.
 func (c *commitCall) isLone() bool {
 	if len(c.arrivals) != 1 || len(c.ends)+len(c.discards)+len(c.marks)+len(c.fresh) > 0 {
 		return false
@@ -153,8 +153,8 @@ func (c *commitCall) isLone() bool {
 	return a.Burst == nil && a.Stored.Serial == 0 && a.ReplayOf == ulid.ULID{} && a.Stack == ""
 }
 
-// mode returns args with how to call the statement before them.
-func (c *commitCall) mode(args []any) []any {
+// inMode returns args for pgx, after the mode in which it is to call the statement.
+func (c *commitCall) inMode(args []any) []any {
 	if c.named {
 		return append([]any{pgx.QueryExecModeCacheStatement}, args...)
 	}

@@ -88,7 +88,7 @@ func Open(ctx context.Context, url string, cfg Config) (_ *Engine, err error) {
 	if e.first.writer, err = e.first.connectWriter(ctx); err != nil {
 		return nil, db.failed("connect to the database", err)
 	}
-	e.second.seek <- struct{}{} // not now: a start does not wait for it
+	e.second.seek <- struct{}{} // keepWriter connects it, so that a start does not wait for it
 	e.good.Store(time.Now().UnixNano())
 	e.renewed.Store(time.Now().UnixNano())
 	db.tasks.Go(e.first.keepWriter)

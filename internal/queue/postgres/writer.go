@@ -223,7 +223,7 @@ func (cs *commits) commit(ctx context.Context, b *store.Batch) error {
 		}
 		var pg *pgconn.PgError
 		isSQL := errors.As(err, &pg) && !w.conn.IsClosed()
-		if isSQL && c.named && isForgotten(pg.Code) {
+		if isSQL && c.named && isStatementLost(pg.Code) {
 			cs.db.sessions.Store(false) // until the next trial
 			c.named = false
 			continue
@@ -268,9 +268,9 @@ func (cs *commits) commit(ctx context.Context, b *store.Batch) error {
 // for the lock), 40P01 (deadlock) and 40001 (serialization failure).
 func isCollision(code string) bool { return code == "55P03" || code == "40P01" || code == "40001" }
 
-// isForgotten reports whether a commit failed because its connection has lost a named statement, as behind a pooler that has changed. The
-// codes are 26000 (no such statement), 42P05 (another one has its name) and 0A000 (its result has another type).
-func isForgotten(code string) bool { return code == "26000" || code == "42P05" || code == "0A000" }
+// isStatementLost reports whether a commit failed because its connection has lost a named statement. The pooler behind the URL may
+// be another one by now. The codes are 26000 (no such statement), 42P05 (another one has its name) and 0A000 (its result has another type).
+func isStatementLost(code string) bool { return code == "26000" || code == "42P05" || code == "0A000" }
 
 // pauseAfter waits, so that the other process's commit can end first. It returns false if ctx ended before.
 func (cs *commits) pauseAfter(ctx context.Context, tries int) bool {
@@ -304,12 +304,12 @@ func (cs *commits) try(ctx context.Context, w *writer, c *commitCall) ([]row, er
 }
 
 func (w *writer) call(ctx context.Context, c *commitCall) ([]row, error) {
-	return queryRows(ctx, w.conn, commitQuery, c.mode(c.args())...)
+	return queryRows(ctx, w.conn, commitQuery, c.inMode(c.args())...)
 }
 
 // arrive stores the only arrival of a commit.
 func (w *writer) arrive(ctx context.Context, c *commitCall) ([]row, error) {
-	_, err := w.conn.Exec(ctx, arriveQuery, c.mode(c.arrival())...)
+	_, err := w.conn.Exec(ctx, arriveQuery, c.inMode(c.arrival())...)
 	return nil, err
 }
 
@@ -349,7 +349,7 @@ func (cs *commits) results(ctx context.Context, w *writer) ([]row, error) {
 	return queryRows(ctx, w.conn, resultsQuery, pgx.NamedArgs{"process": cs.process})
 }
 
-// forget has settle remove those arrivals that are unsure.
+// forget makes settle remove those of the given arrivals that may be stored.
 func (cs *commits) forget(ids []ulid.ULID) {
 	cs.mu.Lock()
 	defer cs.mu.Unlock()
@@ -361,7 +361,7 @@ func (cs *commits) forget(ids []ulid.ULID) {
 	}
 }
 
-// close ends the connection. The last one tells that this process is gone.
+// close ends the connection. If it is the last one, it tells the server first that this process is gone.
 func (cs *commits) close(last bool) error {
 	cs.mu.Lock()
 	w := cs.writer
