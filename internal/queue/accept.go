@@ -140,8 +140,12 @@ func (q *Queue) admit(a *pendingArrival, dead string, sameFor time.Duration) err
 	}
 	t.ULID = q.ids.Next(now)
 	t.ID, t.Received = t.ULID.String(), now
-	if t.State == Running {
+	switch t.State {
+	case Running:
 		q.runner.take(t)
+	case Waiting: // already now, since a claim may be quicker than the end of the commit
+		t.wait.passing = true
+		q.waits[t.ULID] = t.wait
 	}
 	a.Stored = t.Stored
 	return nil

@@ -7,7 +7,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/oklog/ulid/v2"
+
 	"github.com/hubhook/hubhook/internal/queue/postgres"
+	"github.com/hubhook/hubhook/internal/queue/store"
 	"github.com/hubhook/hubhook/internal/queue/store/storetest"
 	"github.com/hubhook/hubhook/internal/testing/pgserver"
 )
@@ -15,12 +18,23 @@ import (
 // openShared opens a queue that looks for work only where it has heard of some, so that a test does not end well because it waited.
 func openShared(t *testing.T, url string, endpoint Endpoint) *Queue {
 	t.Helper()
+	return openSharedOn(t, url, func(eng sharedEngine) sharedEngine { return eng }, endpoint)
+}
+
+type sharedEngine interface {
+	store.Engine
+	store.Sharing
+}
+
+// openSharedOn is openShared with an engine around the usual one.
+func openSharedOn(t *testing.T, url string, around func(sharedEngine) sharedEngine, endpoint Endpoint) *Queue {
+	t.Helper()
 	c := Config{Warn: func(err error) { t.Error(err) }}
 	eng, err := postgres.Open(t.Context(), url, postgres.Config{Warn: c.Warn})
 	if err != nil {
 		t.Fatal(err)
 	}
-	q := newQueue(c.withDefaults(), eng, nil)
+	q := newQueue(c.withDefaults(), around(eng), nil)
 	q.source.(*claims).look = time.Hour
 	t.Cleanup(func() {
 		if err := q.Close(); err != nil {
@@ -69,6 +83,62 @@ func TestAHandlerThatIsFreeTakesWhatWaits(t *testing.T) {
 	slices.Sort(order) // best effort, where one arrives just when another is looked for
 	if !slices.Equal(order, want) {
 		t.Errorf("handled %v; want %v", order, want)
+	}
+}
+
+// afterArrivals calls after when arrivals are stored, before the queue hears of it.
+type afterArrivals struct {
+	sharedEngine
+	after func()
+}
+
+func (e *afterArrivals) Commit(b *store.Batch) error {
+	err := e.sharedEngine.Commit(b)
+	if len(b.Arrivals) > 0 {
+		e.after()
+	}
+	return err
+}
+
+// A claim may start a delivery, and its handler may end, before the queue hears that the delivery is stored. Its sender hears of that end.
+func TestAClaimIsQuickerThanTheCommit(t *testing.T) {
+	began, goOn := make(chan string), make(chan struct{})
+	eng := &afterArrivals{after: func() {}}
+	around := func(s sharedEngine) sharedEngine { eng.sharedEngine = s; return eng }
+	q := openSharedOn(t, pgserver.Database(t), around, Endpoint{Name: "inbox", Concurrency: 1, Handle: func(_ context.Context, c *Claim) Outcome {
+		began <- c.ID
+		<-goOn
+		return Outcome{Result: []byte("handled")}
+	}})
+	accept := func() *Receipt {
+		t.Helper()
+		r, err := q.Accept(t.Context(), Arrival{Endpoint: "inbox", Body: []byte("{}")})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return r
+	}
+	first := accept()
+	<-began
+	eng.after = func() {
+		goOn <- struct{}{}
+		<-first.Done()
+		q.source.(*claims).lookSoon()
+		id := <-began
+		q.mu.Lock()
+		w := q.runner.running[ulid.MustParseStrict(id)].wait
+		q.mu.Unlock()
+		goOn <- struct{}{}
+		<-w.done
+	}
+	r := accept()
+	select {
+	case <-r.Done():
+	default:
+		t.Fatal("the delivery is handled, and its sender still waits")
+	}
+	if report := r.Report(); report.State != Done || string(report.Result) != "handled" {
+		t.Errorf("its sender hears %s with result %q", report.State, report.Result)
 	}
 }
 

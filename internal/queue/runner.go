@@ -174,9 +174,7 @@ func (r *runner) handBack(t *task) {
 		e.returns = true
 		t.handlers.returning++
 		q.waiting++
-		if q.waits[t.ULID] == nil { // a claim may be quicker than the commit that registers the sender's wait
-			q.waits[t.ULID] = t.wait
-		}
+		q.waits[t.ULID] = t.wait
 		q.source.putBack(t)
 	}
 	q.commits.next.ends = append(q.commits.next.ends, e)

@@ -117,6 +117,7 @@ func (a *pendingArrival) settle(q *Queue) {
 			q.runner.release(t)
 		case t.State == Waiting:
 			q.waiting--
+			q.waits.forget(t.ULID)
 		}
 		if a.err != nil {
 			a.err = fmt.Errorf("store the delivery: %w", a.err)
@@ -144,11 +145,7 @@ func (a *pendingArrival) settle(q *Queue) {
 		if a.Merged != nil {
 			q.withdraw(a.Merged, Waiting, Report{State: Merged, Reason: "merged into " + t.ID})
 		}
-		if w := q.waits[t.ULID]; w != nil { // a duplicate in another commit was settled first
-			w.sender, w.passing = t.wait.sender, false
-			t.wait, a.receipt.wait = w, w
-		}
-		q.waits[t.ULID] = t.wait
+		t.wait.passing = false
 		a.receipt.Postponed = q.source.add(a) || t.handlers.rests()
 	default:
 		t.wait.end(Report{State: t.State, Reason: t.Reason})

@@ -13,7 +13,7 @@ type wait struct {
 
 	// Guarded by Queue.mu.
 	asking  int  // calls of Outcome that wait for it
-	passing bool // a call of Outcome made it, and nobody else waits for it
+	passing bool // nobody but calls of Outcome waits for it
 }
 
 func newWait() *wait { return &wait{done: make(chan struct{})} }
@@ -62,7 +62,15 @@ func (ws waits) ask(id ulid.ULID) *wait {
 // leave ends what ask began. It removes a wait that ask made and nobody needs any more. If the delivery does not end here, nothing else
 // would remove it.
 func (ws waits) leave(id ulid.ULID, w *wait) {
-	if w.asking--; w.passing && w.asking == 0 && ws[id] == w {
+	w.asking--
+	if ws[id] == w {
+		ws.forget(id)
+	}
+}
+
+// forget removes the wait of a delivery if nobody needs it.
+func (ws waits) forget(id ulid.ULID) {
+	if w := ws[id]; w != nil && w.passing && w.asking == 0 {
 		delete(ws, id)
 	}
 }
