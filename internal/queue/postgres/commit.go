@@ -20,7 +20,7 @@ import (
 // keepWebhookFor is how long a Webhook-Id is kept at least, even if the endpoint's dedupe window is shorter.
 const keepWebhookFor = time.Hour
 
-// commitCall is a batch in the form that commit_3 takes. arrive_3 takes a part of it.
+// commitCall is a batch in the form that commit_4 takes. arrive_3 takes a part of it.
 type commitCall struct {
 	number, epoch, lease int64
 	process              int32
@@ -37,7 +37,7 @@ type commitCall struct {
 	names                map[int64]string // the names of fresh endpoints
 	webhooks             []webhook
 	bursts               []burstKey
-	marks                []*store.Mark // not of commit_3
+	marks                []*store.Mark // not of commit_4
 }
 
 // webhook is a Webhook-Id to store, for the first arrival of a batch that has it.
@@ -46,7 +46,7 @@ type webhook struct {
 	until          int64
 }
 
-// commitParams are the parameters of commit_3, each with its name and value, in the order of the signature in 1_commit.sql. Only this list
+// commitParams are the parameters of commit_4, each with its name and value, in the order of the signature in 1_commit.sql. Only this list
 // and that signature name them. A test compares the two.
 var commitParams = []struct {
 	name  string
@@ -123,7 +123,7 @@ var commitQuery = func() string {
 	for i := range places {
 		places[i] = fmt.Sprintf("$%d", i+1)
 	}
-	return "SELECT * FROM hubhook.commit_3(" + strings.Join(places, ", ") + ")"
+	return "SELECT * FROM hubhook.commit_4(" + strings.Join(places, ", ") + ")"
 }()
 
 const arriveQuery = "SELECT hubhook.arrive_3($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24)"
@@ -212,7 +212,7 @@ func webhookKey(endpoint, webhookID string) ulid.ULID {
 // burstKey identifies a burst among those of all endpoints.
 type burstKey struct{ endpoint, key int64 }
 
-// encode makes a call of commit_3 with the changes of a batch.
+// encode makes a call of commit_4 with the changes of a batch.
 func (cs *commits) encode(b *store.Batch, number int64) *commitCall {
 	c := &commitCall{
 		number: number, lease: int64(cs.db.cfg.lease), process: cs.process, sync: cs.db.sync, named: cs.db.sessions.Load() && !cs.db.asked, names: map[int64]string{},

@@ -73,7 +73,7 @@ func TestCommitsDoNotBlockEachOther(t *testing.T) {
 	}
 }
 
-// TestLoneArrival stores the same by arrive_3 and by commit_3: as the only arrival of a batch, and beside another.
+// TestLoneArrival stores the same by arrive_3 and by commit_4: as the only arrival of a batch, and beside another.
 func TestLoneArrival(t *testing.T) {
 	b, e := openBench(t, pgserver.Database(t), Config{})
 	b.Store(nil) // the first one of an endpoint stores its name, too

@@ -17,7 +17,7 @@ var (
 	resignQuery = query("resign")
 )
 
-// callWithMarks calls commit_3 in one transaction with the marks of its batch. Both go in one round trip: the statements of a pgx.Batch
+// callWithMarks calls commit_4 in one transaction with the marks of its batch. Both go in one round trip: the statements of a pgx.Batch
 // are one transaction.
 func (w *writer) callWithMarks(ctx context.Context, c *commitCall) (rows []row, err error) {
 	both := &pgx.Batch{}

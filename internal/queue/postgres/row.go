@@ -14,21 +14,21 @@ import (
 
 // Kinds of rows that the functions of the schema return. Databases have these numbers in their functions, so they never change.
 const (
-	// Of commit_3.
+	// Of commit_4.
 	rowLost      = 1
 	rowDiscarded = 2
 	rowFirst     = 3
 	rowMerged    = 4
 	rowBurst     = 5
 	rowBehind    = 6
-	// Of claim_1.
+	// Of claim_4.
 	rowClaimed   = 10
 	rowEndpoint  = 11
 	rowRemaining = 12
 	rowTaken     = 13
 	rowSuspects  = 14
 	rowOldest    = 15
-	// Of renew_3.
+	// Of renew_4.
 	rowGone    = 20
 	rowProcess = 21
 )

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/jackc/pgx/v5"
@@ -13,8 +14,9 @@ import (
 
 // migration takes the schema from one version to the next.
 type migration struct {
-	files []string // in sql/schema, in this order
-	again []string // files of an earlier step, whose functions this step makes once more by findByID
+	files []string          // in sql/schema, in this order
+	again []string          // files of an earlier step, whose functions this step makes once more
+	edit  *strings.Replacer // what is different in them then
 	// reader is the least version that a process must know to use the schema after this step. Processes of the previous version go on
 	// beside the one that migrates. So a step keeps what they use, and only adds to it. The name of a function ends in the version that
 	// made it. The step that raises reader beyond the last version that calls a function drops it.
@@ -32,6 +34,11 @@ var migrations = []migration{{
 }, {
 	files:  []string{"3_sweep", "3_arrive"},
 	again:  []string{"1_commit", "1_renew"},
+	edit:   strings.NewReplacer(append([]string{"commit_1", "commit_3", "renew_1", "renew_3"}, ofNoIndex...)...),
+	reader: 1,
+}, {
+	again:  []string{"1_commit", "1_claim", "1_renew"},
+	edit:   strings.NewReplacer(slices.Concat([]string{"commit_1", "commit_4", "claim_1", "claim_4", "renew_1", "renew_4"}, ofNoIndex, byKey())...),
 	reader: 1,
 }}
 
@@ -41,20 +48,34 @@ func (m migration) sql() string {
 		all.WriteString(query("schema/" + name))
 	}
 	for _, name := range m.again {
-		all.WriteString(findByID.Replace(query("schema/" + name)))
+		all.WriteString(m.edit.Replace(query("schema/" + name)))
 	}
 	return all.String()
 }
 
-// findByID makes version 3 of functions of version 1. They look rows of unfinished up by their ids. The plans of version 1, made while few
-// deliveries were unfinished, used the index of those that run instead, and went through the entries of all that had run since the last
-// vacuum. "state + 0" matches no such index.
-var findByID = strings.NewReplacer(
-	"commit_1", "commit_3", "renew_1", "renew_3",
+// ofNoIndex are edits of version 3. Plans made while few deliveries were unfinished looked rows of unfinished up in the index of those that
+// run, instead of by their ids, and went through the entries of all that had run since the last vacuum. "state + 0" matches no such index.
+var ofNoIndex = []string{
 	"u.token = e.token AND u.state = ", "u.token = e.token AND u.state + 0 = ",
 	"u.token = c.token AND u.state = ", "u.token = c.token AND u.state + 0 = ",
-	"u.state = "+store.NumberStates("{waiting}")+" AND NOT u.started", "u.state + 0 = "+store.NumberStates("{waiting}")+" AND NOT u.started",
-)
+	"u.state = " + store.NumberStates("{waiting}") + " AND NOT u.started", "u.state + 0 = " + store.NumberStates("{waiting}") + " AND NOT u.started",
+}
+
+// byKey returns edits of version 4. A plan that is made when a vacuum has just found a table empty, as unfinished usually is, takes it for
+// one row. To read its whole index then seems as cheap as to look a key up in it, and the plan did that for each commit and claim until the
+// next vacuum, with the entries of all that had run since. To read an index in order only makes sense for a join by =, so that is written
+// as = ANY of one.
+func byKey() (edits []string) {
+	for _, join := range []string{
+		"u.id = e.id", "u.id = x.id", "u.id = c.id", "u.id = mine.id", "u.id = ended.id", "u.id = old.id", "u.id = b.last",
+		"d.id = k.id", "d.id = e.id", "d.id = x.id", "d.id = g.id", "d.id = t.id", "d.id = u.id", "d.id = ended.id", "d.id = old.id",
+		"c.id = d.id", "w.hash = a.hash", "b.endpoint = a.endpoint", "b.key = a.key", "s.endpoint = a.endpoint", "s.key = a.serial",
+	} {
+		column, value, _ := strings.Cut(join, " = ")
+		edits = append(edits, join, column+" = ANY (ARRAY["+value+"])")
+	}
+	return edits
+}
 
 // migrate applies the missing migrations. If several processes do so at the same time, one goes first and the others find it done.
 func (d *database) migrate(ctx context.Context, conn *pgx.Conn) error {

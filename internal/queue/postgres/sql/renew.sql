@@ -1,1 +1,1 @@
-SELECT * FROM hubhook.renew_3(my_process => @process, ids => @ids, tokens => @tokens, lease_for => @lease)
+SELECT * FROM hubhook.renew_4(my_process => @process, ids => @ids, tokens => @tokens, lease_for => @lease)
