@@ -40,6 +40,7 @@ type database struct {
 	newest  ulid.ULID // the newest delivery when the database was opened
 	clock   clock
 	names   names
+	ended   atomic.Int64 // attempts that have ended since the last vacuum
 	// sessions is whether connections keep their sessions: a notification has come back over this way to the server.
 	sessions atomic.Bool
 	asked    bool // the URL says how to call statements

@@ -94,6 +94,7 @@ func Open(ctx context.Context, url string, cfg Config) (_ *Engine, err error) {
 	db.tasks.Go(e.first.keepWriter)
 	db.tasks.Go(e.second.keepWriter)
 	db.tasks.Go(e.teller)
+	db.tasks.Go(e.keepVacuumed)
 	return e, nil
 }
 

@@ -98,3 +98,21 @@ func TestClaimKnowsItsEndpoints(t *testing.T) {
 		}
 	}
 }
+
+func TestManyEndsAreVacuumed(t *testing.T) {
+	b, e := openBench(t, pgserver.Database(t), Config{})
+	vacuumed := func() (yes bool) {
+		b.Must(e.readers.QueryRow(t.Context(), "SELECT reltuples >= 0 FROM pg_class WHERE oid = 'hubhook.unfinished'::regclass").Scan(&yes))
+		return yes
+	}
+	e.ended.Store(vacuumAfter - 1)
+	a := b.Store(storetest.In(store.Running))
+	if vacuumed() {
+		t.Fatal("vacuumed before that many attempts have ended")
+	}
+	b.Must(b.Commit(&store.Batch{Ends: []*store.End{b.End(a, store.Done, "")}}))
+	storetest.Eventually(t, vacuumed)
+	if n := e.ended.Load(); n != 0 {
+		t.Errorf("%d attempts have ended since the vacuum", n)
+	}
+}

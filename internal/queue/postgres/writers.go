@@ -49,7 +49,11 @@ func (ws *writers) Commit(b *store.Batch) error {
 			return err
 		}
 	}
-	return cs.commit(ctx, b)
+	if err := cs.commit(ctx, b); err != nil {
+		return err
+	}
+	cs.db.ended.Add(int64(len(b.Ends)))
+	return nil
 }
 
 // take waits for a connection that nobody uses. It is the first one where both are free. While the first one is lost, its commits fail at
