@@ -20,19 +20,21 @@ import (
 // keepWebhookFor is how long a Webhook-Id is kept at least, even if the endpoint's dedupe window is shorter.
 const keepWebhookFor = time.Hour
 
-// commitCall is a batch in the form that commit_4 takes. arrive_3 takes a part of it.
+// commitCall is a batch in the form that commit_4 takes. arrive_3 and store_4 take a part of it.
 type commitCall struct {
 	number, epoch, lease int64
 	process              int32
 	sync                 string
 	named                bool // call a named statement, which the server parses once for a connection
 	lone                 bool // arrive_3 can store it
+	plain                bool // store_4 can
 	ends                 []*store.End
 	discards             []*store.Discard
 	arrivals             []*store.Arrival
 	rounds               int64
 	round                []int64          // the round of each arrival
 	hash                 []pgtype.UUID    // the Webhook-Id hash of each arrival
+	keep                 []int64          // until when that is kept at least
 	fresh                []int64          // endpoints that may not be stored yet
 	names                map[int64]string // the names of fresh endpoints
 	webhooks             []webhook
@@ -131,26 +133,13 @@ const arriveQuery = "SELECT hubhook.arrive_3($1, $2, $3, $4, $5, $6, $7, $8, $9,
 // arrival returns the parameters of arrive_3, in the order of 3_arrive.sql.
 func (c *commitCall) arrival() []any {
 	a := c.arrivals[0]
-	var keep int64
-	if a.Dedupe {
-		keep = c.webhooks[0].until
-	}
 	return []any{
-		c.sync, c.process, c.epoch, c.number, c.lease, c.hash[0], keep,
+		c.sync, c.process, c.epoch, c.number, c.lease, c.hash[0], c.keep[0],
 		uuidOf(a.Stored.ULID), store.Hash(a.Stored.Endpoint), store.StateNumber(a.Stored.State), a.Stored.Received.UnixNano(), nanos(a.Stored.Started),
 		int64(a.Stored.Attempts), a.Stored.Token, a.Stored.Synthetic,
 		escapeText(a.Stored.Scope), escapeText(a.Stored.Action), escapeText(a.Stored.RepoType), escapeText(a.Stored.RepoName),
 		escapeText(a.Stored.WebhookID), escapeText(a.Stored.Reason), a.Header, a.Body, a.Encoding,
 	}
-}
-
-// isLone reports whether arrive_3 can store the call.
-func (c *commitCall) isLone() bool {
-	if len(c.arrivals) != 1 || len(c.ends)+len(c.discards)+len(c.marks)+len(c.fresh) > 0 {
-		return false
-	}
-	a := c.arrivals[0]
-	return a.Burst == nil && a.Stored.Serial == 0 && a.ReplayOf == ulid.ULID{} && a.Stack == ""
 }
 
 // inMode returns args for pgx, after the mode in which it is to call the statement.
@@ -217,7 +206,7 @@ func (cs *commits) encode(b *store.Batch, number int64) *commitCall {
 	c := &commitCall{
 		number: number, lease: int64(cs.db.cfg.lease), process: cs.process, sync: cs.db.sync, named: cs.db.sessions.Load() && !cs.db.asked, names: map[int64]string{},
 		ends: b.Ends, discards: b.Discards, arrivals: b.Arrivals, marks: b.Marks(),
-		round: make([]int64, len(b.Arrivals)), hash: make([]pgtype.UUID, len(b.Arrivals)),
+		round: make([]int64, len(b.Arrivals)), hash: make([]pgtype.UUID, len(b.Arrivals)), keep: make([]int64, len(b.Arrivals)),
 	}
 	if len(b.Arrivals)+len(b.Discards)+len(b.Alone) == 0 {
 		c.sync = "off" // after a power cut of the server, these deliveries merely run again
@@ -238,12 +227,13 @@ func (cs *commits) encode(b *store.Batch, number int64) *commitCall {
 		if a.Dedupe {
 			hash := webhookKey(a.Stored.Endpoint, a.Stored.WebhookID)
 			c.hash[i] = uuidOf(hash)
+			keep := keepWebhookFor
+			if !a.Since.IsZero() {
+				keep = max(keep, a.Stored.Received.Sub(a.Since))
+			}
+			c.keep[i] = a.Stored.Received.Add(keep).UnixNano() &^ 1
 			if _, again := nextOf[hash]; !again {
-				keep := keepWebhookFor
-				if !a.Since.IsZero() {
-					keep = max(keep, a.Stored.Received.Sub(a.Since))
-				}
-				c.webhooks = append(c.webhooks, webhook{hash, a.Stored.ULID, a.Stored.Received.Add(keep).UnixNano() &^ 1})
+				c.webhooks = append(c.webhooks, webhook{hash, a.Stored.ULID, c.keep[i]})
 			}
 			c.round[i] = nextOf[hash]
 		}
@@ -264,7 +254,9 @@ func (cs *commits) encode(b *store.Batch, number int64) *commitCall {
 	slices.SortFunc(c.bursts, func(a, b burstKey) int { return cmp.Or(cmp.Compare(a.endpoint, b.endpoint), cmp.Compare(a.key, b.key)) })
 
 	c.fresh = slices.Sorted(maps.Keys(c.names))
-	c.lone = c.isLone()
+	plain := c.isPlain()
+	c.plain = plain && !cs.db.asked
+	c.lone = plain && len(c.arrivals) == 1 && len(c.ends) == 0
 	return c
 }
 

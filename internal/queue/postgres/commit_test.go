@@ -73,15 +73,18 @@ func TestCommitsDoNotBlockEachOther(t *testing.T) {
 	}
 }
 
-// TestLoneArrival stores the same by arrive_3 and by commit_4: as the only arrival of a batch, and beside another.
-func TestLoneArrival(t *testing.T) {
+// TestEachFunctionStoresTheSame stores arrivals and ends by arrive_3, store_4 and commit_4: the only arrival of a batch, beside another, and
+// beside a change that commit_4 alone knows.
+func TestEachFunctionStoresTheSame(t *testing.T) {
 	b, e := openBench(t, pgserver.Database(t), Config{})
 	b.Store(nil) // the first one of an endpoint stores its name, too
+	unknown := []*store.Discard{{ID: b.Ids.Next(b.Now)}}
 	rows := func(a *store.Arrival) (all []string) {
 		for _, query := range []string{
 			"SELECT to_jsonb(d) - 'id' - 'received' - 'started' - 'webhook_id' FROM hubhook.delivery d WHERE id = $1",
 			"SELECT to_jsonb(c) - 'id' FROM hubhook.content c WHERE id = $1",
 			"SELECT to_jsonb(u) - 'id' - 'run_at' || jsonb_build_object('lease', u.lease > 0) FROM hubhook.unfinished u WHERE id = $1",
+			"SELECT to_jsonb(a) - 'delivery' - 'started' FROM hubhook.attempt a WHERE delivery = $1",
 			"SELECT jsonb_build_object('webhook', w.keep - d.received) FROM hubhook.webhook w JOIN hubhook.delivery d ON d.id = w.delivery WHERE w.delivery = $1",
 		} {
 			found, err := e.workers.Query(t.Context(), query, uuidOf(a.Stored.ULID))
@@ -107,17 +110,55 @@ func TestLoneArrival(t *testing.T) {
 		{"is done", 2, func(a *store.Arrival) { a.Stored.State, a.Stored.Synthetic = store.Done, true }},
 		{"is dead", 2, func(a *store.Arrival) { a.Stored.State, a.Stored.Reason = store.Dead, "no" }},
 	} {
-		alone, beside := b.Arrive(test.change), b.Arrive(test.change)
-		before := tallies(b, e)
+		alone, beside, general := b.Arrive(test.change), b.Arrive(test.change), b.Arrive(test.change)
+		var counted []int
+		count := func() { counted = append(counted, tallies(b, e)) }
+		count()
 		b.Must(b.Commit(&store.Batch{Arrivals: []*store.Arrival{alone}}))
-		between := tallies(b, e)
+		count()
 		b.Must(b.Commit(&store.Batch{Arrivals: []*store.Arrival{beside, b.Arrive(test.change)}}))
-		got, want := rows(alone), rows(beside)
-		if !slices.Equal(got, want) || len(want) != test.tables {
-			t.Errorf("one that %s is stored as %s alone, and beside another as %s", test.what, got, want)
+		count()
+		b.Must(b.Commit(&store.Batch{Arrivals: []*store.Arrival{general, b.Arrive(test.change)}, Discards: unknown}))
+		count()
+		want := rows(general)
+		for by, a := range map[string]*store.Arrival{"arrive_3": alone, "store_4": beside} {
+			if got := rows(a); !slices.Equal(got, want) || len(want) != test.tables {
+				t.Errorf("one that %s is stored as %s by %s, and as %s by commit_4", test.what, got, by, want)
+			}
 		}
-		if after := tallies(b, e); between-before != 1 || after-between != 2 {
-			t.Errorf("with one that %s, %d, %d and %d are counted", test.what, before, between, after)
+		for i, n := range []int{1, 2, 2} {
+			if counted[i+1]-counted[i] != n {
+				t.Errorf("with one that %s, %v are counted", test.what, counted)
+			}
+		}
+	}
+	for what, change := range map[string]func(*store.End){
+		"is done": func(k *store.End) {},
+		"has a result": func(k *store.End) {
+			k.Attempt.Output, k.Attempt.Result = []byte("output"), []byte("{}")
+		},
+		"is skipped": func(k *store.End) { k.To, k.Reason, k.Attempts, k.Attempt.N = store.Skipped, "not \\wanted", 0, 0 },
+		"is dead": func(k *store.End) {
+			k.To, k.Reason, k.Failures, k.Attempt.Error, k.Attempt.Stack = store.Dead, "n\x00", 3, "no", "main.go"
+		},
+	} {
+		run := func(a *store.Arrival) { a.Stored.State, a.Stored.Token = store.Running, 77 }
+		plain, general := b.Store(run), b.Store(run)
+		end := func(a *store.Arrival) []*store.End {
+			k := b.End(a, store.Done, "")
+			k.Token = a.Stored.Token
+			change(k)
+			return []*store.End{k}
+		}
+		before := tallies(b, e)
+		b.Must(b.Commit(&store.Batch{Ends: end(plain)}))
+		b.Must(b.Commit(&store.Batch{Ends: end(general), Discards: unknown}))
+		got, want := rows(plain), rows(general)
+		if !slices.Equal(got, want) {
+			t.Errorf("one that %s is stored as %s by store_4, and as %s by commit_4", what, got, want)
+		}
+		if after := tallies(b, e); after != before {
+			t.Errorf("with one that %s, %d and then %d are counted", what, before, after)
 		}
 	}
 }

@@ -37,6 +37,7 @@ var migrations = []migration{{
 	edit:   strings.NewReplacer(append([]string{"commit_1", "commit_3", "renew_1", "renew_3"}, ofNoIndex...)...),
 	reader: 1,
 }, {
+	files:  []string{"4_store"},
 	again:  []string{"1_commit", "1_claim", "1_renew"},
 	edit:   strings.NewReplacer(slices.Concat([]string{"commit_1", "commit_4", "claim_1", "claim_4", "renew_1", "renew_4"}, ofNoIndex, byKey())...),
 	reader: 1,

@@ -32,6 +32,11 @@ type writer struct {
 	// warned is set by a warning of the server. The server warns when a commit was interrupted while it waited for its standby. Such a
 	// commit is visible, but would be lost with the server.
 	warned bool
+
+	// Of store.
+	statement      string // the name of its statement; "" if the session has none
+	statements     int    // names that were given
+	ends, arrivals rows   // parameters of the call under way
 }
 
 // commits stores batches one after the other, and keeps a connection for that.
@@ -46,6 +51,7 @@ type commits struct {
 	found     chan struct{}       // closed when there is one again
 	seek      chan struct{}       // asks keepWriter for one
 	batch     int64               // number of the last batch; not guarded, since only commit uses it
+	wary      int                 // how many commits are not to try store_4; not guarded either
 	unsure    map[ulid.ULID]int64 // tokens of arrivals that may be stored: their commit had no answer
 	forgotten map[ulid.ULID]int64 // those of them that fence has to remove
 }
@@ -74,7 +80,10 @@ func (cs *commits) connectWriter(ctx context.Context) (_ *writer, err error) {
 	if w.conn, err = pgx.ConnectConfig(ctx, conf); err != nil {
 		return nil, err
 	}
-	if err := cs.fence(ctx, w); err != nil {
+	if err = w.conn.QueryRow(ctx, typesQuery).Scan(&w.ends.oid, &w.arrivals.oid); err == nil {
+		err = cs.fence(ctx, w)
+	}
+	if err != nil {
 		return nil, errors.Join(err, cs.db.closeConn(w.conn))
 	}
 	return w, nil
@@ -214,6 +223,10 @@ func (cs *commits) commit(ctx context.Context, b *store.Batch) error {
 	}
 	cs.batch++
 	c := cs.encode(b, cs.batch)
+	if cs.wary > 0 {
+		cs.wary--
+		c.plain = false
+	}
 	for tries := 1; ; tries++ {
 		rows, err := cs.try(ctx, w, c)
 		if err == nil {
@@ -225,11 +238,14 @@ func (cs *commits) commit(ctx context.Context, b *store.Batch) error {
 		isSQL := errors.As(err, &pg) && !w.conn.IsClosed()
 		if isSQL && c.named && isStatementLost(pg.Code) {
 			cs.db.sessions.Store(false) // until the next trial
-			c.named = false
+			c.named, w.statement = false, ""
 			continue
 		}
 		if isSQL && pg.Code == "HH003" {
-			c.lone = false
+			if c.plain && !c.lone {
+				cs.wary = waryFor
+			}
+			c.lone, c.plain = false, false
 			continue
 		}
 		if isSQL && isCollision(pg.Code) && cs.pauseAfter(ctx, tries) {
@@ -293,6 +309,8 @@ func (cs *commits) try(ctx context.Context, w *writer, c *commitCall) ([]row, er
 	switch {
 	case c.lone:
 		call = w.arrive
+	case c.plain:
+		call = w.store
 	case len(c.marks) > 0:
 		call = w.callWithMarks
 	}
