@@ -12,13 +12,11 @@ import (
 	"github.com/hubhook/hubhook/internal/queue/store"
 )
 
+const storeQuery = "SELECT hubhook.store_4($1, $2, $3, $4, $5, $6, $7)"
+
 const (
-	storeQuery = "SELECT hubhook.store_4($1, $2, $3, $4, $5, $6, $7)"
-	typesQuery = "SELECT 'hubhook.end_4'::regtype::oid, 'hubhook.arrival_4'::regtype::oid"
-	// waryFor is how many commits after one that store_4 could not make go without it. Duplicates often come one after the other.
-	waryFor = 16
-	// keepBuffer is up to how many bytes a buffer is used again. Large bodies are rare.
-	keepBuffer = 1 << 20
+	waryFor    = 16      // after a batch that store_4 refused, so many commits use commit_4: duplicates often come one after the other
+	keepBuffer = 1 << 20 // bytes; a larger buffer is not used again, since few batches have so much content
 )
 
 // isPlain reports whether store_4 can store the call.
@@ -99,12 +97,12 @@ func (w *writer) store(ctx context.Context, c *commitCall) ([]row, error) {
 	return nil, conn.ExecPrepared(ctx, w.statement, values, binaries, nil).Read().Err
 }
 
-// rows is an array of rows in PostgreSQL's binary form, which pgx can't make without a type for each. Its buffer is used again for the next
-// array.
+// rows is an array of rows in PostgreSQL's binary form. pgx would encode such an array only if the type of its rows were
+// registered. The buffer is used again for the next array.
 type rows struct {
 	buf   []byte
-	oid   uint32 // of the type of its rows
-	start int    // of the row that is being written
+	oid   uint32 // of the type of the rows
+	start int    // where the row that is being written begins in buf
 }
 
 func (r *rows) begin(n int) {

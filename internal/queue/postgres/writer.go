@@ -33,9 +33,9 @@ type writer struct {
 	// commit is visible, but would be lost with the server.
 	warned bool
 
-	// Of store.
+	// For store.
 	statement      string // the name of its statement; "" if the session has none
-	statements     int    // names that were given
+	statements     int    // how many names it has used; the session may still have a statement that seems lost
 	ends, arrivals rows   // parameters of the call under way
 }
 
@@ -51,7 +51,7 @@ type commits struct {
 	found     chan struct{}       // closed when there is one again
 	seek      chan struct{}       // asks keepWriter for one
 	batch     int64               // number of the last batch; not guarded, since only commit uses it
-	wary      int                 // how many commits are not to try store_4; not guarded either
+	wary      int                 // so many commits use commit_4 without trying store_4 first; not guarded either
 	unsure    map[ulid.ULID]int64 // tokens of arrivals that may be stored: their commit had no answer
 	forgotten map[ulid.ULID]int64 // those of them that fence has to remove
 }
@@ -80,10 +80,7 @@ func (cs *commits) connectWriter(ctx context.Context) (_ *writer, err error) {
 	if w.conn, err = pgx.ConnectConfig(ctx, conf); err != nil {
 		return nil, err
 	}
-	if err = w.conn.QueryRow(ctx, typesQuery).Scan(&w.ends.oid, &w.arrivals.oid); err == nil {
-		err = cs.fence(ctx, w)
-	}
-	if err != nil {
+	if err := cs.fence(ctx, w); err != nil {
 		return nil, errors.Join(err, cs.db.closeConn(w.conn))
 	}
 	return w, nil
@@ -103,7 +100,7 @@ func (cs *commits) fence(ctx context.Context, w *writer) error {
 	for w.warned = true; w.warned; {
 		w.warned = false
 		var stored int64
-		err := w.conn.QueryRow(ctx, connectQuery, pgx.NamedArgs{"sync": cs.db.sync, "process": cs.process, "ids": ids, "tokens": tokens}).Scan(&w.epoch, &stored)
+		err := w.conn.QueryRow(ctx, connectQuery, pgx.NamedArgs{"sync": cs.db.sync, "process": cs.process, "ids": ids, "tokens": tokens}).Scan(&w.epoch, &stored, &w.ends.oid, &w.arrivals.oid)
 		if err != nil {
 			return err
 		}
