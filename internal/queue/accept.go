@@ -143,7 +143,7 @@ func (q *Queue) admit(a *pendingArrival, dead string, sameFor time.Duration) err
 	switch t.State {
 	case Running:
 		q.runner.take(t)
-	case Waiting: // already now, since a claim may be quicker than the end of the commit
+	case Waiting: // a claim may start it before the queue hears that it is stored
 		t.wait.passing = true
 		q.waits[t.ULID] = t.wait
 	}

@@ -86,16 +86,16 @@ func TestAHandlerThatIsFreeTakesWhatWaits(t *testing.T) {
 	}
 }
 
-// afterArrivals calls after when arrivals are stored, before the queue hears of it.
+// afterArrivals calls hook when arrivals are stored and the queue has not heard of it yet.
 type afterArrivals struct {
 	sharedEngine
-	after func()
+	hook func()
 }
 
 func (e *afterArrivals) Commit(b *store.Batch) error {
 	err := e.sharedEngine.Commit(b)
 	if len(b.Arrivals) > 0 {
-		e.after()
+		e.hook()
 	}
 	return err
 }
@@ -103,7 +103,7 @@ func (e *afterArrivals) Commit(b *store.Batch) error {
 // A claim may start a delivery, and its handler may end, before the queue hears that the delivery is stored. Its sender hears of that end.
 func TestAClaimIsQuickerThanTheCommit(t *testing.T) {
 	began, goOn := make(chan string), make(chan struct{})
-	eng := &afterArrivals{after: func() {}}
+	eng := &afterArrivals{hook: func() {}}
 	around := func(s sharedEngine) sharedEngine { eng.sharedEngine = s; return eng }
 	q := openSharedOn(t, pgserver.Database(t), around, Endpoint{Name: "inbox", Concurrency: 1, Handle: func(_ context.Context, c *Claim) Outcome {
 		began <- c.ID
@@ -120,7 +120,7 @@ func TestAClaimIsQuickerThanTheCommit(t *testing.T) {
 	}
 	first := accept()
 	<-began
-	eng.after = func() {
+	eng.hook = func() {
 		goOn <- struct{}{}
 		<-first.Done()
 		q.source.(*claims).lookSoon()

@@ -27,14 +27,14 @@ type commitCall struct {
 	sync                 string
 	named                bool // call a named statement, which the server parses once for a connection
 	lone                 bool // arrive_3 can store it
-	plain                bool // store_4 can
+	plain                bool // store_4 can store it
 	ends                 []*store.End
 	discards             []*store.Discard
 	arrivals             []*store.Arrival
 	rounds               int64
 	round                []int64          // the round of each arrival
 	hash                 []pgtype.UUID    // the Webhook-Id hash of each arrival
-	keep                 []int64          // until when that is kept at least
+	keep                 []int64          // until when that hash is kept at least, in Unix nanoseconds
 	fresh                []int64          // endpoints that may not be stored yet
 	names                map[int64]string // the names of fresh endpoints
 	webhooks             []webhook

@@ -16,7 +16,7 @@ import (
 type migration struct {
 	files []string          // in sql/schema, in this order
 	again []string          // files of an earlier step, whose functions this step makes once more
-	edit  *strings.Replacer // what is different in them then
+	edit  *strings.Replacer // changes those functions
 	// reader is the least version that a process must know to use the schema after this step. Processes of the previous version go on
 	// beside the one that migrates. So a step keeps what they use, and only adds to it. The name of a function ends in the version that
 	// made it. The step that raises reader beyond the last version that calls a function drops it.
@@ -34,12 +34,12 @@ var migrations = []migration{{
 }, {
 	files:  []string{"3_sweep", "3_arrive"},
 	again:  []string{"1_commit", "1_renew"},
-	edit:   strings.NewReplacer(append([]string{"commit_1", "commit_3", "renew_1", "renew_3"}, ofNoIndex...)...),
+	edit:   strings.NewReplacer(append([]string{"commit_1", "commit_3", "renew_1", "renew_3"}, withoutStateIndex...)...),
 	reader: 1,
 }, {
 	files:  []string{"4_store"},
 	again:  []string{"1_commit", "1_claim", "1_renew"},
-	edit:   strings.NewReplacer(slices.Concat([]string{"commit_1", "commit_4", "claim_1", "claim_4", "renew_1", "renew_4"}, ofNoIndex, byKey())...),
+	edit:   strings.NewReplacer(slices.Concat([]string{"commit_1", "commit_4", "claim_1", "claim_4", "renew_1", "renew_4"}, withoutStateIndex, byKey())...),
 	reader: 1,
 }}
 
@@ -54,18 +54,18 @@ func (m migration) sql() string {
 	return all.String()
 }
 
-// ofNoIndex are edits of version 3. Plans made while few deliveries were unfinished looked rows of unfinished up in the index of those that
-// run, instead of by their ids, and went through the entries of all that had run since the last vacuum. "state + 0" matches no such index.
-var ofNoIndex = []string{
+// withoutStateIndex has the edits of version 3. A plan of version 1 that is made while few deliveries are unfinished looks them up in the index
+// of running deliveries, not by their ids. So it reads the entries of all deliveries that have run since the last vacuum. No index matches
+// "state + 0".
+var withoutStateIndex = []string{
 	"u.token = e.token AND u.state = ", "u.token = e.token AND u.state + 0 = ",
 	"u.token = c.token AND u.state = ", "u.token = c.token AND u.state + 0 = ",
 	"u.state = " + store.NumberStates("{waiting}") + " AND NOT u.started", "u.state + 0 = " + store.NumberStates("{waiting}") + " AND NOT u.started",
 }
 
-// byKey returns edits of version 4. A plan that is made when a vacuum has just found a table empty, as unfinished usually is, takes it for
-// one row. To read its whole index then seems as cheap as to look a key up in it, and the plan did that for each commit and claim until the
-// next vacuum, with the entries of all that had run since. To read an index in order only makes sense for a join by =, so that is written
-// as = ANY of one.
+// byKey returns the edits of version 4. A vacuum usually finds the table unfinished empty. A plan that is made then expects one row, so it may
+// read the whole index instead of looking up a key. Until the next vacuum, every commit and claim then reads the entries of all deliveries
+// that have run. The planner reads a whole index only for a join by "=". So such a join becomes "= ANY (ARRAY[value])".
 func byKey() (edits []string) {
 	for _, join := range []string{
 		"u.id = e.id", "u.id = x.id", "u.id = c.id", "u.id = mine.id", "u.id = ended.id", "u.id = old.id", "u.id = b.last",

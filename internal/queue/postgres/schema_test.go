@@ -31,8 +31,8 @@ func TestCommitPassesTheParametersThatItsFunctionHas(t *testing.T) {
 	}
 }
 
-// A vacuum that finds no unfinished delivery lets the planner expect one. With the plans that are made then, what looks deliveries up by
-// their ids reads these, and not all that are unfinished.
+// After a vacuum that found no unfinished delivery, the planner expects one. The plans that are made then still look deliveries up by their
+// ids. They don't read the entries of all unfinished deliveries.
 func TestPlansOfAnEmptyTableServeALargeOne(t *testing.T) {
 	const running, waiting = 1500, 1500
 	b, e := openBench(t, pgserver.Database(t), Config{})

@@ -6,13 +6,13 @@ import (
 )
 
 const (
-	// vacuumAfter is how many attempts may end in this process until it has the server vacuum their table. The server's own autovacuum
-	// comes once a minute at most. Until then each claim goes through the index entries of all deliveries that have ended.
+	// When vacuumAfter attempts have ended in this process, it has the server vacuum the table of unfinished deliveries. Until a vacuum,
+	// each claim reads the index entries of all deliveries that have ended. Autovacuum comes once a minute at most.
 	vacuumAfter = 50_000
 	vacuumLook  = time.Second // between looks whether there were so many
 )
 
-// keepVacuumed vacuums the table of unfinished deliveries whenever many attempts have ended.
+// keepVacuumed runs vacuum whenever vacuumAfter attempts have ended.
 func (e *Engine) keepVacuumed() {
 	tick := time.NewTicker(vacuumLook)
 	defer tick.Stop()

@@ -9,9 +9,9 @@ CREATE TYPE hubhook.arrival_4 AS (
 	hash uuid, keep bigint
 );
 
--- store_4 is commit_4 for what most batches consist of: ends that finish their deliveries, and arrivals that have neither a serial key nor a
--- burst, replay nothing and are the first with their Webhook-Ids. It fails with HH003 if there is anything else to it. Two arrays of rows
--- take less time than the fifty arrays of commit_4, and so do plans with less in them.
+-- store_4 is commit_4 for plain batches, which most are. Their ends finish deliveries. Their arrivals have neither a serial key nor a burst,
+-- replay nothing, and are the first with their Webhook-Ids. If a delivery does not run, or a Webhook-Id is stored already, store_4 fails with
+-- HH003, and commit_4 has to store the batch. Two arrays of rows take less time than the fifty arrays of commit_4.
 CREATE FUNCTION hubhook.store_4(
 	sync text, my_process integer, my_epoch bigint, my_batch bigint, lease_for bigint, ends hubhook.end_4[], arrivals hubhook.arrival_4[]
 ) RETURNS void LANGUAGE plpgsql
